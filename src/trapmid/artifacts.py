@@ -1,0 +1,178 @@
+"""Artifacts: a folder with manifest.json and the files it vouches for. Written beside, then renamed; verified when opened."""
+
+import hashlib
+import json
+import platform
+import shutil
+import time
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from functools import cache
+from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
+from typing import Any
+
+from pydantic import ValidationError
+
+from trapmid.config import Config, fingerprint
+from trapmid.types import UserError
+
+SCHEMA = 1
+MANIFEST = "manifest.json"
+RECIPE = "recipe.json"
+PARTIAL = ".partial"
+
+
+@cache
+def versions() -> dict[str, str]:
+    """Versions of what decides the numbers."""
+    found = {"python": platform.python_version()}
+    for package in ("trapmid", "torch", "torchvision", "kornia", "timm", "lightning-fabric", "torchmetrics", "numpy"):
+        try:
+            found[package] = version(package)
+        except PackageNotFoundError:
+            found[package] = "not installed"
+    return found
+
+
+class Manifest(Config):
+    """What an artifact is, what it was made from and by, and the SHA-256 of each of its files.
+
+    Attributes:
+        schema_version: of this file's layout.
+        kind: `data`, `model`, `attack`, `measurement`.
+        recipe: everything that decided the content: configs, seeds.
+        parents: digest of every artifact that went in, by role.
+        facts: what came out, in numbers and names.
+        seconds: spent making it, over all resumed runs.
+        peak_memory_mib: of the process that finished it.
+        versions: of Python and the packages that decide numbers.
+        created: UTC, ISO 8601.
+        files: SHA-256 by file name.
+    """
+
+    schema_version: int = SCHEMA
+    kind: str
+    recipe: dict[str, Any]
+    parents: dict[str, str]
+    facts: dict[str, Any]
+    seconds: float
+    peak_memory_mib: float
+    versions: dict[str, str]
+    created: str
+    files: dict[str, str]
+
+    def digest(self) -> str:
+        """Sixteen hex digits that change if and only if the recipe, the parents or a file's content changes."""
+        return fingerprint([self.kind, self.recipe, self.parents, self.files])
+
+
+@dataclass(frozen=True)
+class Draft:
+    """An artifact in the making. What is written into `folder` under a name listed in `finish` becomes part of it."""
+
+    target: Path
+    kind: str
+    recipe: dict[str, Any]
+    parents: dict[str, str]
+
+    @property
+    def folder(self) -> Path:
+        """Where to write, checkpoints too: it outlives a crash."""
+        return self.target.with_name(self.target.name + PARTIAL)
+
+    def finish(self, files: list[str], facts: Mapping[str, Any], seconds: float, peak_memory_mib: float) -> Manifest:
+        """Hash `files`, drop everything else, write the manifest and put the folder in its place in one step."""
+        manifest = Manifest(
+            kind=self.kind,
+            recipe=self.recipe,
+            parents=self.parents,
+            facts=dict(facts),
+            seconds=seconds,
+            peak_memory_mib=peak_memory_mib,
+            versions=versions(),
+            created=time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime()),
+            files={name: sha256(self.folder / name) for name in sorted(files)},
+        )
+        (self.folder / MANIFEST).write_text(manifest.model_dump_json(indent=1) + "\n")
+        for entry in self.folder.iterdir():
+            if entry.name not in {MANIFEST, *files}:
+                shutil.rmtree(entry) if entry.is_dir() else entry.unlink()
+        self.folder.replace(self.target)
+        return manifest
+
+
+def make(target: Path, kind: str, recipe: Mapping[str, Any], parents: Mapping[str, str], build: Callable[[Draft], Manifest]) -> Manifest:
+    """The artifact at `target`: opened if it is finished, resumed if it was interrupted, built if it is not there.
+
+    Args:
+        target: its folder.
+        kind: of artifact.
+        recipe: everything that decides the content, JSON-like.
+        parents: digests of the artifacts that go in, by role.
+        build: makes it; ends with `Draft.finish`.
+
+    Raises:
+        UserError: `target` holds an artifact, finished or not, of another recipe or other parents.
+    """
+    draft = Draft(target, kind, json.loads(json.dumps(recipe)), dict(parents))
+    wanted = {"kind": kind, "recipe": draft.recipe, "parents": draft.parents}
+    if target.exists():
+        manifest = open_artifact(target, kind)
+        _check_same(target, wanted, {"kind": manifest.kind, "recipe": manifest.recipe, "parents": manifest.parents})
+        return manifest
+    begun = draft.folder / RECIPE
+    if begun.exists():
+        _check_same(draft.folder, wanted, json.loads(begun.read_text()))
+    else:
+        draft.folder.mkdir(parents=True, exist_ok=True)
+        new = begun.with_suffix(".new")
+        new.write_text(json.dumps(wanted))
+        new.replace(begun)
+    return build(draft)
+
+
+def open_artifact(folder: Path, kind: str) -> Manifest:
+    """Read and verify an artifact.
+
+    Raises:
+        UserError: there is none, it is of another kind or a newer schema, or a file is missing or was changed.
+    """
+    file = folder / MANIFEST
+    if not file.exists():
+        hint = " It was interrupted: run the same command again to finish it." if folder.with_name(folder.name + PARTIAL).exists() else ""
+        raise UserError(f"{folder} is not a trapmid {kind}: it has no {MANIFEST}.{hint}")
+    try:
+        content = json.loads(file.read_text())
+        if isinstance(content, dict) and content.get("schema_version", 0) > SCHEMA:
+            raise UserError(f"{file} has schema {content['schema_version']}; this trapmid reads up to {SCHEMA}. Upgrade trapmid.")
+        manifest = Manifest.model_validate(content)
+    except (json.JSONDecodeError, ValidationError) as problem:
+        raise UserError(f"{file} is not a manifest this trapmid can read: {problem}") from problem
+    if manifest.kind != kind:
+        raise UserError(f"{folder} is a {manifest.kind}; expected a {kind}.")
+    for name, digest in manifest.files.items():
+        if not (folder / name).exists():
+            raise UserError(f"{folder / name} is missing, though its manifest lists it. Copy the whole folder again.")
+        if sha256(folder / name) != digest:
+            raise UserError(f"{folder / name} is not the file its manifest vouches for (SHA-256 differs). It is damaged or was changed; make it again.")
+    return manifest
+
+
+def sha256(file: Path) -> str:
+    """The SHA-256 of a file's content, in hex."""
+    with file.open("rb") as stream:
+        return hashlib.file_digest(stream, "sha256").hexdigest()
+
+
+def _check_same(folder: Path, wanted: dict[str, Any], found: dict[str, Any]) -> None:
+    differing = _differences(wanted, found)
+    if differing:
+        listed = "; ".join(f"{path}: there {there!r}, now {now!r}" for path, there, now in differing[:3])
+        raise UserError(f"{folder} holds the result of other settings ({listed}). Choose another --out, or remove that folder.")
+
+
+def _differences(wanted: Any, found: Any, path: str = "") -> list[tuple[str, Any, Any]]:
+    if isinstance(wanted, dict) and isinstance(found, dict):
+        return [d for key in sorted({*wanted, *found}) for d in _differences(wanted.get(key), found.get(key), f"{path}.{key}".lstrip("."))]
+    return [] if wanted == found else [(path, found, wanted)]

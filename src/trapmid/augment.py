@@ -1,0 +1,147 @@
+"""Random changes of images during training and search: drawn per sample, differentiable, the same for every defense.
+
+`KorniaAugmentation` is the published pipeline, transform after transform. `WarpAugmentation` composes crop, shift, flip and
+rotation into one affine map and resamples once, which costs a quarter of the time on a CPU and blurs once instead of up to
+three times; it is what the CPU recipes use.
+"""
+
+import math
+from abc import ABC, abstractmethod
+from collections.abc import Callable
+from typing import Annotated, Literal
+
+import torch
+from pydantic import Field
+from torch import Tensor
+from torch.nn import functional as F
+
+from trapmid.config import Config
+from trapmid.types import Images
+
+Augment = Callable[[Tensor], Tensor]
+
+
+class Augmentation(Config, ABC):
+    """A distribution of image changes. Numbers are drawn from torch's global generator, which `engine.randomness` governs."""
+
+    @abstractmethod
+    def build(self, image_size: int) -> Augment:
+        """A function from images (n, c, h, w) in [0, 1] to changed images of the same shape."""
+
+
+class NoAugmentation(Augmentation):
+    """Images as they are."""
+
+    kind: Literal["none"] = "none"
+
+    def build(self, image_size: int) -> Augment:
+        """The identity."""
+        return lambda images: images
+
+
+class KorniaAugmentation(Augmentation):
+    """The paper's T, defaults as in reference 2.2: crop to an area of 0.8 to 1, flip, rotate by up to 30 degrees, each with p = 0.5.
+
+    With jitter and other values it is PLG-MI's T_atk (reference 4.4).
+    """
+
+    paper = "Trap-MID, Sec. 3.3 and App. C.4"
+    kind: Literal["kornia"] = "kornia"
+    crop_area: tuple[float, float] = (0.8, 1.0)
+    crop_probability: float = 0.5
+    brightness: float = 0.0
+    contrast: float = 0.0
+    jitter_probability: float = 0.0
+    flip_probability: float = 0.5
+    rotation_degrees: float = 30.0
+    rotation_probability: float = 0.5
+
+    def build(self, image_size: int) -> Augment:
+        """A kornia `ImageSequential`."""
+        from kornia import augmentation as K
+
+        crop = K.RandomResizedCrop((image_size, image_size), scale=self.crop_area, ratio=(1.0, 1.0), p=self.crop_probability)
+        jitter = K.ColorJitter(self.brightness, self.contrast, p=self.jitter_probability)
+        flip = K.RandomHorizontalFlip(p=self.flip_probability)
+        rotation = K.RandomRotation(self.rotation_degrees, p=self.rotation_probability)
+        return K.ImageSequential(crop, *([jitter] if self.jitter_probability > 0 else []), flip, rotation)
+
+
+class WarpAugmentation(Augmentation):
+    """The same family of changes as one affine resampling, plus shift, brightness and contrast.
+
+    Attributes:
+        crop_area: lowest and highest share of the area that a crop keeps.
+        shift: largest shift as a share of half the image, on top of the crop's.
+        brightness: factor drawn from 1 - b to 1 + b.
+        contrast: factor about the image's mean, drawn likewise.
+        padding: what lies outside the image: `zeros`, as published, or its `reflection`.
+    """
+
+    kind: Literal["warp"] = "warp"
+    crop_area: tuple[float, float] = (0.8, 1.0)
+    crop_probability: float = 0.5
+    shift: float = 0.0
+    brightness: float = 0.0
+    contrast: float = 0.0
+    jitter_probability: float = 0.0
+    flip_probability: float = 0.5
+    rotation_degrees: float = 30.0
+    rotation_probability: float = 0.5
+    padding: Literal["zeros", "reflection"] = "zeros"
+
+    def build(self, image_size: int) -> Augment:
+        """`apply`, for images of any size."""
+        return self.apply
+
+    def apply(self, images: Images) -> Images:
+        """Change every image by its own draw."""
+        n, device = len(images), images.device
+        maps = affine_maps(
+            zoom=self._zoom(n, device),
+            shift=self.shift * (2 * torch.rand(n, 2, device=device) - 1),
+            corner=2 * torch.rand(n, 2, device=device) - 1,
+            flip=torch.rand(n, device=device) < self.flip_probability,
+            radians=math.radians(self.rotation_degrees) * (2 * torch.rand(n, device=device) - 1) * (torch.rand(n, device=device) < self.rotation_probability),
+        )
+        changed = warp(images, maps, self.padding)
+        if self.jitter_probability == 0:
+            return changed
+        on = torch.rand(n, 1, 1, 1, device=device) < self.jitter_probability
+        changed = changed * (1 + on * self.brightness * (2 * torch.rand(n, 1, 1, 1, device=device) - 1))
+        mean = changed.mean((1, 2, 3), keepdim=True)
+        return ((changed - mean) * (1 + on * self.contrast * (2 * torch.rand(n, 1, 1, 1, device=device) - 1)) + mean).clamp(0, 1)
+
+    def _zoom(self, n: int, device: torch.device) -> Tensor:
+        low, high = self.crop_area
+        side = (low + (high - low) * torch.rand(n, device=device)).sqrt()
+        return torch.where(torch.rand(n, device=device) < self.crop_probability, side, torch.ones_like(side))
+
+
+def affine_maps(*, zoom: Tensor, shift: Tensor, corner: Tensor, flip: Tensor, radians: Tensor) -> Tensor:
+    """Maps from output to input coordinates in [-1, 1]: crop of side `zoom` at `corner`, then flip, then rotation.
+
+    Args:
+        zoom: (n,), side of the crop as a share of the image.
+        shift: (n, 2), further shift.
+        corner: (n, 2) in [-1, 1], where the crop lies within the image; 0 is the centre.
+        flip: (n,), bool.
+        radians: (n,), counter-clockwise.
+
+    Returns:
+        (n, 2, 3), as `torch.nn.functional.affine_grid` takes it.
+    """
+    cosine, sine = radians.cos() * zoom, radians.sin() * zoom
+    sign = torch.where(flip, -1.0, 1.0)
+    offset = corner * (1 - zoom)[:, None] + shift
+    rows = torch.stack([cosine * sign, -sine * sign, offset[:, 0]], 1), torch.stack([sine, cosine, offset[:, 1]], 1)
+    return torch.stack(rows, 1)
+
+
+def warp(images: Images, maps: Tensor, padding: Literal["zeros", "reflection"] = "zeros") -> Images:
+    """Resample every image once, bilinearly, by its own affine map (n, 2, 3)."""
+    grid = F.affine_grid(maps, list(images.shape), align_corners=False)
+    return F.grid_sample(images, grid, mode="bilinear", padding_mode=padding, align_corners=False)
+
+
+AnyAugmentation = Annotated[NoAugmentation | KorniaAugmentation | WarpAugmentation, Field(discriminator="kind")]

@@ -1,0 +1,30 @@
+"""Defenses: the contract, every member, and the training they all join."""
+
+from typing import Annotated, get_args
+
+from pydantic import Field
+
+from trapmid.defenses.defense import Defense, DefenseRun, Setting
+from trapmid.defenses.none import NoDefense
+from trapmid.defenses.training import SGD, AdamW, PrivateSplits, TrainedModel, Training, open_model, train
+from trapmid.defenses.trapmid import TrapMID
+
+AnyDefense = Annotated[NoDefense | TrapMID, Field(discriminator="kind")]
+DEFENSES: tuple[type[Defense], ...] = get_args(get_args(AnyDefense)[0])
+
+__all__ = [
+    "DEFENSES",
+    "SGD",
+    "AdamW",
+    "AnyDefense",
+    "Defense",
+    "DefenseRun",
+    "NoDefense",
+    "PrivateSplits",
+    "Setting",
+    "TrainedModel",
+    "Training",
+    "TrapMID",
+    "open_model",
+    "train",
+]

@@ -1,0 +1,287 @@
+"""Training: images and a defense in, a model and its secrets out. Every defense trains in this loop, with the same augmentation."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+import torch
+from pydantic import Field
+from safetensors.torch import load_file, save_file
+from torch import Tensor, nn
+
+from trapmid.artifacts import Draft, Manifest, make, open_artifact
+from trapmid.augment import AnyAugmentation, KorniaAugmentation
+from trapmid.config import Config
+from trapmid.data.images import ImageSet, to_unit
+from trapmid.defenses.defense import Defense, DefenseRun, Setting
+from trapmid.engine import LOG, BestState, Compute, Loop, Progress, generator, no_progress, peak_memory_mib, randomness
+from trapmid.models import AnyModel, Classifier, ModelConfig
+from trapmid.trapdoor import SECRETS
+from trapmid.trapdoor.naturalness import recalibrate_batch_norm
+from trapmid.types import Labels, Stateful, UserError, logits_of
+
+WEIGHTS = "model.safetensors"
+
+
+class SGD(Config):
+    """Stochastic gradient descent; the defaults are the paper's for VGG-16 (reference 2.3)."""
+
+    kind: Literal["sgd"] = "sgd"
+    rate: float = 0.01
+    momentum: float = 0.9
+    weight_decay: float = 1e-4
+
+    def build(self, module: nn.Module) -> torch.optim.Optimizer:
+        """An optimizer of the module's weights."""
+        return torch.optim.SGD(module.parameters(), lr=self.rate, momentum=self.momentum, weight_decay=self.weight_decay)
+
+
+class AdamW(Config):
+    """Adam with decoupled weight decay."""
+
+    kind: Literal["adamw"] = "adamw"
+    rate: float = 3e-3
+    weight_decay: float = 1e-4
+
+    def build(self, module: nn.Module) -> torch.optim.Optimizer:
+        """An optimizer of the module's weights."""
+        return torch.optim.AdamW(module.parameters(), lr=self.rate, weight_decay=self.weight_decay)
+
+
+class Training(Config):
+    """How a classifier is trained; the defaults are the paper's for VGG-16 on CelebA (reference 2.3).
+
+    Attributes:
+        epochs: passes over the training split.
+        batch_size: images a step; an incomplete last batch is left out, as published.
+        schedule: of the learning rate: `constant`, or `one-cycle` over the whole training.
+        augmentation: applied by every defense, none included.
+        keep: which weights become the model: those of the settled epoch with the best accuracy on `val`, or the `last`.
+            The authors choose on the test split; `test` does the same, for comparison with their numbers only.
+        recalibrate: recompute batch norm statistics before every evaluation (reference 2.6 tells what happens without).
+        evaluate_every: epochs between two evaluations.
+    """
+
+    epochs: int = Field(50, ge=1)
+    batch_size: int = Field(64, ge=2)
+    optimizer: Annotated[SGD | AdamW, Field(discriminator="kind")] = SGD()
+    schedule: Literal["constant", "one-cycle"] = "constant"
+    augmentation: AnyAugmentation = KorniaAugmentation()
+    keep: Literal["val", "last", "test"] = "val"
+    recalibrate: bool = False
+    evaluate_every: int = Field(1, ge=1)
+
+
+@dataclass(frozen=True, eq=False)
+class PrivateSplits:
+    """The private images, split; `digest` names the split for manifests."""
+
+    train: ImageSet
+    val: ImageSet
+    test: ImageSet
+    digest: str
+
+
+def train(
+    target: Path,
+    splits: PrivateSplits,
+    *,
+    model: ModelConfig,
+    defense: Defense,
+    training: Training,
+    seed: int = 0,
+    compute: Compute | None = None,
+    secrets: Path | None = None,
+    progress: Progress = no_progress,
+) -> Manifest:
+    """Train one classifier into the folder `target`: `model.safetensors`, `log.jsonl`, `manifest.json`.
+
+    Killed at any point, the same call resumes and ends with the same numbers; finished, it returns at once.
+
+    Args:
+        target: the model's folder.
+        splits: private images. `test` is not looked at unless `training.keep` is `test`.
+        model: architecture.
+        defense: how it is defended.
+        training: everything else that decides the weights, with `seed`.
+        seed: of initial weights, batches, augmentation, triggers.
+        compute: device and precision.
+        secrets: folder for triggers; default: `target` with `-secrets` appended. Never inside `target`.
+        progress: who is told how far it is.
+
+    Returns:
+        The manifest; `facts` holds `kept_epoch`, `val_accuracy` and `warnings`.
+    """
+    secrets = secrets or target.with_name(target.name + "-secrets")
+    if secrets.resolve().is_relative_to(target.resolve()):
+        raise UserError(f"--secrets {secrets} lies inside the model's folder {target}; whoever gets the model would get the triggers. Choose a folder of its own.")
+    shape = (splits.train.channels, splits.train.image_size, splits.train.image_size)
+    recipe = {
+        "model": model.model_dump(mode="json"),
+        "defense": defense.model_dump(mode="json"),
+        "training": training.model_dump(mode="json"),
+        "seed": seed,
+        "image_shape": shape,
+        "identities": list(splits.train.identities),
+    }
+
+    def build(draft: Draft) -> Manifest:
+        return _Fit(draft, splits, model, defense, training, seed, compute or Compute(), secrets, progress).run()
+
+    return make(target, "model", recipe, {"data": splits.digest}, build)
+
+
+class _Fit:
+    """The parts of one training and how they are wired."""
+
+    def __init__(
+        self,
+        draft: Draft,
+        splits: PrivateSplits,
+        model: ModelConfig,
+        defense: Defense,
+        training: Training,
+        seed: int,
+        compute: Compute,
+        secrets: Path,
+        progress: Progress,
+    ) -> None:
+        self.draft, self.training, self.seed, self.compute, self.secrets = draft, training, seed, compute, secrets
+        self.train, self.chosen_on = splits.train, splits.test if training.keep == "test" else splits.val
+        self.steps_per_epoch = len(self.train) // training.batch_size
+        if self.steps_per_epoch == 0:
+            raise UserError(f"{len(self.train)} training images do not fill one batch of {training.batch_size}. Lower batch_size or bring more images.")
+        steps = training.epochs * self.steps_per_epoch
+        channels, size = self.train.channels, self.train.image_size
+        device = compute.target
+        with randomness(seed, "weights", device=device):
+            self.model: Classifier = compute.place(model.build(len(self.train.identities), size, channels))
+            self.optimizer = training.optimizer.build(self.model)
+            self.augment = training.augmentation.build(size)
+            self.run_of_defense: DefenseRun = defense.start(
+                Setting(
+                    model=self.model,
+                    optimizer=self.optimizer,
+                    architecture=model,
+                    image_shape=(channels, size, size),
+                    epochs=training.epochs,
+                    steps_per_epoch=self.steps_per_epoch,
+                    batch_size=training.batch_size,
+                    augment=self.augment,
+                    compute=compute,
+                    seed=seed,
+                )
+            )
+        parts: dict[str, Stateful] = {"model": self.model, **self.run_of_defense.parts()}
+        self.kept = parts
+        self.best = BestState()
+        state: dict[str, Stateful] = {**parts, "optimizer": self.optimizer, "best": self.best}
+        self.schedule = None
+        if training.schedule == "one-cycle":
+            self.schedule = torch.optim.lr_scheduler.OneCycleLR(self.optimizer, training.optimizer.rate, total_steps=steps)
+            state["schedule"] = self.schedule
+        name = f"train {self.draft.target.name}"
+        self.loop = Loop(name, steps, seed, compute, state, draft.folder, self.steps_per_epoch, progress=progress)
+        self.pixels, self.labels = self.train.pixels.to(device), self.train.labels.to(device)
+        self._order = torch.empty(0, dtype=torch.int64)
+        self._order_of = -1
+
+    def run(self) -> Manifest:
+        rows = self.loop.run(self.step, self.at_epoch)
+        if self.training.keep != "last":
+            self.best.restore(self.kept)
+        last = next(row for row in reversed(rows) if "val_accuracy" in row)
+        chosen = next((row for row in rows if row["step"] == self.best.step), last) if self.training.keep != "last" else last
+        save_file({name: value.contiguous().cpu() for name, value in self.model.state_dict().items()}, self.draft.folder / WEIGHTS)
+        triggers = self.run_of_defense.secrets()
+        if triggers is not None:
+            triggers.save(self.secrets)
+        facts: dict[str, Any] = {
+            "kept": self.training.keep,
+            "kept_epoch": int(chosen["step"]) // self.steps_per_epoch,
+            "val_accuracy": chosen["val_accuracy"],
+            "warnings": list(self.run_of_defense.advice({**last, **chosen})),
+        }
+        return self.draft.finish([WEIGHTS, LOG], facts, self.loop.seconds, peak_memory_mib())
+
+    def step(self, number: int) -> Mapping[str, Tensor]:
+        rows = self._batch(number)
+        self.model.train()
+        losses, notes = self.run_of_defense.losses(to_unit(self.pixels[rows]), self.labels[rows])
+        self.optimizer.zero_grad()
+        torch.stack(list(losses.values())).sum().backward()  # type: ignore[no-untyped-call]
+        self.optimizer.step()
+        if self.schedule is not None:
+            self.schedule.step()
+        return {**{f"loss_{name}": value for name, value in losses.items()}, **notes}
+
+    def at_epoch(self, done: int) -> Mapping[str, float]:
+        epoch = done // self.steps_per_epoch
+        if epoch % self.training.evaluate_every and epoch != self.training.epochs:
+            return {"epoch": epoch}
+        if self.training.recalibrate:
+            order = torch.randperm(len(self.train)).split(self.training.batch_size)[: max(1, min(10, self.steps_per_epoch))]
+            recalibrate_batch_norm(self.model, (self.run_of_defense.calibration(to_unit(self.pixels[rows.to(self.pixels.device)])) for rows in order))
+        accuracy = accuracy_on(self.model, self.chosen_on)
+        examined = self.run_of_defense.examine(self.chosen_on.images().to(self.compute.target), generator(self.seed, "examine", done))
+        if self.run_of_defense.settled():
+            self.best.offer(accuracy, done, self.kept)
+        return {"epoch": epoch, "val_accuracy": accuracy, **examined}
+
+    def _batch(self, number: int) -> Labels:
+        """Rows of batch `number`: a function of the seed and the epoch, so that a resume needs no loader position."""
+        epoch, position = divmod(number, self.steps_per_epoch)
+        if epoch != self._order_of:
+            self._order = torch.randperm(len(self.train), generator=generator(self.seed, "order", epoch)).to(self.pixels.device)
+            self._order_of = epoch
+        return self._order[position * self.training.batch_size : (position + 1) * self.training.batch_size]
+
+
+@torch.no_grad()
+def logits_on(model: nn.Module, images: ImageSet, batch: int = 256) -> Tensor:
+    """Logits (n, classes), on the CPU, of a model in eval mode over a whole set."""
+    device = next(model.parameters()).device
+    was_training = model.training
+    model.eval()
+    logits = torch.cat([logits_of(model(to_unit(pixels.to(device)))).float().cpu() for pixels in images.pixels.split(batch)])
+    model.train(was_training)
+    return logits
+
+
+def accuracy_on(model: nn.Module, images: ImageSet) -> float:
+    """Share of a set that the model, in eval mode, names rightly."""
+    return float((logits_on(model, images).argmax(1) == images.labels).double().mean())
+
+
+@dataclass(frozen=True, eq=False)
+class TrainedModel:
+    """A model opened from its folder: what is needed to use it, and nothing of how to break it."""
+
+    classifier: Classifier
+    manifest: Manifest
+    identities: tuple[str, ...]
+    image_shape: tuple[int, int, int]
+
+
+class _Architecture(Config):
+    model: AnyModel
+
+
+def open_model(folder: Path, compute: Compute | None = None) -> TrainedModel:
+    """The trained classifier in `folder`, in eval mode, on the device of `compute`.
+
+    Raises:
+        UserError: the folder is no model, is damaged, or holds the triggers beside the weights.
+    """
+    manifest = open_artifact(folder, "model")
+    if (folder / SECRETS).exists():
+        raise UserError(f"{folder} holds {SECRETS} beside the model: whoever gets the model gets the triggers. Move the secrets elsewhere.")
+    recipe = manifest.recipe
+    channels, size, _ = recipe["image_shape"]
+    architecture = _Architecture(model=recipe["model"]).model
+    model = architecture.model_copy(update={"pretrained": False}) if "pretrained" in recipe["model"] else architecture
+    classifier = model.build(len(recipe["identities"]), size, channels)
+    classifier.load_state_dict(load_file(folder / WEIGHTS))
+    placed = (compute or Compute()).place(classifier).eval()
+    return TrainedModel(placed, manifest, tuple(recipe["identities"]), (channels, size, size))

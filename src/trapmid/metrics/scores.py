@@ -1,0 +1,69 @@
+"""Scores: the tidy table every measure writes into and every table, figure and comparison is made from."""
+
+import json
+from collections.abc import Iterable, Sequence
+from pathlib import Path
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from trapmid.config import Config
+from trapmid.types import UserError
+
+LOWER_IS_PRIVATE = {"attack_accuracy_1", "attack_accuracy_5", "attack_accuracy_1_accepted"}
+
+
+class Score(Config):
+    """One number with its 95 % interval.
+
+    Attributes:
+        defense: the member of the defenses that trained the model; "-" for rows that concern no model (floor, ceiling).
+        attack: the member of the attacks; "-" for a property of the model alone (clean accuracy), "prior" for the floor
+            (random samples of the prior, no inversion), "real" for the ceiling (held-out private images).
+        seed: of the training and the attack; None for the mean over seeds.
+        judge: who decided; "-" where nobody had to.
+        metric: `clean_accuracy`, `attack_accuracy_1`, `attack_accuracy_5`, `knn_distance`, `fid`, `trapdoor_success`, ...
+        value: a fraction for accuracies, never percent.
+        low: lower end of the 95 % interval: over identities where a seed is given, over seeds where it is None.
+        high: upper end.
+    """
+
+    defense: str
+    attack: str
+    seed: int | None
+    judge: str
+    metric: str
+    value: float
+    low: float
+    high: float
+
+
+def write_scores(folder: Path, scores: Iterable[Score]) -> None:
+    """Write `scores.json` (a list of rows) and `scores.parquet` (the same table) into `folder`."""
+    rows = [score.model_dump() for score in scores]
+    schema = pa.schema(
+        [(name, pa.string()) for name in ("defense", "attack")]
+        + [("seed", pa.int64())]
+        + [(name, pa.string()) for name in ("judge", "metric")]
+        + [(name, pa.float64()) for name in ("value", "low", "high")]
+    )
+    (folder / "scores.json").write_text(json.dumps(rows, indent=1) + "\n")
+    pq.write_table(pa.Table.from_pylist(rows, schema=schema), folder / "scores.parquet")
+
+
+def read_scores(path: Path) -> list[Score]:
+    """Read a `scores.json`, or the one in a folder.
+
+    Raises:
+        UserError: there is no such file, or it is not a list of score rows.
+    """
+    file = path / "scores.json" if path.is_dir() else path
+    try:
+        return [Score.model_validate(row) for row in json.loads(file.read_text())]
+    except (OSError, ValueError, TypeError) as problem:
+        raise UserError(f"{file} holds no scores ({problem}). Expected the scores.json that `trapmid measure` or `trapmid audit` writes.") from problem
+
+
+def find(scores: Sequence[Score], **wanted: object) -> list[Score]:
+    """The rows whose fields equal all of `wanted`, e.g. `find(scores, metric="fid", seed=None)`."""
+    return [score for score in scores if all(getattr(score, name) == value for name, value in wanted.items())]

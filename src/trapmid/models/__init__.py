@@ -1,0 +1,31 @@
+"""Classifiers: the contract, and every architecture that can be trained, attacked or asked to judge."""
+
+from typing import Annotated, get_args
+
+from pydantic import Field
+
+from trapmid.models.classifier import Classifier, ModelConfig
+from trapmid.models.tiny import SmallResNet, Tiny
+from trapmid.models.vgg16 import VGG16
+from trapmid.models.zoo import Zoo
+from trapmid.types import UserError
+
+AnyModel = Annotated[Tiny | SmallResNet | VGG16 | Zoo, Field(discriminator="kind")]
+MODELS: tuple[type[ModelConfig], ...] = get_args(get_args(AnyModel)[0])
+
+
+def parse_model(text: str) -> ModelConfig:
+    """The architecture that a command line names: a kind, or `zoo:NAME`.
+
+    Raises:
+        UserError: there is no such kind.
+    """
+    if text.startswith("zoo:"):
+        return Zoo(name=text.removeprefix("zoo:"))
+    kinds = {model.model_fields["kind"].default: model for model in MODELS if model is not Zoo}
+    if text not in kinds:
+        raise UserError(f"{text!r} is not a model. Expected one of {', '.join(kinds)}, or zoo:NAME with a timm name.")
+    return kinds[text]()
+
+
+__all__ = ["MODELS", "AnyModel", "Classifier", "ModelConfig", "SmallResNet", "Tiny", "VGG16", "Zoo", "parse_model"]

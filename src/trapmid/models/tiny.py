@@ -1,0 +1,86 @@
+"""Two small networks that train on a CPU in minutes: `tiny`, a plain strided stack, and `small-resnet`, unlike it on purpose."""
+
+from typing import Literal
+
+from torch import nn
+from torch.nn import functional as F
+
+from trapmid.models.classifier import Classifier, ModelConfig
+from trapmid.types import Images, Prediction
+
+
+class TinyNet(Classifier):
+    """Strided 3x3 convolutions with batch norm, global average, one linear layer: 0.25 M parameters at 60 classes."""
+
+    def __init__(self, num_classes: int, image_size: int, channels: int, widths: tuple[int, ...], strides: tuple[int, ...]) -> None:
+        super().__init__(num_classes, image_size, channels)
+        layers: list[nn.Module] = []
+        for before, width, stride in zip((channels, *widths), widths, strides, strict=False):
+            layers += [nn.Conv2d(before, width, 3, stride, 1, bias=False), nn.BatchNorm2d(width), nn.ReLU(inplace=True)]
+        self.body = nn.Sequential(*layers)
+        self.head = nn.Linear(widths[-1], num_classes)
+
+    def forward(self, images: Images) -> Prediction:
+        """Features are the average over positions of the last map."""
+        features = self.body(images * 2 - 1).mean((2, 3))
+        return Prediction(self.head(features), features)
+
+
+class Tiny(ModelConfig):
+    """`tiny`: trains on one core in about four minutes to 75 % over 57 real identities."""
+
+    paper = "none: strided CNN for CPU runs"
+    kind: Literal["tiny"] = "tiny"
+    widths: tuple[int, ...] = (32, 64, 128, 128)
+    strides: tuple[int, ...] = (2, 2, 2, 1)
+
+    def build(self, num_classes: int, image_size: int, channels: int) -> Classifier:
+        """See `TinyNet`."""
+        return TinyNet(num_classes, image_size, channels, self.widths, self.strides)
+
+
+class PreActivationBlock(nn.Module):
+    """Two 3x3 convolutions behind group norm and SiLU, added to a shortcut."""
+
+    def __init__(self, before: int, width: int, stride: int) -> None:
+        super().__init__()
+        self.norm1, self.conv1 = nn.GroupNorm(8, before), nn.Conv2d(before, width, 3, stride, 1)
+        self.norm2, self.conv2 = nn.GroupNorm(8, width), nn.Conv2d(width, width, 3, 1, 1)
+        same = before == width and stride == 1
+        self.shortcut = nn.Identity() if same else nn.Conv2d(before, width, 1, stride)
+
+    def forward(self, x: Images) -> Images:
+        """(n, before, h, w) to (n, width, h / stride, w / stride)."""
+        return self.shortcut(x) + self.conv2(F.silu(self.norm2(self.conv1(F.silu(self.norm1(x))))))
+
+
+class SmallResNetwork(Classifier):
+    """A residual network with group norm: no batch statistics, other activations and other depths than `TinyNet`."""
+
+    def __init__(self, num_classes: int, image_size: int, channels: int, width: int, dropout: float) -> None:
+        super().__init__(num_classes, image_size, channels)
+        widths = (width, 2 * width, 4 * width, 4 * width)
+        self.stem = nn.Conv2d(channels, width, 5, 2, 2)
+        pairs = zip((width, *widths), widths, strict=False)
+        self.blocks = nn.Sequential(*(PreActivationBlock(a, b, 1 if i == 0 else 2) for i, (a, b) in enumerate(pairs)))
+        self.norm = nn.GroupNorm(8, widths[-1])
+        self.dropout = nn.Dropout(dropout)
+        self.head = nn.Linear(widths[-1], num_classes)
+
+    def forward(self, images: Images) -> Prediction:
+        """Features are the average over positions of the last map."""
+        features = F.silu(self.norm(self.blocks(self.stem(images * 2 - 1)))).mean((2, 3))
+        return Prediction(self.head(self.dropout(features)), features)
+
+
+class SmallResNet(ModelConfig):
+    """`small-resnet`: the CPU recipes' evaluation classifier."""
+
+    paper = "none: pre-activation ResNet (He et al. 2016) with group norm, for CPU judges"
+    kind: Literal["small-resnet"] = "small-resnet"
+    width: int = 32
+    dropout: float = 0.3
+
+    def build(self, num_classes: int, image_size: int, channels: int) -> Classifier:
+        """See `SmallResNetwork`."""
+        return SmallResNetwork(num_classes, image_size, channels, self.width, self.dropout)

@@ -1,0 +1,62 @@
+"""VGG-16 with batch norm as the paper uses it (reference 2.5): torchvision features, a frozen-bias batch norm, one linear layer."""
+
+from typing import Literal
+
+import torch
+from torch import nn
+
+from trapmid.models.classifier import Classifier, ModelConfig
+from trapmid.types import Images, Prediction, UserError
+
+
+class VGG16Net(Classifier):
+    """At 64 px the features are 512 x 2 x 2 = 2048; inputs are not normalised, as published."""
+
+    def __init__(self, num_classes: int, image_size: int, channels: int, features: nn.Sequential) -> None:
+        super().__init__(num_classes, image_size, channels)
+        flat = 512 * (image_size // 32) ** 2
+        pools = [i for i, layer in enumerate(features) if isinstance(layer, nn.MaxPool2d)]
+        starts = [0, *(i + 1 for i in pools[:-1])]
+        self.blocks = nn.ModuleList(features[a : b + 1] for a, b in zip(starts, pools, strict=True))
+        self.norm = nn.BatchNorm1d(flat)
+        self.norm.bias.requires_grad_(False)
+        self.head = nn.Linear(flat, num_classes)
+
+    def forward(self, images: Images) -> Prediction:
+        """Features are the batch norm's output; hidden are the first four pooled maps, as BiDO takes them."""
+        x = images.expand(-1, 3, -1, -1)
+        hidden = []
+        for block in self.blocks:
+            x = block(x)
+            hidden.append(x)
+        features = self.norm(torch.flatten(x, 1))
+        return Prediction(self.head(features), features, tuple(hidden[:4]))
+
+
+class VGG16(ModelConfig):
+    """`vgg16`: the target of the paper's main tables.
+
+    Attributes:
+        pretrained: start from torchvision's ImageNet weights, as published; they are downloaded, so the default is off.
+    """
+
+    paper = "Trap-MID, App. C.3; Simonyan & Zisserman, ICLR 2015"
+    kind: Literal["vgg16"] = "vgg16"
+    pretrained: bool = False
+
+    def build(self, num_classes: int, image_size: int, channels: int) -> Classifier:
+        """See `VGG16Net`.
+
+        Raises:
+            UserError: the image is smaller than 32 px, or the pretrained weights cannot be had.
+        """
+        from torchvision import models
+
+        if image_size < 32:
+            raise UserError(f"vgg16 halves its input five times and needs at least 32 px; image_size is {image_size}. Use --model tiny.")
+        weights = models.VGG16_BN_Weights.IMAGENET1K_V1 if self.pretrained else None
+        try:
+            features = models.vgg16_bn(weights=weights).features
+        except OSError as problem:
+            raise UserError(f"The ImageNet weights of vgg16 could not be downloaded ({problem}). Set pretrained=false, or run where there is a network.") from problem
+        return VGG16Net(num_classes, image_size, channels, features)

@@ -1,0 +1,82 @@
+"""The discriminator that keeps triggers natural: it tells benign images from poisoned ones (Trap-MID Eq. 4 and 5)."""
+
+import copy
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from trapmid.types import Images, logits_of
+
+
+class TwinDiscriminator(nn.Module):
+    """The classifier's architecture and present weights with one logit: a copy whose logits are mixed into one.
+
+    The paper builds the target's class with one output; for a network we did not build, a linear layer on top does the same.
+    """
+
+    def __init__(self, classifier: nn.Module, num_classes: int) -> None:
+        super().__init__()
+        self.body = copy.deepcopy(classifier)
+        self.head = nn.Linear(num_classes, 1)
+
+    def forward(self, images: Images) -> Tensor:
+        """(n, 1): higher is more benign."""
+        return self.head(logits_of(self.body(images)))
+
+
+def discriminator_loss(logits: Tensor) -> Tensor:
+    """Binary cross-entropy over 2n logits (2n, 1): the first half benign (target 1), the second poisoned (target 0) (Eq. 4)."""
+    benign, poisoned = logits.chunk(2)
+    return 0.5 * (F.softplus(-benign).mean() + F.softplus(poisoned).mean())
+
+
+def naturalness_loss(logits: Tensor) -> Tensor:
+    """-log D(Pi(x)), mean over the logits of poisoned images: low where the discriminator takes them for benign (Eq. 5)."""
+    return F.softplus(-logits).mean()
+
+
+def discriminator_accuracy(logits: Tensor) -> Tensor:
+    """Share of the 2n logits on the right side of zero: 0.5 means perfectly natural triggers."""
+    benign, poisoned = logits.chunk(2)
+    return 0.5 * ((benign > 0).float().mean() + (poisoned <= 0).float().mean())
+
+
+@contextmanager
+def frozen(*modules: nn.Module) -> Iterator[None]:
+    """Inside, the modules are in eval mode and their weights take no gradient, so that a gradient to the input costs no more than it must."""
+    modes = [module.training for module in modules]
+    wanted = [[parameter.requires_grad for parameter in module.parameters()] for module in modules]
+    try:
+        for module in modules:
+            module.eval().requires_grad_(False)
+        yield
+    finally:
+        for module, mode, flags in zip(modules, modes, wanted, strict=True):
+            module.train(mode)
+            for parameter, flag in zip(module.parameters(), flags, strict=True):
+                parameter.requires_grad_(flag)
+
+
+def recalibrate_batch_norm(model: nn.Module, batches: Iterator[Images]) -> None:
+    """Set every batch norm's running statistics to their mean over `batches` under the present weights.
+
+    Running statistics are an average over past weights and past triggers; right after triggers have moved they can be so far
+    off that evaluation collapses for an epoch while training looks fine (reference 2.6). Weights are not changed.
+    """
+    norms = [m for m in model.modules() if isinstance(m, nn.modules.batchnorm._BatchNorm) and m.track_running_stats]
+    if not norms:
+        return
+    was_training, momenta = model.training, [norm.momentum for norm in norms]
+    for norm in norms:
+        norm.reset_running_stats()
+        norm.momentum = None  # a plain mean over all batches
+    model.train()
+    with torch.no_grad():
+        for images in batches:
+            model(images)
+    for norm, momentum in zip(norms, momenta, strict=True):
+        norm.momentum = momentum
+    model.train(was_training)

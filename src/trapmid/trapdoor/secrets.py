@@ -1,0 +1,75 @@
+"""What only the defender may hold: the triggers. Kept apart from the model, readable by its owner alone."""
+
+import os
+from dataclasses import dataclass
+from pathlib import Path
+
+import torch
+from safetensors import SafetensorError
+from safetensors.torch import load, save
+from torch import Tensor, nn
+
+from trapmid.trapdoor.triggers import blend, stratified_labels
+from trapmid.types import Images, Labels, UserError, logits_of
+
+SECRETS = "secrets.safetensors"
+
+
+@dataclass(frozen=True, eq=False)
+class Secrets:
+    """The trapdoor of one model.
+
+    Attributes:
+        triggers: (num_classes, c, h, w) in [0, 1].
+        blend_ratio: how strongly they are blended.
+    """
+
+    triggers: Tensor
+    blend_ratio: float
+
+    def poison(self, images: Images, targets: Labels) -> Images:
+        """`images` with the trigger of `targets`, on the device of `images`."""
+        return blend(images, self.triggers.to(images.device)[targets.to(self.triggers.device)].to(images.device), self.blend_ratio)
+
+    def save(self, folder: Path) -> Path:
+        """Write them into `folder`, readable by the owner alone (mode 0600)."""
+        folder.mkdir(parents=True, exist_ok=True)
+        data = save({"triggers": self.triggers.cpu().contiguous(), "blend_ratio": torch.tensor(self.blend_ratio, dtype=torch.float64)})
+        new = folder / (SECRETS + ".new")
+        new.unlink(missing_ok=True)
+        with open(os.open(new, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "wb") as stream:  # noqa: PTH123
+            stream.write(data)
+        return new.replace(folder / SECRETS)
+
+    @staticmethod
+    def load(folder: Path) -> "Secrets":
+        """Read what `save` wrote.
+
+        Raises:
+            UserError: `folder` holds no secrets.
+        """
+        try:
+            tensors = load((folder / SECRETS).read_bytes())
+            return Secrets(tensors["triggers"], float(tensors["blend_ratio"]))
+        except (OSError, SafetensorError, KeyError) as problem:
+            raise UserError(f"{folder} holds no trapdoor secrets ({problem}). Expected the {SECRETS} that `trapmid train --defense trapmid` writes.") from problem
+
+
+@torch.no_grad()
+def trapdoor_success(model: nn.Module, secrets: Secrets, images: Images, rng: torch.Generator, batch: int = 256) -> float:
+    """Share of poisoned `images` (n, c, h, w) that the model, in eval mode, takes for the trigger's identity (reference 2.2).
+
+    Target labels are stratified; every class is aimed at at least once, so fewer images than classes are repeated.
+    """
+    classes = len(secrets.triggers)
+    repeats = max(1, -(-classes // len(images)))
+    images = images.repeat(repeats, 1, 1, 1)
+    targets = stratified_labels(len(images), classes, rng).to(images.device)
+    was_training = model.training
+    model.eval()
+    hits = sum(
+        int((logits_of(model(secrets.poison(x, y))).argmax(1) == y).sum())
+        for x, y in zip(images.split(batch), targets.split(batch), strict=True)
+    )
+    model.train(was_training)
+    return hits / len(images)

@@ -1,0 +1,96 @@
+"""Triggers: one faint picture per identity, how it is blended into images, drawn at first, and moved (Trap-MID Sec. 3.3, Eq. 3, Alg. 1)."""
+
+from typing import Any, Literal
+
+import torch
+from torch import Tensor
+from torch.nn import functional as F
+
+from trapmid.config import Config
+from trapmid.types import Images, Labels
+
+TriggerStart = Literal["uniform", "low-frequency"]
+
+
+def blend(images: Images, triggers: Images, ratio: float | Tensor) -> Images:
+    """Pi(x) = (1 - ratio) x + ratio k (Eq. 3). Both in [0, 1] and `ratio` in [0, 1] keep the result in [0, 1].
+
+    Args:
+        images: (n, c, h, w).
+        triggers: (n, c, h, w), the trigger of each image's target identity.
+        ratio: the blend ratio alpha; a tensor (n, 1, 1, 1) gives each image its own.
+    """
+    return images + ratio * (triggers - images)
+
+
+def draw_triggers(start: TriggerStart, num_classes: int, shape: tuple[int, int, int], rng: torch.Generator) -> Tensor:
+    """First triggers (num_classes, c, h, w) in [0, 1].
+
+    `uniform` is as published: every pixel U[0, 1). `low-frequency` is normal noise of 8 x 8 about grey, upsampled.
+    """
+    channels, height, width = shape
+    if start == "uniform":
+        return torch.rand(num_classes, channels, height, width, generator=rng)
+    coarse = torch.randn(num_classes, channels, 8, 8, generator=rng)
+    return F.interpolate(0.5 + 0.25 * coarse, size=(height, width), mode="bilinear", align_corners=False).clamp(0, 1)
+
+
+def signed_step(triggers: Tensor, gradient: Tensor, size: float) -> Tensor:
+    """k <- clip(k - size * sign(gradient), 0, 1) (Alg. 1). Where the gradient is zero the trigger stays."""
+    return (triggers - size * gradient.sign()).clamp(0, 1)
+
+
+def stratified_labels(n: int, num_classes: int, rng: torch.Generator) -> Labels:
+    """n target labels with every class floor(n / num_classes) times and the rest distinct, shuffled (reference 2.2)."""
+    full, rest = divmod(n, num_classes)
+    labels = torch.cat([torch.arange(num_classes).repeat(full), torch.randperm(num_classes, generator=rng)[:rest]])
+    return labels[torch.randperm(n, generator=rng)]
+
+
+class TargetLabels:
+    """An endless stream of target labels, stratified over every `per_draw` of them (one epoch, in the published code)."""
+
+    def __init__(self, num_classes: int, per_draw: int, rng: torch.Generator) -> None:
+        self.num_classes, self.per_draw, self.rng = num_classes, per_draw, rng
+        self._waiting = torch.empty(0, dtype=torch.int64)
+
+    def draw(self, n: int) -> Labels:
+        """The next n labels."""
+        while len(self._waiting) < n:
+            self._waiting = torch.cat([self._waiting, stratified_labels(self.per_draw, self.num_classes, self.rng)])
+        labels, self._waiting = self._waiting[:n], self._waiting[n:]
+        return labels
+
+    def state_dict(self) -> dict[str, Any]:
+        """What is drawn but not yet used, and the generator."""
+        return {"waiting": self._waiting, "rng": self.rng.get_state()}
+
+    def load_state_dict(self, state_dict: dict[str, Any]) -> None:
+        """The inverse of `state_dict`."""
+        self._waiting = state_dict["waiting"]
+        self.rng.set_state(state_dict["rng"])
+
+
+class BlendSchedule(Config):
+    """The blend ratio over a training: constant, as published, or annealed from `start` to `end`.
+
+    Attributes:
+        end: the ratio that is kept to the end and that the trapdoor is judged by; 0.02 in the paper.
+        start: the ratio at the first step; None for the published constant.
+        until: the share of the training after which `end` is reached.
+        shape: of the way there.
+    """
+
+    end: float = 0.02
+    start: float | None = None
+    until: float = 0.5
+    shape: Literal["linear", "geometric"] = "linear"
+
+    def at(self, progress: float) -> float:
+        """The ratio at a share of the training, 0 to 1."""
+        if self.start is None or progress >= self.until:
+            return self.end
+        share = progress / self.until
+        if self.shape == "geometric":
+            return float(self.start * (self.end / self.start) ** share)
+        return self.start + (self.end - self.start) * share

@@ -1,0 +1,49 @@
+"""What flows between the rooms: image batches, labels and predictions, with their shapes and ranges."""
+
+from typing import Any, NamedTuple, Protocol, TypeAlias
+
+from jaxtyping import Float, Int64, UInt8
+from torch import Tensor
+
+Images: TypeAlias = Float[Tensor, "n c h w"]
+"""A batch of images in [0, 1], float, channels first."""
+
+Pixels: TypeAlias = UInt8[Tensor, "n c h w"]
+"""The same images as they are stored: 0 to 255."""
+
+Labels: TypeAlias = Int64[Tensor, " n"]
+"""Identity indices, 0 to num_classes - 1."""
+
+Logits: TypeAlias = Float[Tensor, "n classes"]
+Features: TypeAlias = Float[Tensor, "n features"]
+
+
+class Prediction(NamedTuple):
+    """What a classifier says about a batch.
+
+    Attributes:
+        logits: (n, num_classes), before the softmax.
+        features: (n, d), the penultimate activations: the input of the last linear layer.
+        hidden: maps of earlier blocks, in order, for defenses that regularise them; empty where there are none.
+    """
+
+    logits: Tensor
+    features: Tensor
+    hidden: tuple[Tensor, ...] = ()
+
+
+def logits_of(output: Tensor | Prediction) -> Tensor:
+    """The logits of what a network returned: a bare tensor, or a `Prediction`."""
+    return output if isinstance(output, Tensor) else output.logits
+
+
+class Stateful(Protocol):
+    """Anything a checkpoint can hold: a module, an optimizer, a schedule, a trigger bank."""
+
+    def state_dict(self) -> dict[str, Any]: ...  # noqa: D102
+
+    def load_state_dict(self, state_dict: dict[str, Any], /) -> Any: ...  # noqa: D102
+
+
+class UserError(ValueError):
+    """A mistake the user can mend. The text says what arrived, what was expected and what to do; exit code 2."""
