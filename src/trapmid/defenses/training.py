@@ -17,8 +17,8 @@ from trapmid.data.images import ImageSet, to_unit
 from trapmid.defenses.defense import Defense, DefenseRun, Setting
 from trapmid.engine import LOG, BestState, Compute, Loop, Progress, generator, no_progress, peak_memory_mib, randomness
 from trapmid.models import AnyModel, Classifier, ModelConfig
+from trapmid.models.batchnorm import recalibrate_batch_norm
 from trapmid.trapdoor import SECRETS
-from trapmid.trapdoor.naturalness import recalibrate_batch_norm
 from trapmid.types import Labels, Stateful, UserError, logits_of
 
 WEIGHTS = "model.safetensors"
@@ -222,7 +222,7 @@ class _Fit:
             return {"epoch": epoch}
         if self.training.recalibrate:
             order = torch.randperm(len(self.train)).split(self.training.batch_size)[: max(1, min(10, self.steps_per_epoch))]
-            recalibrate_batch_norm(self.model, (self.run_of_defense.calibration(to_unit(self.pixels[rows.to(self.pixels.device)])) for rows in order))
+            recalibrate_batch_norm(self.model, ((self.run_of_defense.calibration(to_unit(self.pixels[rows.to(self.pixels.device)])),) for rows in order))
         accuracy = accuracy_on(self.model, self.chosen_on)
         examined = self.run_of_defense.examine(self.chosen_on.images().to(self.compute.target), generator(self.seed, "examine", done))
         if self.run_of_defense.settled():

@@ -4,7 +4,6 @@ import copy
 from collections.abc import Iterator
 from contextlib import contextmanager
 
-import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
@@ -58,25 +57,3 @@ def frozen(*modules: nn.Module) -> Iterator[None]:
             module.train(mode)
             for parameter, flag in zip(module.parameters(), flags, strict=True):
                 parameter.requires_grad_(flag)
-
-
-def recalibrate_batch_norm(model: nn.Module, batches: Iterator[Images]) -> None:
-    """Set every batch norm's running statistics to their mean over `batches` under the present weights.
-
-    Running statistics are an average over past weights and past triggers; right after triggers have moved they can be so far
-    off that evaluation collapses for an epoch while training looks fine (reference 2.6). Weights are not changed.
-    """
-    norms = [m for m in model.modules() if isinstance(m, nn.modules.batchnorm._BatchNorm) and m.track_running_stats]
-    if not norms:
-        return
-    was_training, momenta = model.training, [norm.momentum for norm in norms]
-    for norm in norms:
-        norm.reset_running_stats()
-        norm.momentum = None  # a plain mean over all batches
-    model.train()
-    with torch.no_grad():
-        for images in batches:
-            model(images)
-    for norm, momentum in zip(norms, momenta, strict=True):
-        norm.momentum = momentum
-    model.train(was_training)

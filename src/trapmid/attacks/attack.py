@@ -1,0 +1,66 @@
+"""What an attack is: a frozen config that gets a target and public images - never private images, never secrets, never a judge."""
+
+from abc import ABC, abstractmethod
+from dataclasses import dataclass
+from pathlib import Path
+from typing import ClassVar, Generic, TypeVar
+
+from torch import Tensor
+
+from trapmid.config import Config
+from trapmid.data.images import ImageSet
+from trapmid.engine import Compute, Progress, no_progress
+from trapmid.priors import GAN, Prior
+from trapmid.targets import LabelTarget
+from trapmid.types import Labels, Pixels
+
+T = TypeVar("T", bound=LabelTarget)
+
+
+@dataclass(frozen=True)
+class Run:
+    """What an attack runs with, beside target and public images.
+
+    Attributes:
+        seed: of the prior and the search.
+        compute: device and precision.
+        folder: for checkpoints and logs; survives a crash.
+        warm_start: a prior trained on the public images without the target, for attacks that can start from one.
+        progress: who is told how far it is.
+    """
+
+    seed: int
+    compute: Compute
+    folder: Path
+    warm_start: GAN | None = None
+    progress: Progress = no_progress
+
+
+@dataclass(frozen=True, eq=False)
+class Found:
+    """Reconstructions.
+
+    Attributes:
+        pixels: (n, c, h, w), uint8.
+        labels: (n,), the identity each is meant to show.
+        confidence: (n,), the target's own probability of that identity: the attacker's view of success.
+    """
+
+    pixels: Pixels
+    labels: Labels
+    confidence: Tensor
+
+
+class Attack(Config, ABC, Generic[T]):
+    """A way of getting pictures of a classifier's identities out of it."""
+
+    kind: str
+    needs: ClassVar[type[LabelTarget]]
+
+    @abstractmethod
+    def prepare(self, target: T, public: ImageSet, run: Run) -> Prior:
+        """Train what does not depend on a single identity. Resumes from `run.folder`."""
+
+    @abstractmethod
+    def invert(self, target: T, prior: Prior, identities: Labels, run: Run) -> Found:
+        """Search for all `identities` (k,) in one batch. Called batch after batch; finished batches are not repeated."""

@@ -1,0 +1,174 @@
+"""Attacking: a target and public images in, reconstructions out; a killed attack resumes at the batch of identities it was in."""
+
+import io
+import json
+import time
+from pathlib import Path
+from typing import Any
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+import torch
+from PIL import Image
+from safetensors.torch import load_file, save_file
+from torch import Tensor
+
+from trapmid.artifacts import Draft, Manifest, make, open_artifact
+from trapmid.attacks.attack import Attack, Found, Run
+from trapmid.data.images import ImageSet
+from trapmid.engine import Compute, Progress, no_progress, peak_memory_mib
+from trapmid.priors import GAN
+from trapmid.targets import WhiteBoxTarget, demand
+from trapmid.types import Pixels, UserError
+
+FOUND, GAN_LOG = "reconstructions.parquet", "gan.jsonl"
+
+
+def attack(
+    out: Path,
+    target: WhiteBoxTarget,
+    public: ImageSet,
+    *,
+    method: Attack[Any],
+    identities: tuple[str, ...],
+    seed: int = 0,
+    parents: dict[str, str],
+    warm_start: GAN | None = None,
+    compute: Compute | None = None,
+    progress: Progress = no_progress,
+) -> Manifest:
+    """Run an attack into the folder `out`: `reconstructions.parquet`, the log of its GAN, `manifest.json`.
+
+    Killed at any point, the same call resumes and ends with the same numbers; finished, it returns at once.
+
+    Args:
+        out: the artifact's folder.
+        target: what is attacked.
+        public: the attacker's images.
+        method: which attack.
+        identities: names of the target's classes, in order.
+        seed: of the attack's prior and search.
+        parents: digests of the target (`model`), the public images (`public`), the prior to start from (`prior`).
+        warm_start: that prior.
+        compute: device and precision.
+        progress: who is told how far it is.
+
+    Raises:
+        UserError: the target gives less access than the attack needs, or takes other images than the public ones.
+    """
+    demand(target, method.needs, method.kind)
+    shape = (public.channels, public.image_size, public.image_size)
+    if shape != tuple(target.image_shape):
+        raise UserError(f"The target takes images of shape {tuple(target.image_shape)}; the public images are {shape}. Load them with the target's size and channels.")
+    recipe = {"attack": method.model_dump(mode="json"), "seed": seed, "identities": list(identities)}
+
+    def build(draft: Draft) -> Manifest:
+        started = time.monotonic()
+        clock = _Clock(draft.folder / "seconds.json")
+        run = Run(seed, compute or Compute(), draft.folder, warm_start, progress)
+        prior = method.prepare(target, public, run)
+        clock.add("prior", time.monotonic() - started)
+        per_batch = getattr(method, "identities_per_batch", 0) or target.num_classes
+        parts: list[Found] = []
+        for number, batch in enumerate(torch.arange(target.num_classes).split(per_batch)):
+            file = draft.folder / f"found-{number}.safetensors"
+            if not file.exists():
+                began = time.monotonic()
+                _save_part(file, method.invert(target, prior, batch, run))
+                clock.add("search", time.monotonic() - began)
+            parts.append(_load_part(file))
+        found = Found(torch.cat([p.pixels for p in parts]), torch.cat([p.labels for p in parts]), torch.cat([p.confidence for p in parts]))
+        write_found(draft.folder / FOUND, found, identities)
+        rows = prior.rows if isinstance(prior, GAN) else []
+        (draft.folder / GAN_LOG).write_text("".join(json.dumps(row) + "\n" for row in rows))
+        facts = {
+            "images": len(found.labels),
+            "queries": target.queries,
+            "seconds": clock.seconds,
+            "confidence": float(found.confidence.mean()),
+            "diversity": diversity(found.pixels, found.labels),
+        }
+        return draft.finish([FOUND, GAN_LOG], facts, sum(clock.seconds.values()), peak_memory_mib())
+
+    return make(out, "attack", recipe, parents, build)
+
+
+def open_found(folder: Path) -> tuple[Found, Manifest]:
+    """The reconstructions in a folder that `attack` made, and its manifest."""
+    manifest = open_artifact(folder, "attack")
+    return read_found(folder / FOUND), manifest
+
+
+def write_found(file: Path, found: Found, identities: tuple[str, ...]) -> None:
+    """Reconstructions as image Parquet, in the layout that our readers and the `datasets` library take: PNG bytes, identity, and the target's confidence."""
+    rows = [
+        {
+            "image": {"bytes": _png(pixels), "path": f"{identities[label]}-{i}.png"},
+            "identity": identities[label],
+            "label": label,
+            "confidence": confidence,
+        }
+        for i, (pixels, label, confidence) in enumerate(zip(found.pixels, found.labels.tolist(), found.confidence.tolist(), strict=True))
+    ]
+    image = pa.struct([("bytes", pa.binary()), ("path", pa.string())])
+    schema = pa.schema([("image", image), ("identity", pa.string()), ("label", pa.int64()), ("confidence", pa.float32())])
+    pq.write_table(pa.Table.from_pylist(rows, schema=schema), file)
+
+
+def read_found(file: Path) -> Found:
+    """The inverse of `write_found`."""
+    rows = pq.read_table(file).to_pylist()
+    pixels = torch.stack([_pixels(row["image"]["bytes"]) for row in rows])
+    return Found(pixels, torch.tensor([row["label"] for row in rows]), torch.tensor([row["confidence"] for row in rows]))
+
+
+def diversity(pixels: Pixels, labels: Tensor) -> dict[str, float]:
+    """Root mean square pixel distance, in [0, 1] units, between images of the same identity and between any two.
+
+    A collapsed generator paints one picture per class: its `within` is near zero while the attack may look successful.
+    """
+    flat = pixels.flatten(1).float() / 255
+    distance = torch.cdist(flat, flat) / flat.shape[1] ** 0.5
+    same = labels[:, None] == labels[None, :]
+    off_diagonal = ~torch.eye(len(labels), dtype=torch.bool)
+
+    def mean_over(pairs: Tensor) -> float:
+        return float(distance[pairs].mean()) if bool(pairs.any()) else 0.0
+
+    return {"within": mean_over(same & off_diagonal), "between": mean_over(~same)}
+
+
+def _png(pixels: Tensor) -> bytes:
+    array = pixels.permute(1, 2, 0).squeeze(2).numpy()
+    stream = io.BytesIO()
+    Image.fromarray(array).save(stream, format="PNG")
+    return stream.getvalue()
+
+
+def _pixels(png: bytes) -> Tensor:
+    image = Image.open(io.BytesIO(png))
+    channels = len(image.getbands())
+    return torch.frombuffer(bytearray(image.tobytes()), dtype=torch.uint8).view(image.height, image.width, channels).permute(2, 0, 1).contiguous()
+
+
+def _save_part(file: Path, found: Found) -> None:
+    new = file.with_suffix(".new")
+    save_file({"pixels": found.pixels, "labels": found.labels, "confidence": found.confidence}, new)
+    new.replace(file)
+
+
+def _load_part(file: Path) -> Found:
+    tensors = load_file(file)
+    return Found(tensors["pixels"], tensors["labels"], tensors["confidence"])
+
+
+class _Clock:
+    """Seconds by stage, kept over resumed runs."""
+
+    def __init__(self, file: Path) -> None:
+        self.file = file
+        self.seconds: dict[str, float] = json.loads(file.read_text()) if file.exists() else {}
+
+    def add(self, stage: str, seconds: float) -> None:
+        self.seconds[stage] = self.seconds.get(stage, 0.0) + seconds
+        self.file.write_text(json.dumps(self.seconds))

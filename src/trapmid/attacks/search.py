@@ -1,0 +1,110 @@
+"""What searches share: initial latents, the objective, the optimisation of all identities at once, the choice of results."""
+
+from collections.abc import Callable, Mapping
+from pathlib import Path
+
+import torch
+from torch import Tensor
+from torch.nn import functional as F
+
+from trapmid.attacks.attack import Found, Run
+from trapmid.data.images import to_pixels
+from trapmid.engine import Loop, generator
+from trapmid.priors import Prior
+from trapmid.targets import WhiteBoxTarget
+from trapmid.types import Images, Labels, Logits
+
+
+def max_margin(logits: Logits, labels: Labels) -> Tensor:
+    """(n,): the largest other logit minus the label's (PLG-MI Eq. 5): unlike cross-entropy its gradient does not vanish when the label wins."""
+    own = logits.gather(1, labels[:, None]).squeeze(1)
+    others = logits.scatter(1, labels[:, None], -torch.inf)
+    return others.amax(1) - own
+
+
+def top_n(scores: Tensor, n: int) -> Tensor:
+    """(num_classes, n): for each class the rows of `scores` (images, num_classes) with the highest score, best first.
+
+    An image may stand for several classes, as published.
+    """
+    return scores.topk(min(n, len(scores)), dim=0).indices.T.contiguous()
+
+
+def initial_latents(identities: Labels, num_classes: int, per_identity: int, latent_size: int, seed: int) -> Tensor:
+    """(k, per_identity, latent_size), normal. An identity's latents depend on the seed alone, not on which batch it is in."""
+    everyone = torch.randn(num_classes, per_identity, latent_size, generator=generator(seed, "latents"))
+    return everyone[identities]
+
+
+def optimise(
+    latents: Tensor,
+    loss: Callable[[Tensor, slice], Tensor],
+    *,
+    steps: int,
+    rate: float,
+    run: Run,
+    name: str,
+    chunk: int,
+    folder: Path | None = None,
+) -> Tensor:
+    """Adam on all latents at once.
+
+    Args:
+        latents: (n, latent_size), where to start.
+        loss: per latent (m,), of the latents of a slice; each latent's loss depends on itself alone, so that a batch of
+            identities finds what each would find by itself.
+        steps: of Adam.
+        rate: of Adam.
+        run: seed, compute, progress.
+        name: for progress, and the purpose of the random stream.
+        chunk: how many latents are decoded at once; bounds memory, changes no result but the draws of augmentation.
+        folder: for a checkpoint.
+
+    Returns:
+        (n, latent_size), detached.
+    """
+    device = run.compute.target
+    held = torch.nn.ParameterDict({"latents": torch.nn.Parameter(latents.to(device))})
+    moving = held["latents"]
+    adam = torch.optim.Adam([moving], rate)
+
+    def step(number: int) -> Mapping[str, Tensor]:
+        del number
+        adam.zero_grad()
+        total = torch.zeros((), device=device)
+        for start in range(0, len(latents), chunk):
+            part = slice(start, start + chunk)
+            losses = loss(moving[part], part)
+            losses.sum().backward()  # type: ignore[no-untyped-call]
+            total += losses.detach().sum()
+        adam.step()
+        return {"loss": total / len(latents)}
+
+    Loop(name, steps, run.seed, run.compute, {"latents": held, "adam": adam}, folder, period=10, progress=run.progress).run(step)
+    return moving.detach()
+
+
+@torch.no_grad()
+def best_latents(latents: Tensor, identities: Labels, keep: int, prior: Prior, target: WhiteBoxTarget, augment: Callable[[Images], Images], chunk: int) -> Tensor:
+    """(k, keep, latent_size): of an identity's latents (k, m, latent_size) those whose images the target is surest of, over two augmentations."""
+    k, m, size = latents.shape
+    labels = identities.repeat_interleave(m)
+    sure = []
+    for z, y in zip(latents.reshape(-1, size).split(chunk), labels.split(chunk), strict=True):
+        z, y = z.to(prior.device), y.to(prior.device)
+        images = prior.decode(z, y)
+        sure.append(sum(-F.cross_entropy(target.predict(augment(images)).logits, y, reduction="none") for _ in range(2)).cpu())  # type: ignore[union-attr]
+    order = torch.cat(sure).view(k, m).topk(keep, dim=1).indices
+    return latents.gather(1, order[:, :, None].expand(-1, -1, size))
+
+
+@torch.no_grad()
+def decode_found(latents: Tensor, labels: Labels, prior: Prior, target: WhiteBoxTarget, chunk: int) -> Found:
+    """Decode the final latents (n, latent_size) once, and ask the target how sure it is of the pictures as they will be saved."""
+    pixels, confidence = [], []
+    for z, y in zip(latents.split(chunk), labels.split(chunk), strict=True):
+        saved = to_pixels(prior.decode(z, y.to(z.device)))
+        scores = target.scores(saved.float() / 255)
+        pixels.append(saved.cpu())
+        confidence.append(scores.gather(1, y.to(scores.device)[:, None]).squeeze(1).cpu())
+    return Found(torch.cat(pixels), labels.cpu(), torch.cat(confidence))

@@ -1,0 +1,20 @@
+"""Layers that the conditional generators share."""
+
+from torch import Tensor, nn
+
+from trapmid.types import Labels
+
+
+class ConditionalBatchNorm(nn.Module):
+    """Batch norm whose scale and shift depend on the label; scale starts at 1, shift at 0 (reference 4.4)."""
+
+    def __init__(self, channels: int, num_classes: int) -> None:
+        super().__init__()
+        self.norm = nn.BatchNorm2d(channels, affine=False)
+        self.scale, self.shift = nn.Embedding(num_classes, channels), nn.Embedding(num_classes, channels)
+        nn.init.ones_(self.scale.weight)
+        nn.init.zeros_(self.shift.weight)
+
+    def forward(self, x: Tensor, labels: Labels) -> Tensor:
+        """(n, channels, h, w), normalised, scaled and shifted by each image's label."""
+        return self.norm(x) * self.scale(labels)[:, :, None, None] + self.shift(labels)[:, :, None, None]

@@ -1,0 +1,117 @@
+"""PLG-MI's published pair: a residual generator with conditional batch norm, a spectrally normalised projection discriminator.
+
+Reference 4.4; the shapes are those of SN-GAN projection (Miyato & Koyama 2018) at 64 px.
+"""
+
+from typing import Literal
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+from torch.nn.utils.parametrizations import spectral_norm
+
+from trapmid.config import Config
+from trapmid.priors.layers import ConditionalBatchNorm
+from trapmid.types import Images, Labels, UserError
+
+
+def _convolution(before: int, after: int, kernel: int) -> nn.Conv2d:
+    layer = nn.Conv2d(before, after, kernel, padding=kernel // 2)
+    nn.init.xavier_uniform_(layer.weight)
+    nn.init.zeros_(layer.bias)  # type: ignore[arg-type]
+    return layer
+
+
+def _up(x: Tensor) -> Tensor:
+    return F.interpolate(x, scale_factor=2, mode="bilinear", align_corners=False)
+
+
+class UpBlock(nn.Module):
+    """cBN, ReLU, bilinear x2, conv3, cBN, ReLU, conv3; shortcut bilinear x2, conv1."""
+
+    def __init__(self, before: int, after: int, num_classes: int) -> None:
+        super().__init__()
+        self.norm1, self.conv1 = ConditionalBatchNorm(before, num_classes), _convolution(before, after, 3)
+        self.norm2, self.conv2 = ConditionalBatchNorm(after, num_classes), _convolution(after, after, 3)
+        self.shortcut = _convolution(before, after, 1)
+
+    def forward(self, x: Tensor, labels: Labels) -> Tensor:
+        """(n, before, h, w) to (n, after, 2 h, 2 w)."""
+        y = self.conv1(_up(F.relu(self.norm1(x, labels))))
+        y = self.conv2(F.relu(self.norm2(y, labels)))
+        return y + self.shortcut(_up(x))
+
+
+class SNResNetGenerator(nn.Module):
+    """Linear to 4 x 4, four up blocks, BN, ReLU, conv1, tanh.
+
+    Trained on images in [0, 1], so its tanh learns to stay there, near enough; as published.
+    """
+
+    def __init__(self, num_classes: int, channels: int, latent_size: int, width: int) -> None:
+        super().__init__()
+        widths = [width * 16, width * 8, width * 4, width * 2, width]
+        self.project = nn.Linear(latent_size, widths[0] * 16)
+        nn.init.xavier_uniform_(self.project.weight)
+        self.blocks = nn.ModuleList(UpBlock(a, b, num_classes) for a, b in zip(widths, widths[1:], strict=False))
+        self.norm, self.to_image = nn.BatchNorm2d(width), _convolution(width, channels, 1)
+
+    def forward(self, latents: Tensor, labels: Labels) -> Images:
+        """Images (n, channels, 64, 64)."""
+        x = self.project(latents).view(len(latents), -1, 4, 4)
+        for block in self.blocks:
+            x = block(x, labels)
+        return torch.tanh(self.to_image(F.relu(self.norm(x))))
+
+
+class DownBlock(nn.Module):
+    """(ReLU,) conv3, ReLU, conv3, average pool; shortcut conv1, average pool - pooled first in the block that sees the image."""
+
+    def __init__(self, before: int, after: int, *, first: bool) -> None:
+        super().__init__()
+        hidden = after if first else before
+        self.first = first
+        self.conv1, self.conv2 = spectral_norm(_convolution(before, hidden, 3)), spectral_norm(_convolution(hidden, after, 3))
+        self.shortcut = spectral_norm(_convolution(before, after, 1))
+
+    def forward(self, x: Tensor) -> Tensor:
+        """(n, before, h, w) to (n, after, h / 2, w / 2)."""
+        y = self.conv2(F.relu(self.conv1(x if self.first else F.relu(x))))
+        shortcut = self.shortcut(F.avg_pool2d(x, 2)) if self.first else F.avg_pool2d(self.shortcut(x), 2)
+        return F.avg_pool2d(y, 2) + shortcut
+
+
+class SNResNetDiscriminator(nn.Module):
+    """Five down blocks, ReLU, sum over positions, linear plus projection onto the label."""
+
+    def __init__(self, num_classes: int, channels: int, width: int) -> None:
+        super().__init__()
+        widths = [channels, width, width * 2, width * 4, width * 8, width * 16]
+        self.blocks = nn.Sequential(*(DownBlock(a, b, first=i == 0) for i, (a, b) in enumerate(zip(widths, widths[1:], strict=False))))
+        linear, embedding = nn.Linear(widths[-1], 1), nn.Embedding(num_classes, widths[-1])
+        nn.init.xavier_uniform_(linear.weight)
+        nn.init.xavier_uniform_(embedding.weight)
+        self.linear, self.embedding = spectral_norm(linear), spectral_norm(embedding)
+
+    def forward(self, images: Images, labels: Labels) -> Tensor:
+        """(n,): higher is more real."""
+        features = F.relu(self.blocks(images)).sum((2, 3))
+        return self.linear(features).squeeze(1) + (self.embedding(labels) * features).sum(1)
+
+
+class SNResNet(Config):
+    """Shapes of the published pair; `width` 64 and 64 px are the paper's."""
+
+    kind: Literal["sn-resnet"] = "sn-resnet"
+    width: int = 64
+    latent_size: int = 128
+
+    def build(self, num_classes: int, image_size: int, channels: int) -> tuple[nn.Module, nn.Module]:
+        """Generator and discriminator with random weights.
+
+        Raises:
+            UserError: the image is not 64 px.
+        """
+        if image_size != 64:
+            raise UserError(f"The sn-resnet pair is for 64 px; image_size is {image_size}. Use networks.kind=strided.")
+        return SNResNetGenerator(num_classes, channels, self.latent_size, self.width), SNResNetDiscriminator(num_classes, channels, self.width)

@@ -1,0 +1,92 @@
+"""A conditional GAN for CPUs: DCGAN shapes (Radford et al. 2016) with class-conditional batch norm and a projection discriminator."""
+
+import math
+from typing import Literal
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+from torch.nn.utils.parametrizations import spectral_norm
+
+from trapmid.config import Config
+from trapmid.priors.layers import ConditionalBatchNorm
+from trapmid.types import Images, Labels
+
+
+def halvings(size: int) -> tuple[int, int]:
+    """The smallest side of at least 4 that `size` halves down to without rest, and how many halvings that takes: 64 gives (4, 4)."""
+    count = 0
+    while size % 2 == 0 and size > 7:
+        size, count = size // 2, count + 1
+    return size, count
+
+
+class StridedGenerator(nn.Module):
+    """A linear layer, then transposed 4x4 convolutions of stride 2, each behind conditional batch norm and ReLU."""
+
+    def __init__(self, num_classes: int, image_size: int, channels: int, latent_size: int, width: int, widest: int) -> None:
+        super().__init__()
+        self.side, ups = halvings(image_size)
+        widths = [min(widest, width * 2 ** (ups - 1 - i)) for i in range(ups)]
+        self.widest = widths[0]
+        self.project = nn.Linear(latent_size, self.widest * self.side**2)
+        self.norms = nn.ModuleList(ConditionalBatchNorm(w, num_classes) for w in widths)
+        self.ups = nn.ModuleList(nn.ConvTranspose2d(a, b, 4, 2, 1) for a, b in zip(widths, [*widths[1:], channels], strict=True))
+        nn.init.normal_(self.project.weight, 0, 0.05)
+        for up in self.ups:
+            nn.init.normal_(up.weight, 0, 0.02)  # type: ignore[arg-type]
+        for layer in (self.project, *self.ups):
+            nn.init.zeros_(layer.bias)  # type: ignore[arg-type]
+
+    def forward(self, latents: Tensor, labels: Labels) -> Images:
+        """Images (n, channels, image_size, image_size) in (0, 1)."""
+        x = self.project(latents).view(-1, self.widest, self.side, self.side)
+        for norm, up in zip(self.norms, self.ups, strict=True):
+            x = up(F.relu(norm(x, labels)))
+        return torch.sigmoid(2 * x)
+
+
+class StridedDiscriminator(nn.Module):
+    """Spectrally normalised 4x4 convolutions of stride 2, a sum over positions, and a projection onto the label (Miyato & Koyama 2018)."""
+
+    def __init__(self, num_classes: int, image_size: int, channels: int, width: int, widest: int) -> None:
+        super().__init__()
+        side, downs = halvings(image_size)
+        widths = [channels, *(min(widest, width * 2**i) for i in range(downs))]
+        self.downs = nn.ModuleList(spectral_norm(nn.Conv2d(a, b, 4, 2, 1)) for a, b in zip(widths, widths[1:], strict=False))
+        self.scale = 1 / side
+        self.linear = spectral_norm(nn.Linear(widths[-1], 1))
+        embedding = nn.Embedding(num_classes, widths[-1])
+        nn.init.normal_(embedding.weight, 0, 0.1)
+        self.embedding = spectral_norm(embedding)
+
+    def forward(self, images: Images, labels: Labels) -> Tensor:
+        """(n,): higher is more real."""
+        x = images * 2 - 1
+        for down in self.downs:
+            x = F.leaky_relu(down(x), 0.1)
+        features = x.sum((2, 3)) * self.scale
+        return self.linear(features).squeeze(1) + (self.embedding(labels) * features).sum(1)
+
+
+class Strided(Config):
+    """Shapes of the CPU pair.
+
+    Attributes:
+        width: channels next to the image; they double with every halving.
+        widest: the most channels.
+        latent_size: length of a latent.
+    """
+
+    kind: Literal["strided"] = "strided"
+    width: int = 16
+    widest: int = 256
+    latent_size: int = 128
+
+    def build(self, num_classes: int, image_size: int, channels: int) -> tuple[nn.Module, nn.Module]:
+        """Generator and discriminator with random weights."""
+        assert math.log2(image_size) >= 3
+        return (
+            StridedGenerator(num_classes, image_size, channels, self.latent_size, self.width, self.widest),
+            StridedDiscriminator(num_classes, image_size, channels, self.width, self.widest),
+        )

@@ -1,0 +1,67 @@
+"""What an attacker may do with a model. The type an attack asks for is the access it needs; every image shown is counted."""
+
+from typing import final
+
+import torch
+from torch import Tensor, nn
+
+from trapmid.types import Images, Labels, Prediction, UserError
+
+
+class LabelTarget:
+    """A model that answers with labels only.
+
+    Attributes:
+        num_classes: identities it knows.
+        image_shape: (channels, height, width) it takes, in [0, 1].
+        queries: images shown to it so far.
+    """
+
+    access = "label-only"
+
+    def __init__(self, model: nn.Module, num_classes: int, image_shape: tuple[int, int, int]) -> None:
+        self._model = model.eval().requires_grad_(False)
+        self.num_classes, self.image_shape, self.queries = num_classes, image_shape, 0
+        self.device = next((p.device for p in model.parameters()), torch.device("cpu"))
+
+    def _answer(self, images: Images) -> Prediction:
+        self.queries += len(images)
+        output = self._model(images)
+        return output if isinstance(output, Prediction) else Prediction(output, output)
+
+    @torch.no_grad()
+    def labels(self, images: Images) -> Labels:
+        """The predicted identity of each image."""
+        return self._answer(images).logits.argmax(1)
+
+
+class ScoreTarget(LabelTarget):
+    """A model that answers with a probability for every identity."""
+
+    access = "score-only"
+
+    @torch.no_grad()
+    def scores(self, images: Images) -> Tensor:
+        """(n, num_classes), each row sums to one."""
+        return self._answer(images).logits.softmax(1)
+
+
+@final
+class WhiteBoxTarget(ScoreTarget):
+    """A model whose weights the attacker holds: predictions carry gradients to the images."""
+
+    access = "white-box"
+
+    def predict(self, images: Images) -> Prediction:
+        """Logits and features, differentiable with respect to `images`."""
+        return self._answer(images)
+
+
+def demand(target: LabelTarget, needed: type[LabelTarget], attack: str) -> None:
+    """Refuse a target that gives less than an attack needs.
+
+    Raises:
+        UserError: it does.
+    """
+    if not isinstance(target, needed):
+        raise UserError(f"{attack} needs {needed.access} access and this target gives {target.access}. Choose an attack for {target.access} targets: `trapmid list`.")
