@@ -1,6 +1,6 @@
 """What an attacker may do with a model. The type an attack asks for is the access it needs; every image shown is counted."""
 
-from typing import final
+from typing import Any, final
 
 import torch
 from torch import Tensor, nn
@@ -28,6 +28,14 @@ class LabelTarget:
         self.queries += len(images)
         output = self._model(images)
         return output if isinstance(output, Prediction) else Prediction(output, output)
+
+    def state_dict(self) -> dict[str, Any]:
+        """The count of queries, so that a resumed attack goes on counting."""
+        return {"queries": self.queries}
+
+    def load_state_dict(self, state_dict: dict[str, Any]) -> None:
+        """The inverse of `state_dict`."""
+        self.queries = int(state_dict["queries"])
 
     @torch.no_grad()
     def labels(self, images: Images) -> Labels:

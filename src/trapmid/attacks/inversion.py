@@ -18,7 +18,7 @@ from trapmid.attacks.attack import Attack, Found, Run
 from trapmid.data.images import ImageSet
 from trapmid.engine import Compute, Progress, no_progress, peak_memory_mib
 from trapmid.priors import GAN
-from trapmid.targets import WhiteBoxTarget, demand
+from trapmid.targets import LabelTarget, WhiteBoxTarget, demand
 from trapmid.types import Pixels, UserError
 
 FOUND, GAN_LOG = "reconstructions.parquet", "gan.jsonl"
@@ -74,9 +74,9 @@ def attack(
             file = draft.folder / f"found-{number}.safetensors"
             if not file.exists():
                 began = time.monotonic()
-                _save_part(file, method.invert(target, prior, batch, run))
+                _save_part(file, method.invert(target, prior, batch, run), target)
                 clock.add("search", time.monotonic() - began)
-            parts.append(_load_part(file))
+            parts.append(_load_part(file, target))
         found = Found(torch.cat([p.pixels for p in parts]), torch.cat([p.labels for p in parts]), torch.cat([p.confidence for p in parts]))
         write_found(draft.folder / FOUND, found, identities)
         rows = prior.rows if isinstance(prior, GAN) else []
@@ -151,14 +151,16 @@ def _pixels(png: bytes) -> Tensor:
     return torch.frombuffer(bytearray(image.tobytes()), dtype=torch.uint8).view(image.height, image.width, channels).permute(2, 0, 1).contiguous()
 
 
-def _save_part(file: Path, found: Found) -> None:
+def _save_part(file: Path, found: Found, target: LabelTarget) -> None:
     new = file.with_suffix(".new")
-    save_file({"pixels": found.pixels, "labels": found.labels, "confidence": found.confidence}, new)
+    queries = torch.tensor(target.queries)
+    save_file({"pixels": found.pixels, "labels": found.labels, "confidence": found.confidence, "queries": queries}, new)
     new.replace(file)
 
 
-def _load_part(file: Path) -> Found:
+def _load_part(file: Path, target: LabelTarget) -> Found:
     tensors = load_file(file)
+    target.queries = int(tensors["queries"])
     return Found(tensors["pixels"], tensors["labels"], tensors["confidence"])
 
 

@@ -69,6 +69,7 @@ class PLGMI(Attack[WhiteBoxTarget]):
             pseudo_labels=top_n(_scores(target, public, run), self.top_n),
             guidance=guidance,
             start=run.warm_start,
+            also={"target": target},
             seed=run.seed,
             compute=run.compute,
             folder=run.folder / "gan",
@@ -103,6 +104,7 @@ class PLGMI(Attack[WhiteBoxTarget]):
             name=name,
             chunk=self.chunk,
             folder=run.folder / f"search-{int(identities[0])}",
+            also={"target": target},
         )
         return decode_found(latents, labels, prior, target, self.chunk)
 

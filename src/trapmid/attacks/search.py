@@ -12,7 +12,7 @@ from trapmid.data.images import to_pixels
 from trapmid.engine import Loop, generator
 from trapmid.priors import Prior
 from trapmid.targets import WhiteBoxTarget
-from trapmid.types import Images, Labels, Logits
+from trapmid.types import Images, Labels, Logits, Stateful
 
 
 def max_margin(logits: Logits, labels: Labels) -> Tensor:
@@ -46,6 +46,7 @@ def optimise(
     name: str,
     chunk: int,
     folder: Path | None = None,
+    also: Mapping[str, Stateful] | None = None,
 ) -> Tensor:
     """Adam on all latents at once.
 
@@ -59,6 +60,7 @@ def optimise(
         name: for progress, and the purpose of the random stream.
         chunk: how many latents are decoded at once; bounds memory, changes no result but the draws of augmentation.
         folder: for a checkpoint.
+        also: what else a checkpoint has to hold.
 
     Returns:
         (n, latent_size), detached.
@@ -75,12 +77,12 @@ def optimise(
         for start in range(0, len(latents), chunk):
             part = slice(start, start + chunk)
             losses = loss(moving[part], part)
-            losses.sum().backward()  # type: ignore[no-untyped-call]
+            losses.sum().backward()
             total += losses.detach().sum()
         adam.step()
         return {"loss": total / len(latents)}
 
-    Loop(name, steps, run.seed, run.compute, {"latents": held, "adam": adam}, folder, period=10, progress=run.progress).run(step)
+    Loop(name, steps, run.seed, run.compute, {"latents": held, "adam": adam, **(also or {})}, folder, period=10, progress=run.progress).run(step)
     return moving.detach()
 
 

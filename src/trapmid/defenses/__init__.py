@@ -6,7 +6,7 @@ from pydantic import Field
 
 from trapmid.defenses.defense import Defense, DefenseRun, Setting
 from trapmid.defenses.none import NoDefense
-from trapmid.defenses.training import SGD, AdamW, PrivateSplits, TrainedModel, Training, open_model, train
+from trapmid.defenses.training import SGD, AdamW, TrainedModel, Training, open_model, train
 from trapmid.defenses.trapmid import TrapMID
 
 AnyDefense = Annotated[NoDefense | TrapMID, Field(discriminator="kind")]
@@ -20,7 +20,6 @@ __all__ = [
     "Defense",
     "DefenseRun",
     "NoDefense",
-    "PrivateSplits",
     "Setting",
     "TrainedModel",
     "Training",

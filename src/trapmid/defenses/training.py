@@ -14,6 +14,7 @@ from trapmid.artifacts import Draft, Manifest, make, open_artifact
 from trapmid.augment import AnyAugmentation, KorniaAugmentation
 from trapmid.config import Config
 from trapmid.data.images import ImageSet, to_unit
+from trapmid.data.splits import Split
 from trapmid.defenses.defense import Defense, DefenseRun, Setting
 from trapmid.engine import LOG, BestState, Compute, Loop, Progress, generator, no_progress, peak_memory_mib, randomness
 from trapmid.models import AnyModel, Classifier, ModelConfig
@@ -73,19 +74,9 @@ class Training(Config):
     evaluate_every: int = Field(1, ge=1)
 
 
-@dataclass(frozen=True, eq=False)
-class PrivateSplits:
-    """The private images, split; `digest` names the split for manifests."""
-
-    train: ImageSet
-    val: ImageSet
-    test: ImageSet
-    digest: str
-
-
 def train(
     target: Path,
-    splits: PrivateSplits,
+    private: Split,
     *,
     model: ModelConfig,
     defense: Defense,
@@ -101,7 +92,7 @@ def train(
 
     Args:
         target: the model's folder.
-        splits: private images. `test` is not looked at unless `training.keep` is `test`.
+        private: images and their split. `test` is not looked at unless `training.keep` is `test`.
         model: architecture.
         defense: how it is defended.
         training: everything else that decides the weights, with `seed`.
@@ -116,20 +107,21 @@ def train(
     secrets = secrets or target.with_name(target.name + "-secrets")
     if secrets.resolve().is_relative_to(target.resolve()):
         raise UserError(f"--secrets {secrets} lies inside the model's folder {target}; whoever gets the model would get the triggers. Choose a folder of its own.")
-    shape = (splits.train.channels, splits.train.image_size, splits.train.image_size)
+    images = private.images
+    shape = (images.channels, images.image_size, images.image_size)
     recipe = {
         "model": model.model_dump(mode="json"),
         "defense": defense.model_dump(mode="json"),
         "training": training.model_dump(mode="json"),
         "seed": seed,
         "image_shape": shape,
-        "identities": list(splits.train.identities),
+        "identities": list(images.identities),
     }
 
     def build(draft: Draft) -> Manifest:
-        return _Fit(draft, splits, model, defense, training, seed, compute or Compute(), secrets, progress).run()
+        return _Fit(draft, private, model, defense, training, seed, compute or Compute(), secrets, progress).run()
 
-    return make(target, "model", recipe, {"data": splits.digest}, build)
+    return make(target, "model", recipe, {"data": private.digest()}, build)
 
 
 class _Fit:
@@ -138,7 +130,7 @@ class _Fit:
     def __init__(
         self,
         draft: Draft,
-        splits: PrivateSplits,
+        private: Split,
         model: ModelConfig,
         defense: Defense,
         training: Training,
@@ -148,7 +140,7 @@ class _Fit:
         progress: Progress,
     ) -> None:
         self.draft, self.training, self.seed, self.compute, self.secrets = draft, training, seed, compute, secrets
-        self.train, self.chosen_on = splits.train, splits.test if training.keep == "test" else splits.val
+        self.train, self.chosen_on = private.part("train"), private.part("test" if training.keep == "test" else "val")
         self.steps_per_epoch = len(self.train) // training.batch_size
         if self.steps_per_epoch == 0:
             raise UserError(f"{len(self.train)} training images do not fill one batch of {training.batch_size}. Lower batch_size or bring more images.")
@@ -210,7 +202,7 @@ class _Fit:
         self.model.train()
         losses, notes = self.run_of_defense.losses(to_unit(self.pixels[rows]), self.labels[rows])
         self.optimizer.zero_grad()
-        torch.stack(list(losses.values())).sum().backward()  # type: ignore[no-untyped-call]
+        torch.stack(list(losses.values())).sum().backward()
         self.optimizer.step()
         if self.schedule is not None:
             self.schedule.step()

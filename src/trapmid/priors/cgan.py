@@ -65,6 +65,7 @@ class CGAN(Config):
         pseudo_labels: Tensor | None = None,
         guidance: Guidance | None = None,
         start: "GAN | None" = None,
+        also: Mapping[str, Stateful] | None = None,
         seed: int,
         compute: Compute,
         folder: Path | None = None,
@@ -80,13 +81,14 @@ class CGAN(Config):
                 independently, which trains a prior that knows no classes yet.
             guidance: an attack's term in the generator's loss.
             start: weights to begin with, of the same shapes.
+            also: what else a checkpoint has to hold, such as the target's count of queries.
             seed: of weights, latents, batches.
             compute: device and precision.
             folder: for checkpoint and log.
             progress: who is told how far it is.
             name: shown in progress; part of the random stream's purpose.
         """
-        return _Fit(self, public, num_classes, pseudo_labels, guidance, start, seed, compute, folder, progress, name).run()
+        return _Fit(self, public, num_classes, pseudo_labels, guidance, start, also or {}, seed, compute, folder, progress, name).run()
 
     def build(self, num_classes: int, image_size: int, channels: int, compute: Compute) -> "GAN":
         """The pair with random weights, on the device."""
@@ -133,6 +135,7 @@ class _Fit:
         pseudo_labels: Tensor | None,
         guidance: Guidance | None,
         start: GAN | None,
+        also: Mapping[str, Stateful],
         seed: int,
         compute: Compute,
         folder: Path | None,
@@ -157,6 +160,7 @@ class _Fit:
             "discriminator": self.discriminator,
             "of_generator": self.of_generator,
             "of_discriminator": self.of_discriminator,
+            **also,
         }
         self.average: AveragedModel | None = None
         if config.ema is not None:
@@ -204,7 +208,7 @@ class _Fit:
         of_real, of_generated = self.discriminator(both, torch.cat([real_labels, labels])).split(n)
         loss = hinge_loss(of_real, of_generated)
         self.of_discriminator.zero_grad()
-        loss.backward()  # type: ignore[no-untyped-call]
+        loss.backward()
         self.of_discriminator.step()
         return loss, (of_real.mean() - of_generated.mean())
 

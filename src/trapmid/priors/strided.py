@@ -36,7 +36,7 @@ class StridedGenerator(nn.Module):
         for up in self.ups:
             nn.init.normal_(up.weight, 0, 0.02)  # type: ignore[arg-type]
         for layer in (self.project, *self.ups):
-            nn.init.zeros_(layer.bias)  # type: ignore[arg-type]
+            nn.init.zeros_(layer.bias)
 
     def forward(self, latents: Tensor, labels: Labels) -> Images:
         """Images (n, channels, image_size, image_size) in (0, 1)."""

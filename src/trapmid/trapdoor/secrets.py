@@ -67,9 +67,8 @@ def trapdoor_success(model: nn.Module, secrets: Secrets, images: Images, rng: to
     targets = stratified_labels(len(images), classes, rng).to(images.device)
     was_training = model.training
     model.eval()
-    hits = sum(
-        int((logits_of(model(secrets.poison(x, y))).argmax(1) == y).sum())
-        for x, y in zip(images.split(batch), targets.split(batch), strict=True)
-    )
+    hits = 0
+    for x, y in zip(images.split(batch), targets.split(batch), strict=True):
+        hits += int((logits_of(model(secrets.poison(x, y))).argmax(1) == y).sum())
     model.train(was_training)
     return hits / len(images)

@@ -153,7 +153,7 @@ class Trapdoor:
         self.discriminator.train()
         logits = logits_of(self.discriminator(torch.cat([images, poisoned])))
         self.discriminator_optimizer.zero_grad()
-        discriminator_loss(logits).backward()  # type: ignore[no-untyped-call]
+        discriminator_loss(logits).backward()
         self.discriminator_optimizer.step()
         return discriminator_accuracy(logits.detach())
 

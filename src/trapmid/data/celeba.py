@@ -1,0 +1,81 @@
+"""Reads CelebA as its authors distribute it, cropped and divided as the model-inversion papers do."""
+
+from collections import Counter
+from collections.abc import Iterator
+from pathlib import Path
+from typing import ClassVar, Literal
+
+import numpy as np
+from pydantic import PositiveInt
+
+from trapmid.data.records import Box, Record, StoredSource
+from trapmid.types import UserError
+
+IDENTITY_FILE = "identity_CelebA.txt"
+_IMAGE_FOLDER = "img_align_celeba"
+
+
+class CelebASource(StoredSource):
+    """The aligned images (178 x 218) and the identity file, of which the central 108 x 108 is used, as in the paper.
+
+    Attributes:
+        path: the folder with `img_align_celeba/` and `identity_CelebA.txt`, or with both where the download puts them:
+            in `Img/` and in `Anno/`.
+        part: "private" is the identities with the most images, "public" is images of all others, "all" is everything.
+        private_identities: how many identities are private; ties go to the smaller number.
+        public_images: how many images the public part holds, drawn once and for all; None is all of them.
+    """
+
+    paper: ClassVar[str] = "Liu et al., ICCV 2015; crop and sizes as in Trap-MID, appendix C.2"
+    crop: ClassVar[Box | None] = (35, 55, 143, 163)
+
+    kind: Literal["celeba"] = "celeba"
+    part: Literal["all", "private", "public"] = "all"
+    private_identities: PositiveInt = 1_000
+    public_images: PositiveInt | None = 30_000
+
+    def records(self) -> tuple[int, Iterator[Record]]:
+        """The images of this part in the order of the identity file.
+
+        Raises:
+            UserError: the folder or the identity file is missing, or a line of it is not "FILE IDENTITY".
+        """
+        images = _first_of(self.path / _IMAGE_FOLDER, self.path / "Img" / _IMAGE_FOLDER)
+        listed = self._select(_read_identities(_first_of(*identity_files(self.path))))
+        return len(listed), (Record(identity, name, images / name) for name, identity in listed)
+
+    def _select(self, listed: list[tuple[str, str]]) -> list[tuple[str, str]]:
+        if self.part == "all":
+            return listed
+        counts = Counter(identity for _, identity in listed)
+        by_images = sorted(counts, key=lambda identity: (-counts[identity], int(identity)))
+        private = set(by_images[: self.private_identities])
+        if self.part == "private":
+            return [line for line in listed if line[1] in private]
+        public = [line for line in listed if line[1] not in private]
+        kept = np.random.default_rng(0).permutation(len(public))[: self.public_images]
+        return [public[i] for i in sorted(kept)]
+
+
+def identity_files(path: Path) -> tuple[Path, ...]:
+    """Where the identity file may lie in a folder of CelebA."""
+    return path / IDENTITY_FILE, path / "Anno" / IDENTITY_FILE
+
+
+def _first_of(*places: Path) -> Path:
+    for place in places:
+        if place.exists():
+            return place
+    raise UserError(
+        f"{places[0]} does not exist. CelebA as distributed is a folder with {_IMAGE_FOLDER}/ and {IDENTITY_FILE}."
+    )
+
+
+def _read_identities(file: Path) -> list[tuple[str, str]]:
+    listed = []
+    for number, line in enumerate(file.read_text(errors="replace").splitlines(), start=1):
+        fields = line.split()
+        if len(fields) != 2 or not fields[1].isdecimal():
+            raise UserError(f"{file}, line {number}: expected FILE IDENTITY such as '000001.jpg 2880', found {line!r}.")
+        listed.append((fields[0], fields[1]))
+    return listed

@@ -1,0 +1,245 @@
+"""What a report is made of: plain values, no files, no tensors, no models."""
+
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any, Literal, TypeAlias
+
+import numpy as np
+from jaxtyping import UInt8
+
+from trapmid.metrics.scores import Score
+
+Picture: TypeAlias = UInt8[np.ndarray, "h w c"]
+"""One image, 0 to 255, channels last; one channel (grey) or three (RGB)."""
+
+Access: TypeAlias = Literal["label", "score", "white-box"]
+
+UNPROTECTED = "none"
+"""The kind of the defense that defends nothing: every other row is compared with its row."""
+
+FLOOR = "prior"
+"""The attack name of random samples of the attacker's generator: what guessing alone achieves."""
+
+CEILING = "real"
+"""The attack name of held-out private images: the most a judge can recognise."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Data:
+    """The images of the audit.
+
+    Attributes:
+        private: name of the private source, e.g. "celeba-private.parquet".
+        public: name of the attacker's source.
+        identities: private identities, i.e. classes of the model.
+        train_images: private images the model learned from.
+        val_images: private images that chose the epoch.
+        test_images: private images looked at once.
+        public_identities: None where the source has no identities.
+        public_images: how many the attacker had.
+        image_size: side in pixels.
+        channels: 1 or 3.
+        subject: what one image shows, singular: "face", "digit".
+        public_description: what the attacker's images show, in words that fit "holds the model and ...".
+    """
+
+    private: str
+    public: str
+    identities: int
+    train_images: int
+    val_images: int
+    test_images: int
+    public_identities: int | None
+    public_images: int
+    image_size: int
+    channels: int = 3
+    subject: str = "face"
+    public_description: str = "public photographs of other people"
+
+
+@dataclass(frozen=True, kw_only=True)
+class Defense:
+    """A defense that was tried; `kind` is the one in the scores, `title` the one people read."""
+
+    kind: str
+    title: str
+    paper: str = ""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Attack:
+    """An attack that was run.
+
+    Attributes:
+        kind: as in the scores.
+        title: as people read it.
+        access: what the attacker needs of the model.
+        adaptive: it was told which defense it faces and works around it.
+        attempts: reconstructions per identity; with one, an attack accuracy is a share of identities.
+        paper: where it comes from.
+    """
+
+    kind: str
+    title: str
+    access: Access = "white-box"
+    adaptive: bool = False
+    attempts: int = 1
+    paper: str = ""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Judge:
+    """Who decides whether a reconstruction is recognised; `note` says what it was trained on."""
+
+    kind: str
+    title: str
+    note: str = ""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Reconstruction:
+    """One picture of the gallery and what the first judge said: None where it was not asked."""
+
+    picture: Picture
+    recognised: bool | None = None
+
+
+@dataclass(frozen=True, kw_only=True)
+class GalleryRow:
+    """One identity: its private images (None: left out) and, per column title, what was reconstructed."""
+
+    identity: str
+    private: Sequence[Picture] | None
+    columns: Mapping[str, Sequence[Reconstruction]]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Curves:
+    """The log of one cell, e.g. the training of one model or of one generator.
+
+    Attributes:
+        cell: its title.
+        rows: one mapping per log line. The key `x` is the horizontal axis; keys that hold "loss" are drawn as losses,
+            keys that hold "accuracy" or "success" as shares from 0 to 1, all others are left out. Rows may lack keys.
+        x: "epoch", "step", ...
+    """
+
+    cell: str
+    rows: Sequence[Mapping[str, int | float]]
+    x: str = "epoch"
+
+
+@dataclass(frozen=True, kw_only=True)
+class Cost:
+    """What one cell took.
+
+    Attributes:
+        cell: its title.
+        work: "train", "attack" or "measure".
+        defense: the kind of defense of the cell's model; None where it concerns none.
+        seconds: wall-clock time.
+        peak_mib: peak memory, None where it was not measured.
+        relative: seconds as a multiple of the same work without defense, None for that one itself or where unknown.
+    """
+
+    cell: str
+    work: Literal["train", "attack", "measure"]
+    defense: str | None
+    seconds: int | float
+    peak_mib: int | float | None = None
+    relative: int | float | None = None
+
+
+@dataclass(frozen=True, kw_only=True)
+class Contents:
+    """Everything a report says that was measured or chosen; the wording is the page's.
+
+    Attributes:
+        title: of the page.
+        data: the images.
+        architecture: of the attacked model, in words.
+        defenses: in the order of the tables; the unprotected one has kind "none".
+        attacks: those that were run.
+        judges: the first is the one the verdict and the main table go by.
+        seeds: of training and attack.
+        scores: the tidy table. A group with several seeds must also hold its mean (seed None).
+        gallery: identities to show.
+        curves: logs to draw.
+        costs: time and memory.
+        warnings: plain sentences from the sanity checks.
+        not_tried: attacks that exist here and were not run, by title.
+        config: of the whole audit.
+        versions: of the code and what it stands on.
+        made: when, as text; empty leaves it out, so that equal contents give equal pages.
+        trapdoor_took: the trapdoor success from which a trapdoor counts as installed.
+        tolerated_loss: the loss of clean accuracy from which the model may simply have learned less.
+    """
+
+    title: str
+    data: Data
+    architecture: str
+    defenses: Sequence[Defense]
+    attacks: Sequence[Attack]
+    judges: Sequence[Judge]
+    seeds: Sequence[int]
+    scores: Sequence[Score]
+    gallery: Sequence[GalleryRow] = ()
+    curves: Sequence[Curves] = ()
+    costs: Sequence[Cost] = ()
+    warnings: Sequence[str] = ()
+    not_tried: Sequence[str] = ()
+    config: Mapping[str, Any] = field(default_factory=dict)
+    versions: Mapping[str, str] = field(default_factory=dict)
+    made: str = ""
+    trapdoor_took: float = 0.95
+    tolerated_loss: float = 0.05
+
+    def __post_init__(self) -> None:
+        """Refuse contents a page could only show wrongly."""
+        if not (self.defenses and self.judges):
+            raise ValueError("a report needs at least one defense and one judge")
+        groups: dict[tuple[str, str, str, str], list[int | None]] = {}
+        for score in self.scores:
+            groups.setdefault((score.defense, score.attack, score.judge, score.metric), []).append(score.seed)
+        for group, seeds in groups.items():
+            if len(seeds) > 1 and None not in seeds:
+                raise ValueError(f"{group} has seeds {seeds} but no mean over seeds (seed None)")
+            if len(set(seeds)) < len(seeds):
+                raise ValueError(f"{group} holds a seed twice: {seeds}")
+
+    def score(self, defense: str, attack: str, metric: str, judge: str | None = None) -> Score | None:
+        """The mean over seeds, or the only seed; None where it was not measured.
+
+        Without `judge`: the first judge's where there is one, else whoever measured it (FID has features, not a judge).
+        """
+        rows = [
+            row
+            for row in self.scores
+            if (row.defense, row.attack, row.metric) == (defense, attack, metric) and not math.isnan(row.value)
+        ]
+        if judge is None and rows:
+            named = [row for row in rows if row.judge == self.judges[0].kind]
+            rows = named or [row for row in rows if row.judge == rows[0].judge]
+        elif judge is not None:
+            rows = [row for row in rows if row.judge == judge]
+        means = [row for row in rows if row.seed is None]
+        return next(iter(means or rows), None)
+
+    def floor(self, metric: str, defense: str = "-", judge: str | None = None) -> Score | None:
+        """Random samples of the prior: those of the generator that met this defense, else the common ones."""
+        own = self.score(defense, FLOOR, metric, judge)
+        return own or self.score("-", FLOOR, metric, judge)
+
+    def ceiling(self, metric: str, judge: str | None = None) -> Score | None:
+        """The same measure on held-out private images."""
+        return self.score("-", CEILING, metric, judge)
+
+    def strongest(self, defense: str, metric: str = "attack_accuracy_1") -> tuple[Attack, Score] | None:
+        """The attack that got most out of this defense's model: a defense is as good as its worst case."""
+        found = [
+            (attack, score)
+            for attack in self.attacks
+            if (score := self.score(defense, attack.kind, metric)) is not None
+        ]
+        return max(found, key=lambda pair: pair[1].value, default=None)

@@ -1,0 +1,175 @@
+"""The tables of a report: scores and costs as rows of cells that only wait to be printed."""
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from trapmid.metrics.scores import Score
+from trapmid.report.contents import CEILING, FLOOR, UNPROTECTED, Contents, Cost, Defense
+from trapmid.report.verdict import percent
+
+COLUMNS = (
+    ("clean_accuracy", "Clean accuracy", "higher is more useful"),
+    ("attack_accuracy_1", "AA-1", "lower is safer"),
+    ("attack_accuracy_1_accepted", "AA-1 accepted", "lower is safer"),
+    ("attack_accuracy_5", "AA-5", "lower is safer"),
+    ("attack_accuracy_5_accepted", "AA-5 accepted", "lower is safer"),
+    ("knn_distance", "KNN distance", "higher is safer"),
+    ("fid", "FID", "higher is safer"),
+    ("trapdoor_success", "Trapdoor success", "100\u00a0%: it took"),
+)
+_OF_THE_MODEL = {"clean_accuracy", "trapdoor_success"}
+_SHARES = ("accuracy", "success", "rate", "share", "precision", "recall", "coverage")
+
+
+@dataclass(frozen=True)
+class Cell:
+    """A value and its interval as text; both empty where nothing was measured."""
+
+    value: str = ""
+    interval: str = ""
+
+
+@dataclass(frozen=True)
+class Row:
+    """One line of a table: its head, an optional second head, its cells."""
+
+    head: str
+    sub: str
+    cells: tuple[Cell, ...]
+
+
+@dataclass(frozen=True)
+class Table:
+    """Columns as (title, hint), the rows of the models, and the rows that frame them (floor, ceiling)."""
+
+    columns: tuple[tuple[str, str], ...]
+    rows: tuple[Row, ...]
+    frame: tuple[Row, ...]
+
+
+def main_table(contents: Contents) -> Table:
+    """Every attack on every defense by the first judge, floor and ceiling apart; without columns nobody measured."""
+    rows, frame = [], []
+    for defense in contents.defenses:
+        relative = _relative(contents, defense)
+        for attack in contents.attacks:
+            cells = [
+                _cell(contents.score(defense.kind, "-" if metric in _OF_THE_MODEL else attack.kind, metric))
+                for metric, _, _ in COLUMNS
+            ]
+            rows.append(Row(defense.title, attack.title, (*cells, relative)))
+    for kind, title, text in (
+        (FLOOR, "Floor", "random samples of the attacker's generator"),
+        (CEILING, "Ceiling", "held-out private images"),
+    ):
+        for owner in ("-", *(defense.kind for defense in contents.defenses)):
+            cells = [_cell(contents.score(owner, kind, metric)) for metric, _, _ in COLUMNS]
+            if any(cell.value for cell in cells):
+                named = next((f", {defense.title}" for defense in contents.defenses if defense.kind == owner), "")
+                frame.append(Row(title, text + named, (*cells, Cell())))
+    columns = [(title, hint) for _, title, hint in COLUMNS] + [("Training cost", "against plain")]
+    used = [place for place in range(len(columns)) if any(row.cells[place].value for row in [*rows, *frame])]
+    return Table(
+        columns=tuple(columns[place] for place in used),
+        rows=tuple(_only(row, used) for row in rows),
+        frame=tuple(_only(row, used) for row in frame),
+    )
+
+
+def judges_table(contents: Contents, metric: str = "attack_accuracy_1") -> Table | None:
+    """The same attacks as each judge sees them; None where there is only one judge."""
+    if len(contents.judges) < 2:
+        return None
+    groups = [
+        (defense.title, attack.title, defense.kind, attack.kind)
+        for defense in contents.defenses
+        for attack in contents.attacks
+    ]
+    frames = [("Floor", "", "-", FLOOR), ("Ceiling", "", "-", CEILING)]
+
+    def row(head: str, sub: str, defense: str, attack: str) -> Row:
+        cells = (_cell(contents.score(defense, attack, metric, judge.kind)) for judge in contents.judges)
+        return Row(head, sub, tuple(cells))
+
+    return Table(
+        columns=tuple((judge.title, judge.note) for judge in contents.judges),
+        rows=tuple(row(*group) for group in groups),
+        frame=tuple(row(*group) for group in frames),
+    )
+
+
+def cost_rows(costs: Sequence[Cost]) -> list[tuple[str, str, str, str, str]]:
+    """Cell, kind of work, time, peak memory, multiple of plain: as text."""
+    return [
+        (
+            cost.cell,
+            cost.work,
+            duration(cost.seconds),
+            f"{cost.peak_mib:,.0f}\u00a0MiB" if cost.peak_mib is not None else "",
+            f"{cost.relative:.1f}\u00a0\u00d7" if cost.relative is not None else "",
+        )
+        for cost in costs
+    ]
+
+
+def all_scores(contents: Contents) -> list[tuple[str, str, str, str, str, str, str]]:
+    """The whole tidy table as text, in its own order."""
+    return [
+        (
+            row.defense,
+            row.attack,
+            "mean" if row.seed is None else str(row.seed),
+            row.judge,
+            row.metric,
+            number(row.metric, row.value),
+            interval(row),
+        )
+        for row in contents.scores
+    ]
+
+
+def number(metric: str, value: float) -> str:
+    """A value in its metric's unit; shares as percent with one decimal."""
+    if math.isnan(value):
+        return ""
+    if any(word in metric for word in _SHARES):
+        return percent(value, 1)
+    return f"{value:,.0f}" if abs(value) >= 1000 else f"{value:.1f}" if abs(value) >= 10 else f"{value:.3g}"
+
+
+def interval(row: Score) -> str:
+    """The 95 % interval as "low to high"; empty where it has no width to speak of."""
+    if math.isnan(row.low) or math.isnan(row.high) or row.low == row.high == row.value:
+        return ""
+    low, high = number(row.metric, row.low), number(row.metric, row.high)
+    return f"{low.removesuffix(percent(0.0)[1:])} to {high}"
+
+
+def duration(seconds: int | float) -> str:
+    """Seconds as people say them: "12 s", "4 min 10 s", "2 h 05 min"."""
+    whole = round(seconds)
+    if whole < 60:
+        return f"{seconds:.1f}\u00a0s" if seconds < 10 else f"{whole}\u00a0s"
+    if whole < 3600:
+        return f"{whole // 60}\u00a0min {whole % 60:02d}\u00a0s"
+    return f"{whole // 3600}\u00a0h {whole % 3600 // 60:02d}\u00a0min"
+
+
+def _relative(contents: Contents, defense: Defense) -> Cell:
+    if defense.kind == UNPROTECTED:
+        return Cell("1\u00a0\u00d7")
+    found = [
+        cost.relative
+        for cost in contents.costs
+        if cost.defense == defense.kind and cost.work == "train" and cost.relative is not None
+    ]
+    return Cell(f"{sum(found) / len(found):.1f}\u00a0\u00d7") if found else Cell()
+
+
+def _cell(score: Score | None) -> Cell:
+    return Cell() if score is None else Cell(number(score.metric, score.value), interval(score))
+
+
+def _only(row: Row, places: Sequence[int]) -> Row:
+    return Row(row.head, row.sub, tuple(row.cells[place] for place in places))

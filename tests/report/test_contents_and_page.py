@@ -1,0 +1,217 @@
+"""The report says what the numbers allow, hides what it must, and is one file."""
+
+import base64
+import io
+import re
+from itertools import pairwise
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from trapmid.metrics.scores import Score
+from trapmid.report import tables
+from trapmid.report.contents import Attack, GalleryRow, Judge
+from trapmid.report.page import render
+from trapmid.report.verdict import judge, percent
+
+
+def said(contents) -> str:
+    verdict = judge(contents)
+    found = [sentence for finding in verdict.findings for sentence in finding.sentences]
+    return " ".join([verdict.headline, *found, *verdict.notes]).replace("\u00a0", " ")
+
+
+def level(contents) -> str:
+    return judge(contents).findings[0].level
+
+
+def test_the_good_case_in_words(make):
+    contents = make()
+    assert said(contents).startswith(
+        "An attacker who holds the model and public photographs of other people recovered a recognisable face "
+        "in 64 % of the attempts on the unprotected model, and in 5 % of those on the one trained with Trap-MID; "
+        "guessing faces at random gives 3 %."
+    )
+    assert level(contents) == "protects"
+    assert "falls to the level of guessing (5.0 % against 64.0 %; guessing 3.0 %)" in said(contents)
+    assert "No attack tried here knew of the defense" in said(contents)
+
+
+def test_one_attempt_is_a_share_of_identities(make):
+    contents = make(attacks=[Attack(kind="plgmi", title="PLG-MI", access="label")])
+    assert "can read only the model's decisions" in said(contents)
+    assert "for 64 % of the identities from the unprotected model, and for 5 % from the one" in said(contents)
+
+
+def test_less_but_more_than_guessing_is_partial(make):
+    contents = make(trapped=0.3)
+    assert level(contents) == "partly"
+    assert "still more than guessing does" in said(contents)
+
+
+def test_overlap_shows_nothing(make):
+    contents = make(trapped=0.61)
+    assert level(contents) == "fails"
+    assert "this audit does not show that Trap-MID helps" in said(contents)
+
+
+def test_worse_than_unprotected_is_said(make):
+    contents = make(plain=0.3, trapped=0.6)
+    assert level(contents) == "fails"
+    assert "recovers more from this model than from the unprotected one" in said(contents)
+
+
+@pytest.mark.parametrize("trapped", [0.05, 0.3])
+def test_a_trapdoor_that_did_not_take_gets_no_credit(make, trapped):
+    contents = make(trapped=trapped, success=0.41)
+    assert level(contents) == "unknown"
+    assert "The trapdoor did not take: 41.0 % of the triggered images" in said(contents)
+
+
+def test_a_weak_attack_cannot_show_protection(make):
+    contents = make(plain=0.04, trapped=0.03)
+    assert level(contents) == "unknown"
+    assert "this audit cannot show protection" in said(contents)
+    assert "cannot show protection" in render(contents)
+
+
+def test_without_floor_or_unprotected_model_nothing_is_claimed(make):
+    contents = make(floor=None)
+    assert level(contents) == "unknown"
+    assert "No floor was measured" in said(contents)
+    alone = make()
+    alone = make(defenses=alone.defenses[1:], scores=[row for row in alone.scores if row.defense != "none"])
+    assert level(alone) == "unknown"
+    assert "on the model trained with Trap-MID" in said(alone)
+    assert "nothing to compare with" in said(alone)
+
+
+def test_no_scores_at_all_is_a_page_all_the_same(make):
+    contents = make(scores=[], gallery=[], curves=[], costs=[])
+    assert "No attack was scored" in said(contents)
+    assert "Cannot be judged" in render(contents)
+
+
+def test_a_model_that_learned_less_is_not_praised(make):
+    contents = make(clean=(0.95, 0.7))
+    assert level(contents) == "partly"
+    assert "A model that has learned less also gives less away" in said(contents)
+
+
+def test_the_strongest_attack_counts(make):
+    contents = make()
+    second = [
+        row.model_copy(update={"attack": "kedmi", "value": 0.4, "low": 0.38, "high": 0.42})
+        for row in contents.scores
+        if row.defense == "trapmid" and row.attack == "plgmi" and row.seed is None
+    ]
+    attacks = [*contents.attacks, Attack(kind="kedmi", title="KED-MI", adaptive=True)]
+    both = make(scores=[*contents.scores, *second], attacks=attacks)
+    assert "in 40 % of those on the one trained with Trap-MID" in said(both)
+    assert "knew of the defense" not in said(both)
+    assert level(both) == "partly"
+
+
+def test_judges_and_seeds_are_spoken_of(make):
+    assert "A second opinion, Face embedder: 58 % (Unprotected) and 5 % (Trap-MID)." in said(make())
+    assert "Counting only pictures that the judge accepts" in said(make())
+    assert "One seed only" in said(make(seeds=[0]))
+    assert tables.judges_table(make(judges=[Judge(kind="tiny", title="Tiny")])) is None
+
+
+def test_a_mean_over_seeds_must_be_given(make):
+    row = {"defense": "none", "attack": "-", "judge": "-", "metric": "fid", "value": 1.0, "low": 1.0, "high": 1.0}
+    with pytest.raises(ValueError, match="no mean over seeds"):
+        make(scores=[Score(seed=0, **row), Score(seed=1, **row)])
+    with pytest.raises(ValueError, match="holds a seed twice"):
+        make(scores=[Score(seed=None, **row), Score(seed=None, **row)])
+
+
+def test_the_main_table(make):
+    table = tables.main_table(make())
+    titles = [title for title, _ in table.columns]
+    assert titles[:3] == ["Clean accuracy", "AA-1", "AA-1 accepted"]
+    assert titles[-1] == "Training cost"
+    protected = table.rows[1]
+    assert (protected.head, protected.sub) == ("Trap-MID", "PLG-MI")
+    assert [cell.value.replace("\u00a0", " ") for cell in protected.cells][:2] == ["93.5 %", "5.0 %"]
+    assert protected.cells[-1].value == "5.2\u00a0\u00d7"
+    assert [row.head for row in table.frame] == ["Floor", "Ceiling"]
+
+
+@pytest.mark.parametrize(
+    ("seconds", "text"), [(3.14, "3.1 s"), (59, "59 s"), (250, "4 min 10 s"), (7500, "2 h 05 min")]
+)
+def test_durations(seconds, text):
+    assert tables.duration(seconds).replace("\u00a0", " ") == text
+
+
+def test_small_shares_do_not_round_to_nothing():
+    assert percent(0.001) == "under 1\u00a0%"
+    assert percent(0.0) == "0\u00a0%"
+
+
+def pictures(html: str) -> list[np.ndarray]:
+    found = re.findall(r'src="data:image/png;base64,([^"]+)"', html)
+    return [np.asarray(Image.open(io.BytesIO(base64.b64decode(one)))) for one in found]
+
+
+def test_redaction_leaves_no_private_image_and_no_name(make):
+    contents = make(names=("Ada Lovelace",))
+    private = [picture for row in contents.gallery for picture in row.private]
+    shown, hidden = render(contents), render(contents, redact=True)
+    assert all(any(np.array_equal(one, seen) for seen in pictures(shown)) for one in private)
+    assert not any(np.array_equal(one, seen) for seen in pictures(hidden) for one in private)
+    assert len(pictures(hidden)) == len(pictures(shown)) - len(private)
+    assert "Ada Lovelace" in shown
+    assert "Ada Lovelace" not in hidden
+    assert "Private images are left out of this copy" in hidden
+    assert "This file shows private images" in shown
+
+
+def test_what_users_name_is_escaped(make):
+    evil = '<script>alert("x")</script> onload="y" $a$ & _b_'
+    curves = [make().curves[0].__class__(cell=evil, rows=make().curves[0].rows)]
+    defenses = [make().defenses[0], make().defenses[1].__class__(kind="trapmid", title=evil)]
+    html = render(
+        make(names=(evil,), title=evil, warnings=[evil], curves=curves, defenses=defenses, config={"a": evil})
+    )
+    assert "<script" not in html
+    assert "&lt;script&gt;" in html
+
+
+def test_equal_contents_give_equal_bytes(make):
+    assert render(make()) == render(make())
+
+
+def test_one_file_without_network_or_script(make):
+    html = render(make())
+    assert "<script" not in html.lower()
+    assert not re.search(r"\bon[a-z]+=", re.sub(r'"[^"]*"', '""', html))
+    for target in re.findall(r'(?:src|href|action|data|poster)="([^"]*)"', html):
+        assert target.startswith(("#", "data:image/png;base64,")), target
+    assert not re.search(r"@import|url\((?!#)", html)
+    assert "default-src 'none'" in html
+
+
+def test_structure_for_screen_readers(make):
+    html = render(make())
+    ids = re.findall(r'\bid="([^"]+)"', html)
+    assert len(ids) == len(set(ids))
+    referred = re.findall(r'(?:aria-labelledby|href="#|url\(#)=?"?([\w\- .]+)', html)
+    assert {name for one in referred for name in one.split()} <= set(ids)
+    levels = [int(one) for one in re.findall(r"<h([1-6])", html)]
+    assert levels[0] == 1
+    assert levels.count(1) == 1
+    assert all(after <= before + 1 for before, after in pairwise(levels))
+    assert html.count("<table>") == html.count("<caption")
+    assert all('scope="' in head for head in re.findall(r"<th\b[^>]*>", html))
+    assert all('alt="' in image for image in re.findall(r"<img\b[^>]*>", html))
+    assert html.count("<svg") == html.count('role="img"') == 4
+
+
+def test_many_identities_wait_behind_a_fold(make):
+    rows = [GalleryRow(identity=str(who), private=None, columns={}) for who in range(30)]
+    html = render(make(gallery=rows, curves=[]))
+    assert "6 more identities" in html

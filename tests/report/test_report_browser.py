@@ -1,0 +1,102 @@
+"""The report in a real browser: nothing overflows, every image decodes, every theme can be read."""
+
+import json
+import re
+import shutil
+import subprocess
+from pathlib import Path
+
+import pytest
+
+from trapmid.report.page import render
+
+CHROMIUM = next(filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome", "chrome"))), None)
+
+pytestmark = [
+    pytest.mark.browser,
+    pytest.mark.skipif(CHROMIUM is None, reason="needs chromium or google-chrome on the PATH"),
+]
+
+# Runs in a copy of the report inside a frame of the wanted width: a window cannot be made as narrow as a phone.
+PROBE = """
+<script>
+addEventListener("load", async () => {
+  document.querySelectorAll("details").forEach(one => one.open = true);
+  const images = [...document.images];
+  images.forEach(one => one.loading = "eager");
+  await Promise.all(images.map(one => one.decode().catch(() => null)));
+  const root = document.scrollingElement;
+  const clipped = [...document.querySelectorAll("h1, h2, h3, p, li, dd, dt, figure, .scroll, pre")]
+    .filter(one => one.offsetWidth && !one.closest(".scroll table"))
+    .filter(one => one.getBoundingClientRect().right > innerWidth + 0.5)
+    .map(one => one.tagName + ": " + one.textContent.trim().slice(0, 60));
+  const size = [...document.querySelectorAll("svg text")].map(one => one.getBoundingClientRect().height);
+  parent.postMessage(JSON.stringify({
+    inner: innerWidth, scroll: root.scrollWidth, images: images.length, clipped,
+    broken: images.filter(one => one.naturalWidth === 0).length,
+    smallest: Math.min(...size),
+    paper: getComputedStyle(document.body).backgroundColor, ink: getComputedStyle(document.body).color,
+  }), "*");
+});
+</script>
+"""
+OUTER = """<!doctype html><body style="margin:0"><iframe src="copy.html" style="width:{width}px;height:900px;border:0">
+</iframe><script>addEventListener("message", event => {{
+  const pre = document.createElement("pre"); pre.id = "probe"; pre.textContent = event.data; document.body.append(pre);
+}});</script>"""
+
+
+def look(folder: Path, html: str, width: int, *flags: str) -> dict:
+    """Open a copy of the report that measures itself, and read back what it measured."""
+    copy = re.sub(r"<meta http-equiv=[^>]*>", "", html).replace("</body>", PROBE + "</body>")
+    (folder / "copy.html").write_text(copy)
+    (folder / "outer.html").write_text(OUTER.format(width=width))
+    command = [
+        str(CHROMIUM),
+        "--headless=new",
+        "--no-sandbox",
+        "--disable-gpu",
+        f"--user-data-dir={folder / 'profile'}",
+    ]
+    command += [f"--window-size={width + 40},1000", "--virtual-time-budget=8000", *flags, "--dump-dom"]
+    dom = subprocess.run(
+        [*command, (folder / "outer.html").as_uri()], capture_output=True, text=True, timeout=60, check=True
+    ).stdout
+    found = re.search(r'<pre id="probe">(.*?)</pre>', dom, re.DOTALL)
+    assert found, dom[-2000:]
+    return json.loads(found[1].replace("&gt;", ">").replace("&lt;", "<").replace("&amp;", "&"))
+
+
+@pytest.mark.parametrize("width", [1280, 390])
+def test_fits_and_decodes(make, tmp_path, width):
+    contents = make(names=("an identity whose name is one very long word " + "x" * 120,))
+    seen = look(tmp_path, render(contents), width)
+    assert seen["inner"] == width
+    assert seen["scroll"] <= seen["inner"]
+    assert seen["clipped"] == []
+    assert seen["images"] == 2 * 13
+    assert seen["broken"] == 0
+    assert seen["smallest"] >= 8
+
+
+def test_dark_is_dark_and_light_is_light(make, tmp_path):
+    def brightness(color: str) -> float:
+        return sum(map(float, re.findall(r"[\d.]+", color)[:3])) / 3
+
+    html = render(make(identities=1))
+    (tmp_path / "light").mkdir()
+    (tmp_path / "dark").mkdir()
+    light = look(tmp_path / "light", html, 390, "--blink-settings=preferredColorScheme=1")
+    dark = look(tmp_path / "dark", html, 390, "--blink-settings=preferredColorScheme=0")
+    assert brightness(light["paper"]) > 230 > 60 > brightness(light["ink"])
+    assert brightness(dark["paper"]) < 40 < 200 < brightness(dark["ink"])
+
+
+def test_prints_to_pdf(make, tmp_path):
+    (tmp_path / "report.html").write_text(render(make()))
+    command = [str(CHROMIUM), "--headless=new", "--no-sandbox", "--disable-gpu", "--no-pdf-header-footer"]
+    command += [f"--user-data-dir={tmp_path / 'profile'}", f"--print-to-pdf={tmp_path / 'report.pdf'}"]
+    subprocess.run([*command, (tmp_path / "report.html").as_uri()], capture_output=True, timeout=60, check=True)
+    pdf = (tmp_path / "report.pdf").read_bytes()
+    assert pdf.startswith(b"%PDF")
+    assert 2 <= len(re.findall(rb"/Type\s*/Page\b", pdf)) <= 12
