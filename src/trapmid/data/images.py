@@ -1,10 +1,12 @@
 """A set of images with their identities, decoded and held in memory as bytes: 64 px colour costs 12 KiB an image."""
 
+import hashlib
 from dataclasses import dataclass
 
 import torch
 from torch import Tensor
 
+from trapmid.config import fingerprint
 from trapmid.types import Images, Pixels
 
 
@@ -51,6 +53,11 @@ class ImageSet:
     def channels(self) -> int:
         """One for grey, three for colour."""
         return int(self.pixels.shape[1])
+
+    def digest(self) -> str:
+        """Sixteen hex digits of every pixel, label and name: what a manifest names these images by."""
+        pixels = hashlib.blake2b(self.pixels.contiguous().numpy().data, digest_size=16).hexdigest()
+        return fingerprint([pixels, self.labels.tolist(), list(self.identities)])
 
     def counts(self) -> Tensor:
         """(len(identities),): images per identity."""

@@ -1,0 +1,97 @@
+"""Recipes: complete configs by name. A recipe's docstring gives the command, the hours and the numbers to expect."""
+
+import json
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+from pydantic import ValidationError
+
+from trapmid.audit import Recipe
+from trapmid.data import guess_source
+from trapmid.recipes.celeba64_cpu import celeba64_cpu
+from trapmid.recipes.celeba64_vgg16 import celeba64_vgg16
+from trapmid.recipes.demo import demo
+from trapmid.types import UserError
+
+RECIPES: dict[str, Callable[[], Recipe]] = {"demo": demo, "celeba64-cpu": celeba64_cpu, "celeba64_vgg16": celeba64_vgg16}
+
+
+def choose(
+    name: str,
+    *,
+    private: Path | None = None,
+    public: Path | None = None,
+    seeds: tuple[int, ...] | None = None,
+    defenses: tuple[str, ...] | None = None,
+    attacks: tuple[str, ...] | None = None,
+    identities: int | None = None,
+    changes: tuple[str, ...] = (),
+) -> Recipe:
+    """A recipe by name, with another data set, fewer members or single values changed.
+
+    Args:
+        name: one of `RECIPES`.
+        private: path to the private images; its kind is guessed.
+        public: path to the attacker's images.
+        seeds: instead of the recipe's.
+        defenses: kinds to keep.
+        attacks: kinds to keep.
+        identities: how many take part.
+        changes: `path.to.key=value` each, where value is JSON or a bare word and a list's entry goes by its number or kind,
+            e.g. `training.epochs=5`, `defenses.trapmid.weight=0.1`.
+
+    Raises:
+        UserError: there is no such recipe, member or key, or a value does not fit.
+    """
+    if name not in RECIPES:
+        raise UserError(f"{name!r} is not a recipe. Expected one of {', '.join(RECIPES)}.")
+    recipe = RECIPES[name]()
+    values: dict[str, Any] = recipe.model_dump(mode="json")
+    if defenses is not None:
+        values["defenses"] = [recipe.defense(kind).model_dump(mode="json") for kind in defenses]
+    if attacks is not None:
+        values["attacks"] = [recipe.attack(kind).model_dump(mode="json") for kind in attacks]
+    if seeds is not None:
+        values["seeds"] = seeds
+    if identities is not None:
+        values["identities"] = identities
+    for side, path in (("private", private), ("public", public)):
+        if path is not None:
+            values[side] = guess_source(path).model_dump(mode="json")
+    for change in changes:
+        _apply(values, change)
+    try:
+        return Recipe.model_validate(values)
+    except ValidationError as problem:
+        told = "; ".join(f"{'.'.join(map(str, error['loc']))}: {error['msg']}" for error in problem.errors())
+        raise UserError(f"The changed recipe does not fit: {told}") from problem
+
+
+def _apply(values: dict[str, Any], change: str) -> None:
+    path, equals, text = change.partition("=")
+    if not equals:
+        raise UserError(f"--set {change!r} has no '='. Expected path.to.key=value, e.g. training.epochs=5.")
+    *parents, last = path.split(".")
+    place: Any = values
+    for key in parents:
+        place = place[_key(place, key, change)]
+    try:
+        value = json.loads(text)
+    except json.JSONDecodeError:
+        value = text
+    place[_key(place, last, change)] = value
+
+
+def _key(place: Any, key: str, change: str) -> str | int:
+    if isinstance(place, list):
+        kinds = [entry["kind"] for entry in place]
+        if key in kinds:
+            return kinds.index(key)
+        if key.isdigit() and int(key) < len(place):
+            return int(key)
+        raise UserError(f"--set {change!r}: {key!r} is not in the list. Expected one of {', '.join(kinds)}.")
+    if isinstance(place, dict) and key in place:
+        return key
+    known = ", ".join(place) if isinstance(place, dict) else "nothing below it"
+    raise UserError(f"--set {change!r}: there is no {key!r}. Expected one of {known}.")

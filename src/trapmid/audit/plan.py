@@ -1,0 +1,99 @@
+"""The plan of an audit: its tasks, what each needs, and where each leaves its artifact."""
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Literal
+
+from trapmid.audit.recipe import Recipe
+
+TaskKind = Literal["prior", "judge", "train", "attack", "measure"]
+
+
+@dataclass(frozen=True)
+class Task:
+    """One step of an audit: a pure function of the recipe and the artifacts it needs.
+
+    Attributes:
+        kind: what is done.
+        member: kind of the judge or the attack; empty for the others.
+        defense: kind of the defense, for `train` and `attack`.
+        seed: of the run, for `train` and `attack`.
+    """
+
+    kind: TaskKind
+    member: str = ""
+    defense: str = ""
+    seed: int = 0
+
+    @property
+    def name(self) -> str:
+        """For progress and logs: unique within an audit."""
+        cell = f"{self.defense} seed {self.seed}" if self.defense else ""
+        return " ".join(part for part in (self.kind, self.member, cell) if part)
+
+
+@dataclass(frozen=True)
+class Folders:
+    """Where things lie in an audit's folder."""
+
+    root: Path
+
+    @property
+    def data(self) -> Path:
+        """Which private image is in which split."""
+        return self.root / "data"
+
+    @property
+    def prior(self) -> Path:
+        """The prior that knows no target."""
+        return self.root / "prior"
+
+    @property
+    def measurement(self) -> Path:
+        """Scores and verdicts."""
+        return self.root / "measurement"
+
+    def judge(self, kind: str) -> Path:
+        """A judge that had to be trained."""
+        return self.root / "judges" / kind
+
+    def model(self, defense: str, seed: int) -> Path:
+        """A classifier under attack."""
+        return self.root / "models" / f"{defense}-s{seed}"
+
+    def secrets(self, defense: str, seed: int) -> Path:
+        """What its defender must keep."""
+        return self.root / "secrets" / f"{defense}-s{seed}"
+
+    def attack(self, attack: str, defense: str, seed: int) -> Path:
+        """What an attack got out of it."""
+        return self.root / "attacks" / attack / f"{defense}-s{seed}"
+
+
+def plan(recipe: Recipe) -> dict[Task, tuple[Task, ...]]:
+    """Every task of an audit with those that must be finished first; longest chains first, so that none is left over at the end."""
+    prior = Task("prior")
+    judges = [Task("judge", judge.kind) for judge in recipe.judges if judge.kind == "classifier"]
+    slowest_first = sorted(recipe.defenses, key=lambda defense: defense.kind == "none")
+    trainings = [Task("train", defense=defense.kind, seed=seed) for seed in recipe.seeds for defense in slowest_first]
+    first: dict[Task, tuple[Task, ...]] = {prior: ()} if recipe.warm_start else {}
+    tasks = first | {task: () for task in trainings}
+    for attack in recipe.attacks:
+        for training in trainings:
+            needs = (training, prior) if recipe.warm_start else (training,)
+            tasks[Task("attack", attack.kind, training.defense, training.seed)] = needs
+    tasks |= {judge: () for judge in judges}
+    tasks[Task("measure")] = tuple(tasks)
+    return tasks
+
+
+def with_needs(wanted: list[Task], tasks: dict[Task, tuple[Task, ...]]) -> dict[Task, tuple[Task, ...]]:
+    """The part of a plan that `wanted` takes."""
+    kept: set[Task] = set()
+    waiting = list(wanted)
+    while waiting:
+        task = waiting.pop()
+        if task not in kept:
+            kept.add(task)
+            waiting += tasks[task]
+    return {task: needs for task, needs in tasks.items() if task in kept}

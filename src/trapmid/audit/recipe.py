@@ -1,0 +1,78 @@
+"""A recipe: everything that decides an audit's numbers, in one frozen config that is stored with them."""
+
+from typing import Literal, TypeVar
+
+from pydantic import Field, field_validator
+
+from trapmid.attacks import AnyAttack
+from trapmid.config import Config
+from trapmid.data import Source, SplitConfig
+from trapmid.defenses import AnyDefense, Training
+from trapmid.metrics.judges import AnyJudge
+from trapmid.models import AnyModel
+from trapmid.priors import CGAN
+from trapmid.types import UserError
+
+
+class Recipe(Config):
+    """One audit.
+
+    Attributes:
+        name: as `--recipe` takes it.
+        about: a sentence on what it is for.
+        private: images that the classifiers are trained on; None until a path is given.
+        public: the attacker's images of other people.
+        image_size: pixels; all images are resized to it.
+        channels: one or three.
+        identities: private identities with the most images that take part; None for all.
+        split: of the private images.
+        model: the architecture under attack.
+        training: of it, the same for every defense.
+        defenses: the rows of the table.
+        attacks: the columns.
+        seeds: of training and attack; each cell of the table is run once with each.
+        judges: who decides; the report goes by the first.
+        warm_start: a prior trained on the public images before any target is known, from which attacks start; None for none.
+    """
+
+    name: str
+    about: str
+    private: Source | None = None
+    public: Source | None = None
+    image_size: int = Field(64, ge=8)
+    channels: Literal[1, 3] = 3
+    identities: int | None = Field(None, ge=2)
+    split: SplitConfig = SplitConfig()
+    model: AnyModel
+    training: Training
+    defenses: tuple[AnyDefense, ...]
+    attacks: tuple[AnyAttack, ...]
+    seeds: tuple[int, ...] = (0,)
+    judges: tuple[AnyJudge, ...]
+    warm_start: CGAN | None = None
+
+    @field_validator("defenses", "attacks", "judges")
+    @classmethod
+    def _one_of_each(cls, members: tuple[Config, ...]) -> tuple[Config, ...]:
+        kinds = [getattr(member, "kind", "") for member in members]
+        if len(set(kinds)) < len(kinds):
+            raise ValueError(f"each kind may appear once, got {kinds}")
+        return members
+
+    def defense(self, kind: str) -> AnyDefense:
+        """The member of `defenses` of that kind."""
+        return _pick(self.defenses, kind, "defense", self.name)
+
+    def attack(self, kind: str) -> AnyAttack:
+        """The member of `attacks` of that kind."""
+        return _pick(self.attacks, kind, "attack", self.name)
+
+
+Member = TypeVar("Member", bound=Config)
+
+
+def _pick(members: tuple[Member, ...], kind: str, what: str, recipe: str) -> Member:
+    for member in members:
+        if getattr(member, "kind", "") == kind:
+            return member
+    raise UserError(f"Recipe {recipe} has no {what} {kind!r}. It has {', '.join(getattr(member, 'kind', '') for member in members)}.")

@@ -1,0 +1,171 @@
+"""Running an audit: what is finished is skipped, what can run side by side does, what was interrupted resumes."""
+
+import json
+import multiprocessing
+import os
+import threading
+import time
+from collections.abc import Callable, Iterator
+from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, wait
+from contextlib import contextmanager
+from multiprocessing.queues import Queue
+from pathlib import Path
+from typing import Any
+
+from pydantic import ValidationError
+
+from trapmid.audit.plan import Task, plan, with_needs
+from trapmid.audit.recipe import Recipe
+from trapmid.audit.tasks import do, load_data, write_split
+from trapmid.engine import Compute, Progress, no_progress
+from trapmid.metrics.scores import read_scores, write_scores
+from trapmid.types import UserError
+
+RECIPE = "recipe.json"
+
+
+def settle(recipe: Recipe | None, out: Path) -> Recipe:
+    """The recipe of a run folder: `recipe`, stored on first use, or the one stored there.
+
+    More seeds, defenses or attacks may join a folder later; what decides the numbers of its cells may not change.
+
+    Raises:
+        UserError: there is none, or `recipe` would change the folder's finished cells.
+    """
+    file = out / RECIPE
+    stored = None
+    if file.exists():
+        try:
+            stored = Recipe.model_validate(json.loads(file.read_text()))
+        except (ValidationError, json.JSONDecodeError) as problem:
+            raise UserError(f"{file} is not a recipe this trapmid can read: {problem}. Choose another --out.") from problem
+    if recipe is None and stored is None:
+        raise UserError(f"{out} holds no {RECIPE}. Name a recipe with --recipe: `trapmid list` shows them.")
+    if recipe is None or recipe == stored:
+        assert stored is not None
+        return stored
+    if stored is not None:
+        grows = {"seeds", "defenses", "attacks", "judges"}
+        here, there = recipe.model_dump(mode="json", exclude=grows), stored.model_dump(mode="json", exclude=grows)
+        differing = sorted(name for name in here if here[name] != there[name])
+        if differing:
+            raise UserError(f"{out} was begun with another recipe: {', '.join(differing)} differ. Choose another --out, or remove that folder.")
+    out.mkdir(parents=True, exist_ok=True)
+    new = file.with_suffix(".new")
+    new.write_text(recipe.model_dump_json(indent=1) + "\n")
+    new.replace(file)
+    return recipe
+
+
+def run(
+    recipe: Recipe,
+    out: Path,
+    *,
+    only: Callable[[Task], bool] | None = None,
+    compute: Compute | None = None,
+    jobs: int | None = None,
+    progress: Progress = no_progress,
+) -> None:
+    """Carry out an audit, or a part of it, in the folder `out`.
+
+    Args:
+        recipe: what to do.
+        out: the run folder; see `plan.Folders` for its layout. `scores.json` and `scores.parquet` end up in its root.
+        only: which tasks are wanted; what they need runs too.
+        compute: device and precision.
+        jobs: tasks side by side, each in a process of its own with its share of the cores. Default: one per core on a
+            CPU, one on a GPU. Numbers do not depend on it, as every task computes with one thread on a CPU.
+        progress: told about every task; called from a background thread where there are several processes.
+
+    Raises:
+        UserError: from a task; what was finished before stays.
+    """
+    compute = compute or Compute()
+    everything = plan(recipe)
+    tasks = with_needs([task for task in everything if only is None or only(task)], everything)
+    write_split(recipe, out, load_data(recipe, progress))
+    jobs = jobs or ((os.cpu_count() or 1) if compute.target.type == "cpu" else 1)
+    with _workers(min(jobs, len(tasks)), progress) as submit:
+        _in_order(tasks, lambda task: submit(task, recipe, out, compute), progress)
+    measurement = out / "measurement"
+    if measurement.exists():
+        write_scores(out, read_scores(measurement))
+
+
+Submit = Callable[[Task, Recipe, Path, Compute], "Future[None]"]
+
+
+def _in_order(tasks: dict[Task, tuple[Task, ...]], start: Callable[[Task], "Future[None]"], progress: Progress) -> None:
+    """Start every task as soon as what it needs is finished."""
+    finished: set[Task] = set()
+    running: dict[Future[None], Task] = {}
+    waiting = list(tasks)
+    while waiting or running:
+        for task in [task for task in waiting if finished.issuperset(tasks[task])]:
+            waiting.remove(task)
+            running[start(task)] = task
+        done, _ = wait(running, return_when=FIRST_COMPLETED)
+        for future in done:
+            finished.add(running.pop(future))
+            future.result()
+            progress("audit", len(finished), len(tasks), "")
+
+
+@contextmanager
+def _workers(jobs: int, progress: Progress) -> Iterator[Submit]:
+    """Worker processes that report progress and die with their parent."""
+    context = multiprocessing.get_context("spawn")
+    queue: Queue[Any] = context.Queue()
+    told = threading.Thread(target=_pass_on, args=(queue, progress), daemon=True)
+    told.start()
+    pool = ProcessPoolExecutor(jobs, mp_context=context, initializer=_start_worker, initargs=(queue, os.getpid()))
+    try:
+        yield lambda *arguments: pool.submit(_work, *arguments)
+    except BaseException:
+        pool.shutdown(wait=False, cancel_futures=True)
+        for process in multiprocessing.active_children():
+            process.terminate()
+        raise
+    else:
+        pool.shutdown()
+    finally:
+        queue.put(None)
+        told.join(timeout=5)
+
+
+def _pass_on(queue: "Queue[Any]", progress: Progress) -> None:
+    while (message := queue.get()) is not None:
+        progress(*message)
+
+
+_queue: "Queue[Any] | None" = None
+
+
+def _start_worker(queue: "Queue[Any]", parent: int) -> None:
+    global _queue  # noqa: PLW0603 - a spawned process has no other way to hand this to its tasks
+    _queue = queue
+    threading.Thread(target=_die_with, args=(parent,), daemon=True).start()
+
+    import torch
+
+    torch.set_num_threads(1)
+
+
+def _die_with(parent: int) -> None:
+    while os.getppid() == parent:
+        time.sleep(1)
+    os._exit(1)
+
+
+def _work(task: Task, recipe: Recipe, out: Path, compute: Compute) -> None:
+    last = 0.0
+
+    def progress(name: str, done: int, total: int | None, note: str) -> None:
+        nonlocal last
+        now = time.monotonic()
+        if now - last > 0.2 or done == total:
+            last = now
+            assert _queue is not None
+            _queue.put((task.name if name.startswith(task.kind) else f"{task.name}: {name}", done, total, note))
+
+    do(task, recipe, out, compute, progress)

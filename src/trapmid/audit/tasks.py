@@ -1,0 +1,204 @@
+"""What each task of an audit does: opens its inputs, calls its verb, leaves its artifact."""
+
+import shutil
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import pyarrow.parquet as pq
+import torch
+
+from trapmid.artifacts import Draft, Manifest, make, open_artifact
+from trapmid.attacks import attack, open_found
+from trapmid.audit.plan import Folders, Task, plan
+from trapmid.audit.recipe import Recipe
+from trapmid.data import ImageSet, Source, Split, check_disjoint, split
+from trapmid.data.images import to_pixels
+from trapmid.defenses import open_model, train
+from trapmid.engine import Compute, Progress, generator, peak_memory_mib
+from trapmid.metrics.judges import Judge
+from trapmid.metrics.measure import FLOOR_IMAGES_PER_IDENTITY, Cell, Panel, measure_found, measure_model, over_all_seeds, public_floor, write_samples
+from trapmid.metrics.scores import Score, write_scores
+from trapmid.priors import open_prior, pretrain
+from trapmid.targets import WhiteBoxTarget
+from trapmid.trapdoor import SECRETS, Secrets
+from trapmid.types import Pixels, UserError
+
+SAMPLES, SPLITS = "samples.parquet", "splits.parquet"
+
+
+@dataclass(frozen=True, eq=False)
+class AuditData:
+    """The images of an audit, loaded: who is attacked, and with what."""
+
+    private: Split
+    public: ImageSet
+
+
+def load_data(recipe: Recipe, progress: Progress) -> AuditData:
+    """Read, select and split the images of a recipe; once per process and recipe.
+
+    Raises:
+        UserError: a source is missing from the recipe, or private and public share people.
+    """
+    key = recipe.model_dump_json(include={"private", "public", "image_size", "channels", "identities", "split"})
+    if key not in _loaded:
+        _loaded.clear()
+        _loaded[key] = _load(recipe, progress)
+    return _loaded[key]
+
+
+_loaded: dict[str, AuditData] = {}
+
+
+def _load(recipe: Recipe, progress: Progress) -> AuditData:
+    sides: dict[str, ImageSet] = {}
+    for side in ("private", "public"):
+        source: Source | None = getattr(recipe, side)
+        if source is None:
+            raise UserError(
+                f"Recipe {recipe.name} needs {side} images. Give --{side} PATH: a folder with one folder per identity, "
+                "a .parquet file, or CelebA as distributed."
+            )
+
+        def report(done: int, total: int | None, side: str = side) -> None:
+            progress(f"load {side} images", done, total, "")
+
+        sides[side] = source.load(recipe.image_size, recipe.channels, report)
+    private = sides["private"] if recipe.identities is None else sides["private"].with_most_images(recipe.identities)
+    check_disjoint(private, sides["public"])
+    return AuditData(split(private, recipe.split), sides["public"])
+
+
+def do(task: Task, recipe: Recipe, root: Path, compute: Compute, progress: Progress) -> Manifest:
+    """Carry out one task; what it needs must be finished. Returns at once what is there already."""
+    data = load_data(recipe, progress)
+    return {"prior": _prior, "judge": _judge, "train": _train, "attack": _attack, "measure": _measure}[task.kind](task, recipe, data, Folders(root), compute, progress)
+
+
+def _prior(task: Task, recipe: Recipe, data: AuditData, folders: Folders, compute: Compute, progress: Progress) -> Manifest:
+    del task
+    assert recipe.warm_start is not None
+    return pretrain(folders.prior, recipe.warm_start, data.public, len(data.private.images.identities), compute=compute, progress=progress)
+
+
+def _judge(task: Task, recipe: Recipe, data: AuditData, folders: Folders, compute: Compute, progress: Progress) -> Manifest:
+    judge = next(judge for judge in recipe.judges if judge.kind == task.member)
+    judge.appoint(folders.judge(judge.kind), data.private, seed=0, compute=compute, progress=progress)
+    return open_artifact(folders.judge(judge.kind), "model")
+
+
+def _train(task: Task, recipe: Recipe, data: AuditData, folders: Folders, compute: Compute, progress: Progress) -> Manifest:
+    return train(
+        folders.model(task.defense, task.seed),
+        data.private,
+        model=recipe.model,
+        defense=recipe.defense(task.defense),
+        training=recipe.training,
+        seed=task.seed,
+        compute=compute,
+        secrets=folders.secrets(task.defense, task.seed),
+        progress=progress,
+    )
+
+
+def _attack(task: Task, recipe: Recipe, data: AuditData, folders: Folders, compute: Compute, progress: Progress) -> Manifest:
+    model = open_model(folders.model(task.defense, task.seed), compute)
+    parents = {"model": model.manifest.digest(), "public": data.public.digest()}
+    warm_start = None
+    if recipe.warm_start is not None:
+        warm_start, manifest = open_prior(folders.prior, compute)
+        parents["prior"] = manifest.digest()
+    return attack(
+        folders.attack(task.member, task.defense, task.seed),
+        WhiteBoxTarget(model.classifier, len(model.identities), model.image_shape),
+        data.public,
+        method=recipe.attack(task.member),
+        identities=model.identities,
+        seed=task.seed,
+        parents=parents,
+        warm_start=warm_start,
+        compute=compute,
+        progress=progress,
+    )
+
+
+def _measure(task: Task, recipe: Recipe, data: AuditData, folders: Folders, compute: Compute, progress: Progress) -> Manifest:
+    """All finished attacks of the recipe. Derived from the rest, so a measurement of other parents is replaced, not refused."""
+    del task
+    attacks = [t for t in plan(recipe) if t.kind == "attack" and folders.attack(t.member, t.defense, t.seed).exists()]
+    parents = {t.name: open_artifact(folders.attack(t.member, t.defense, t.seed), "attack").digest() for t in attacks}
+    trained = sorted({(t.defense, t.seed) for t in plan(recipe) if t.kind == "train" and folders.model(t.defense, t.seed).exists()})
+    parents |= {f"train {defense} seed {seed}": open_artifact(folders.model(defense, seed), "model").digest() for defense, seed in trained}
+    settings = {"judges": [judge.model_dump(mode="json") for judge in recipe.judges]}
+    try:
+        if folders.measurement.exists() and open_artifact(folders.measurement, "measurement").parents == parents:
+            return make(folders.measurement, "measurement", settings, parents, _never)
+    except UserError:
+        progress("measure", 0, None, "replacing an older measurement")
+    for stale in (folders.measurement, folders.measurement.with_name("measurement.partial")):
+        shutil.rmtree(stale, ignore_errors=True)
+
+    def build(draft: Draft) -> Manifest:
+        judges: list[Judge] = [j.appoint(folders.judge(j.kind), data.private, seed=0, compute=compute, progress=progress) for j in recipe.judges]
+        report = partial(progress, "measure")
+        total = 2 + len(trained) + len(attacks)
+        report(0, total, "calibrate judges")
+        panel = Panel(judges, data.private)
+        scores: list[Score] = list(panel.ceiling())
+        identities = len(data.private.images.identities)
+        scores += panel.floor("public", public_floor(data.public, identities))
+        if recipe.warm_start is not None:
+            scores += panel.floor("prior", _prior_floor(folders, identities, compute))
+        for number, (defense, seed) in enumerate(trained):
+            report(2 + number, total, f"{defense} seed {seed}")
+            kept = folders.secrets(defense, seed)
+            secrets = Secrets.load(kept) if (kept / SECRETS).exists() else None
+            scores += measure_model(Cell(defense, "-", seed), open_model(folders.model(defense, seed), compute), data.private, secrets, judges)
+        rows: list[dict[str, Any]] = []
+        for number, t in enumerate(attacks):
+            report(2 + len(trained) + number, total, t.name)
+            found, _ = open_found(folders.attack(t.member, t.defense, t.seed))
+            of_attack, of_images = measure_found(Cell(t.defense, t.member, t.seed), found, panel)
+            scores += of_attack
+            rows += of_images
+        scores += list(over_all_seeds(scores))
+        write_scores(draft.folder, scores)
+        write_samples(draft.folder / SAMPLES, rows)
+        report(total, total, "")
+        return draft.finish(["scores.json", "scores.parquet", SAMPLES], {"attacks": len(attacks)}, 0.0, peak_memory_mib())
+
+    return make(folders.measurement, "measurement", settings, parents, build)
+
+
+def _prior_floor(folders: Folders, identities: int, compute: Compute) -> Pixels:
+    gan, _ = open_prior(folders.prior, compute)
+    labels = torch.arange(identities).repeat(FLOOR_IMAGES_PER_IDENTITY)
+    return to_pixels(gan.sample(labels, generator(0, "prior floor")))
+
+
+def _never(draft: Draft) -> Manifest:
+    raise AssertionError(draft)
+
+
+def write_split(recipe: Recipe, root: Path, data: AuditData) -> Manifest:
+    """Record which private image is in which split, and how much there is of everything."""
+    images = data.private.images
+    facts = {
+        "identities": len(images.identities),
+        "private_images": {name: len(getattr(data.private, name)) for name in ("train", "val", "test")},
+        "public_identities": len(data.public.identities),
+        "public_images": len(data.public),
+    }
+    settings = {"private": _dump(recipe.private), "public": _dump(recipe.public), "identities": recipe.identities, "split": recipe.split.model_dump(mode="json"), "image_size": recipe.image_size}
+
+    def build(draft: Draft) -> Manifest:
+        pq.write_table(data.private.to_table(), draft.folder / SPLITS)
+        return draft.finish([SPLITS], facts, 0.0, peak_memory_mib())
+
+    return make(Folders(root).data, "data", settings, {"private": data.private.digest(), "public": data.public.digest()}, build)
+
+
+def _dump(source: Source | None) -> Any:
+    return None if source is None else source.model_dump(mode="json")

@@ -1,0 +1,179 @@
+"""From an audit's folder to a report: opens the artifacts, picks the pictures, writes report.html."""
+
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from trapmid.artifacts import Manifest, open_artifact, versions
+from trapmid.attacks import ATTACKS, open_found
+from trapmid.attacks.inversion import GAN_LOG
+from trapmid.audit.plan import Folders, Task, plan
+from trapmid.audit.recipe import Recipe
+from trapmid.audit.run import settle
+from trapmid.audit.tasks import SAMPLES, AuditData, load_data
+from trapmid.engine import LOG, no_progress, read_log
+from trapmid.metrics.scores import read_scores
+from trapmid.report.contents import Attack, Contents, Cost, Curves, Data, Defense, GalleryRow, Judge, Picture, Reconstruction
+from trapmid.report.page import render
+
+TITLES = {
+    "none": "Unprotected",
+    "trapmid": "Trap-MID",
+    "plgmi": "PLG-MI",
+    "classifier": "Evaluation classifier",
+    "embedder": "Face embedder",
+}
+JUDGE_NOTES = {
+    "classifier": "another architecture, trained on the private training images",
+    "embedder": "MobileFaceNet pretrained on other faces; nearest centroid of the private training images",
+}
+PRIVATE_SHOWN, FOUND_SHOWN = 3, 3
+COLLAPSED = 0.2
+
+
+def write_report(out: Path, *, redact: bool = False, target: Path | None = None) -> Path:
+    """Write the report of the audit in the folder `out`; default: its report.html. `redact` leaves private images out.
+
+    Raises:
+        UserError: `out` holds no measured audit.
+    """
+    page = render(collect(out), redact=redact)
+    file = target or out / "report.html"
+    new = file.with_name(file.name + ".new")
+    new.write_text(page, encoding="utf-8")
+    new.replace(file)
+    return file
+
+
+def collect(out: Path) -> Contents:
+    """Everything a report says about the audit in the folder `out`."""
+    recipe = settle(None, out)
+    folders = Folders(out)
+    measured = open_artifact(folders.measurement, "measurement")
+    split = open_artifact(folders.data, "data")
+    data = load_data(recipe, no_progress)
+    trained = {t: open_artifact(folders.model(t.defense, t.seed), "model") for t in _finished(recipe, folders, "train")}
+    attacked = {t: open_artifact(folders.attack(t.member, t.defense, t.seed), "attack") for t in _finished(recipe, folders, "attack")}
+    run = {attack.kind for attack in recipe.attacks}
+    return Contents(
+        title=f"Model inversion audit: {recipe.name}",
+        data=_data(recipe, split),
+        architecture=f"{recipe.model.kind}, {recipe.image_size} px",
+        defenses=[Defense(kind=d.kind, title=TITLES.get(d.kind, d.kind), paper=d.paper) for d in recipe.defenses],
+        attacks=[
+            Attack(kind=a.kind, title=TITLES.get(a.kind, a.kind), access="white-box", attempts=a.images_per_identity, paper=a.paper)
+            for a in recipe.attacks
+        ],
+        judges=[Judge(kind=j.kind, title=TITLES.get(j.kind, j.kind), note=JUDGE_NOTES.get(j.kind, "")) for j in recipe.judges],
+        seeds=recipe.seeds,
+        scores=[score for score in read_scores(folders.measurement) if score.seed is None or len(recipe.seeds) > 1],
+        gallery=_gallery(recipe, folders, data),
+        curves=_curves(folders, trained, attacked),
+        costs=_costs(trained, attacked),
+        warnings=_warnings(trained, attacked),
+        not_tried=[member.__name__ for member in ATTACKS if member.model_fields["kind"].default not in run],
+        config=recipe.model_dump(mode="json"),
+        versions=versions(),
+        made=measured.created,
+    )
+
+
+def _finished(recipe: Recipe, folders: Folders, kind: str) -> list[Task]:
+    where = {
+        "train": lambda t: folders.model(t.defense, t.seed),
+        "attack": lambda t: folders.attack(t.member, t.defense, t.seed),
+    }[kind]
+    return [t for t in plan(recipe) if t.kind == kind and where(t).exists()]
+
+
+def _data(recipe: Recipe, split: Manifest) -> Data:
+    facts = split.facts
+    synthetic = getattr(recipe.private, "kind", "") == "synthetic"
+    return Data(
+        private=_source_name(recipe.private),
+        public=_source_name(recipe.public),
+        identities=facts["identities"],
+        train_images=facts["private_images"]["train"],
+        val_images=facts["private_images"]["val"],
+        test_images=facts["private_images"]["test"],
+        public_identities=facts["public_identities"],
+        public_images=facts["public_images"],
+        image_size=recipe.image_size,
+        channels=recipe.channels,
+        public_description="drawn faces of other people" if synthetic else "public photographs of other people",
+    )
+
+
+def _source_name(source: Any) -> str:
+    return Path(source.path).name if hasattr(source, "path") else "synthetic faces drawn by code"
+
+
+def _gallery(recipe: Recipe, folders: Folders, data: AuditData) -> list[GalleryRow]:
+    """Every identity: private images beside what the first attack found with the first seed, one column per defense."""
+    import pyarrow.parquet as pq
+
+    judge, attack, seed = recipe.judges[0].kind, recipe.attacks[0].kind, recipe.seeds[0]
+    samples = pq.read_table(folders.measurement / SAMPLES).to_pylist()
+    recognised = {(r["defense"], r["sample"]): r["rank"] < 1 for r in samples if (r["judge"], r["attack"], r["seed"]) == (judge, attack, seed)}
+    found = {}
+    for defense in recipe.defenses:
+        folder = folders.attack(attack, defense.kind, seed)
+        if folder.exists():
+            found[defense.kind] = open_found(folder)[0]
+    train = data.private.part("train")
+    rows = []
+    for number, identity in enumerate(train.identities):
+        columns = {}
+        for kind, reconstructions in found.items():
+            best = torch.nonzero(reconstructions.labels == number).flatten()[:FOUND_SHOWN].tolist()
+            columns[TITLES.get(kind, kind)] = [
+                Reconstruction(picture=_picture(reconstructions.pixels[i]), recognised=recognised.get((kind, i))) for i in best
+            ]
+        private = [_picture(train.pixels[i]) for i in train.of_identity(number)[:PRIVATE_SHOWN].tolist()]
+        rows.append(GalleryRow(identity=identity, private=private, columns=columns))
+    return rows
+
+
+def _picture(pixels: torch.Tensor) -> Picture:
+    return pixels.permute(1, 2, 0).contiguous().numpy()
+
+
+def _curves(folders: Folders, trained: dict[Task, Manifest], attacked: dict[Task, Manifest]) -> list[Curves]:
+    curves = [Curves(cell=f"Training, {_cell(t)}", rows=read_log(folders.model(t.defense, t.seed) / LOG), x="epoch") for t in trained]
+    for t in attacked:
+        rows = [
+            {"step": row["step"], "loss of the generator": row["generator"], "loss of the discriminator": row["discriminator"]}
+            for row in read_log(folders.attack(t.member, t.defense, t.seed) / GAN_LOG)
+        ]
+        curves.append(Curves(cell=f"{TITLES.get(t.member, t.member)} prior, {_cell(t)}", rows=rows, x="step"))
+    return curves
+
+
+def _costs(trained: dict[Task, Manifest], attacked: dict[Task, Manifest]) -> list[Cost]:
+    costs = []
+    for work, cells in (("train", trained), ("attack", attacked)):
+        for t, manifest in cells.items():
+            plain = cells.get(Task(t.kind, t.member, "none", t.seed))
+            relative = None if t.defense == "none" or plain is None else manifest.seconds / plain.seconds
+            label = f"{work} {TITLES.get(t.member, '')} {_cell(t)}".replace("  ", " ")
+            costs.append(
+                Cost(cell=label, work=work, defense=t.defense, seconds=manifest.seconds, peak_mib=manifest.peak_memory_mib, relative=relative)  # type: ignore[arg-type]
+            )
+    return costs
+
+
+def _warnings(trained: dict[Task, Manifest], attacked: dict[Task, Manifest]) -> list[str]:
+    said = [f"{_cell(t)}: {warning}" for t, manifest in trained.items() for warning in manifest.facts["warnings"]]
+    for t, manifest in attacked.items():
+        diversity = manifest.facts["diversity"]
+        if diversity["within"] < COLLAPSED * diversity["between"]:
+            said.append(
+                f"{_cell(t)}: the reconstructions of one identity are all alike (pixel distance {diversity['within']:.3f} within, "
+                f"{diversity['between']:.3f} between identities): the generator has collapsed, so five images of an identity count as one."
+            )
+    return said
+
+
+def _cell(task: Task) -> str:
+    return f"{TITLES.get(task.defense, task.defense)}, seed {task.seed}"
