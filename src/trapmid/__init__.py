@@ -1,0 +1,67 @@
+"""Train classifiers that do not give their training images away, attack classifiers to see what they give away, report the difference.
+
+Names are imported at first use, so that `import trapmid` takes no time.
+"""
+
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from trapmid.attacks import PLGMI
+    from trapmid.attacks import attack as run_attack
+    from trapmid.audit import Recipe
+    from trapmid.audit.run import run as run_audit
+    from trapmid.defenses import NoDefense, TrapMID, open_model, train
+    from trapmid.recipes import choose as choose_recipe
+    from trapmid.report.collect import write_report
+    from trapmid.trapdoor import Secrets, Trapdoor, TrapdoorSettings
+
+__version__ = "0.1.0"
+
+__all__ = [
+    "PLGMI",
+    "NoDefense",
+    "Recipe",
+    "Secrets",
+    "TrapMID",
+    "Trapdoor",
+    "TrapdoorSettings",
+    "__version__",
+    "choose_recipe",
+    "open_model",
+    "run_attack",
+    "run_audit",
+    "train",
+    "write_report",
+]
+
+# The verbs on a whole run are called run_*: `trapmid.audit` is a package, and importing it anywhere would replace a function
+# of that name.
+_WHERE = {
+    "PLGMI": "trapmid.attacks:PLGMI",
+    "NoDefense": "trapmid.defenses:NoDefense",
+    "Recipe": "trapmid.audit:Recipe",
+    "Secrets": "trapmid.trapdoor:Secrets",
+    "TrapMID": "trapmid.defenses:TrapMID",
+    "Trapdoor": "trapmid.trapdoor:Trapdoor",
+    "TrapdoorSettings": "trapmid.trapdoor:TrapdoorSettings",
+    "choose_recipe": "trapmid.recipes:choose",
+    "open_model": "trapmid.defenses:open_model",
+    "run_attack": "trapmid.attacks:attack",
+    "run_audit": "trapmid.audit.run:run",
+    "train": "trapmid.defenses:train",
+    "write_report": "trapmid.report.collect:write_report",
+}
+
+
+def __getattr__(name: str) -> Any:
+    if name not in _WHERE:
+        raise AttributeError(f"module 'trapmid' has no attribute {name!r}")
+    module, _, attribute = _WHERE[name].partition(":")
+    value = getattr(import_module(module), attribute)
+    globals()[name] = value
+    return value
+
+
+def __dir__() -> list[str]:
+    return sorted({*globals(), *__all__})

@@ -102,7 +102,9 @@ class Draft:
         return manifest
 
 
-def make(target: Path, kind: str, recipe: Mapping[str, Any], parents: Mapping[str, str], build: Callable[[Draft], Manifest]) -> Manifest:
+def make(
+    target: Path, kind: str, recipe: Mapping[str, Any], parents: Mapping[str, str], build: Callable[[Draft], Manifest]
+) -> Manifest:
     """The artifact at `target`: opened if it is finished, resumed if it was interrupted, built if it is not there.
 
     Args:
@@ -140,12 +142,18 @@ def open_artifact(folder: Path, kind: str) -> Manifest:
     """
     file = folder / MANIFEST
     if not file.exists():
-        hint = " It was interrupted: run the same command again to finish it." if folder.with_name(folder.name + PARTIAL).exists() else ""
+        hint = (
+            " It was interrupted: run the same command again to finish it."
+            if folder.with_name(folder.name + PARTIAL).exists()
+            else ""
+        )
         raise UserError(f"{folder} is not a trapmid {kind}: it has no {MANIFEST}.{hint}")
     try:
         content = json.loads(file.read_text())
         if isinstance(content, dict) and content.get("schema_version", 0) > SCHEMA:
-            raise UserError(f"{file} has schema {content['schema_version']}; this trapmid reads up to {SCHEMA}. Upgrade trapmid.")
+            raise UserError(
+                f"{file} has schema {content['schema_version']}; this trapmid reads up to {SCHEMA}. Upgrade trapmid."
+            )
         manifest = Manifest.model_validate(content)
     except (json.JSONDecodeError, ValidationError) as problem:
         raise UserError(f"{file} is not a manifest this trapmid can read: {problem}") from problem
@@ -155,7 +163,9 @@ def open_artifact(folder: Path, kind: str) -> Manifest:
         if not (folder / name).exists():
             raise UserError(f"{folder / name} is missing, though its manifest lists it. Copy the whole folder again.")
         if sha256(folder / name) != digest:
-            raise UserError(f"{folder / name} is not the file its manifest vouches for (SHA-256 differs). It is damaged or was changed; make it again.")
+            raise UserError(
+                f"{folder / name} is not the file its manifest vouches for (SHA-256 differs). It is damaged or was changed; make it again."
+            )
     return manifest
 
 
@@ -169,10 +179,16 @@ def _check_same(folder: Path, wanted: dict[str, Any], found: dict[str, Any]) -> 
     differing = _differences(wanted, found)
     if differing:
         listed = "; ".join(f"{path}: there {there!r}, now {now!r}" for path, there, now in differing[:3])
-        raise UserError(f"{folder} holds the result of other settings ({listed}). Choose another --out, or remove that folder.")
+        raise UserError(
+            f"{folder} holds the result of other settings ({listed}). Choose another --out, or remove that folder."
+        )
 
 
 def _differences(wanted: Any, found: Any, path: str = "") -> list[tuple[str, Any, Any]]:
     if isinstance(wanted, dict) and isinstance(found, dict):
-        return [d for key in sorted({*wanted, *found}) for d in _differences(wanted.get(key), found.get(key), f"{path}.{key}".lstrip("."))]
+        return [
+            d
+            for key in sorted({*wanted, *found})
+            for d in _differences(wanted.get(key), found.get(key), f"{path}.{key}".lstrip("."))
+        ]
     return [] if wanted == found else [(path, found, wanted)]

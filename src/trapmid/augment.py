@@ -36,6 +36,7 @@ class NoAugmentation(Augmentation):
 
     def build(self, image_size: int) -> Augment:
         """The identity."""
+        del image_size
         return lambda images: images
 
 
@@ -60,7 +61,9 @@ class KorniaAugmentation(Augmentation):
         """A kornia `ImageSequential`."""
         from kornia import augmentation as K
 
-        crop = K.RandomResizedCrop((image_size, image_size), scale=self.crop_area, ratio=(1.0, 1.0), p=self.crop_probability)
+        crop = K.RandomResizedCrop(
+            (image_size, image_size), scale=self.crop_area, ratio=(1.0, 1.0), p=self.crop_probability
+        )
         jitter = K.ColorJitter(self.brightness, self.contrast, p=self.jitter_probability)
         flip = K.RandomHorizontalFlip(p=self.flip_probability)
         rotation = K.RandomRotation(self.rotation_degrees, p=self.rotation_probability)
@@ -92,6 +95,7 @@ class WarpAugmentation(Augmentation):
 
     def build(self, image_size: int) -> Augment:
         """`apply`, for images of any size."""
+        del image_size
         return self.apply
 
     def apply(self, images: Images) -> Images:
@@ -102,7 +106,9 @@ class WarpAugmentation(Augmentation):
             shift=self.shift * (2 * torch.rand(n, 2, device=device) - 1),
             corner=2 * torch.rand(n, 2, device=device) - 1,
             flip=torch.rand(n, device=device) < self.flip_probability,
-            radians=math.radians(self.rotation_degrees) * (2 * torch.rand(n, device=device) - 1) * (torch.rand(n, device=device) < self.rotation_probability),
+            radians=math.radians(self.rotation_degrees)
+            * (2 * torch.rand(n, device=device) - 1)
+            * (torch.rand(n, device=device) < self.rotation_probability),
         )
         changed = warp(images, maps, self.padding)
         if self.jitter_probability == 0:
@@ -110,7 +116,9 @@ class WarpAugmentation(Augmentation):
         on = torch.rand(n, 1, 1, 1, device=device) < self.jitter_probability
         changed = changed * (1 + on * self.brightness * (2 * torch.rand(n, 1, 1, 1, device=device) - 1))
         mean = changed.mean((1, 2, 3), keepdim=True)
-        return ((changed - mean) * (1 + on * self.contrast * (2 * torch.rand(n, 1, 1, 1, device=device) - 1)) + mean).clamp(0, 1)
+        return (
+            (changed - mean) * (1 + on * self.contrast * (2 * torch.rand(n, 1, 1, 1, device=device) - 1)) + mean
+        ).clamp(0, 1)
 
     def _zoom(self, n: int, device: torch.device) -> Tensor:
         low, high = self.crop_area
@@ -145,3 +153,4 @@ def warp(images: Images, maps: Tensor, padding: Literal["zeros", "reflection"] =
 
 
 AnyAugmentation = Annotated[NoAugmentation | KorniaAugmentation | WarpAugmentation, Field(discriminator="kind")]
+AUGMENTATIONS: tuple[type[Augmentation], ...] = (NoAugmentation, KorniaAugmentation, WarpAugmentation)

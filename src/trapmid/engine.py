@@ -4,6 +4,7 @@ The only importer of Lightning Fabric. Fabric places modules on devices, casts a
 is here: random numbers that survive a resume, and a checkpoint that holds all of a run.
 """
 
+import copy
 import hashlib
 import json
 import os
@@ -32,6 +33,8 @@ Progress = Callable[[str, int, int | None, str], None]
 Module = TypeVar("Module", bound=nn.Module)
 LATEST = "checkpoint.pt"
 LOG = "log.jsonl"
+CHECKPOINT_SECONDS = 20.0
+"""A checkpoint is written when the last is older than this, and at the end of a loop."""
 
 
 def no_progress(task: str, done: int, total: int | None, note: str) -> None:
@@ -76,7 +79,9 @@ def choose_device(device: str) -> torch.device:
     except RuntimeError as problem:
         raise UserError(f"--device {device} is not a device. Expected auto, cpu, cuda or cuda:N.") from problem
     if chosen.type == "cuda" and not torch.cuda.is_available():
-        raise UserError(f"--device {device}: this torch sees no CUDA device. Use --device cpu, or install a CUDA driver.")
+        raise UserError(
+            f"--device {device}: this torch sees no CUDA device. Use --device cpu, or install a CUDA driver."
+        )
     return chosen
 
 
@@ -113,7 +118,7 @@ class Compute:
         """The number of this process, 0 when it is alone."""
         return int(self.fabric.global_rank)
 
-    def place(self, module: Module) -> Module:
+    def place(self, module: nn.Module) -> nn.Module:
         """Move a module to the device; its forward pass will run in the chosen precision."""
         return self.fabric.setup_module(module, move_to_device=True)  # type: ignore[return-value]
 
@@ -131,10 +136,7 @@ class BestState:
         if score <= self.score:
             return False
         self.score, self.step = score, step
-        self.weights = {
-            name: {key: value.detach().clone() if isinstance(value, Tensor) else value for key, value in part.state_dict().items()}
-            for name, part in parts.items()
-        }
+        self.weights = {name: copy.deepcopy(dict(part.state_dict())) for name, part in parts.items()}
         return True
 
     def restore(self, parts: Mapping[str, Stateful]) -> None:
@@ -155,7 +157,10 @@ def save_checkpoint(file: Path, step: int, seconds: float, state: Mapping[str, S
     """Write a checkpoint so that a crash at any moment leaves either the old or the new one."""
     new = file.with_suffix(".new")
     with new.open("wb") as stream:
-        torch.save({"step": step, "seconds": seconds, "state": {name: part.state_dict() for name, part in state.items()}}, stream)
+        torch.save(
+            {"step": step, "seconds": seconds, "state": {name: part.state_dict() for name, part in state.items()}},
+            stream,
+        )
         stream.flush()
         os.fsync(stream.fileno())
     new.replace(file)
@@ -169,7 +174,9 @@ def load_checkpoint(file: Path, state: Mapping[str, Stateful]) -> tuple[int, flo
     """
     saved = torch.load(file, weights_only=True, map_location="cpu")
     if saved["state"].keys() != state.keys():
-        raise UserError(f"{file} is a checkpoint of another run: it holds {sorted(saved['state'])}, expected {sorted(state)}. Remove it or choose another --out.")
+        raise UserError(
+            f"{file} is a checkpoint of another run: it holds {sorted(saved['state'])}, expected {sorted(state)}. Remove it or choose another --out."
+        )
     for name, part in state.items():
         part.load_state_dict(saved["state"][name])
     return int(saved["step"]), float(saved["seconds"])
@@ -186,15 +193,15 @@ class Loop:
     """A loop of steps that can be killed at any moment and resumes to the same numbers.
 
     Attributes:
-        name: what runs, for the progress display; also the purpose of its random stream.
+        name: what runs, for the progress display.
         steps: how many.
         seed: of the run.
         compute: device and precision.
         state: everything that changes over the steps and decides what comes next.
         folder: for the checkpoint and the log; None to keep both in memory only.
         period: steps between two rows of the log; a checkpoint is only written there.
-        checkpoint_seconds: a checkpoint is written when the last is older than this, and at the end.
         progress: who is told how far it is.
+        stream: the purpose of its random stream; None for the name.
     """
 
     name: str
@@ -204,12 +211,14 @@ class Loop:
     state: Mapping[str, Stateful]
     folder: Path | None = None
     period: int = 100
-    checkpoint_seconds: float = 20.0
     progress: Progress = no_progress
+    stream: str | None = None
     rows: list[dict[str, float]] = field(default_factory=list)
     seconds: float = 0.0
 
-    def run(self, step: Callable[[int], Mapping[str, Tensor]], at_period: Callable[[int], Mapping[str, float]] | None = None) -> list[dict[str, float]]:
+    def run(
+        self, step: Callable[[int], Mapping[str, Tensor]], at_period: Callable[[int], Mapping[str, float]] | None = None
+    ) -> list[dict[str, float]]:
         """Run what is left of the loop.
 
         Args:
@@ -225,19 +234,24 @@ class Loop:
         sums: dict[str, Tensor] = {}
         first = done
         while done < self.steps:
-            with randomness(self.seed, self.name, "step", done, self.compute.rank, device=self.compute.target):
+            with randomness(self.seed, self._stream, "step", done, self.compute.rank, device=self.compute.target):
                 for name, value in step(done).items():
                     sums[name] = sums[name] + value.detach() if name in sums else value.detach().clone()
             done += 1
             if done % self.period == 0 or done == self.steps:
-                with randomness(self.seed, self.name, "period", done, self.compute.rank, device=self.compute.target):
+                with randomness(self.seed, self._stream, "period", done, self.compute.rank, device=self.compute.target):
                     extra = at_period(done) if at_period is not None else {}
                 count = done - first
                 self.seconds = time.monotonic() - started
-                row = {"step": float(done), "seconds": self.seconds, **{name: float(value) / count for name, value in sums.items()}, **extra}
+                row = {
+                    "step": float(done),
+                    "seconds": self.seconds,
+                    **{name: float(value) / count for name, value in sums.items()},
+                    **extra,
+                }
                 self._append(row)
                 sums, first = {}, done
-                if self.folder is not None and (done == self.steps or time.monotonic() - saved > self.checkpoint_seconds):
+                if self.folder is not None and (done == self.steps or time.monotonic() - saved > CHECKPOINT_SECONDS):
                     save_checkpoint(self.folder / LATEST, done, self.seconds, self.state)
                     saved = time.monotonic()
             self.progress(self.name, done, self.steps, self._note())
@@ -250,8 +264,14 @@ class Loop:
             if (self.folder / LATEST).exists():
                 done, self.seconds = load_checkpoint(self.folder / LATEST, self.state)
             self.rows = [row for row in read_log(self.folder / LOG) if row["step"] <= done]
-            (self.folder / LOG).write_text("".join(json.dumps(row) + "\n" for row in self.rows))
+            new = self.folder / (LOG + ".new")
+            new.write_text("".join(json.dumps(row) + "\n" for row in self.rows))
+            new.replace(self.folder / LOG)
         return done
+
+    @property
+    def _stream(self) -> str:
+        return self.name if self.stream is None else self.stream
 
     def _append(self, row: dict[str, float]) -> None:
         self.rows.append(row)

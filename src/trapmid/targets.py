@@ -72,4 +72,6 @@ def demand(target: LabelTarget, needed: type[LabelTarget], attack: str) -> None:
         UserError: it does.
     """
     if not isinstance(target, needed):
-        raise UserError(f"{attack} needs {needed.access} access and this target gives {target.access}. Choose an attack for {target.access} targets: `trapmid list`.")
+        raise UserError(
+            f"{attack} needs {needed.access} access and this target gives {target.access}. Choose an attack for {target.access} targets: `trapmid list`."
+        )

@@ -1,6 +1,6 @@
 """What flows between the rooms: image batches, labels and predictions, with their shapes and ranges."""
 
-from typing import Any, NamedTuple, Protocol, TypeAlias
+from typing import Any, NamedTuple, Protocol, TypeAlias, runtime_checkable, runtime_checkable
 
 from jaxtyping import Float, Int64, UInt8
 from torch import Tensor
@@ -37,6 +37,7 @@ def logits_of(output: Tensor | Prediction) -> Tensor:
     return output if isinstance(output, Tensor) else output.logits
 
 
+@runtime_checkable
 class Stateful(Protocol):
     """Anything a checkpoint can hold: a module, an optimizer, a schedule, a trigger bank."""
 

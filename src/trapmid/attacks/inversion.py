@@ -59,7 +59,9 @@ def attack(
     demand(target, method.needs, method.kind)
     shape = (public.channels, public.image_size, public.image_size)
     if shape != tuple(target.image_shape):
-        raise UserError(f"The target takes images of shape {tuple(target.image_shape)}; the public images are {shape}. Load them with the target's size and channels.")
+        raise UserError(
+            f"The target takes images of shape {tuple(target.image_shape)}; the public images are {shape}. Load them with the target's size and channels."
+        )
     recipe = {"attack": method.model_dump(mode="json"), "seed": seed, "identities": list(identities)}
 
     def build(draft: Draft) -> Manifest:
@@ -77,7 +79,11 @@ def attack(
                 _save_part(file, method.invert(target, prior, batch, run), target)
                 clock.add("search", time.monotonic() - began)
             parts.append(_load_part(file, target))
-        found = Found(torch.cat([p.pixels for p in parts]), torch.cat([p.labels for p in parts]), torch.cat([p.confidence for p in parts]))
+        found = Found(
+            torch.cat([p.pixels for p in parts]),
+            torch.cat([p.labels for p in parts]),
+            torch.cat([p.confidence for p in parts]),
+        )
         write_found(draft.folder / FOUND, found, identities)
         rows = prior.rows if isinstance(prior, GAN) else []
         (draft.folder / GAN_LOG).write_text("".join(json.dumps(row) + "\n" for row in rows))
@@ -108,10 +114,14 @@ def write_found(file: Path, found: Found, identities: tuple[str, ...]) -> None:
             "label": label,
             "confidence": confidence,
         }
-        for i, (pixels, label, confidence) in enumerate(zip(found.pixels, found.labels.tolist(), found.confidence.tolist(), strict=True))
+        for i, (pixels, label, confidence) in enumerate(
+            zip(found.pixels, found.labels.tolist(), found.confidence.tolist(), strict=True)
+        )
     ]
     image = pa.struct([("bytes", pa.binary()), ("path", pa.string())])
-    schema = pa.schema([("image", image), ("identity", pa.string()), ("label", pa.int64()), ("confidence", pa.float32())])
+    schema = pa.schema(
+        [("image", image), ("identity", pa.string()), ("label", pa.int64()), ("confidence", pa.float32())]
+    )
     pq.write_table(pa.Table.from_pylist(rows, schema=schema), file)
 
 
@@ -119,7 +129,9 @@ def read_found(file: Path) -> Found:
     """The inverse of `write_found`."""
     rows = pq.read_table(file).to_pylist()
     pixels = torch.stack([_pixels(row["image"]["bytes"]) for row in rows])
-    return Found(pixels, torch.tensor([row["label"] for row in rows]), torch.tensor([row["confidence"] for row in rows]))
+    return Found(
+        pixels, torch.tensor([row["label"] for row in rows]), torch.tensor([row["confidence"] for row in rows])
+    )
 
 
 def diversity(pixels: Pixels, labels: Tensor) -> dict[str, float]:
@@ -148,7 +160,12 @@ def _png(pixels: Tensor) -> bytes:
 def _pixels(png: bytes) -> Tensor:
     image = Image.open(io.BytesIO(png))
     channels = len(image.getbands())
-    return torch.frombuffer(bytearray(image.tobytes()), dtype=torch.uint8).view(image.height, image.width, channels).permute(2, 0, 1).contiguous()
+    return (
+        torch.frombuffer(bytearray(image.tobytes()), dtype=torch.uint8)
+        .view(image.height, image.width, channels)
+        .permute(2, 0, 1)
+        .contiguous()
+    )
 
 
 def _save_part(file: Path, found: Found, target: LabelTarget) -> None:

@@ -43,10 +43,20 @@ class PLGMI(Attack[WhiteBoxTarget]):
     top_n: int = Field(30, ge=1)
     inversion_weight: float = 0.2
     augmentation: AnyAugmentation = KorniaAugmentation(
-        crop_probability=1.0, brightness=0.2, contrast=0.2, jitter_probability=0.5, rotation_degrees=5.0, rotation_probability=1.0
+        crop_probability=1.0,
+        brightness=0.2,
+        contrast=0.2,
+        jitter_probability=0.5,
+        rotation_degrees=5.0,
+        rotation_probability=1.0,
     )
     search_augmentation: AnyAugmentation = KorniaAugmentation(
-        crop_probability=1.0, brightness=0.2, contrast=0.2, jitter_probability=1.0, rotation_degrees=5.0, rotation_probability=1.0
+        crop_probability=1.0,
+        brightness=0.2,
+        contrast=0.2,
+        jitter_probability=1.0,
+        rotation_degrees=5.0,
+        rotation_probability=1.0,
     )
     augmentations: int = Field(2, ge=1)
     images_per_identity: int = Field(5, ge=1)
@@ -81,7 +91,9 @@ class PLGMI(Attack[WhiteBoxTarget]):
         """Adam on the latents of all identities at once, two augmentations a step, no clipping."""
         augment = self.search_augmentation.build(target.image_shape[-1])
         name = f"plgmi search {run.folder.name.split('.')[0]}"
-        first = initial_latents(identities, target.num_classes, max(self.candidates, self.images_per_identity), prior.latent_size, run.seed)
+        first = initial_latents(
+            identities, target.num_classes, max(self.candidates, self.images_per_identity), prior.latent_size, run.seed
+        )
         if self.candidates > self.images_per_identity:
             with randomness(run.seed, name, "candidates", int(identities[0]), device=run.compute.target):
                 first = best_latents(first, identities, self.images_per_identity, prior, target, augment, self.chunk)
@@ -90,7 +102,9 @@ class PLGMI(Attack[WhiteBoxTarget]):
 
         def loss(latents: Tensor, part: slice) -> Tensor:
             images = prior.decode(latents, on_device[part])
-            margins = [max_margin(target.predict(augment(images)).logits, on_device[part]) for _ in range(self.augmentations)]
+            margins = [
+                max_margin(target.predict(augment(images)).logits, on_device[part]) for _ in range(self.augmentations)
+            ]
             return torch.stack(margins).sum(0)
 
         if isinstance(prior, GAN):

@@ -82,12 +82,29 @@ def optimise(
         adam.step()
         return {"loss": total / len(latents)}
 
-    Loop(name, steps, run.seed, run.compute, {"latents": held, "adam": adam, **(also or {})}, folder, period=10, progress=run.progress).run(step)
+    Loop(
+        name,
+        steps,
+        run.seed,
+        run.compute,
+        {"latents": held, "adam": adam, **(also or {})},
+        folder,
+        period=10,
+        progress=run.progress,
+    ).run(step)
     return moving.detach()
 
 
 @torch.no_grad()
-def best_latents(latents: Tensor, identities: Labels, keep: int, prior: Prior, target: WhiteBoxTarget, augment: Callable[[Images], Images], chunk: int) -> Tensor:
+def best_latents(
+    latents: Tensor,
+    identities: Labels,
+    keep: int,
+    prior: Prior,
+    target: WhiteBoxTarget,
+    augment: Callable[[Images], Images],
+    chunk: int,
+) -> Tensor:
     """(k, keep, latent_size): of an identity's latents (k, m, latent_size) those whose images the target is surest of, over two augmentations."""
     k, m, size = latents.shape
     labels = identities.repeat_interleave(m)
@@ -95,7 +112,9 @@ def best_latents(latents: Tensor, identities: Labels, keep: int, prior: Prior, t
     for z, y in zip(latents.reshape(-1, size).split(chunk), labels.split(chunk), strict=True):
         z, y = z.to(prior.device), y.to(prior.device)
         images = prior.decode(z, y)
-        sure.append(sum(-F.cross_entropy(target.predict(augment(images)).logits, y, reduction="none") for _ in range(2)).cpu())  # type: ignore[union-attr]
+        sure.append(
+            sum(-F.cross_entropy(target.predict(augment(images)).logits, y, reduction="none") for _ in range(2)).cpu()
+        )  # type: ignore[union-attr]
     order = torch.cat(sure).view(k, m).topk(keep, dim=1).indices
     return latents.gather(1, order[:, :, None].expand(-1, -1, size))
 

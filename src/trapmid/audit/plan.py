@@ -77,12 +77,12 @@ def plan(recipe: Recipe) -> dict[Task, tuple[Task, ...]]:
     slowest_first = sorted(recipe.defenses, key=lambda defense: defense.kind == "none")
     trainings = [Task("train", defense=defense.kind, seed=seed) for seed in recipe.seeds for defense in slowest_first]
     first: dict[Task, tuple[Task, ...]] = {prior: ()} if recipe.warm_start else {}
-    tasks = first | {task: () for task in trainings}
+    tasks = first | dict.fromkeys(trainings, ())
     for attack in recipe.attacks:
         for training in trainings:
             needs = (training, prior) if recipe.warm_start else (training,)
             tasks[Task("attack", attack.kind, training.defense, training.seed)] = needs
-    tasks |= {judge: () for judge in judges}
+    tasks |= dict.fromkeys(judges, ())
     tasks[Task("measure")] = tuple(tasks)
     return tasks
 

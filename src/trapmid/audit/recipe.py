@@ -75,4 +75,6 @@ def _pick(members: tuple[Member, ...], kind: str, what: str, recipe: str) -> Mem
     for member in members:
         if getattr(member, "kind", "") == kind:
             return member
-    raise UserError(f"Recipe {recipe} has no {what} {kind!r}. It has {', '.join(getattr(member, 'kind', '') for member in members)}.")
+    raise UserError(
+        f"Recipe {recipe} has no {what} {kind!r}. It has {', '.join(getattr(member, 'kind', '') for member in members)}."
+    )

@@ -38,7 +38,9 @@ def settle(recipe: Recipe | None, out: Path) -> Recipe:
         try:
             stored = Recipe.model_validate(json.loads(file.read_text()))
         except (ValidationError, json.JSONDecodeError) as problem:
-            raise UserError(f"{file} is not a recipe this trapmid can read: {problem}. Choose another --out.") from problem
+            raise UserError(
+                f"{file} is not a recipe this trapmid can read: {problem}. Choose another --out."
+            ) from problem
     if recipe is None and stored is None:
         raise UserError(f"{out} holds no {RECIPE}. Name a recipe with --recipe: `trapmid list` shows them.")
     if recipe is None or recipe == stored:
@@ -49,7 +51,9 @@ def settle(recipe: Recipe | None, out: Path) -> Recipe:
         here, there = recipe.model_dump(mode="json", exclude=grows), stored.model_dump(mode="json", exclude=grows)
         differing = sorted(name for name in here if here[name] != there[name])
         if differing:
-            raise UserError(f"{out} was begun with another recipe: {', '.join(differing)} differ. Choose another --out, or remove that folder.")
+            raise UserError(
+                f"{out} was begun with another recipe: {', '.join(differing)} differ. Choose another --out, or remove that folder."
+            )
     out.mkdir(parents=True, exist_ok=True)
     new = file.with_suffix(".new")
     new.write_text(recipe.model_dump_json(indent=1) + "\n")
@@ -90,6 +94,14 @@ def run(
     measurement = out / "measurement"
     if measurement.exists():
         write_scores(out, read_scores(measurement))
+
+
+def measure_finished(
+    recipe: Recipe, out: Path, *, compute: Compute | None = None, progress: Progress = no_progress
+) -> None:
+    """Measure the attacks that are finished, whatever else the recipe holds; judges are trained if they have to be."""
+    do(Task("measure"), recipe, out, compute or Compute(), progress)
+    write_scores(out, read_scores(out / "measurement"))
 
 
 Submit = Callable[[Task, Recipe, Path, Compute], "Future[None]"]
@@ -142,7 +154,7 @@ _queue: "Queue[Any] | None" = None
 
 
 def _start_worker(queue: "Queue[Any]", parent: int) -> None:
-    global _queue  # noqa: PLW0603 - a spawned process has no other way to hand this to its tasks
+    global _queue
     _queue = queue
     threading.Thread(target=_die_with, args=(parent,), daemon=True).start()
 

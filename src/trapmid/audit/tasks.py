@@ -18,7 +18,16 @@ from trapmid.data.images import to_pixels
 from trapmid.defenses import open_model, train
 from trapmid.engine import Compute, Progress, generator, peak_memory_mib
 from trapmid.metrics.judges import Judge
-from trapmid.metrics.measure import FLOOR_IMAGES_PER_IDENTITY, Cell, Panel, measure_found, measure_model, over_all_seeds, public_floor, write_samples
+from trapmid.metrics.measure import (
+    FLOOR_IMAGES_PER_IDENTITY,
+    Cell,
+    Panel,
+    measure_found,
+    measure_model,
+    over_all_seeds,
+    public_floor,
+    write_samples,
+)
 from trapmid.metrics.scores import Score, write_scores
 from trapmid.priors import open_prior, pretrain
 from trapmid.targets import WhiteBoxTarget
@@ -74,22 +83,37 @@ def _load(recipe: Recipe, progress: Progress) -> AuditData:
 def do(task: Task, recipe: Recipe, root: Path, compute: Compute, progress: Progress) -> Manifest:
     """Carry out one task; what it needs must be finished. Returns at once what is there already."""
     data = load_data(recipe, progress)
-    return {"prior": _prior, "judge": _judge, "train": _train, "attack": _attack, "measure": _measure}[task.kind](task, recipe, data, Folders(root), compute, progress)
+    return {"prior": _prior, "judge": _judge, "train": _train, "attack": _attack, "measure": _measure}[task.kind](
+        task, recipe, data, Folders(root), compute, progress
+    )
 
 
-def _prior(task: Task, recipe: Recipe, data: AuditData, folders: Folders, compute: Compute, progress: Progress) -> Manifest:
+def _prior(
+    task: Task, recipe: Recipe, data: AuditData, folders: Folders, compute: Compute, progress: Progress
+) -> Manifest:
     del task
     assert recipe.warm_start is not None
-    return pretrain(folders.prior, recipe.warm_start, data.public, len(data.private.images.identities), compute=compute, progress=progress)
+    return pretrain(
+        folders.prior,
+        recipe.warm_start,
+        data.public,
+        len(data.private.images.identities),
+        compute=compute,
+        progress=progress,
+    )
 
 
-def _judge(task: Task, recipe: Recipe, data: AuditData, folders: Folders, compute: Compute, progress: Progress) -> Manifest:
+def _judge(
+    task: Task, recipe: Recipe, data: AuditData, folders: Folders, compute: Compute, progress: Progress
+) -> Manifest:
     judge = next(judge for judge in recipe.judges if judge.kind == task.member)
     judge.appoint(folders.judge(judge.kind), data.private, seed=0, compute=compute, progress=progress)
     return open_artifact(folders.judge(judge.kind), "model")
 
 
-def _train(task: Task, recipe: Recipe, data: AuditData, folders: Folders, compute: Compute, progress: Progress) -> Manifest:
+def _train(
+    task: Task, recipe: Recipe, data: AuditData, folders: Folders, compute: Compute, progress: Progress
+) -> Manifest:
     return train(
         folders.model(task.defense, task.seed),
         data.private,
@@ -103,7 +127,9 @@ def _train(task: Task, recipe: Recipe, data: AuditData, folders: Folders, comput
     )
 
 
-def _attack(task: Task, recipe: Recipe, data: AuditData, folders: Folders, compute: Compute, progress: Progress) -> Manifest:
+def _attack(
+    task: Task, recipe: Recipe, data: AuditData, folders: Folders, compute: Compute, progress: Progress
+) -> Manifest:
     model = open_model(folders.model(task.defense, task.seed), compute)
     parents = {"model": model.manifest.digest(), "public": data.public.digest()}
     warm_start = None
@@ -124,13 +150,20 @@ def _attack(task: Task, recipe: Recipe, data: AuditData, folders: Folders, compu
     )
 
 
-def _measure(task: Task, recipe: Recipe, data: AuditData, folders: Folders, compute: Compute, progress: Progress) -> Manifest:
+def _measure(
+    task: Task, recipe: Recipe, data: AuditData, folders: Folders, compute: Compute, progress: Progress
+) -> Manifest:
     """All finished attacks of the recipe. Derived from the rest, so a measurement of other parents is replaced, not refused."""
     del task
     attacks = [t for t in plan(recipe) if t.kind == "attack" and folders.attack(t.member, t.defense, t.seed).exists()]
     parents = {t.name: open_artifact(folders.attack(t.member, t.defense, t.seed), "attack").digest() for t in attacks}
-    trained = sorted({(t.defense, t.seed) for t in plan(recipe) if t.kind == "train" and folders.model(t.defense, t.seed).exists()})
-    parents |= {f"train {defense} seed {seed}": open_artifact(folders.model(defense, seed), "model").digest() for defense, seed in trained}
+    trained = sorted(
+        {(t.defense, t.seed) for t in plan(recipe) if t.kind == "train" and folders.model(t.defense, t.seed).exists()}
+    )
+    parents |= {
+        f"train {defense} seed {seed}": open_artifact(folders.model(defense, seed), "model").digest()
+        for defense, seed in trained
+    }
     settings = {"judges": [judge.model_dump(mode="json") for judge in recipe.judges]}
     try:
         if folders.measurement.exists() and open_artifact(folders.measurement, "measurement").parents == parents:
@@ -141,7 +174,10 @@ def _measure(task: Task, recipe: Recipe, data: AuditData, folders: Folders, comp
         shutil.rmtree(stale, ignore_errors=True)
 
     def build(draft: Draft) -> Manifest:
-        judges: list[Judge] = [j.appoint(folders.judge(j.kind), data.private, seed=0, compute=compute, progress=progress) for j in recipe.judges]
+        judges: list[Judge] = [
+            j.appoint(folders.judge(j.kind), data.private, seed=0, compute=compute, progress=progress)
+            for j in recipe.judges
+        ]
         report = partial(progress, "measure")
         total = 2 + len(trained) + len(attacks)
         report(0, total, "calibrate judges")
@@ -155,7 +191,13 @@ def _measure(task: Task, recipe: Recipe, data: AuditData, folders: Folders, comp
             report(2 + number, total, f"{defense} seed {seed}")
             kept = folders.secrets(defense, seed)
             secrets = Secrets.load(kept) if (kept / SECRETS).exists() else None
-            scores += measure_model(Cell(defense, "-", seed), open_model(folders.model(defense, seed), compute), data.private, secrets, judges)
+            scores += measure_model(
+                Cell(defense, "-", seed),
+                open_model(folders.model(defense, seed), compute),
+                data.private,
+                secrets,
+                judges,
+            )
         rows: list[dict[str, Any]] = []
         for number, t in enumerate(attacks):
             report(2 + len(trained) + number, total, t.name)
@@ -167,7 +209,9 @@ def _measure(task: Task, recipe: Recipe, data: AuditData, folders: Folders, comp
         write_scores(draft.folder, scores)
         write_samples(draft.folder / SAMPLES, rows)
         report(total, total, "")
-        return draft.finish(["scores.json", "scores.parquet", SAMPLES], {"attacks": len(attacks)}, 0.0, peak_memory_mib())
+        return draft.finish(
+            ["scores.json", "scores.parquet", SAMPLES], {"attacks": len(attacks)}, 0.0, peak_memory_mib()
+        )
 
     return make(folders.measurement, "measurement", settings, parents, build)
 
@@ -191,13 +235,21 @@ def write_split(recipe: Recipe, root: Path, data: AuditData) -> Manifest:
         "public_identities": len(data.public.identities),
         "public_images": len(data.public),
     }
-    settings = {"private": _dump(recipe.private), "public": _dump(recipe.public), "identities": recipe.identities, "split": recipe.split.model_dump(mode="json"), "image_size": recipe.image_size}
+    settings = {
+        "private": _dump(recipe.private),
+        "public": _dump(recipe.public),
+        "identities": recipe.identities,
+        "split": recipe.split.model_dump(mode="json"),
+        "image_size": recipe.image_size,
+    }
 
     def build(draft: Draft) -> Manifest:
         pq.write_table(data.private.to_table(), draft.folder / SPLITS)
         return draft.finish([SPLITS], facts, 0.0, peak_memory_mib())
 
-    return make(Folders(root).data, "data", settings, {"private": data.private.digest(), "public": data.public.digest()}, build)
+    return make(
+        Folders(root).data, "data", settings, {"private": data.private.digest(), "public": data.public.digest()}, build
+    )
 
 
 def _dump(source: Source | None) -> Any:

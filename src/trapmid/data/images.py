@@ -65,7 +65,9 @@ class ImageSet:
 
     def subset(self, index: Tensor) -> "ImageSet":
         """The images at `index` (n, int64), in that order; identities and their numbers stay."""
-        return ImageSet(self.pixels[index], self.labels[index], self.identities, tuple(self.sources[i] for i in index.tolist()))
+        return ImageSet(
+            self.pixels[index], self.labels[index], self.identities, tuple(self.sources[i] for i in index.tolist())
+        )
 
     def images(self, index: Tensor | None = None) -> Images:
         """The images (all, or those at `index`) as floats in [0, 1]."""
@@ -89,5 +91,3 @@ class ImageSet:
             tuple(self.identities[i] for i in kept),
             tuple(self.sources[i] for i in rows.tolist()),
         )
-
-

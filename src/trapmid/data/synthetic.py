@@ -18,8 +18,20 @@ _PERSON_DRAWS = 96
 _SHOT_DRAWS = 64
 _CHUNK = 128
 
-_SKIN = np.array([(0.99, 0.86, 0.76), (0.93, 0.74, 0.60), (0.84, 0.62, 0.46), (0.66, 0.45, 0.32), (0.45, 0.29, 0.20)], np.float32)
-_HAIR = np.array([(0.07, 0.06, 0.06), (0.24, 0.14, 0.09), (0.44, 0.25, 0.13), (0.66, 0.30, 0.13), (0.86, 0.68, 0.38), (0.72, 0.72, 0.72)], np.float32)
+_SKIN = np.array(
+    [(0.99, 0.86, 0.76), (0.93, 0.74, 0.60), (0.84, 0.62, 0.46), (0.66, 0.45, 0.32), (0.45, 0.29, 0.20)], np.float32
+)
+_HAIR = np.array(
+    [
+        (0.07, 0.06, 0.06),
+        (0.24, 0.14, 0.09),
+        (0.44, 0.25, 0.13),
+        (0.66, 0.30, 0.13),
+        (0.86, 0.68, 0.38),
+        (0.72, 0.72, 0.72),
+    ],
+    np.float32,
+)
 _IRIS = np.array([(0.20, 0.12, 0.07), (0.38, 0.24, 0.10), (0.30, 0.42, 0.22), (0.25, 0.46, 0.66)], np.float32)
 
 
@@ -33,7 +45,9 @@ def render_faces(
     (`first_identity` moves the range) share nobody.
     """
     if min(identities, images_per_identity) < 1 or size < 8 or first_identity < 0:
-        raise ValueError("render_faces needs at least 1 identity, 1 image each, 8 pixels and a first identity of 0 or more")
+        raise ValueError(
+            "render_faces needs at least 1 identity, 1 image each, 8 pixels and a first identity of 0 or more"
+        )
     people, shots = [], []
     for number in range(first_identity, first_identity + identities):
         rng = np.random.default_rng([seed, number])
@@ -117,13 +131,17 @@ class _Person:
         self.mouth_height = draw.bell(0.36, 0.05)
         self.mouth_width = draw.bell(0.17, 0.055)
         self.lips = draw.uniform(0.022, 0.055)
-        self.lip_colour = np.clip(skin * 0.80 + draw.palette(np.array([(0.10, -0.06, -0.04), (0.16, -0.10, -0.06)], np.float32), 0.03), 0, 1)
+        self.lip_colour = np.clip(
+            skin * 0.80 + draw.palette(np.array([(0.10, -0.06, -0.04), (0.16, -0.10, -0.06)], np.float32), 0.03), 0, 1
+        )
         self.beard = bearded * draw.uniform(0.35, 0.95)
         self.moustache = np.maximum(bearded, draw.chance(0.12) * (1 - long_hair)) * draw.uniform(0.3, 0.95)
         self.glasses = draw.chance(0.3)
         self.lens_size = draw.uniform(0.13, 0.18)
         self.lens_squareness = draw.uniform(2.0, 5.0)
-        self.frame = draw.palette(np.array([(0.05, 0.05, 0.06), (0.35, 0.18, 0.10), (0.60, 0.12, 0.12)], np.float32), 0.03)
+        self.frame = draw.palette(
+            np.array([(0.05, 0.05, 0.06), (0.35, 0.18, 0.10), (0.60, 0.12, 0.12)], np.float32), 0.03
+        )
 
 
 class _Shot:
@@ -173,7 +191,9 @@ def _grey(level: float | int) -> Floats:
     return np.full((1, 1, 1, 3), level, np.float32)
 
 
-def _ellipse(x: Floats, y: Floats, width: Floats | float, height: Floats | float, power: Floats | float = 2.0) -> Floats:
+def _ellipse(
+    x: Floats, y: Floats, width: Floats | float, height: Floats | float, power: Floats | float = 2.0
+) -> Floats:
     """About the signed distance to a superellipse with these half axes; power 2 is an ellipse, larger ones are squarer."""
     across, down = np.abs(x / width), np.abs(y / height)
     order = np.asarray(power, np.float32)
@@ -197,14 +217,18 @@ def _paint(p: _Person, s: _Shot, size: int) -> Floats:
     head = _ellipse(x, y, width, p.face_height, np.where(y > 0, p.jaw, 2.0))
 
     # Behind the head: hair that falls down, shoulders, neck, ears.
-    fall = _ellipse(x, y - 0.5 * p.hair_length + 0.18, p.face_width + p.hair_volume + 0.05, p.face_height + 0.5 * p.hair_length, 2.6)
+    fall = _ellipse(
+        x, y - 0.5 * p.hair_length + 0.18, p.face_width + p.hair_volume + 0.05, p.face_height + 0.5 * p.hair_length, 2.6
+    )
     canvas.paint(canvas.inside(fall) * (p.hair_length > 0), p.hair * 0.72)
     cap = _ellipse(x, y + 0.04, p.face_width + 0.7 * p.hair_volume + 0.015, p.face_height + p.hair_volume, 2.2)
     canvas.paint(canvas.inside(np.maximum(cap, y - p.eye_height)), p.hair * 0.72)
     canvas.paint(canvas.inside(_ellipse(x, y - 1.20, p.face_width + 0.40, 0.46, 2.6)), s.clothes)
     canvas.paint(canvas.inside(_ellipse(x, y - 0.62, 0.52 * p.face_width, 0.34, 3.0)), p.skin * 0.74)
     for side in (-1, 1):
-        ear = _ellipse(x - side * (p.face_width + 0.01) + 0.3 * s.yaw, y + 0.02 - p.eye_height, p.ears * 0.62, p.ears * 1.25)
+        ear = _ellipse(
+            x - side * (p.face_width + 0.01) + 0.3 * s.yaw, y + 0.02 - p.eye_height, p.ears * 0.62, p.ears * 1.25
+        )
         canvas.paint(canvas.inside(ear), p.skin * 0.86)
 
     # Skin, shaded as a round thing: darker to the rim and away from the light.
@@ -233,15 +257,22 @@ def _paint(p: _Person, s: _Shot, size: int) -> Floats:
 
 
 def _beard(canvas: _Canvas, p: _Person, x: Floats, mouth_y: Floats, fx: Floats, face: Floats) -> None:
-    canvas.paint(p.beard * face * canvas.inside(-0.10 - mouth_y - 0.9 * np.maximum(0, np.abs(x) - 0.22), softness=2.5), p.hair * 0.85)
-    canvas.paint(p.moustache * canvas.inside(_ellipse(fx, mouth_y + 0.075 - 0.5 * fx**2, p.mouth_width, 0.035)), p.hair * 0.85)
+    canvas.paint(
+        p.beard * face * canvas.inside(-0.10 - mouth_y - 0.9 * np.maximum(0, np.abs(x) - 0.22), softness=2.5),
+        p.hair * 0.85,
+    )
+    canvas.paint(
+        p.moustache * canvas.inside(_ellipse(fx, mouth_y + 0.075 - 0.5 * fx**2, p.mouth_width, 0.035)), p.hair * 0.85
+    )
 
 
 def _eye(canvas: _Canvas, p: _Person, s: _Shot, side: int, fx: Floats, fy: Floats) -> None:
     ex, ey = fx - side * p.eye_gap, fy - p.eye_height
     ey, opening = ey + side * p.eye_tilt * ex, p.eye_width * p.eye_opening * s.blink
     lid = _ellipse(ex, ey, p.eye_width, opening)
-    canvas.paint(0.35 * canvas.inside(_ellipse(ex, ey + 0.02, p.eye_width * 1.35, opening * 1.6), softness=2), p.skin * 0.62)
+    canvas.paint(
+        0.35 * canvas.inside(_ellipse(ex, ey + 0.02, p.eye_width * 1.35, opening * 1.6), softness=2), p.skin * 0.62
+    )
     white = canvas.inside(lid)
     canvas.paint(white, _grey(0.95))
     ix, radius = ex - s.gaze * p.eye_width * 0.5, p.eye_width * 0.52
@@ -261,7 +292,9 @@ def _nose(canvas: _Canvas, p: _Person, fx: Floats, fy: Floats) -> None:
     canvas.paint(0.45 * np.exp(-((fx / 0.035) ** 2)) * along, np.clip(p.skin * 1.18, 0, 1))
     canvas.paint(0.45 * canvas.inside(_ellipse(fx, ny - 0.01, p.nose_width * 1.1, 0.045), softness=2), p.skin * 0.70)
     for side in (-1, 1):
-        canvas.paint(0.75 * canvas.inside(_ellipse(fx - side * p.nose_width * 0.55, ny - 0.025, 0.026, 0.018)), p.skin * 0.30)
+        canvas.paint(
+            0.75 * canvas.inside(_ellipse(fx - side * p.nose_width * 0.55, ny - 0.025, 0.026, 0.018)), p.skin * 0.30
+        )
 
 
 def _mouth(canvas: _Canvas, p: _Person, s: _Shot, fx: Floats, mouth_y: Floats) -> None:

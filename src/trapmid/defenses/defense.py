@@ -5,12 +5,12 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from trapmid.augment import Augment
 from trapmid.config import Config
 from trapmid.engine import Compute
-from trapmid.models import Classifier, ModelConfig
+from trapmid.models import ModelConfig
 from trapmid.trapdoor import Secrets
 from trapmid.types import Images, Labels, Stateful
 
@@ -20,9 +20,10 @@ class Setting:
     """The training that a defense is about to join.
 
     Attributes:
-        model: the classifier, placed on the device.
+        model: the classifier, placed on the device (and so perhaps wrapped).
         optimizer: trains it.
         architecture: of the classifier, for defenses that build a second network like it.
+        num_classes: identities it tells apart.
         image_shape: (channels, height, width).
         epochs: how often every training image is seen.
         steps_per_epoch: batches in each.
@@ -32,9 +33,10 @@ class Setting:
         seed: of the run.
     """
 
-    model: Classifier
+    model: nn.Module
     optimizer: torch.optim.Optimizer
     architecture: ModelConfig
+    num_classes: int
     image_shape: tuple[int, int, int]
     epochs: int
     steps_per_epoch: int

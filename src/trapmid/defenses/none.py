@@ -35,7 +35,9 @@ class NoDefenseRun(DefenseRun):
     def losses(self, images: Images, labels: Labels) -> tuple[Mapping[str, Tensor], Mapping[str, Tensor]]:
         """Cross-entropy."""
         logits = logits_of(self.setting.model(self.setting.augment(images)))
-        return {"clean": F.cross_entropy(logits, labels)}, {"accuracy_in_batch": (logits.argmax(1) == labels).float().mean()}
+        return {"clean": F.cross_entropy(logits, labels)}, {
+            "accuracy_in_batch": (logits.argmax(1) == labels).float().mean()
+        }
 
     def calibration(self, images: Images) -> Images:
         """Augmented images."""

@@ -17,7 +17,7 @@ from trapmid.data.images import ImageSet, to_unit
 from trapmid.data.splits import Split
 from trapmid.defenses.defense import Defense, DefenseRun, Setting
 from trapmid.engine import LOG, BestState, Compute, Loop, Progress, generator, no_progress, peak_memory_mib, randomness
-from trapmid.models import AnyModel, Classifier, ModelConfig
+from trapmid.models import AnyModel, ModelConfig
 from trapmid.models.batchnorm import recalibrate_batch_norm
 from trapmid.trapdoor import SECRETS
 from trapmid.types import Labels, Stateful, UserError, logits_of
@@ -35,7 +35,9 @@ class SGD(Config):
 
     def build(self, module: nn.Module) -> torch.optim.Optimizer:
         """An optimizer of the module's weights."""
-        return torch.optim.SGD(module.parameters(), lr=self.rate, momentum=self.momentum, weight_decay=self.weight_decay)
+        return torch.optim.SGD(
+            module.parameters(), lr=self.rate, momentum=self.momentum, weight_decay=self.weight_decay
+        )
 
 
 class AdamW(Config):
@@ -106,7 +108,9 @@ def train(
     """
     secrets = secrets or target.with_name(target.name + "-secrets")
     if secrets.resolve().is_relative_to(target.resolve()):
-        raise UserError(f"--secrets {secrets} lies inside the model's folder {target}; whoever gets the model would get the triggers. Choose a folder of its own.")
+        raise UserError(
+            f"--secrets {secrets} lies inside the model's folder {target}; whoever gets the model would get the triggers. Choose a folder of its own."
+        )
     images = private.images
     shape = (images.channels, images.image_size, images.image_size)
     recipe = {
@@ -143,12 +147,14 @@ class _Fit:
         self.train, self.chosen_on = private.part("train"), private.part("test" if training.keep == "test" else "val")
         self.steps_per_epoch = len(self.train) // training.batch_size
         if self.steps_per_epoch == 0:
-            raise UserError(f"{len(self.train)} training images do not fill one batch of {training.batch_size}. Lower batch_size or bring more images.")
+            raise UserError(
+                f"{len(self.train)} training images do not fill one batch of {training.batch_size}. Lower batch_size or bring more images."
+            )
         steps = training.epochs * self.steps_per_epoch
         channels, size = self.train.channels, self.train.image_size
         device = compute.target
         with randomness(seed, "weights", device=device):
-            self.model: Classifier = compute.place(model.build(len(self.train.identities), size, channels))
+            self.model: nn.Module = compute.place(model.build(len(self.train.identities), size, channels))
             self.optimizer = training.optimizer.build(self.model)
             self.augment = training.augmentation.build(size)
             self.run_of_defense: DefenseRun = defense.start(
@@ -156,6 +162,7 @@ class _Fit:
                     model=self.model,
                     optimizer=self.optimizer,
                     architecture=model,
+                    num_classes=len(self.train.identities),
                     image_shape=(channels, size, size),
                     epochs=training.epochs,
                     steps_per_epoch=self.steps_per_epoch,
@@ -171,10 +178,14 @@ class _Fit:
         state: dict[str, Stateful] = {**parts, "optimizer": self.optimizer, "best": self.best}
         self.schedule = None
         if training.schedule == "one-cycle":
-            self.schedule = torch.optim.lr_scheduler.OneCycleLR(self.optimizer, training.optimizer.rate, total_steps=steps)
+            self.schedule = torch.optim.lr_scheduler.OneCycleLR(
+                self.optimizer, training.optimizer.rate, total_steps=steps
+            )
             state["schedule"] = self.schedule
         name = f"train {self.draft.target.name}"
-        self.loop = Loop(name, steps, seed, compute, state, draft.folder, self.steps_per_epoch, progress=progress)
+        self.loop = Loop(
+            name, steps, seed, compute, state, draft.folder, self.steps_per_epoch, progress=progress, stream="train"
+        )
         self.pixels, self.labels = self.train.pixels.to(device), self.train.labels.to(device)
         self._order = torch.empty(0, dtype=torch.int64)
         self._order_of = -1
@@ -184,8 +195,13 @@ class _Fit:
         if self.training.keep != "last":
             self.best.restore(self.kept)
         last = next(row for row in reversed(rows) if "val_accuracy" in row)
-        chosen = next((row for row in rows if row["step"] == self.best.step), last) if self.training.keep != "last" else last
-        save_file({name: value.contiguous().cpu() for name, value in self.model.state_dict().items()}, self.draft.folder / WEIGHTS)
+        chosen = (
+            next((row for row in rows if row["step"] == self.best.step), last) if self.training.keep != "last" else last
+        )
+        save_file(
+            {name: value.contiguous().cpu() for name, value in self.model.state_dict().items()},
+            self.draft.folder / WEIGHTS,
+        )
         triggers = self.run_of_defense.secrets()
         if triggers is not None:
             triggers.save(self.secrets)
@@ -213,10 +229,20 @@ class _Fit:
         if epoch % self.training.evaluate_every and epoch != self.training.epochs:
             return {"epoch": epoch}
         if self.training.recalibrate:
-            order = torch.randperm(len(self.train)).split(self.training.batch_size)[: max(1, min(10, self.steps_per_epoch))]
-            recalibrate_batch_norm(self.model, ((self.run_of_defense.calibration(to_unit(self.pixels[rows.to(self.pixels.device)])),) for rows in order))
+            order = torch.randperm(len(self.train)).split(self.training.batch_size)[
+                : max(1, min(10, self.steps_per_epoch))
+            ]
+            recalibrate_batch_norm(
+                self.model,
+                (
+                    (self.run_of_defense.calibration(to_unit(self.pixels[rows.to(self.pixels.device)])),)
+                    for rows in order
+                ),
+            )
         accuracy = accuracy_on(self.model, self.chosen_on)
-        examined = self.run_of_defense.examine(self.chosen_on.images().to(self.compute.target), generator(self.seed, "examine", done))
+        examined = self.run_of_defense.examine(
+            self.chosen_on.images().to(self.compute.target), generator(self.seed, "examine", done)
+        )
         if self.run_of_defense.settled():
             self.best.offer(accuracy, done, self.kept)
         return {"epoch": epoch, "val_accuracy": accuracy, **examined}
@@ -225,7 +251,9 @@ class _Fit:
         """Rows of batch `number`: a function of the seed and the epoch, so that a resume needs no loader position."""
         epoch, position = divmod(number, self.steps_per_epoch)
         if epoch != self._order_of:
-            self._order = torch.randperm(len(self.train), generator=generator(self.seed, "order", epoch)).to(self.pixels.device)
+            self._order = torch.randperm(len(self.train), generator=generator(self.seed, "order", epoch)).to(
+                self.pixels.device
+            )
             self._order_of = epoch
         return self._order[position * self.training.batch_size : (position + 1) * self.training.batch_size]
 
@@ -236,7 +264,9 @@ def logits_on(model: nn.Module, images: ImageSet, batch: int = 256) -> Tensor:
     device = next(model.parameters()).device
     was_training = model.training
     model.eval()
-    logits = torch.cat([logits_of(model(to_unit(pixels.to(device)))).float().cpu() for pixels in images.pixels.split(batch)])
+    logits = torch.cat(
+        [logits_of(model(to_unit(pixels.to(device)))).float().cpu() for pixels in images.pixels.split(batch)]
+    )
     model.train(was_training)
     return logits
 
@@ -250,7 +280,7 @@ def accuracy_on(model: nn.Module, images: ImageSet) -> float:
 class TrainedModel:
     """A model opened from its folder: what is needed to use it, and nothing of how to break it."""
 
-    classifier: Classifier
+    classifier: nn.Module
     manifest: Manifest
     identities: tuple[str, ...]
     image_shape: tuple[int, int, int]
@@ -268,7 +298,9 @@ def open_model(folder: Path, compute: Compute | None = None) -> TrainedModel:
     """
     manifest = open_artifact(folder, "model")
     if (folder / SECRETS).exists():
-        raise UserError(f"{folder} holds {SECRETS} beside the model: whoever gets the model gets the triggers. Move the secrets elsewhere.")
+        raise UserError(
+            f"{folder} holds {SECRETS} beside the model: whoever gets the model gets the triggers. Move the secrets elsewhere."
+        )
     recipe = manifest.recipe
     channels, size, _ = recipe["image_shape"]
     architecture = _Architecture(model=recipe["model"]).model

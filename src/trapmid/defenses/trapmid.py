@@ -42,7 +42,7 @@ class TrapMIDRun(DefenseRun):
         self.trapdoor = Trapdoor(
             setting.model,
             setting.optimizer,
-            num_classes=setting.model.num_classes,
+            num_classes=setting.num_classes,
             image_shape=setting.image_shape,
             total_steps=setting.epochs * setting.steps_per_epoch,
             settings=config,
@@ -66,7 +66,10 @@ class TrapMIDRun(DefenseRun):
     def examine(self, images: Images, rng: torch.Generator) -> Mapping[str, float]:
         """Trapdoor success at the ratio of the moment."""
         secrets = self.trapdoor.secrets(ratio=self.trapdoor.blend_ratio)
-        return {"trapdoor_success": trapdoor_success(self.setting.model, secrets, images, rng), "blend_ratio": self.trapdoor.blend_ratio}
+        return {
+            "trapdoor_success": trapdoor_success(self.setting.model, secrets, images, rng),
+            "blend_ratio": self.trapdoor.blend_ratio,
+        }
 
     def settled(self) -> bool:
         """Once the blend ratio has come down to what the trapdoor will be used with."""

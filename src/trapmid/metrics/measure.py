@@ -71,7 +71,14 @@ class Verdicts:
 
     def rows(self, cell: Cell, identities: Sequence[str], confidence: Tensor) -> Iterator[dict[str, Any]]:
         """The set image by image."""
-        columns = zip(self.labels.tolist(), self.rank.tolist(), self.distance.tolist(), self.accepted.tolist(), confidence.tolist(), strict=True)
+        columns = zip(
+            self.labels.tolist(),
+            self.rank.tolist(),
+            self.distance.tolist(),
+            self.accepted.tolist(),
+            confidence.tolist(),
+            strict=True,
+        )
         for sample, (label, rank, distance, accepted, sure) in enumerate(columns):
             yield {
                 "defense": cell.defense,
@@ -94,7 +101,10 @@ class Panel:
         self.private, self.judges = private, judges
         train, val = private.part("train"), private.part("val")
         self._acceptance = {
-            judge.name: Acceptance.calibrate(judge.opinion(train.pixels), train.labels, judge.opinion(val.pixels), val.labels) for judge in judges
+            judge.name: Acceptance.calibrate(
+                judge.opinion(train.pixels), train.labels, judge.opinion(val.pixels), val.labels
+            )
+            for judge in judges
         }
 
     def judge(self, pixels: Pixels, labels: Labels) -> list[Verdicts]:
@@ -134,7 +144,9 @@ class Panel:
             yield from verdicts.scores(Cell(NOBODY, name, None))
 
 
-def measure_model(cell: Cell, model: TrainedModel, private: Split, secrets: Secrets | None, judges: Sequence[Judge] = ()) -> Iterator[Score]:
+def measure_model(
+    cell: Cell, model: TrainedModel, private: Split, secrets: Secrets | None, judges: Sequence[Judge] = ()
+) -> Iterator[Score]:
     """Clean accuracy on the test split, and trapdoor success where there is a trapdoor.
 
     Raises:
@@ -147,7 +159,10 @@ def measure_model(cell: Cell, model: TrainedModel, private: Split, secrets: Secr
     yield _score(cell, NOBODY, "clean_accuracy", over_identities(right.double(), test.labels))
     if secrets is not None:
         images = test.images().to(next(model.classifier.parameters()).device)
-        rates = [trapdoor_success(model.classifier, secrets, images, generator(draw, "trapdoor success")) for draw in range(5)]
+        rates = [
+            trapdoor_success(model.classifier, secrets, images, generator(draw, "trapdoor success"))
+            for draw in range(5)
+        ]
         yield _score(cell, NOBODY, "trapdoor_success", Interval(sum(rates) / len(rates), min(rates), max(rates)))
 
 
@@ -181,4 +196,13 @@ def measure_found(cell: Cell, found: Found, panel: Panel) -> tuple[list[Score], 
 
 
 def _score(cell: Cell, judge: str, metric: str, interval: Interval) -> Score:
-    return Score(defense=cell.defense, attack=cell.attack, seed=cell.seed, judge=judge, metric=metric, value=interval.value, low=interval.low, high=interval.high)
+    return Score(
+        defense=cell.defense,
+        attack=cell.attack,
+        seed=cell.seed,
+        judge=judge,
+        metric=metric,
+        value=interval.value,
+        low=interval.low,
+        high=interval.high,
+    )

@@ -61,7 +61,9 @@ def read_scores(path: Path) -> list[Score]:
     try:
         return [Score.model_validate(row) for row in json.loads(file.read_text())]
     except (OSError, ValueError, TypeError) as problem:
-        raise UserError(f"{file} holds no scores ({problem}). Expected the scores.json that `trapmid measure` or `trapmid audit` writes.") from problem
+        raise UserError(
+            f"{file} holds no scores ({problem}). Expected the scores.json that `trapmid measure` or `trapmid audit` writes."
+        ) from problem
 
 
 def find(scores: Sequence[Score], **wanted: object) -> list[Score]:

@@ -28,4 +28,4 @@ def parse_model(text: str) -> ModelConfig:
     return kinds[text]()
 
 
-__all__ = ["MODELS", "AnyModel", "Classifier", "ModelConfig", "SmallResNet", "Tiny", "VGG16", "Zoo", "parse_model"]
+__all__ = ["MODELS", "VGG16", "AnyModel", "Classifier", "ModelConfig", "SmallResNet", "Tiny", "Zoo", "parse_model"]

@@ -12,7 +12,11 @@ def recalibrate_batch_norm(model: nn.Module, batches: Iterable[tuple[Tensor, ...
     Running statistics are an average over past weights and, with trapdoors, past triggers; right after either has moved they
     can be so far off that evaluation collapses for an epoch while training looks fine (reference 2.6). Weights do not change.
     """
-    norms = [module for module in model.modules() if isinstance(module, nn.modules.batchnorm._BatchNorm) and module.track_running_stats]
+    norms = [
+        module
+        for module in model.modules()
+        if isinstance(module, nn.modules.batchnorm._BatchNorm) and module.track_running_stats
+    ]
     if not norms:
         return
     was_training, momenta = model.training, [norm.momentum for norm in norms]

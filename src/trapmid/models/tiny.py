@@ -2,7 +2,7 @@
 
 from typing import Literal
 
-from torch import nn
+from torch import Tensor, nn
 from torch.nn import functional as F
 
 from trapmid.models.classifier import Classifier, ModelConfig
@@ -12,7 +12,9 @@ from trapmid.types import Images, Prediction
 class TinyNet(Classifier):
     """Strided 3x3 convolutions with batch norm, global average, one linear layer: 0.25 M parameters at 60 classes."""
 
-    def __init__(self, num_classes: int, image_size: int, channels: int, widths: tuple[int, ...], strides: tuple[int, ...]) -> None:
+    def __init__(
+        self, num_classes: int, image_size: int, channels: int, widths: tuple[int, ...], strides: tuple[int, ...]
+    ) -> None:
         super().__init__(num_classes, image_size, channels)
         layers: list[nn.Module] = []
         for before, width, stride in zip((channels, *widths), widths, strides, strict=False):
@@ -49,7 +51,7 @@ class PreActivationBlock(nn.Module):
         same = before == width and stride == 1
         self.shortcut = nn.Identity() if same else nn.Conv2d(before, width, 1, stride)
 
-    def forward(self, x: Images) -> Images:
+    def forward(self, x: Tensor) -> Tensor:
         """(n, before, h, w) to (n, width, h / stride, w / stride)."""
         return self.shortcut(x) + self.conv2(F.silu(self.norm2(self.conv1(F.silu(self.norm1(x))))))
 

@@ -53,10 +53,14 @@ class VGG16(ModelConfig):
         from torchvision import models
 
         if image_size < 32:
-            raise UserError(f"vgg16 halves its input five times and needs at least 32 px; image_size is {image_size}. Use --model tiny.")
+            raise UserError(
+                f"vgg16 halves its input five times and needs at least 32 px; image_size is {image_size}. Use --model tiny."
+            )
         weights = models.VGG16_BN_Weights.IMAGENET1K_V1 if self.pretrained else None
         try:
             features = models.vgg16_bn(weights=weights).features
         except OSError as problem:
-            raise UserError(f"The ImageNet weights of vgg16 could not be downloaded ({problem}). Set pretrained=false, or run where there is a network.") from problem
+            raise UserError(
+                f"The ImageNet weights of vgg16 could not be downloaded ({problem}). Set pretrained=false, or run where there is a network."
+            ) from problem
         return VGG16Net(num_classes, image_size, channels, features)

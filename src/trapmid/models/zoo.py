@@ -45,12 +45,17 @@ class Zoo(ModelConfig):
 
         if not timm.is_model(self.name):
             near = timm.list_models(f"*{self.name.split('_')[0]}*")[:5]
-            raise UserError(f"zoo:{self.name} is not a timm model. " + (f"Did you mean {', '.join(near)}?" if near else "See timm.list_models()."))
+            raise UserError(
+                f"zoo:{self.name} is not a timm model. "
+                + (f"Did you mean {', '.join(near)}?" if near else "See timm.list_models().")
+            )
         options: dict[str, Any] = {"pretrained": self.pretrained, "num_classes": 0}
         try:
             backbone = timm.create_model(self.name, img_size=image_size, **options)
         except TypeError:  # only transformers take an image size
             backbone = timm.create_model(self.name, **options)
         if backbone.num_features != getattr(backbone, "head_hidden_size", backbone.num_features):
-            raise UserError(f"zoo:{self.name} keeps hidden layers in its head ({backbone.head_hidden_size} wide), which num_classes=0 does not remove. Choose another backbone.")
+            raise UserError(
+                f"zoo:{self.name} keeps hidden layers in its head ({backbone.head_hidden_size} wide), which num_classes=0 does not remove. Choose another backbone."
+            )
         return ZooNet(num_classes, image_size, channels, backbone)

@@ -88,7 +88,9 @@ class CGAN(Config):
             progress: who is told how far it is.
             name: shown in progress; part of the random stream's purpose.
         """
-        return _Fit(self, public, num_classes, pseudo_labels, guidance, start, also or {}, seed, compute, folder, progress, name).run()
+        return _Fit(
+            self, public, num_classes, pseudo_labels, guidance, start, also or {}, seed, compute, folder, progress, name
+        ).run()
 
     def build(self, num_classes: int, image_size: int, channels: int, compute: Compute) -> "GAN":
         """The pair with random weights, on the device."""
@@ -104,7 +106,14 @@ class GAN(Prior):
         rows: the training log.
     """
 
-    def __init__(self, generator: nn.Module, discriminator: nn.Module, latent_size: int, num_classes: int, rows: list[dict[str, float]]) -> None:
+    def __init__(
+        self,
+        generator: nn.Module,
+        discriminator: nn.Module,
+        latent_size: int,
+        num_classes: int,
+        rows: list[dict[str, float]],
+    ) -> None:
         self.generator, self.discriminator, self.rows = generator, discriminator, rows
         self.latent_size, self.num_classes = latent_size, num_classes
         self.device = next(generator.parameters()).device
@@ -217,7 +226,9 @@ class _Fit:
         if self.pseudo_labels is None:
             rows = torch.randint(len(self.pixels), labels.shape, device=self.device)
         else:
-            rows = self.pseudo_labels[labels, torch.randint(self.pseudo_labels.shape[1], labels.shape, device=self.device)]
+            rows = self.pseudo_labels[
+                labels, torch.randint(self.pseudo_labels.shape[1], labels.shape, device=self.device)
+            ]
         images = to_unit(self.pixels[rows])
         return (images + torch.rand_like(images) / 256 if self.config.dequantise else images), labels
 

@@ -19,11 +19,20 @@ def pretrain(
     progress: Progress = no_progress,
 ) -> Manifest:
     """Train `config` on `public` with labels that mean nothing yet, into the folder `out`. Resumes; returns at once if finished."""
-    recipe = {"prior": config.model_dump(mode="json"), "num_classes": num_classes, "seed": seed, "image_shape": [public.channels, public.image_size, public.image_size]}
+    recipe = {
+        "prior": config.model_dump(mode="json"),
+        "num_classes": num_classes,
+        "seed": seed,
+        "image_shape": [public.channels, public.image_size, public.image_size],
+    }
 
     def build(draft: Draft) -> Manifest:
-        gan = config.fit(public, num_classes, seed=seed, compute=compute or Compute(), folder=draft.folder, progress=progress)
-        return draft.finish([*gan.save(draft.folder), LOG], {"log": gan.rows[-1]}, gan.rows[-1]["seconds"], peak_memory_mib())
+        gan = config.fit(
+            public, num_classes, seed=seed, compute=compute or Compute(), folder=draft.folder, progress=progress
+        )
+        return draft.finish(
+            [*gan.save(draft.folder), LOG], {"log": gan.rows[-1]}, gan.rows[-1]["seconds"], peak_memory_mib()
+        )
 
     return make(out, "prior", recipe, {"public": public.digest()}, build)
 

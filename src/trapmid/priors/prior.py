@@ -30,4 +30,6 @@ class Prior(ABC):
         """Random images, one for each label (n,), on the CPU, clipped to [0, 1]: what the prior knows without any search."""
         latents = torch.randn(len(labels), self.latent_size, generator=rng)
         pairs = zip(latents.split(batch), labels.split(batch), strict=True)
-        return torch.cat([self.decode(z.to(self.device), y.to(self.device)).float().clamp(0, 1).cpu() for z, y in pairs])
+        return torch.cat(
+            [self.decode(z.to(self.device), y.to(self.device)).float().clamp(0, 1).cpu() for z, y in pairs]
+        )

@@ -3,6 +3,7 @@
 Reference 4.4; the shapes are those of SN-GAN projection (Miyato & Koyama 2018) at 64 px.
 """
 
+from itertools import pairwise
 from typing import Literal
 
 import torch
@@ -53,7 +54,7 @@ class SNResNetGenerator(nn.Module):
         widths = [width * 16, width * 8, width * 4, width * 2, width]
         self.project = nn.Linear(latent_size, widths[0] * 16)
         nn.init.xavier_uniform_(self.project.weight)
-        self.blocks = nn.ModuleList(UpBlock(a, b, num_classes) for a, b in zip(widths, widths[1:], strict=False))
+        self.blocks = nn.ModuleList(UpBlock(a, b, num_classes) for a, b in pairwise(widths))
         self.norm, self.to_image = nn.BatchNorm2d(width), _convolution(width, channels, 1)
 
     def forward(self, latents: Tensor, labels: Labels) -> Images:
@@ -71,7 +72,10 @@ class DownBlock(nn.Module):
         super().__init__()
         hidden = after if first else before
         self.first = first
-        self.conv1, self.conv2 = spectral_norm(_convolution(before, hidden, 3)), spectral_norm(_convolution(hidden, after, 3))
+        self.conv1, self.conv2 = (
+            spectral_norm(_convolution(before, hidden, 3)),
+            spectral_norm(_convolution(hidden, after, 3)),
+        )
         self.shortcut = spectral_norm(_convolution(before, after, 1))
 
     def forward(self, x: Tensor) -> Tensor:
@@ -87,7 +91,7 @@ class SNResNetDiscriminator(nn.Module):
     def __init__(self, num_classes: int, channels: int, width: int) -> None:
         super().__init__()
         widths = [channels, width, width * 2, width * 4, width * 8, width * 16]
-        self.blocks = nn.Sequential(*(DownBlock(a, b, first=i == 0) for i, (a, b) in enumerate(zip(widths, widths[1:], strict=False))))
+        self.blocks = nn.Sequential(*(DownBlock(a, b, first=i == 0) for i, (a, b) in enumerate(pairwise(widths))))
         linear, embedding = nn.Linear(widths[-1], 1), nn.Embedding(num_classes, widths[-1])
         nn.init.xavier_uniform_(linear.weight)
         nn.init.xavier_uniform_(embedding.weight)
@@ -114,4 +118,6 @@ class SNResNet(Config):
         """
         if image_size != 64:
             raise UserError(f"The sn-resnet pair is for 64 px; image_size is {image_size}. Use networks.kind=strided.")
-        return SNResNetGenerator(num_classes, channels, self.latent_size, self.width), SNResNetDiscriminator(num_classes, channels, self.width)
+        return SNResNetGenerator(num_classes, channels, self.latent_size, self.width), SNResNetDiscriminator(
+            num_classes, channels, self.width
+        )

@@ -1,6 +1,7 @@
 """A conditional GAN for CPUs: DCGAN shapes (Radford et al. 2016) with class-conditional batch norm and a projection discriminator."""
 
 import math
+from itertools import pairwise
 from typing import Literal
 
 import torch
@@ -24,14 +25,18 @@ def halvings(size: int) -> tuple[int, int]:
 class StridedGenerator(nn.Module):
     """A linear layer, then transposed 4x4 convolutions of stride 2, each behind conditional batch norm and ReLU."""
 
-    def __init__(self, num_classes: int, image_size: int, channels: int, latent_size: int, width: int, widest: int) -> None:
+    def __init__(
+        self, num_classes: int, image_size: int, channels: int, latent_size: int, width: int, widest: int
+    ) -> None:
         super().__init__()
         self.side, ups = halvings(image_size)
         widths = [min(widest, width * 2 ** (ups - 1 - i)) for i in range(ups)]
         self.widest = widths[0]
         self.project = nn.Linear(latent_size, self.widest * self.side**2)
         self.norms = nn.ModuleList(ConditionalBatchNorm(w, num_classes) for w in widths)
-        self.ups = nn.ModuleList(nn.ConvTranspose2d(a, b, 4, 2, 1) for a, b in zip(widths, [*widths[1:], channels], strict=True))
+        self.ups = nn.ModuleList(
+            nn.ConvTranspose2d(a, b, 4, 2, 1) for a, b in zip(widths, [*widths[1:], channels], strict=True)
+        )
         nn.init.normal_(self.project.weight, 0, 0.05)
         for up in self.ups:
             nn.init.normal_(up.weight, 0, 0.02)  # type: ignore[arg-type]
@@ -53,7 +58,7 @@ class StridedDiscriminator(nn.Module):
         super().__init__()
         side, downs = halvings(image_size)
         widths = [channels, *(min(widest, width * 2**i) for i in range(downs))]
-        self.downs = nn.ModuleList(spectral_norm(nn.Conv2d(a, b, 4, 2, 1)) for a, b in zip(widths, widths[1:], strict=False))
+        self.downs = nn.ModuleList(spectral_norm(nn.Conv2d(a, b, 4, 2, 1)) for a, b in pairwise(widths))
         self.scale = 1 / side
         self.linear = spectral_norm(nn.Linear(widths[-1], 1))
         embedding = nn.Embedding(num_classes, widths[-1])

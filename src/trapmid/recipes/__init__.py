@@ -14,7 +14,11 @@ from trapmid.recipes.celeba64_vgg16 import celeba64_vgg16
 from trapmid.recipes.demo import demo
 from trapmid.types import UserError
 
-RECIPES: dict[str, Callable[[], Recipe]] = {"demo": demo, "celeba64-cpu": celeba64_cpu, "celeba64_vgg16": celeba64_vgg16}
+RECIPES: dict[str, Callable[[], Recipe]] = {
+    "demo": demo,
+    "celeba64-cpu": celeba64_cpu,
+    "celeba64_vgg16": celeba64_vgg16,
+}
 
 
 def choose(

@@ -29,7 +29,12 @@ def celeba64_cpu() -> Recipe:
         padding="reflection",
     )
     of_attack = WarpAugmentation(
-        crop_probability=1.0, brightness=0.2, contrast=0.2, jitter_probability=0.5, rotation_degrees=5.0, rotation_probability=1.0
+        crop_probability=1.0,
+        brightness=0.2,
+        contrast=0.2,
+        jitter_probability=0.5,
+        rotation_degrees=5.0,
+        rotation_probability=1.0,
     )
     prior = CGAN(
         networks=Strided(width=16),
@@ -48,7 +53,14 @@ def celeba64_cpu() -> Recipe:
         split=SplitConfig(val=0.1, test=0.1),
         model=Tiny(),
         training=Training(
-            epochs=90, batch_size=64, optimizer=AdamW(), schedule="one-cycle", augmentation=augmentation, keep="last", recalibrate=True, evaluate_every=5
+            epochs=90,
+            batch_size=64,
+            optimizer=AdamW(),
+            schedule="one-cycle",
+            augmentation=augmentation,
+            keep="last",
+            recalibrate=True,
+            evaluate_every=5,
         ),
         defenses=(
             NoDefense(),
@@ -75,7 +87,13 @@ def celeba64_cpu() -> Recipe:
             EvaluationClassifier(
                 model=SmallResNet(),
                 training=Training(
-                    epochs=60, batch_size=64, optimizer=AdamW(rate=2e-3), schedule="one-cycle", augmentation=augmentation, keep="last", evaluate_every=10
+                    epochs=60,
+                    batch_size=64,
+                    optimizer=AdamW(rate=2e-3),
+                    schedule="one-cycle",
+                    augmentation=augmentation,
+                    keep="last",
+                    evaluate_every=10,
                 ),
             ),
         ),

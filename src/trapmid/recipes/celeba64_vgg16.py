@@ -40,5 +40,9 @@ def celeba64_vgg16() -> Recipe:
         defenses=(NoDefense(), TrapMID()),
         attacks=(PLGMI(identities_per_batch=60),),
         seeds=(0, 1, 2, 3, 4),
-        judges=(EvaluationClassifier(model=Zoo(name="resnet50", pretrained=True), training=training.model_copy(update={"epochs": 30})),),
+        judges=(
+            EvaluationClassifier(
+                model=Zoo(name="resnet50", pretrained=True), training=training.model_copy(update={"epochs": 30})
+            ),
+        ),
     )

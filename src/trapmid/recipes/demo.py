@@ -17,9 +17,16 @@ def demo() -> Recipe:
     Command: `trapmid demo`; under ten minutes on two cores. docs/results.md holds the numbers to expect.
     """
     augmentation = WarpAugmentation(rotation_degrees=30.0)
-    before_discriminator = WarpAugmentation(crop_area=(0.88, 1.0), shift=0.04, rotation_degrees=4.0, padding="reflection")
+    before_discriminator = WarpAugmentation(
+        crop_area=(0.88, 1.0), shift=0.04, rotation_degrees=4.0, padding="reflection"
+    )
     of_attack = WarpAugmentation(
-        crop_probability=1.0, brightness=0.2, contrast=0.2, jitter_probability=0.5, rotation_degrees=5.0, rotation_probability=1.0
+        crop_probability=1.0,
+        brightness=0.2,
+        contrast=0.2,
+        jitter_probability=0.5,
+        rotation_degrees=5.0,
+        rotation_probability=1.0,
     )
     return Recipe(
         name="demo",
@@ -30,7 +37,14 @@ def demo() -> Recipe:
         split=SplitConfig(val=0.125, test=0.125),
         model=Tiny(),
         training=Training(
-            epochs=110, batch_size=32, optimizer=AdamW(), schedule="one-cycle", augmentation=augmentation, keep="last", recalibrate=True, evaluate_every=10
+            epochs=110,
+            batch_size=32,
+            optimizer=AdamW(),
+            schedule="one-cycle",
+            augmentation=augmentation,
+            keep="last",
+            recalibrate=True,
+            evaluate_every=10,
         ),
         defenses=(NoDefense(), TrapMID(blend=BlendSchedule(start=0.2, end=0.02))),
         attacks=(
@@ -56,7 +70,13 @@ def demo() -> Recipe:
             EvaluationClassifier(
                 model=SmallResNet(),
                 training=Training(
-                    epochs=40, batch_size=32, optimizer=AdamW(rate=2e-3), schedule="one-cycle", augmentation=augmentation, keep="last", evaluate_every=10
+                    epochs=40,
+                    batch_size=32,
+                    optimizer=AdamW(rate=2e-3),
+                    schedule="one-cycle",
+                    augmentation=augmentation,
+                    keep="last",
+                    evaluate_every=10,
                 ),
             ),
         ),

@@ -14,7 +14,18 @@ from trapmid.audit.run import settle
 from trapmid.audit.tasks import SAMPLES, AuditData, load_data
 from trapmid.engine import LOG, no_progress, read_log
 from trapmid.metrics.scores import read_scores
-from trapmid.report.contents import Attack, Contents, Cost, Curves, Data, Defense, GalleryRow, Judge, Picture, Reconstruction
+from trapmid.report.contents import (
+    Attack,
+    Contents,
+    Cost,
+    Curves,
+    Data,
+    Defense,
+    GalleryRow,
+    Judge,
+    Picture,
+    Reconstruction,
+)
 from trapmid.report.page import render
 
 TITLES = {
@@ -54,7 +65,10 @@ def collect(out: Path) -> Contents:
     split = open_artifact(folders.data, "data")
     data = load_data(recipe, no_progress)
     trained = {t: open_artifact(folders.model(t.defense, t.seed), "model") for t in _finished(recipe, folders, "train")}
-    attacked = {t: open_artifact(folders.attack(t.member, t.defense, t.seed), "attack") for t in _finished(recipe, folders, "attack")}
+    attacked = {
+        t: open_artifact(folders.attack(t.member, t.defense, t.seed), "attack")
+        for t in _finished(recipe, folders, "attack")
+    }
     run = {attack.kind for attack in recipe.attacks}
     return Contents(
         title=f"Model inversion audit: {recipe.name}",
@@ -62,10 +76,19 @@ def collect(out: Path) -> Contents:
         architecture=f"{recipe.model.kind}, {recipe.image_size} px",
         defenses=[Defense(kind=d.kind, title=TITLES.get(d.kind, d.kind), paper=d.paper) for d in recipe.defenses],
         attacks=[
-            Attack(kind=a.kind, title=TITLES.get(a.kind, a.kind), access="white-box", attempts=a.images_per_identity, paper=a.paper)
+            Attack(
+                kind=a.kind,
+                title=TITLES.get(a.kind, a.kind),
+                access="white-box",
+                attempts=a.images_per_identity,
+                paper=a.paper,
+            )
             for a in recipe.attacks
         ],
-        judges=[Judge(kind=j.kind, title=TITLES.get(j.kind, j.kind), note=JUDGE_NOTES.get(j.kind, "")) for j in recipe.judges],
+        judges=[
+            Judge(kind=j.kind, title=TITLES.get(j.kind, j.kind), note=JUDGE_NOTES.get(j.kind, ""))
+            for j in recipe.judges
+        ],
         seeds=recipe.seeds,
         scores=[score for score in read_scores(folders.measurement) if score.seed is None or len(recipe.seeds) > 1],
         gallery=_gallery(recipe, folders, data),
@@ -115,7 +138,11 @@ def _gallery(recipe: Recipe, folders: Folders, data: AuditData) -> list[GalleryR
 
     judge, attack, seed = recipe.judges[0].kind, recipe.attacks[0].kind, recipe.seeds[0]
     samples = pq.read_table(folders.measurement / SAMPLES).to_pylist()
-    recognised = {(r["defense"], r["sample"]): r["rank"] < 1 for r in samples if (r["judge"], r["attack"], r["seed"]) == (judge, attack, seed)}
+    recognised = {
+        (r["defense"], r["sample"]): r["rank"] < 1
+        for r in samples
+        if (r["judge"], r["attack"], r["seed"]) == (judge, attack, seed)
+    }
     found = {}
     for defense in recipe.defenses:
         folder = folders.attack(attack, defense.kind, seed)
@@ -128,7 +155,8 @@ def _gallery(recipe: Recipe, folders: Folders, data: AuditData) -> list[GalleryR
         for kind, reconstructions in found.items():
             best = torch.nonzero(reconstructions.labels == number).flatten()[:FOUND_SHOWN].tolist()
             columns[TITLES.get(kind, kind)] = [
-                Reconstruction(picture=_picture(reconstructions.pixels[i]), recognised=recognised.get((kind, i))) for i in best
+                Reconstruction(picture=_picture(reconstructions.pixels[i]), recognised=recognised.get((kind, i)))
+                for i in best
             ]
         private = [_picture(train.pixels[i]) for i in train.of_identity(number)[:PRIVATE_SHOWN].tolist()]
         rows.append(GalleryRow(identity=identity, private=private, columns=columns))
@@ -140,10 +168,17 @@ def _picture(pixels: torch.Tensor) -> Picture:
 
 
 def _curves(folders: Folders, trained: dict[Task, Manifest], attacked: dict[Task, Manifest]) -> list[Curves]:
-    curves = [Curves(cell=f"Training, {_cell(t)}", rows=read_log(folders.model(t.defense, t.seed) / LOG), x="epoch") for t in trained]
+    curves = [
+        Curves(cell=f"Training, {_cell(t)}", rows=read_log(folders.model(t.defense, t.seed) / LOG), x="epoch")
+        for t in trained
+    ]
     for t in attacked:
         rows = [
-            {"step": row["step"], "loss of the generator": row["generator"], "loss of the discriminator": row["discriminator"]}
+            {
+                "step": row["step"],
+                "loss of the generator": row["generator"],
+                "loss of the discriminator": row["discriminator"],
+            }
             for row in read_log(folders.attack(t.member, t.defense, t.seed) / GAN_LOG)
         ]
         curves.append(Curves(cell=f"{TITLES.get(t.member, t.member)} prior, {_cell(t)}", rows=rows, x="step"))
@@ -158,7 +193,14 @@ def _costs(trained: dict[Task, Manifest], attacked: dict[Task, Manifest]) -> lis
             relative = None if t.defense == "none" or plain is None else manifest.seconds / plain.seconds
             label = f"{work} {TITLES.get(t.member, '')} {_cell(t)}".replace("  ", " ")
             costs.append(
-                Cost(cell=label, work=work, defense=t.defense, seconds=manifest.seconds, peak_mib=manifest.peak_memory_mib, relative=relative)  # type: ignore[arg-type]
+                Cost(
+                    cell=label,
+                    work=work,
+                    defense=t.defense,
+                    seconds=manifest.seconds,
+                    peak_mib=manifest.peak_memory_mib,
+                    relative=relative,
+                )  # type: ignore[arg-type]
             )
     return costs
 

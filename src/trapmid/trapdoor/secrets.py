@@ -29,12 +29,21 @@ class Secrets:
 
     def poison(self, images: Images, targets: Labels) -> Images:
         """`images` with the trigger of `targets`, on the device of `images`."""
-        return blend(images, self.triggers.to(images.device)[targets.to(self.triggers.device)].to(images.device), self.blend_ratio)
+        return blend(
+            images,
+            self.triggers.to(images.device)[targets.to(self.triggers.device)].to(images.device),
+            self.blend_ratio,
+        )
 
     def save(self, folder: Path) -> Path:
         """Write them into `folder`, readable by the owner alone (mode 0600)."""
         folder.mkdir(parents=True, exist_ok=True)
-        data = save({"triggers": self.triggers.cpu().contiguous(), "blend_ratio": torch.tensor(self.blend_ratio, dtype=torch.float64)})
+        data = save(
+            {
+                "triggers": self.triggers.cpu().contiguous(),
+                "blend_ratio": torch.tensor(self.blend_ratio, dtype=torch.float64),
+            }
+        )
         new = folder / (SECRETS + ".new")
         new.unlink(missing_ok=True)
         with open(os.open(new, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "wb") as stream:  # noqa: PTH123
@@ -52,11 +61,15 @@ class Secrets:
             tensors = load((folder / SECRETS).read_bytes())
             return Secrets(tensors["triggers"], float(tensors["blend_ratio"]))
         except (OSError, SafetensorError, KeyError) as problem:
-            raise UserError(f"{folder} holds no trapdoor secrets ({problem}). Expected the {SECRETS} that `trapmid train --defense trapmid` writes.") from problem
+            raise UserError(
+                f"{folder} holds no trapdoor secrets ({problem}). Expected the {SECRETS} that `trapmid train --defense trapmid` writes."
+            ) from problem
 
 
 @torch.no_grad()
-def trapdoor_success(model: nn.Module, secrets: Secrets, images: Images, rng: torch.Generator, batch: int = 256) -> float:
+def trapdoor_success(
+    model: nn.Module, secrets: Secrets, images: Images, rng: torch.Generator, batch: int = 256
+) -> float:
     """Share of poisoned `images` (n, c, h, w) that the model, in eval mode, takes for the trigger's identity (reference 2.2).
 
     Target labels are stratified; every class is aimed at at least once, so fewer images than classes are repeated.

@@ -10,7 +10,13 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from trapmid.augment import KorniaAugmentation
-from trapmid.trapdoor.naturalness import TwinDiscriminator, discriminator_accuracy, discriminator_loss, frozen, naturalness_loss
+from trapmid.trapdoor.naturalness import (
+    TwinDiscriminator,
+    discriminator_accuracy,
+    discriminator_loss,
+    frozen,
+    naturalness_loss,
+)
 from trapmid.trapdoor.secrets import Secrets
 from trapmid.trapdoor.settings import TrapdoorSettings
 from trapmid.trapdoor.triggers import TargetLabels, blend, draw_triggers, signed_step
@@ -164,14 +170,18 @@ class Trapdoor:
             poisoned = blend(images, triggers[targets], ratio)
             loss = F.cross_entropy(logits_of(self.model(self.augment(poisoned))), targets)
             if self.settings.naturalness_weight > 0:
-                loss = loss + self.settings.naturalness_weight * naturalness_loss(logits_of(self.discriminator(poisoned)))
+                loss = loss + self.settings.naturalness_weight * naturalness_loss(
+                    logits_of(self.discriminator(poisoned))
+                )
             (gradient,) = torch.autograd.grad(loss, triggers)
         self.triggers = signed_step(self.triggers, gradient, self.settings.trigger_step)
 
     def _check(self, images: Images) -> None:
         expected = tuple(self.triggers.shape[1:])
         if tuple(images.shape[1:]) != expected:
-            raise UserError(f"Trapdoor.loss got images of shape {tuple(images.shape[1:])}; it was built with image_shape={expected}.")
+            raise UserError(
+                f"Trapdoor.loss got images of shape {tuple(images.shape[1:])}; it was built with image_shape={expected}."
+            )
         if self.step == 0 and (images.min() < 0 or images.max() > 1):
             raise UserError(
                 f"Trapdoor.loss got pixels from {images.min():.2f} to {images.max():.2f}; it blends triggers in [0, 1] into images in [0, 1]. "

@@ -3,6 +3,7 @@
 from typing import Any, Literal
 
 import torch
+from pydantic import Field
 from torch import Tensor
 from torch.nn import functional as F
 
@@ -81,9 +82,9 @@ class BlendSchedule(Config):
         shape: of the way there.
     """
 
-    end: float = 0.02
-    start: float | None = None
-    until: float = 0.5
+    end: float = Field(0.02, ge=0.0, le=1.0)
+    start: float | None = Field(None, gt=0.0, le=1.0)
+    until: float = Field(0.5, ge=0.0, le=1.0)
     shape: Literal["linear", "geometric"] = "linear"
 
     def at(self, progress: float) -> float:

@@ -1,0 +1,353 @@
+"""The command line: arguments in, verbs called, exit codes out. Heavy imports wait until the arguments are right."""
+
+import os
+import sys
+import time
+import traceback
+from collections.abc import Callable
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Literal
+
+import tyro
+from rich.status import Status
+
+from trapmid.console import Watch, console, print_diagnosis, print_measurements, print_members, print_scores
+
+if TYPE_CHECKING:
+    from trapmid.audit import Task
+
+Seeds = Annotated[tuple[int, ...], tyro.conf.arg(metavar="N ...")]
+Kinds = Annotated[tuple[str, ...], tyro.conf.arg(metavar="KIND ...")]
+Changes = Annotated[tuple[str, ...], tyro.conf.arg(name="set", metavar="KEY=VALUE ...")]
+Precision = Literal["32-true", "bf16-mixed"]
+
+
+def demo(
+    out: Path = Path("runs/demo"), seeds: Seeds = (), set_: Changes = (), device: str = "auto", jobs: int = 0
+) -> None:
+    """Watch a model inversion attack succeed, and fail against Trap-MID, on faces drawn by code. About ten minutes on two cores.
+
+    Nothing is downloaded and no real person is shown. Trains two classifiers of 20 identities, attacks both with PLG-MI,
+    and writes the comparison to OUT/report.html. Interrupted, the same command resumes.
+
+    Example: trapmid demo
+
+    Args:
+        out: the run folder.
+        seeds: instead of the recipe's, e.g. --seeds 0 1 2.
+        set_: changes of the recipe, e.g. --set training.epochs=20.
+        device: auto, cpu, cuda or cuda:N.
+        jobs: tasks side by side; 0 for one per core on a CPU, one on a GPU.
+    """
+    _matrix("demo", out, None, None, seeds, (), (), None, set_, device, "32-true", jobs, redact=False, only=None)
+
+
+def audit(
+    recipe: str | None = None,
+    private: Path | None = None,
+    public: Path | None = None,
+    out: Path | None = None,
+    seeds: Seeds = (),
+    defenses: Kinds = (),
+    attacks: Kinds = (),
+    identities: int | None = None,
+    set_: Changes = (),
+    device: str = "auto",
+    precision: Precision = "32-true",
+    jobs: int = 0,
+    redact: bool = False,
+) -> None:
+    """Train every defense, attack every model, measure, and write OUT/report.html, OUT/scores.json and OUT/scores.parquet.
+
+    Finished parts are skipped and interrupted ones resume, so the same command can be run until it is done; more seeds,
+    defenses or attacks can join the same folder later.
+
+    Example: trapmid audit --recipe celeba64-cpu --private private.parquet --public public.parquet
+
+    Args:
+        recipe: a name from `trapmid list`; may be left out where OUT holds a recipe.json already.
+        private: images the classifiers learn: a folder with one folder per identity, a .parquet file, or CelebA as distributed.
+        public: the attacker's images, of other people.
+        out: the run folder; default: runs/RECIPE.
+        seeds: instead of the recipe's, e.g. --seeds 0 1 2.
+        defenses: kinds to keep of the recipe's, e.g. --defenses none trapmid.
+        attacks: kinds to keep of the recipe's.
+        identities: how many private identities take part, those with the most images.
+        set_: changes of the recipe, e.g. --set training.epochs=20 defenses.trapmid.weight=0.1.
+        device: auto, cpu, cuda or cuda:N.
+        precision: 32-true, or bf16-mixed for GPUs.
+        jobs: tasks side by side; 0 for one per core on a CPU, one on a GPU.
+        redact: leave private images out of the report.
+    """
+    _matrix(
+        recipe,
+        out,
+        private,
+        public,
+        seeds,
+        defenses,
+        attacks,
+        identities,
+        set_,
+        device,
+        precision,
+        jobs,
+        redact=redact,
+        only=None,
+    )
+
+
+def train(
+    recipe: str | None = None,
+    private: Path | None = None,
+    public: Path | None = None,
+    out: Path | None = None,
+    defense: str = "trapmid",
+    seed: int = 0,
+    set_: Changes = (),
+    device: str = "auto",
+    precision: Precision = "32-true",
+) -> None:
+    """Train one classifier of a recipe into OUT/models/DEFENSE-sSEED; its triggers go to OUT/secrets, readable by you alone.
+
+    Example: trapmid train --recipe demo --out runs/demo --defense trapmid --seed 0
+
+    Args:
+        recipe: a name from `trapmid list`; may be left out where OUT holds a recipe.json already.
+        private: images the classifier learns.
+        public: the images of a later attacker; checked to show nobody of the private ones.
+        out: the run folder; default: runs/RECIPE.
+        defense: kind of the defense.
+        seed: of the training.
+        set_: changes of the recipe.
+        device: auto, cpu, cuda or cuda:N.
+        precision: 32-true, or bf16-mixed for GPUs.
+    """
+
+    def only(task: "Task") -> bool:
+        return (task.kind, task.defense, task.seed) == ("train", defense, seed)
+
+    _matrix(recipe, out, private, public, (seed,), (), (), None, set_, device, precision, 1, redact=False, only=only)
+
+
+def attack(
+    recipe: str | None = None,
+    private: Path | None = None,
+    public: Path | None = None,
+    out: Path | None = None,
+    attack: str = "plgmi",
+    defense: str = "none",
+    seed: int = 0,
+    set_: Changes = (),
+    device: str = "auto",
+    precision: Precision = "32-true",
+) -> None:
+    """Attack one classifier of a run folder into OUT/attacks/ATTACK/DEFENSE-sSEED; trains it first if it is not there.
+
+    Example: trapmid attack --out runs/demo --attack plgmi --defense none --seed 0
+
+    Args:
+        recipe: a name from `trapmid list`; may be left out where OUT holds a recipe.json already.
+        private: images the classifier learns.
+        public: the attacker's images.
+        out: the run folder; default: runs/RECIPE.
+        attack: kind of the attack.
+        defense: kind of the defense that trained the classifier.
+        seed: of training and attack.
+        set_: changes of the recipe.
+        device: auto, cpu, cuda or cuda:N.
+        precision: 32-true, or bf16-mixed for GPUs.
+    """
+
+    def only(task: "Task") -> bool:
+        return (task.kind, task.member, task.defense, task.seed) == ("attack", attack, defense, seed)
+
+    _matrix(recipe, out, private, public, (seed,), (), (), None, set_, device, precision, 1, redact=False, only=only)
+
+
+def measure(out: Path, device: str = "auto") -> None:
+    """Score every finished attack of a run folder with the recipe's judges: OUT/scores.json and OUT/scores.parquet.
+
+    Adds the floor (random samples of the prior, random public images) and the ceiling (held-out private images).
+
+    Example: trapmid measure --out runs/demo
+
+    Args:
+        out: the run folder.
+        device: auto, cpu, cuda or cuda:N.
+    """
+    with _loading():
+        from trapmid.audit.run import measure_finished, settle
+        from trapmid.engine import Compute
+
+    recipe = settle(None, out)
+    with Watch() as progress:
+        measure_finished(recipe, out, compute=Compute(device), progress=progress)
+    print_scores(out)
+
+
+def report(out: Path, redact: bool = False, target: Path | None = None) -> None:
+    """Write the report of a measured run folder again: one HTML file that needs no network and no script.
+
+    Example: trapmid report --out runs/demo --redact
+
+    Args:
+        out: the run folder.
+        redact: leave private images out.
+        target: the file; default: OUT/report.html.
+    """
+    with _loading():
+        from trapmid.report.collect import write_report
+    console.print(f"Report: {write_report(out, redact=redact, target=target)}")
+
+
+def doctor(private: tyro.conf.Positional[Path], public: Path | None = None, as_json: bool = False) -> int:
+    """Say what is wrong with a data set before it costs you a night: broken images, thin identities, people on both sides.
+
+    Exit code 0 if nothing stands in the way, 2 if something does.
+
+    Example: trapmid doctor private.parquet --public public.parquet
+
+    Args:
+        private: a folder with one folder per identity, a .parquet file, or CelebA as distributed.
+        public: the attacker's images, to be checked for people who are also private.
+        as_json: print JSON instead of a table.
+    """
+    with _loading():
+        from trapmid.data.doctor import examine
+    with Watch() as progress:
+        diagnosis = examine(private, public, progress=lambda done, total: progress("examine images", done, total, ""))
+    print_diagnosis(diagnosis, as_json=as_json)
+    return 0 if diagnosis.healthy else 2
+
+
+def bench(device: str = "cpu", quick: bool = False, json_file: Path | None = None) -> None:
+    """Measure what costs time, as ratios taken in one run: the Trap-MID step, batched search, top-n, memory format, precision.
+
+    Example: trapmid bench --quick
+
+    Args:
+        device: cpu, cuda or cuda:N.
+        quick: fewer repeats.
+        json_file: write the numbers there as well.
+    """
+    with _loading():
+        from trapmid.bench import run
+    with Watch() as progress:
+        measurements = run(device=device, quick=quick, progress=progress)
+    print_measurements(measurements, json_file)
+
+
+def list_(as_json: bool = False) -> None:
+    """Print every defense, attack, prior, model, judge, augmentation and recipe by its kind, with the paper it comes from.
+
+    Example: trapmid list --as-json
+
+    Args:
+        as_json: print JSON instead of tables.
+    """
+    with _loading():
+        from trapmid.catalogue import members
+    print_members(members(), as_json=as_json)
+
+
+def _matrix(
+    name: str | None,
+    out: Path | None,
+    private: Path | None,
+    public: Path | None,
+    seeds: tuple[int, ...],
+    defenses: tuple[str, ...],
+    attacks: tuple[str, ...],
+    identities: int | None,
+    changes: tuple[str, ...],
+    device: str,
+    precision: Precision,
+    jobs: int,
+    *,
+    redact: bool,
+    only: "Callable[[Task], bool] | None",
+) -> None:
+    """Choose or read a recipe, run it or a part of it in its folder, and show what came out."""
+    started = time.monotonic()
+    with _loading():
+        from trapmid.audit.run import run, settle
+        from trapmid.engine import Compute
+        from trapmid.recipes import choose
+        from trapmid.report.collect import write_report
+        from trapmid.types import UserError
+    if name is None and out is None:
+        raise UserError("Name a recipe with --recipe (`trapmid list` shows them), or a run folder with --out.")
+    out = out or Path("runs") / str(name)
+    chosen = None
+    if name is not None:
+        chosen = choose(
+            name,
+            private=private,
+            public=public,
+            seeds=seeds or None,
+            defenses=defenses or None,
+            attacks=attacks or None,
+            identities=identities,
+            changes=changes,
+        )
+    recipe = settle(chosen, out)
+    console.print(f"{recipe.name}: {recipe.about}\nRun folder: {out}  (interrupted, the same command resumes)")
+    with Watch() as progress:
+        run(recipe, out, only=only, compute=Compute(device, precision), jobs=jobs or None, progress=progress)
+    if only is None:
+        print_scores(out)
+        console.print(f"Report: {write_report(out, redact=redact)}")
+    console.print(f"Done in {(time.monotonic() - started) / 60:.1f} minutes.")
+
+
+def _loading() -> Status:
+    return console.status("Loading torch (a few seconds) ...")
+
+
+COMMANDS: dict[str, Callable[..., int | None]] = {
+    "demo": demo,
+    "audit": audit,
+    "train": train,
+    "attack": attack,
+    "measure": measure,
+    "report": report,
+    "doctor": doctor,
+    "bench": bench,
+    "list": list_,
+}
+
+
+def main() -> None:
+    """Entry point. Exit codes: 0, 2 for the user's mistake, 1 for ours, 130 when interrupted."""
+    try:
+        code = tyro.extras.subcommand_cli_from_dict(COMMANDS, prog="trapmid", description=_about())
+    except KeyboardInterrupt:
+        console.print("\nInterrupted. Run the same command to resume.")
+        sys.exit(130)
+    except Exception as problem:
+        sys.exit(_explain(problem))
+    sys.exit(code or 0)
+
+
+def _about() -> str:
+    return (
+        "Model inversion: train classifiers that resist it, attack classifiers with it, report the difference. "
+        "Start with `trapmid demo`; then `trapmid audit` on your own images."
+    )
+
+
+def _explain(problem: Exception) -> int:
+    from trapmid.types import UserError
+
+    if os.environ.get("TRAPMID_DEBUG"):
+        traceback.print_exc()
+    if isinstance(problem, UserError):
+        print(f"Error: {problem}", file=sys.stderr)
+        return 2
+    print(
+        f"This is a bug in trapmid: {type(problem).__name__}: {problem}\n"
+        "Please report it with the output of the same command under TRAPMID_DEBUG=1. What was finished is kept.",
+        file=sys.stderr,
+    )
+    return 1

@@ -1,0 +1,312 @@
+"""What the command line shows: status and progress on stderr, results on stdout. Imports neither torch nor pydantic."""
+
+import dataclasses
+import json
+import math
+import time
+from collections.abc import Mapping, Sequence
+from contextlib import AbstractContextManager
+from pathlib import Path
+from threading import RLock
+from types import TracebackType
+from typing import TYPE_CHECKING, Any
+
+from rich.console import Console
+from rich.markup import escape
+from rich.progress import (
+    BarColumn,
+    MofNCompleteColumn,
+    Progress,
+    TaskID,
+    TextColumn,
+    TimeElapsedColumn,
+    TimeRemainingColumn,
+)
+from rich.table import Table
+
+if TYPE_CHECKING:
+    from trapmid.catalogue import Entry
+    from trapmid.data.diagnosis import Diagnosis
+    from trapmid.metrics.scores import Score
+
+OVERALL = "audit"
+"""The progress task that counts tasks."""
+
+_MODEL_METRICS = {"clean_accuracy": "clean", "trapdoor_success": "trapdoor"}
+_ATTACK_METRICS = {
+    "attack_accuracy_1": "AA-1",
+    "attack_accuracy_1_accepted": "AA-1 accepted",
+    "attack_accuracy_5": "AA-5",
+    "knn_distance": "KNN dist",
+    "fid": "FID",
+}
+_PLAIN_NUMBERS = {"knn_distance", "fid"}
+_FRAMES = {
+    "real": "ceiling: real held-out images",
+    "prior": "floor: random samples of the generator",
+    "public": "floor: random public images",
+}
+
+_out = Console(highlight=False)
+_err = Console(stderr=True, highlight=False)
+
+
+def say(text: str) -> None:
+    """A result, on stdout."""
+    _out.print(text, markup=False, soft_wrap=True)
+
+
+def tell(text: str) -> None:
+    """What is going on, on stderr."""
+    _err.print(text, markup=False, soft_wrap=True)
+
+
+def complain(text: str) -> None:
+    """An error, on stderr."""
+    _err.print(f"[bold red]Error:[/] {escape(text)}", soft_wrap=True)
+
+
+def waiting(text: str) -> AbstractContextManager[Any]:
+    """A spinner with the seconds of something that cannot tell how far it is; a line where there is no terminal."""
+    if _err.is_terminal:
+        columns = (TextColumn("{task.description}"), BarColumn(bar_width=12), TimeElapsedColumn())
+        progress = Progress(*columns, console=_err, transient=True)
+        progress.add_task(text, total=None)
+        return progress
+    tell(text)
+    return _Nothing()
+
+
+def clock(seconds: float) -> str:
+    """Seconds as people say them: `42 s`, `3 min 05 s`, `1 h 12 min`."""
+    whole = round(seconds)
+    if whole < 60:
+        return f"{whole} s"
+    if whole < 3600:
+        return f"{whole // 60} min {whole % 60:02d} s"
+    return f"{whole // 3600} h {whole % 3600 // 60:02d} min"
+
+
+class _Nothing(AbstractContextManager[None]):
+    def __exit__(self, *_: object) -> None:
+        return None
+
+
+class Display:
+    """Live bars, one per running task and one for all of them; without a terminal, a line now and then.
+
+    Call it as an `engine.Progress`, from any thread. `train none seed 0: load images` is a phase of the task before the colon
+    and takes over its bar.
+    """
+
+    def __init__(self, console: Console | None = None, every: float = 10.0) -> None:
+        self._console = console or _err
+        self._every = every
+        self._lock = RLock()
+        self._begun = time.monotonic()
+        self._bars: dict[str, TaskID] = {}
+        self._lines: dict[str, _Line] = {}
+        self._live: Progress | None = None
+        if self._console.is_terminal:
+            self._live = Progress(
+                TextColumn("{task.description}"),
+                BarColumn(bar_width=24),
+                MofNCompleteColumn(),
+                TimeElapsedColumn(),
+                TimeRemainingColumn(),
+                TextColumn("[dim]{task.fields[note]}"),
+                console=self._console,
+                refresh_per_second=4,
+                speed_estimate_period=120,
+                transient=True,
+            )
+
+    def __enter__(self) -> "Display":
+        if self._live is not None:
+            self._live.start()
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, value: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        if self._live is not None:
+            self._live.stop()
+
+    def __call__(self, task: str, done: int, total: int | None, note: str) -> None:
+        """Show how far a task is."""
+        with self._lock:
+            if self._live is not None:
+                self._bar(self._live, task, done, total, note)
+            elif task == OVERALL:
+                if done:
+                    self._print(f"{done} of {total} tasks")
+            else:
+                self._line(task, done, total, note)
+
+    def _bar(self, live: Progress, task: str, done: int, total: int | None, note: str) -> None:
+        key, text = task.partition(": ")[0], "[bold]all tasks" if task == OVERALL else escape(task)
+        over = total is not None and done >= total and task != OVERALL
+        if over:
+            if key in self._bars:
+                live.remove_task(self._bars.pop(key))
+        elif key not in self._bars:
+            self._bars[key] = live.add_task(text, total=total, completed=done, note=escape(note))
+        else:
+            bar = live.tasks[live.task_ids.index(self._bars[key])]
+            if bar.description != text or done < bar.completed:  # the next phase: its speed is not that of the last one
+                live.reset(bar.id, completed=done, total=total, description=text, note=escape(note))
+            else:
+                live.update(bar.id, completed=done, total=total, note=escape(note))
+
+    def _line(self, task: str, done: int, total: int | None, note: str) -> None:
+        now = time.monotonic()
+        line = self._lines.setdefault(task, _Line(now, done))
+        over = total is not None and done >= total
+        # Long runs need fewer lines: from one in ten seconds at the start to one a minute.
+        wait = max(self._every, min(6 * self._every, (now - self._begun) / 20))
+        if line.printed is not None and now - line.printed < wait and not over:
+            return
+        if over and line.over:
+            return
+        line.printed, line.over = now, over
+        parts = [task, f"{done}/{total if total is not None else '?'}"]
+        if over:
+            parts.append(f"done in {clock(now - line.begun)}")
+        elif total is not None and done > line.first:
+            parts.append(f"about {clock((now - line.begun) / (done - line.first) * (total - done))} left")
+        self._print("  ".join([*parts, note] if note else parts))
+
+    def _print(self, text: str) -> None:
+        self._console.print(f"[{clock(time.monotonic() - self._begun)}] {text}", markup=False, soft_wrap=True)
+
+
+@dataclasses.dataclass
+class _Line:
+    begun: float
+    first: int
+    printed: float | None = None
+    over: bool = False
+
+
+def print_scores(out: Path, judges: Sequence[str]) -> None:
+    """The table of an audit: means over seeds with intervals, accuracies in percent, by the first judge that judged."""
+    from trapmid.metrics.scores import read_scores
+
+    scores = read_scores(out)
+    seen = {score.judge for score in scores}
+    judge = next((kind for kind in judges if kind in seen), next(iter(sorted(seen - {"-"})), "-"))
+    cells = {
+        (s.defense, s.attack, s.metric): _cell(s, scores) for s in scores if s.judge in (judge, "-") and _is_mean(s)
+    }
+    measured = {metric for _, _, metric in cells}
+    columns = {metric: title for metric, title in {**_MODEL_METRICS, **_ATTACK_METRICS}.items() if metric in measured}
+    seeds = len({score.seed for score in scores if score.seed is not None})
+    over = (
+        f"mean over {seeds} seeds with its 95 % interval" if seeds > 1 else "one seed, 95 % intervals over identities"
+    )
+    table = Table(
+        title=f"Judge: {judge}. {over}. AA: attack accuracy, lower is safer.", title_justify="left", title_style=""
+    )
+    table.add_column("defense")
+    table.add_column("attack")
+    for title in columns.values():
+        table.add_column(title, justify="right")
+    of_models = {(defense, attack) for defense, attack, _ in cells if defense != "-"}
+    attacked = {defense for defense, attack in of_models if attack != "-"}
+    for defense, attack in sorted(of_models):
+        if attack == "-" and defense in attacked:
+            continue  # a model's own numbers stand in the rows of its attacks
+        table.add_row(
+            defense, attack, *(cells.get((defense, "-" if m in _MODEL_METRICS else attack, m), "") for m in columns)
+        )
+    table.add_section()
+    for frame, title in _FRAMES.items():
+        if any((defense, attack) == ("-", frame) for defense, attack, _ in cells):
+            table.add_row(title, "", *(cells.get(("-", frame, m), "") for m in columns))
+    _out.print(table)
+
+
+def _is_mean(score: "Score") -> bool:
+    return score.seed is None
+
+
+def _cell(score: "Score", scores: "Sequence[Score]") -> str:
+    value, low, high = score.value, score.low, score.high
+    if not math.isfinite(low):
+        key = (score.defense, score.attack, score.judge, score.metric)
+        alone = [s for s in scores if s.seed is not None and (s.defense, s.attack, s.judge, s.metric) == key]
+        if len(alone) == 1:
+            low, high = alone[0].low, alone[0].high
+    if score.metric in _PLAIN_NUMBERS:
+        return f"{value:.1f}" + (f" ({low:.1f} to {high:.1f})" if math.isfinite(low) else "")
+    return f"{value:.1%}".replace("%", " %") + (f" ({100 * low:.0f} to {100 * high:.0f})" if math.isfinite(low) else "")
+
+
+def print_diagnosis(diagnosis: "Diagnosis") -> None:
+    """What the data sets are and what is wrong with them."""
+    for facts in diagnosis.facts:
+        sizes = ", ".join(f"{width} x {height} ({count})" for width, height, count in facts.sizes)
+        say(f"{facts.role}: {facts.path} ({facts.kind})")
+        say(
+            f"  {facts.images} images of {facts.identities} identities; {facts.fewest} to {facts.most} each, typically {facts.typical:g}"
+        )
+        say(f"  sizes: {sizes or 'none'}; modes: {', '.join(facts.modes) or 'none'}; unreadable: {facts.broken}")
+    if not diagnosis.findings:
+        say("Nothing is wrong.")
+        return
+    table = Table("", "set", "found", "for example", "what to do", show_lines=True)
+    colours = {"error": "bold red", "warning": "yellow", "note": "dim"}
+    for finding in diagnosis.findings:
+        examples = "\n".join(finding.examples) + ("\n..." if finding.count > len(finding.examples) else "")
+        severity = f"[{colours[finding.severity]}]{finding.severity}[/]"
+        table.add_row(
+            severity,
+            finding.role,
+            f"{finding.count} {escape(finding.problem)}",
+            escape(examples),
+            escape(finding.remedy),
+        )
+    _out.print(table)
+    say("It can be used." if diagnosis.healthy else "It cannot be used before the errors are mended.")
+
+
+def print_bench(measurements: Sequence[Any], file: Path | None) -> None:
+    """Ratios and the seconds they come from; also to `file` as JSON."""
+    table = Table("name", "what", "baseline s", "s", "ratio", "note")
+    for one in measurements:
+        table.add_row(
+            one.name,
+            escape(one.what),
+            f"{one.baseline_seconds:.4f}",
+            f"{one.seconds:.4f}",
+            f"{one.ratio:.2f}",
+            escape(one.note),
+        )
+    _out.print(table)
+    if file is not None:
+        file.parent.mkdir(parents=True, exist_ok=True)
+        file.write_text(json.dumps([_plain(one) for one in measurements], indent=1) + "\n")
+        say(f"Written to {file}")
+
+
+def _plain(value: Any) -> Mapping[str, Any]:
+    return (
+        dataclasses.asdict(value)
+        if dataclasses.is_dataclass(value) and not isinstance(value, type)
+        else value.model_dump(mode="json")
+    )
+
+
+def print_catalogue(entries: "Sequence[Entry]", *, as_json: bool) -> None:
+    """Every member of every union."""
+    if as_json:
+        say(json.dumps([dataclasses.asdict(entry) for entry in entries], indent=1))
+        return
+    table = Table("union", "kind", "what it is", "paper")
+    last = ""
+    for entry in entries:
+        if last not in ("", entry.union):
+            table.add_section()
+        table.add_row("" if entry.union == last else entry.union, entry.kind, escape(entry.about), escape(entry.paper))
+        last = entry.union
+    _out.print(table)

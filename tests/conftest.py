@@ -1,0 +1,34 @@
+"""Every xdist worker computes on one thread; random state is the same before every test."""
+
+import pytest
+import torch
+
+from trapmid.data import ImageSet, Split
+
+from helpers.faces import tiny_private, tiny_public
+
+
+@pytest.fixture(autouse=True, scope="session")
+def one_thread() -> None:
+    torch.set_num_threads(1)
+
+
+@pytest.fixture(autouse=True)
+def seeded() -> None:
+    torch.manual_seed(0)
+
+
+@pytest.fixture
+def private() -> Split:
+    return tiny_private()
+
+
+@pytest.fixture
+def public() -> ImageSet:
+    return tiny_public()
+
+
+@pytest.fixture
+def every_period_a_checkpoint(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Checkpoints are written by the clock; tiny trainings end before the first. Here every period writes one."""
+    monkeypatch.setattr("trapmid.engine.CHECKPOINT_SECONDS", 0.0)

@@ -1,0 +1,236 @@
+"""What every attack must do; a new member of `ATTACKS` is covered once it has a setting in `TINY_ATTACKS`."""
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from helpers_attacks import (
+    CLASSES,
+    CPU,
+    PER_IDENTITY,
+    SIZE,
+    TINY_ATTACKS,
+    KillAt,
+    Killed,
+    faces,
+    target_of,
+    trained_classifier,
+)
+from pydantic import TypeAdapter
+
+from trapmid import engine
+from trapmid.artifacts import Manifest
+from trapmid.attacks import ATTACKS, AnyAttack, Attack, Found, Run, attack, open_found
+from trapmid.attacks.inversion import FOUND
+from trapmid.data import ImageSet
+from trapmid.engine import Progress, no_progress
+from trapmid.models import Classifier
+from trapmid.targets import ScoreTarget, WhiteBoxTarget
+from trapmid.types import UserError
+
+NAMES = tuple(f"person {i}" for i in range(CLASSES))
+MEMBERS = pytest.mark.parametrize("member", ATTACKS, ids=lambda member: member.model_fields["kind"].default)
+
+
+@pytest.fixture(scope="module")
+def model() -> Classifier:
+    return trained_classifier(faces(CLASSES, 10))
+
+
+@pytest.fixture(scope="module")
+def public() -> ImageSet:
+    return faces(8, 4, first=100)
+
+
+def setting(member: type[Attack[Any]]) -> Attack[Any]:
+    return TINY_ATTACKS[member.model_fields["kind"].default]
+
+
+def run(
+    folder: Path,
+    model: Classifier,
+    public: ImageSet,
+    method: Attack[Any],
+    *,
+    seed: int = 3,
+    progress: Progress = no_progress,
+) -> tuple[Manifest, WhiteBoxTarget]:
+    target = target_of(model)
+    parents = {"model": "m", "public": public.digest()}
+    return attack(
+        folder,
+        target,
+        public,
+        method=method,
+        identities=NAMES,
+        seed=seed,
+        parents=parents,
+        compute=CPU,
+        progress=progress,
+    ), target
+
+
+@pytest.fixture(scope="module")
+def finished(model: Classifier, public: ImageSet, tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
+    """Every member, run once without a break."""
+    folders = {}
+    for kind, method in TINY_ATTACKS.items():
+        folders[kind] = tmp_path_factory.mktemp(kind) / "attack"
+        run(folders[kind], model, public, method)
+    return folders
+
+
+def finished_of(member: type[Attack[Any]], finished: dict[str, Path]) -> tuple[Found, Manifest]:
+    return open_found(finished[member.model_fields["kind"].default])
+
+
+@MEMBERS
+def test_equals_its_own_json(member: type[Attack[Any]]) -> None:
+    adapter: TypeAdapter[Any] = TypeAdapter(AnyAttack)
+    for config in (member(), setting(member)):
+        again = adapter.validate_json(config.model_dump_json())
+        assert again == config
+        assert again.fingerprint() == config.fingerprint()
+    assert member().fingerprint() != setting(member).fingerprint()
+
+
+@MEMBERS
+def test_names_its_paper_and_its_access(member: type[Attack[Any]]) -> None:
+    assert member.paper
+    assert issubclass(WhiteBoxTarget, member.needs)
+
+
+@MEMBERS
+def test_finds_pictures_of_every_identity(member: type[Attack[Any]], finished: dict[str, Path]) -> None:
+    found, manifest = finished_of(member, finished)
+    assert found.pixels.dtype == torch.uint8
+    assert found.pixels.shape == (CLASSES * PER_IDENTITY, 3, SIZE, SIZE)
+    assert found.labels.tolist() == [i for i in range(CLASSES) for _ in range(PER_IDENTITY)]
+    assert bool(((found.confidence > 0) & (found.confidence <= 1)).all())
+    assert manifest.facts["images"] == CLASSES * PER_IDENTITY
+    assert manifest.facts["queries"] > 0
+    assert manifest.facts["diversity"]["between"] > 0
+
+
+@MEMBERS
+def test_confidence_is_of_the_pictures_as_saved(
+    member: type[Attack[Any]], finished: dict[str, Path], model: Classifier
+) -> None:
+    found, _ = finished_of(member, finished)
+    with torch.no_grad():
+        scores = model(found.pixels.float() / 255).logits.softmax(1)
+    torch.testing.assert_close(
+        found.confidence, scores[torch.arange(len(found.labels)), found.labels], atol=1e-5, rtol=1e-4
+    )
+
+
+@MEMBERS
+def test_a_seed_decides_every_byte(
+    member: type[Attack[Any]], finished: dict[str, Path], model: Classifier, public: ImageSet, tmp_path: Path
+) -> None:
+    found, manifest = finished_of(member, finished)
+    again, target = run(tmp_path / "attack", model, public, setting(member))
+    assert again.files[FOUND] == manifest.files[FOUND]
+    assert target.queries == manifest.facts["queries"] == again.facts["queries"]
+    run(tmp_path / "other", model, public, setting(member), seed=4)
+    assert not torch.equal(open_found(tmp_path / "other")[0].pixels, found.pixels)
+
+
+@MEMBERS
+def test_a_finished_attack_is_not_repeated(
+    member: type[Attack[Any]], finished: dict[str, Path], model: Classifier, public: ImageSet
+) -> None:
+    _, manifest = finished_of(member, finished)
+    again, target = run(finished[member.model_fields["kind"].default], model, public, setting(member))
+    assert again == manifest
+    assert target.queries == 0
+
+
+@MEMBERS
+def test_improves_over_its_start(
+    member: type[Attack[Any]], model: Classifier, public: ImageSet, tmp_path: Path
+) -> None:
+    """The same prior, searched and not searched: margins on the target before and after."""
+    config, target = setting(member), target_of(model)
+    run_with = Run(3, CPU, tmp_path)
+    prior = config.prepare(target, public, run_with)
+    everyone = torch.arange(CLASSES)
+    found = config.invert(target, prior, everyone, run_with)
+    labels = everyone.repeat_interleave(50)
+    before = target.scores(prior.sample(labels, engine.generator(9, "before"))).gather(1, labels[:, None])
+    assert float(found.confidence.mean()) > float(before.mean()) + 0.05
+
+
+@pytest.mark.parametrize(
+    ("task", "done"), [("gan", 1), ("gan", 8), ("gan", 11), ("search", 1), ("search", 20), ("search", 25)]
+)
+@MEMBERS
+def test_resumes_to_the_same_bytes_and_queries(
+    member: type[Attack[Any]],
+    task: str,
+    done: int,
+    finished: dict[str, Path],
+    model: Classifier,
+    public: ImageSet,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """Killed before the first checkpoint, right after one, and between two (here one is written at every period)."""
+    plain = engine.Loop.__init__
+
+    def eager(self: engine.Loop, *args: Any, **kwargs: Any) -> None:
+        plain(self, *args, **{**kwargs, "checkpoint_seconds": -1.0})
+
+    monkeypatch.setattr(engine.Loop, "__init__", eager)
+    _, manifest = finished_of(member, finished)
+    with pytest.raises(Killed):
+        run(tmp_path / "attack", model, public, setting(member), progress=KillAt(task, done))
+    assert not (tmp_path / "attack").exists()
+    again, target = run(tmp_path / "attack", model, public, setting(member))
+    assert again.files[FOUND] == manifest.files[FOUND]
+    assert target.queries == again.facts["queries"] == manifest.facts["queries"]
+
+
+@MEMBERS
+def test_resumes_between_two_batches_of_identities(
+    member: type[Attack[Any]], finished: dict[str, Path], model: Classifier, public: ImageSet, tmp_path: Path
+) -> None:
+    """The first batch is finished and kept, the second had not begun to search."""
+    _, manifest = finished_of(member, finished)
+
+    class KillSecond(KillAt):
+        seen = 0
+
+        def __call__(self, task: str, done: int, total: int | None, note: str) -> None:
+            self.seen += self.task in task and done == 1
+            if self.seen == 2:
+                raise Killed(task)
+
+    with pytest.raises(Killed):
+        run(tmp_path / "attack", model, public, setting(member), progress=KillSecond("search", 1))
+    assert (tmp_path / "attack.partial" / "found-0.safetensors").exists()
+    again, _ = run(tmp_path / "attack", model, public, setting(member))
+    assert again.files[FOUND] == manifest.files[FOUND]
+    assert again.facts["queries"] == manifest.facts["queries"]
+
+
+@MEMBERS
+def test_refuses_a_target_that_only_scores(
+    member: type[Attack[Any]], model: Classifier, public: ImageSet, tmp_path: Path
+) -> None:
+    if not issubclass(member.needs, WhiteBoxTarget):
+        pytest.skip(f"{member.__name__} is content with {member.needs.access} access")
+    target: Any = ScoreTarget(model, CLASSES, (3, SIZE, SIZE))
+    with pytest.raises(UserError, match=r"needs white-box access and this target gives score-only"):
+        attack(tmp_path / "attack", target, public, method=setting(member), identities=NAMES, parents={}, compute=CPU)
+
+
+@MEMBERS
+@pytest.mark.parametrize(("size", "channels"), [(28, 3), (32, 1)])
+def test_refuses_public_images_of_another_shape(
+    member: type[Attack[Any]], size: int, channels: int, model: Classifier, tmp_path: Path
+) -> None:
+    with pytest.raises(UserError, match=rf"\(3, 32, 32\); the public images are \({channels}, {size}, {size}\)"):
+        run(tmp_path / "attack", model, faces(2, 2, size=size, channels=channels), setting(member))
+    assert not (tmp_path / "attack.partial").exists()

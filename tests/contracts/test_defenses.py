@@ -1,0 +1,148 @@
+"""What every defense promises. A member of DEFENSES is covered by being listed."""
+
+import math
+import stat
+from pathlib import Path
+
+import pytest
+import torch
+from helpers.faces import CPU, TINY, quick_training
+from helpers.runs import Killed, kill_after, log_of
+from pydantic import TypeAdapter
+
+from trapmid.artifacts import Manifest, open_artifact
+from trapmid.data import Split
+from trapmid.defenses import DEFENSES, AnyDefense, Defense, Training, open_model, train
+from trapmid.engine import Progress, no_progress
+from trapmid.trapdoor import SECRETS, Secrets
+from trapmid.types import UserError
+
+every_defense = pytest.mark.parametrize("kind", DEFENSES, ids=lambda kind: kind.model_fields["kind"].default)
+any_defense: TypeAdapter[Defense] = TypeAdapter(AnyDefense)
+
+
+def trained(
+    folder: Path,
+    private: Split,
+    kind: type[Defense],
+    training: Training,
+    seed: int = 3,
+    progress: Progress = no_progress,
+) -> Manifest:
+    return train(
+        folder, private, model=TINY, defense=kind(), training=training, seed=seed, compute=CPU, progress=progress
+    )
+
+
+def weights(folder: Path) -> bytes:
+    return (folder / "model.safetensors").read_bytes()
+
+
+@every_defense
+def test_json_round_trip(kind: type[Defense]) -> None:
+    config = kind()
+    assert any_defense.validate_json(config.model_dump_json()) == config
+    assert config.paper
+    assert kind.__doc__
+
+
+@every_defense
+def test_trains(kind: type[Defense], tmp_path: Path, private: Split) -> None:
+    manifest = trained(tmp_path / "m", private, kind, quick_training(epochs=6))
+    rows = log_of(tmp_path / "m")
+    assert [row["epoch"] for row in rows] == [1, 2, 3, 4, 5, 6]
+    assert all(math.isfinite(value) for row in rows for value in row.values())
+    assert rows[-1]["loss_clean"] < 0.9 * rows[0]["loss_clean"]
+
+    assert open_artifact(tmp_path / "m", "model") == manifest
+    assert set(manifest.files) == {"model.safetensors", "log.jsonl"}
+    kept = rows[manifest.facts["kept_epoch"] - 1]
+    assert kept["val_accuracy"] == max(row["val_accuracy"] for row in rows) == manifest.facts["val_accuracy"]
+    assert manifest.parents == {"data": private.digest()}
+
+    opened = open_model(tmp_path / "m", CPU)
+    assert not opened.classifier.training
+    val = private.part("val")
+    with torch.no_grad():
+        predicted = opened.classifier(val.images()).logits.argmax(1)
+    assert float((predicted == val.labels).double().mean()) == kept["val_accuracy"]
+
+
+@every_defense
+def test_two_epochs_are_a_function_of_the_seed_alone(kind: type[Defense], tmp_path: Path, private: Split) -> None:
+    training = quick_training()
+    for folder, seed in (("a", 3), ("elsewhere/b", 3), ("c", 4)):
+        torch.manual_seed(hash(folder) % 1000)  # the caller's random state must not matter, nor the folder's name
+        trained(tmp_path / folder, private, kind, training, seed)
+    assert weights(tmp_path / "a") == weights(tmp_path / "elsewhere/b")
+    assert log_of(tmp_path / "a") == log_of(tmp_path / "elsewhere/b")
+    assert weights(tmp_path / "a") != weights(tmp_path / "c")
+
+
+@every_defense
+@pytest.mark.usefixtures("every_period_a_checkpoint")
+def test_killed_and_resumed_is_as_if_never_killed(kind: type[Defense], tmp_path: Path, private: Split) -> None:
+    training = quick_training(epochs=3, schedule="one-cycle", recalibrate=True)
+    trained(tmp_path / "whole", private, kind, training)
+    for steps in (6, 4):  # in the second epoch, and at the end of the third
+        with pytest.raises(Killed):
+            trained(tmp_path / "parts", private, kind, training, progress=kill_after(steps))
+        assert not (tmp_path / "parts").exists()
+    done: list[int] = []
+    trained(tmp_path / "parts", private, kind, training, progress=lambda task, step, total, note: done.append(step))
+    assert done == [9, 10, 11, 12]  # resumed from the second epoch's checkpoint
+    assert weights(tmp_path / "parts") == weights(tmp_path / "whole")
+    assert log_of(tmp_path / "parts") == log_of(tmp_path / "whole")
+    secrets = [tmp_path / f"{name}-secrets" / SECRETS for name in ("parts", "whole")]
+    assert [file.exists() for file in secrets] in ([True, True], [False, False])
+    if secrets[0].exists():
+        assert secrets[0].read_bytes() == secrets[1].read_bytes()
+
+
+@every_defense
+def test_finished_returns_at_once(kind: type[Defense], tmp_path: Path, private: Split) -> None:
+    training = quick_training(epochs=1)
+    first = trained(tmp_path / "m", private, kind, training)
+    assert trained(tmp_path / "m", private, kind, training, progress=kill_after(1)) == first
+    with pytest.raises(UserError, match=r"holds the result of other settings \(seed: there 3, now 4\)"):
+        trained(tmp_path / "m", private, kind, training, seed=4)
+
+
+@every_defense
+def test_secrets_stay_apart(kind: type[Defense], tmp_path: Path, private: Split) -> None:
+    trained(tmp_path / "m", private, kind, quick_training(epochs=1))
+    assert SECRETS not in {file.name for file in (tmp_path / "m").rglob("*")}
+    file = tmp_path / "m-secrets" / SECRETS
+    if not file.exists():
+        return
+    assert stat.S_IMODE(file.stat().st_mode) == 0o600
+    assert Secrets.load(file.parent).triggers.shape == (5, 3, 32, 32)
+    (tmp_path / "m" / SECRETS).write_bytes(file.read_bytes())
+    with pytest.raises(UserError, match="whoever gets the model gets the triggers"):
+        open_model(tmp_path / "m", CPU)
+
+
+def test_some_defense_has_secrets(tmp_path: Path, private: Split) -> None:
+    """So that the branches above are not all skipped."""
+    (trapmid,) = (kind for kind in DEFENSES if kind.model_fields["kind"].default == "trapmid")
+    trained(tmp_path / "m", private, trapmid, quick_training(epochs=1))
+    assert (tmp_path / "m-secrets" / SECRETS).exists()
+
+
+def test_secrets_inside_the_model_are_refused(tmp_path: Path, private: Split) -> None:
+    with pytest.raises(UserError, match="lies inside the model's folder"):
+        train(
+            tmp_path / "m",
+            private,
+            model=TINY,
+            defense=DEFENSES[-1](),
+            training=quick_training(),
+            compute=CPU,
+            secrets=tmp_path / "m" / "secrets",
+        )
+    assert not list(tmp_path.iterdir())
+
+
+def test_too_few_images_for_a_batch(tmp_path: Path, private: Split) -> None:
+    with pytest.raises(UserError, match=r"40 training images do not fill one batch of 64\. Lower batch_size"):
+        trained(tmp_path / "m", private, DEFENSES[0], quick_training(batch_size=64))

@@ -1,0 +1,62 @@
+"""What every architecture promises. A member of MODELS is covered by being listed."""
+
+import pytest
+import torch
+from pydantic import TypeAdapter
+
+from trapmid.engine import randomness
+from trapmid.models import MODELS, AnyModel, Classifier, ModelConfig, parse_model
+from trapmid.types import UserError
+
+SIZE, CLASSES = 32, 7  # the smallest size that every member takes
+
+every_model = pytest.mark.parametrize("kind", MODELS, ids=lambda kind: kind.model_fields["kind"].default)
+any_model: TypeAdapter[ModelConfig] = TypeAdapter(AnyModel)
+
+
+def built(kind: type[ModelConfig], channels: int = 3, seed: int = 0) -> Classifier:
+    with randomness(seed, "weights"):
+        return kind().build(CLASSES, SIZE, channels)
+
+
+@every_model
+def test_json_round_trip(kind: type[ModelConfig]) -> None:
+    config = kind()
+    assert any_model.validate_json(config.model_dump_json()) == config
+    assert config.paper
+    assert kind.__doc__
+
+
+@every_model
+@pytest.mark.parametrize("channels", [1, 3])
+def test_prediction_and_gradient(kind: type[ModelConfig], channels: int) -> None:
+    model = built(kind, channels).eval()
+    assert (model.num_classes, model.image_size, model.channels) == (CLASSES, SIZE, channels)
+    images = torch.rand(3, channels, SIZE, SIZE, requires_grad=True)
+    prediction = model(images)
+    assert prediction.logits.shape == (3, CLASSES)
+    assert prediction.features.ndim == 2
+    assert len(prediction.features) == 3
+    heads = [layer for layer in model.modules() if isinstance(layer, torch.nn.Linear) and layer.out_features == CLASSES]
+    torch.testing.assert_close(prediction.logits, heads[-1](prediction.features))  # eval: no dropout between
+    prediction.logits.logsumexp(1).sum().backward()
+    assert images.grad is not None
+    assert images.grad.isfinite().all()
+    assert (images.grad.flatten(1).abs().sum(1) > 0).all()
+
+
+@every_model
+def test_same_seed_same_weights(kind: type[ModelConfig]) -> None:
+    one, same, other = (built(kind, seed=seed).state_dict() for seed in (0, 0, 1))
+    assert one.keys() == same.keys()
+    assert all(torch.equal(one[name], same[name]) for name in one)
+    assert any(not torch.equal(one[name], other[name]) for name in one)
+
+
+def test_kinds_are_parsed() -> None:
+    for kind in MODELS:
+        name = kind.model_fields["kind"].default
+        text = "zoo:resnet18" if name == "zoo" else name
+        assert parse_model(text) == kind()
+    with pytest.raises(UserError, match=r"'resnet999' is not a model. Expected one of tiny, .*zoo:NAME"):
+        parse_model("resnet999")

@@ -1,0 +1,1 @@
+"""Helpers for tests of every room: `from helpers.faces import tiny_private`."""

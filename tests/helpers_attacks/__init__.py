@@ -1,0 +1,90 @@
+"""What the tests of priors, attacks and metrics share: tiny images, a tiny target, a tiny PLG-MI, and a way to kill a run."""
+
+from typing import Any
+
+import torch
+from torch.nn import functional as F
+
+from trapmid.attacks import PLGMI, Attack
+from trapmid.augment import WarpAugmentation
+from trapmid.data import ImageSet, SyntheticSource
+from trapmid.engine import Compute, randomness
+from trapmid.models import Classifier, Tiny
+from trapmid.priors import CGAN, Strided
+from trapmid.targets import WhiteBoxTarget
+from trapmid.types import logits_of
+
+SIZE, CLASSES, PER_IDENTITY = 32, 4, 2
+CPU = Compute("cpu")
+TINY = Tiny(widths=(16, 32), strides=(2, 2))
+WARP = WarpAugmentation(
+    crop_probability=1.0,
+    brightness=0.2,
+    contrast=0.2,
+    jitter_probability=0.5,
+    rotation_degrees=5.0,
+    rotation_probability=1.0,
+)
+TINY_GAN = CGAN(
+    networks=Strided(width=4, widest=16, latent_size=16),
+    iterations=12,
+    batch_size=8,
+    discriminator_steps=1,
+    log_every=4,
+    ema=0.5,
+)
+PLGMI_TINY = PLGMI(
+    prior=TINY_GAN,
+    top_n=6,
+    augmentation=WARP,
+    search_augmentation=WARP,
+    augmentations=1,
+    images_per_identity=PER_IDENTITY,
+    candidates=3,
+    search_steps=30,
+    search_rate=0.05,
+    identities_per_batch=3,
+    chunk=4,
+)
+TINY_ATTACKS: dict[str, Attack[Any]] = {"plgmi": PLGMI_TINY}
+"""One small setting for every member of the union; the contract test fails for a member that has none."""
+
+
+def faces(identities: int, each: int, *, first: int = 0, size: int = SIZE, channels: int = 3) -> ImageSet:
+    """Drawn faces; ranges of `first` that do not overlap share nobody."""
+    return SyntheticSource(identities=identities, images_per_identity=each, first_identity=first).load(
+        size, 1 if channels == 1 else 3
+    )
+
+
+def trained_classifier(images: ImageSet, steps: int = 40) -> Classifier:
+    """A `tiny` that has learnt `images` well enough to have opinions; in eval mode."""
+    with randomness(0, "tiny target"):
+        model = TINY.build(len(images.identities), images.image_size, images.channels)
+        optimizer = torch.optim.Adam(model.parameters(), 3e-3)
+        for _ in range(steps):
+            optimizer.zero_grad()
+            F.cross_entropy(logits_of(model(images.images())), images.labels).backward()
+            optimizer.step()
+    return model.eval()
+
+
+def target_of(model: Classifier) -> WhiteBoxTarget:
+    """White-box access with a fresh count of queries."""
+    return WhiteBoxTarget(model, model.num_classes, (model.channels, model.image_size, model.image_size))
+
+
+class Killed(Exception):  # noqa: N818
+    """Stands for a kill: nothing in the package catches it."""
+
+
+class KillAt:
+    """A progress display that kills the run once the task whose name contains `task` has done `done` steps."""
+
+    def __init__(self, task: str, done: int) -> None:
+        self.task, self.done = task, done
+
+    def __call__(self, task: str, done: int, total: int | None, note: str) -> None:
+        """Told after every step."""
+        if self.task in task and done == self.done:
+            raise Killed(task)
