@@ -1,4 +1,4 @@
-"""Train classifiers that do not give their training images away, attack classifiers to see what they give away, report the difference.
+"""Model inversion: train classifiers that resist it, attack classifiers with it, report the difference.
 
 Names are imported at first use, so that `import trapmid` takes no time.
 """
@@ -35,8 +35,8 @@ __all__ = [
     "write_report",
 ]
 
-# The verbs on a whole run are called run_*: `trapmid.audit` is a package, and importing it anywhere would replace a function
-# of that name.
+# The verbs on a whole run are called run_*: `trapmid.audit` is a package, and importing it anywhere would replace a
+# function of that name.
 _WHERE = {
     "PLGMI": "trapmid.attacks:PLGMI",
     "NoDefense": "trapmid.defenses:NoDefense",

@@ -4,14 +4,15 @@ import os
 import sys
 import time
 import traceback
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Literal
 
 import tyro
-from rich.status import Status
 
 from trapmid.console import Watch, console, print_diagnosis, print_measurements, print_members, print_scores
+from trapmid.errors import UserError
 
 if TYPE_CHECKING:
     from trapmid.audit import Task
@@ -19,6 +20,7 @@ if TYPE_CHECKING:
 Seeds = Annotated[tuple[int, ...], tyro.conf.arg(metavar="N ...")]
 Kinds = Annotated[tuple[str, ...], tyro.conf.arg(metavar="KIND ...")]
 Changes = Annotated[tuple[str, ...], tyro.conf.arg(name="set", metavar="KEY=VALUE ...")]
+AsJson = Annotated[bool, tyro.conf.arg(name="json")]
 Precision = Literal["32-true", "bf16-mixed"]
 
 
@@ -201,7 +203,7 @@ def report(out: Path, redact: bool = False, target: Path | None = None) -> None:
     console.print(f"Report: {write_report(out, redact=redact, target=target)}")
 
 
-def doctor(private: tyro.conf.Positional[Path], public: Path | None = None, as_json: bool = False) -> int:
+def doctor(private: tyro.conf.Positional[Path], public: Path | None = None, as_json: AsJson = False) -> int:
     """Say what is wrong with a data set before it costs you a night: broken images, thin identities, people on both sides.
 
     Exit code 0 if nothing stands in the way, 2 if something does.
@@ -221,7 +223,9 @@ def doctor(private: tyro.conf.Positional[Path], public: Path | None = None, as_j
     return 0 if diagnosis.healthy else 2
 
 
-def bench(device: str = "cpu", quick: bool = False, json_file: Path | None = None) -> None:
+def bench(
+    device: str = "cpu", quick: bool = False, json_file: Annotated[Path | None, tyro.conf.arg(name="json")] = None
+) -> None:
     """Measure what costs time, as ratios taken in one run: the Trap-MID step, batched search, top-n, memory format, precision.
 
     Example: trapmid bench --quick
@@ -238,10 +242,10 @@ def bench(device: str = "cpu", quick: bool = False, json_file: Path | None = Non
     print_measurements(measurements, json_file)
 
 
-def list_(as_json: bool = False) -> None:
+def list_(as_json: AsJson = False) -> None:
     """Print every defense, attack, prior, model, judge, augmentation and recipe by its kind, with the paper it comes from.
 
-    Example: trapmid list --as-json
+    Example: trapmid list --json
 
     Args:
         as_json: print JSON instead of tables.
@@ -270,17 +274,20 @@ def _matrix(
 ) -> None:
     """Choose or read a recipe, run it or a part of it in its folder, and show what came out."""
     started = time.monotonic()
+    _check_paths(private, public)
+    if name is None and out is None:
+        raise UserError("Name a recipe with --recipe (`trapmid list` shows them), or a run folder with --out.")
+    if name is None and (changes or private or public):
+        raise UserError("--set, --private and --public change a recipe: name it with --recipe.")
     with _loading():
         from trapmid.audit.run import run, settle
         from trapmid.engine import Compute
         from trapmid.recipes import choose
         from trapmid.report.collect import write_report
-        from trapmid.types import UserError
-    if name is None and out is None:
-        raise UserError("Name a recipe with --recipe (`trapmid list` shows them), or a run folder with --out.")
     out = out or Path("runs") / str(name)
-    chosen = None
-    if name is not None:
+    if name is None:
+        chosen = settle(None, out).model_copy(update={"seeds": seeds} if seeds else {})
+    else:
         chosen = choose(
             name,
             private=private,
@@ -301,8 +308,23 @@ def _matrix(
     console.print(f"Done in {(time.monotonic() - started) / 60:.1f} minutes.")
 
 
-def _loading() -> Status:
-    return console.status("Loading torch (a few seconds) ...")
+def _check_paths(*paths: Path | None) -> None:
+    """Answer a mistyped path at once, not after seconds of loading."""
+    for path in paths:
+        if path is not None and not path.exists():
+            raise UserError(f"{path} does not exist. Expected a folder or a .parquet file of images.")
+
+
+@contextmanager
+def _loading() -> Iterator[None]:
+    """Something to see while torch loads, on a terminal and in a log alike."""
+    said = "Loading torch (a few seconds) ..."
+    if not console.is_terminal:
+        print(said, file=sys.stderr, flush=True)
+        yield
+        return
+    with console.status(said):
+        yield
 
 
 COMMANDS: dict[str, Callable[..., int | None]] = {
@@ -323,7 +345,7 @@ def main() -> None:
     try:
         code = tyro.extras.subcommand_cli_from_dict(COMMANDS, prog="trapmid", description=_about())
     except KeyboardInterrupt:
-        console.print("\nInterrupted. Run the same command to resume.")
+        print("\nInterrupted. Run the same command to resume.", file=sys.stderr)
         sys.exit(130)
     except Exception as problem:
         sys.exit(_explain(problem))
@@ -338,7 +360,6 @@ def _about() -> str:
 
 
 def _explain(problem: Exception) -> int:
-    from trapmid.types import UserError
 
     if os.environ.get("TRAPMID_DEBUG"):
         traceback.print_exc()

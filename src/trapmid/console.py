@@ -5,7 +5,6 @@ import json
 import math
 import time
 from collections.abc import Mapping, Sequence
-from contextlib import AbstractContextManager
 from pathlib import Path
 from threading import RLock
 from types import TracebackType
@@ -25,7 +24,7 @@ from rich.progress import (
 from rich.table import Table
 
 if TYPE_CHECKING:
-    from trapmid.catalogue import Entry
+    from trapmid.catalogue import Member
     from trapmid.data.diagnosis import Diagnosis
     from trapmid.metrics.scores import Score
 
@@ -47,34 +46,15 @@ _FRAMES = {
     "public": "floor: random public images",
 }
 
-_out = Console(highlight=False)
+console = Console(highlight=False)
+"""Results, on stdout."""
+
 _err = Console(stderr=True, highlight=False)
 
 
 def say(text: str) -> None:
     """A result, on stdout."""
-    _out.print(text, markup=False, soft_wrap=True)
-
-
-def tell(text: str) -> None:
-    """What is going on, on stderr."""
-    _err.print(text, markup=False, soft_wrap=True)
-
-
-def complain(text: str) -> None:
-    """An error, on stderr."""
-    _err.print(f"[bold red]Error:[/] {escape(text)}", soft_wrap=True)
-
-
-def waiting(text: str) -> AbstractContextManager[Any]:
-    """A spinner with the seconds of something that cannot tell how far it is; a line where there is no terminal."""
-    if _err.is_terminal:
-        columns = (TextColumn("{task.description}"), BarColumn(bar_width=12), TimeElapsedColumn())
-        progress = Progress(*columns, console=_err, transient=True)
-        progress.add_task(text, total=None)
-        return progress
-    tell(text)
-    return _Nothing()
+    console.print(text, markup=False, soft_wrap=True)
 
 
 def clock(seconds: float) -> str:
@@ -87,12 +67,7 @@ def clock(seconds: float) -> str:
     return f"{whole // 3600} h {whole % 3600 // 60:02d} min"
 
 
-class _Nothing(AbstractContextManager[None]):
-    def __exit__(self, *_: object) -> None:
-        return None
-
-
-class Display:
+class Watch:
     """Live bars, one per running task and one for all of them; without a terminal, a line now and then.
 
     Call it as an `engine.Progress`, from any thread. `train none seed 0: load images` is a phase of the task before the colon
@@ -121,7 +96,7 @@ class Display:
                 transient=True,
             )
 
-    def __enter__(self) -> "Display":
+    def __enter__(self) -> "Watch":
         if self._live is not None:
             self._live.start()
         return self
@@ -188,13 +163,12 @@ class _Line:
     over: bool = False
 
 
-def print_scores(out: Path, judges: Sequence[str]) -> None:
-    """The table of an audit: means over seeds with intervals, accuracies in percent, by the first judge that judged."""
+def print_scores(out: Path) -> None:
+    """The table of an audit: means over seeds with intervals, accuracies in percent, by the recipe's first judge."""
     from trapmid.metrics.scores import read_scores
 
     scores = read_scores(out)
-    seen = {score.judge for score in scores}
-    judge = next((kind for kind in judges if kind in seen), next(iter(sorted(seen - {"-"})), "-"))
+    judge = next((score.judge for score in scores if score.judge != "-"), "-")
     cells = {
         (s.defense, s.attack, s.metric): _cell(s, scores) for s in scores if s.judge in (judge, "-") and _is_mean(s)
     }
@@ -223,7 +197,7 @@ def print_scores(out: Path, judges: Sequence[str]) -> None:
     for frame, title in _FRAMES.items():
         if any((defense, attack) == ("-", frame) for defense, attack, _ in cells):
             table.add_row(title, "", *(cells.get(("-", frame, m), "") for m in columns))
-    _out.print(table)
+    console.print(table)
 
 
 def _is_mean(score: "Score") -> bool:
@@ -242,8 +216,11 @@ def _cell(score: "Score", scores: "Sequence[Score]") -> str:
     return f"{value:.1%}".replace("%", " %") + (f" ({100 * low:.0f} to {100 * high:.0f})" if math.isfinite(low) else "")
 
 
-def print_diagnosis(diagnosis: "Diagnosis") -> None:
+def print_diagnosis(diagnosis: "Diagnosis", *, as_json: bool) -> None:
     """What the data sets are and what is wrong with them."""
+    if as_json:
+        say(diagnosis.model_dump_json(indent=1))
+        return
     for facts in diagnosis.facts:
         sizes = ", ".join(f"{width} x {height} ({count})" for width, height, count in facts.sizes)
         say(f"{facts.role}: {facts.path} ({facts.kind})")
@@ -266,11 +243,11 @@ def print_diagnosis(diagnosis: "Diagnosis") -> None:
             escape(examples),
             escape(finding.remedy),
         )
-    _out.print(table)
+    console.print(table)
     say("It can be used." if diagnosis.healthy else "It cannot be used before the errors are mended.")
 
 
-def print_bench(measurements: Sequence[Any], file: Path | None) -> None:
+def print_measurements(measurements: Sequence[Any], file: Path | None) -> None:
     """Ratios and the seconds they come from; also to `file` as JSON."""
     table = Table("name", "what", "baseline s", "s", "ratio", "note")
     for one in measurements:
@@ -282,7 +259,7 @@ def print_bench(measurements: Sequence[Any], file: Path | None) -> None:
             f"{one.ratio:.2f}",
             escape(one.note),
         )
-    _out.print(table)
+    console.print(table)
     if file is not None:
         file.parent.mkdir(parents=True, exist_ok=True)
         file.write_text(json.dumps([_plain(one) for one in measurements], indent=1) + "\n")
@@ -297,16 +274,17 @@ def _plain(value: Any) -> Mapping[str, Any]:
     )
 
 
-def print_catalogue(entries: "Sequence[Entry]", *, as_json: bool) -> None:
+def print_members(members: "Sequence[Member]", *, as_json: bool) -> None:
     """Every member of every union."""
     if as_json:
-        say(json.dumps([dataclasses.asdict(entry) for entry in entries], indent=1))
+        say(json.dumps([member._asdict() for member in members], indent=1))
         return
     table = Table("union", "kind", "what it is", "paper")
     last = ""
-    for entry in entries:
-        if last not in ("", entry.union):
+    for member in members:
+        if last not in ("", member.union):
             table.add_section()
-        table.add_row("" if entry.union == last else entry.union, entry.kind, escape(entry.about), escape(entry.paper))
-        last = entry.union
-    _out.print(table)
+        union = "" if member.union == last else member.union
+        table.add_row(union, member.kind, escape(member.about), escape(member.paper))
+        last = member.union
+    console.print(table)

@@ -16,7 +16,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal, TypeVar
+from typing import TYPE_CHECKING, Any, Literal
 
 import torch
 from torch import Tensor, nn
@@ -30,7 +30,6 @@ Precision = Literal["32-true", "bf16-mixed"]
 Progress = Callable[[str, int, int | None, str], None]
 """Called as progress(task, done, total, note); `total` is None while it is unknown."""
 
-Module = TypeVar("Module", bound=nn.Module)
 LATEST = "checkpoint.pt"
 LOG = "log.jsonl"
 CHECKPOINT_SECONDS = 20.0
@@ -120,7 +119,7 @@ class Compute:
 
     def place(self, module: nn.Module) -> nn.Module:
         """Move a module to the device; its forward pass will run in the chosen precision."""
-        return self.fabric.setup_module(module, move_to_device=True)  # type: ignore[return-value]
+        return self.fabric.setup_module(module, move_to_device=True)
 
 
 class BestState:

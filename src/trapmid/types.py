@@ -1,9 +1,11 @@
 """What flows between the rooms: image batches, labels and predictions, with their shapes and ranges."""
 
-from typing import Any, NamedTuple, Protocol, TypeAlias, runtime_checkable, runtime_checkable
+from typing import Any, NamedTuple, Protocol, TypeAlias, runtime_checkable
 
 from jaxtyping import Float, Int64, UInt8
 from torch import Tensor
+
+from trapmid.errors import UserError as UserError
 
 Images: TypeAlias = Float[Tensor, "n c h w"]
 """A batch of images in [0, 1], float, channels first."""
@@ -44,7 +46,3 @@ class Stateful(Protocol):
     def state_dict(self) -> dict[str, Any]: ...  # noqa: D102
 
     def load_state_dict(self, state_dict: dict[str, Any], /) -> Any: ...  # noqa: D102
-
-
-class UserError(ValueError):
-    """A mistake the user can mend. The text says what arrived, what was expected and what to do; exit code 2."""

@@ -174,15 +174,9 @@ def test_resumes_to_the_same_bytes_and_queries(
     model: Classifier,
     public: ImageSet,
     tmp_path: Path,
-    monkeypatch: pytest.MonkeyPatch,
+    every_period_a_checkpoint: None,
 ) -> None:
     """Killed before the first checkpoint, right after one, and between two (here one is written at every period)."""
-    plain = engine.Loop.__init__
-
-    def eager(self: engine.Loop, *args: Any, **kwargs: Any) -> None:
-        plain(self, *args, **{**kwargs, "checkpoint_seconds": -1.0})
-
-    monkeypatch.setattr(engine.Loop, "__init__", eager)
     _, manifest = finished_of(member, finished)
     with pytest.raises(Killed):
         run(tmp_path / "attack", model, public, setting(member), progress=KillAt(task, done))

@@ -104,7 +104,7 @@ def test_finished_returns_at_once(kind: type[Defense], tmp_path: Path, private: 
     training = quick_training(epochs=1)
     first = trained(tmp_path / "m", private, kind, training)
     assert trained(tmp_path / "m", private, kind, training, progress=kill_after(1)) == first
-    with pytest.raises(UserError, match=r"holds the result of other settings \(seed: there 3, now 4\)"):
+    with pytest.raises(UserError, match=r"holds the result of other settings \(recipe.seed: there 3, now 4\)"):
         trained(tmp_path / "m", private, kind, training, seed=4)
 
 

@@ -30,6 +30,7 @@ TINY_GAN = CGAN(
     iterations=12,
     batch_size=8,
     discriminator_steps=1,
+    rate=2e-3,
     log_every=4,
     ema=0.5,
 )
@@ -42,7 +43,7 @@ PLGMI_TINY = PLGMI(
     images_per_identity=PER_IDENTITY,
     candidates=3,
     search_steps=30,
-    search_rate=0.05,
+    search_rate=0.1,
     identities_per_batch=3,
     chunk=4,
 )

@@ -140,12 +140,18 @@ def test_guidance_pulls_the_generator(public: ImageSet) -> None:
     assert float(pulled) < float(plain) - 0.1
 
 
-def test_killed_and_resumed_ends_with_the_same_weights(public: ImageSet, tmp_path: Path) -> None:
+@pytest.mark.parametrize("ema", [None, 0.5])
+def test_killed_and_resumed_ends_with_the_same_weights(
+    ema: float | None, public: ImageSet, tmp_path: Path, every_period_a_checkpoint: None
+) -> None:
+    """Killed three steps after a checkpoint; with an average of weights, that has to come back too."""
+    config = TINY_GAN.model_copy(update={"ema": ema})
     options: dict[str, Any] = {"seed": 0, "compute": CPU}
-    whole = TINY_GAN.fit(public, CLASSES, **options)
+    whole = config.fit(public, CLASSES, **options)
     with pytest.raises(Killed):
-        TINY_GAN.fit(public, CLASSES, folder=tmp_path, progress=KillAt("prior", 7), **options)
-    assert_same_weights(TINY_GAN.fit(public, CLASSES, folder=tmp_path, **options), whole)
+        config.fit(public, CLASSES, folder=tmp_path, progress=KillAt("prior", 7), **options)
+    assert (tmp_path / "checkpoint.pt").exists()
+    assert_same_weights(config.fit(public, CLASSES, folder=tmp_path, **options), whole)
 
 
 def test_average_of_weights_is_the_exponential_one(public: ImageSet) -> None:

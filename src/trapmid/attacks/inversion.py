@@ -4,7 +4,6 @@ import io
 import json
 import time
 from pathlib import Path
-from typing import Any
 
 import pyarrow as pa
 import pyarrow.parquet as pq
@@ -14,11 +13,11 @@ from safetensors.torch import load_file, save_file
 from torch import Tensor
 
 from trapmid.artifacts import Draft, Manifest, make, open_artifact
-from trapmid.attacks.attack import Attack, Found, Run
+from trapmid.attacks.attack import Attack, Found, Run, T
 from trapmid.data.images import ImageSet
 from trapmid.engine import Compute, Progress, no_progress, peak_memory_mib
 from trapmid.priors import GAN
-from trapmid.targets import LabelTarget, WhiteBoxTarget, demand
+from trapmid.targets import LabelTarget, demand
 from trapmid.types import Pixels, UserError
 
 FOUND, GAN_LOG = "reconstructions.parquet", "gan.jsonl"
@@ -26,10 +25,10 @@ FOUND, GAN_LOG = "reconstructions.parquet", "gan.jsonl"
 
 def attack(
     out: Path,
-    target: WhiteBoxTarget,
+    target: T,
     public: ImageSet,
     *,
-    method: Attack[Any],
+    method: Attack[T],
     identities: tuple[str, ...],
     seed: int = 0,
     parents: dict[str, str],

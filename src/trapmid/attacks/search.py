@@ -66,7 +66,7 @@ def optimise(
         (n, latent_size), detached.
     """
     device = run.compute.target
-    held = torch.nn.ParameterDict({"latents": torch.nn.Parameter(latents.to(device))})
+    held = torch.nn.ParameterDict({"latents": torch.nn.Parameter(latents.to(device, copy=True))})
     moving = held["latents"]
     adam = torch.optim.Adam([moving], rate)
 

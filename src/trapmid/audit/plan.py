@@ -71,18 +71,19 @@ class Folders:
 
 
 def plan(recipe: Recipe) -> dict[Task, tuple[Task, ...]]:
-    """Every task of an audit with those that must be finished first; longest chains first, so that none is left over at the end."""
-    prior = Task("prior")
-    judges = [Task("judge", judge.kind) for judge in recipe.judges if judge.kind == "classifier"]
+    """Every task of an audit with those that must be finished first, in the order in which to begin them.
+
+    Seed after seed, so that an audit that is stopped early has whole seeds; the slower defenses first within each.
+    """
+    prior = (Task("prior"),) if recipe.warm_start else ()
+    tasks: dict[Task, tuple[Task, ...]] = dict.fromkeys(prior, ())
     slowest_first = sorted(recipe.defenses, key=lambda defense: defense.kind == "none")
-    trainings = [Task("train", defense=defense.kind, seed=seed) for seed in recipe.seeds for defense in slowest_first]
-    first: dict[Task, tuple[Task, ...]] = {prior: ()} if recipe.warm_start else {}
-    tasks = first | dict.fromkeys(trainings, ())
-    for attack in recipe.attacks:
-        for training in trainings:
-            needs = (training, prior) if recipe.warm_start else (training,)
-            tasks[Task("attack", attack.kind, training.defense, training.seed)] = needs
-    tasks |= dict.fromkeys(judges, ())
+    for seed in recipe.seeds:
+        trainings = [Task("train", defense=defense.kind, seed=seed) for defense in slowest_first]
+        tasks |= dict.fromkeys(trainings, ())
+        for attack in recipe.attacks:
+            tasks |= {Task("attack", attack.kind, t.defense, seed): (t, *prior) for t in trainings}
+    tasks |= {Task("judge", judge.kind): () for judge in recipe.judges if judge.kind == "classifier"}
     tasks[Task("measure")] = tuple(tasks)
     return tasks
 

@@ -3,6 +3,7 @@
 import json
 import multiprocessing
 import os
+import signal
 import threading
 import time
 from collections.abc import Callable, Iterator
@@ -25,12 +26,12 @@ RECIPE = "recipe.json"
 
 
 def settle(recipe: Recipe | None, out: Path) -> Recipe:
-    """The recipe of a run folder: `recipe`, stored on first use, or the one stored there.
+    """The recipe of a run folder: the one stored there, joined by the seeds, defenses, attacks and judges of `recipe`.
 
-    More seeds, defenses or attacks may join a folder later; what decides the numbers of its cells may not change.
+    What is joined is stored. What decides the numbers of finished cells may not change.
 
     Raises:
-        UserError: there is none, or `recipe` would change the folder's finished cells.
+        UserError: there is no recipe at all, or `recipe` would change what is there.
     """
     file = out / RECIPE
     stored = None
@@ -41,24 +42,34 @@ def settle(recipe: Recipe | None, out: Path) -> Recipe:
             raise UserError(
                 f"{file} is not a recipe this trapmid can read: {problem}. Choose another --out."
             ) from problem
-    if recipe is None and stored is None:
-        raise UserError(f"{out} holds no {RECIPE}. Name a recipe with --recipe: `trapmid list` shows them.")
-    if recipe is None or recipe == stored:
-        assert stored is not None
+    if recipe is None:
+        if stored is None:
+            raise UserError(f"{out} holds no {RECIPE}. Name a recipe with --recipe: `trapmid list` shows them.")
         return stored
-    if stored is not None:
-        grows = {"seeds", "defenses", "attacks", "judges"}
-        here, there = recipe.model_dump(mode="json", exclude=grows), stored.model_dump(mode="json", exclude=grows)
-        differing = sorted(name for name in here if here[name] != there[name])
-        if differing:
-            raise UserError(
-                f"{out} was begun with another recipe: {', '.join(differing)} differ. Choose another --out, or remove that folder."
-            )
-    out.mkdir(parents=True, exist_ok=True)
-    new = file.with_suffix(".new")
-    new.write_text(recipe.model_dump_json(indent=1) + "\n")
-    new.replace(file)
-    return recipe
+    joined = recipe if stored is None else _join(stored, recipe, out)
+    if joined != stored:
+        out.mkdir(parents=True, exist_ok=True)
+        new = file.with_suffix(".new")
+        new.write_text(joined.model_dump_json(indent=1) + "\n")
+        new.replace(file)
+    return joined
+
+
+def _join(stored: Recipe, recipe: Recipe, out: Path) -> Recipe:
+    members = ("defenses", "attacks", "judges")
+    fixed = set(Recipe.model_fields) - {"seeds", *members}
+    differing = sorted(name for name in fixed if getattr(stored, name) != getattr(recipe, name))
+    joined: dict[str, Any] = {"seeds": tuple(dict.fromkeys((*stored.seeds, *recipe.seeds)))}
+    for name in members:
+        there = {member.kind: member for member in getattr(stored, name)}
+        here = {member.kind: member for member in getattr(recipe, name)}
+        differing += [f"{name}.{kind}" for kind in there.keys() & here.keys() if there[kind] != here[kind]]
+        joined[name] = tuple((there | here).values())
+    if differing:
+        raise UserError(
+            f"{out} was begun with another recipe: {', '.join(differing)} differ. Choose another --out, or remove that folder."
+        )
+    return stored.model_copy(update=joined)
 
 
 def run(
@@ -86,11 +97,16 @@ def run(
     """
     compute = compute or Compute()
     everything = plan(recipe)
-    tasks = with_needs([task for task in everything if only is None or only(task)], everything)
+    wanted = [task for task in everything if only is None or only(task)]
+    if not wanted:
+        known = ", ".join(task.name for task in everything)
+        raise UserError(f"The recipe in {out} has no such task. It has: {known}.")
+    tasks = with_needs(wanted, everything)
     write_split(recipe, out, load_data(recipe, progress))
     jobs = jobs or ((os.cpu_count() or 1) if compute.target.type == "cpu" else 1)
-    with _workers(min(jobs, len(tasks)), progress) as submit:
-        _in_order(tasks, lambda task: submit(task, recipe, out, compute), progress)
+    jobs = min(jobs, len(tasks))
+    with _workers(jobs, progress) as submit:
+        _in_order(tasks, jobs, lambda task: submit(task, recipe, out, compute), progress)
     measurement = out / "measurement"
     if measurement.exists():
         write_scores(out, read_scores(measurement))
@@ -107,13 +123,16 @@ def measure_finished(
 Submit = Callable[[Task, Recipe, Path, Compute], "Future[None]"]
 
 
-def _in_order(tasks: dict[Task, tuple[Task, ...]], start: Callable[[Task], "Future[None]"], progress: Progress) -> None:
-    """Start every task as soon as what it needs is finished."""
+def _in_order(
+    tasks: dict[Task, tuple[Task, ...]], jobs: int, start: Callable[[Task], "Future[None]"], progress: Progress
+) -> None:
+    """Keep `jobs` tasks running: always the first of the plan whose needs are finished."""
     finished: set[Task] = set()
     running: dict[Future[None], Task] = {}
     waiting = list(tasks)
     while waiting or running:
-        for task in [task for task in waiting if finished.issuperset(tasks[task])]:
+        ready = [task for task in waiting if finished.issuperset(tasks[task])]
+        for task in ready[: jobs - len(running)]:
             waiting.remove(task)
             running[start(task)] = task
         done, _ = wait(running, return_when=FIRST_COMPLETED)
@@ -157,6 +176,8 @@ def _start_worker(queue: "Queue[Any]", parent: int) -> None:
     global _queue
     _queue = queue
     threading.Thread(target=_die_with, args=(parent,), daemon=True).start()
+
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C reaches the whole group; the parent ends its workers itself
 
     import torch
 

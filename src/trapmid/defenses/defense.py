@@ -53,7 +53,7 @@ class DefenseRun(ABC):
     def losses(self, images: Images, labels: Labels) -> tuple[Mapping[str, Tensor], Mapping[str, Tensor]]:
         """The losses of a batch, by name, for the engine to sum and back-propagate; and scalars that are only logged."""
 
-    def calibration(self, images: Images) -> Images:
+    def calibration(self, images: Images) -> Tensor:
         """What a training step shows the classifier for a batch of clean `images`, for recomputing batch norm statistics."""
         return images
 

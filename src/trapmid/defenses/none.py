@@ -39,6 +39,6 @@ class NoDefenseRun(DefenseRun):
             "accuracy_in_batch": (logits.argmax(1) == labels).float().mean()
         }
 
-    def calibration(self, images: Images) -> Images:
+    def calibration(self, images: Images) -> Tensor:
         """Augmented images."""
         return self.setting.augment(images)

@@ -227,7 +227,7 @@ class _Fit:
     def at_epoch(self, done: int) -> Mapping[str, float]:
         epoch = done // self.steps_per_epoch
         if epoch % self.training.evaluate_every and epoch != self.training.epochs:
-            return {"epoch": epoch}
+            return {"epoch": float(epoch)}
         if self.training.recalibrate:
             order = torch.randperm(len(self.train)).split(self.training.batch_size)[
                 : max(1, min(10, self.steps_per_epoch))
@@ -245,7 +245,7 @@ class _Fit:
         )
         if self.run_of_defense.settled():
             self.best.offer(accuracy, done, self.kept)
-        return {"epoch": epoch, "val_accuracy": accuracy, **examined}
+        return {"epoch": float(epoch), "val_accuracy": accuracy, **examined}
 
     def _batch(self, number: int) -> Labels:
         """Rows of batch `number`: a function of the seed and the epoch, so that a resume needs no loader position."""

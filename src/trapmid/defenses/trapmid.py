@@ -56,7 +56,7 @@ class TrapMIDRun(DefenseRun):
         """Eq. 2, after a step of the discriminator and of the triggers."""
         return self.trapdoor.losses(images, labels)
 
-    def calibration(self, images: Images) -> Images:
+    def calibration(self, images: Images) -> Tensor:
         """Augmented clean and poisoned images together, as a training step shows them."""
         door = self.trapdoor
         targets = torch.randint(len(door.triggers), (len(images),)).to(images.device)

@@ -2,6 +2,7 @@
 
 from dataclasses import dataclass
 
+from jaxtyping import Int64
 from torch import Tensor
 
 from trapmid.metrics.distance import nearest_of_identity
@@ -33,7 +34,7 @@ class Acceptance:
     labels: Labels
 
     @staticmethod
-    def calibrate(train: Opinion, train_labels: Labels, val: Opinion, val_labels: Labels) -> "Acceptance":
+    def calibrate(train: Opinion, train_labels: Labels, val: Opinion, val_labels: Int64[Tensor, " m"]) -> "Acceptance":
         """Take the threshold from real images that the judge was not trained on."""
         distances = nearest_of_identity(val.features, val_labels, train.features, train_labels)
         return Acceptance(float(distances.quantile(ACCEPTED_SHARE)), train, train_labels)

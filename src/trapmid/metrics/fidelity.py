@@ -1,6 +1,7 @@
 """How alike reconstructions and private images are as sets: the Frechet distance (Heusel et al. 2017) over a judge's features."""
 
 import torch
+from jaxtyping import Float
 from torch import Tensor, nn
 
 from trapmid.types import Features
@@ -17,7 +18,7 @@ class _Given(nn.Module):
         return features
 
 
-def frechet_distance(found: Features, private: Features) -> float:
+def frechet_distance(found: Features, private: Float[Tensor, "m features"]) -> float:
     """FID between two sets of features (n, d) and (m, d), by torchmetrics.
 
     The authors count only reconstructions that the judge recognised; where few are, that compares a handful of images with

@@ -7,8 +7,9 @@ from typing import Annotated, Any, Literal, final
 
 import numpy as np
 import torch
+from jaxtyping import Float
 from pydantic import Field
-from torch import Tensor
+from torch import Tensor, nn
 from torch.nn import functional as F
 
 from trapmid.augment import warp
@@ -17,7 +18,7 @@ from trapmid.data.images import ImageSet, to_unit
 from trapmid.data.splits import Split
 from trapmid.defenses import NoDefense, TrainedModel, Training, open_model, train
 from trapmid.engine import Compute, Progress, no_progress
-from trapmid.models import AnyModel, Classifier
+from trapmid.models import AnyModel
 from trapmid.types import Features, Images, Pixels, UserError
 
 ACCEPTED_SHARE = 0.95
@@ -173,7 +174,7 @@ class EmbedderJudge(Judge):
         return F.normalize(torch.cat(parts), dim=1)
 
 
-def align_to_arcface(images: Images) -> Images:
+def align_to_arcface(images: Images) -> Float[Tensor, "n 3 112 112"]:
     """The central CelebA crop (n, 3, s, s) warped to ArcFace's 112 x 112 by one fixed similarity, least squares over five landmarks."""
     side = images.shape[-1]
     source = (_FRAME_LANDMARKS - _CROP_CORNER + 0.5) / _CROP_SIDE * 2 - 1
@@ -190,7 +191,7 @@ AnyJudge = Annotated[EvaluationClassifier | FaceEmbedder, Field(discriminator="k
 JUDGES: tuple[type[JudgeConfig], ...] = (EvaluationClassifier, FaceEmbedder)
 
 
-def check_independent(judge: Judge, target: Classifier, target_architecture: dict[str, Any]) -> None:
+def check_independent(judge: Judge, target: nn.Module, target_architecture: dict[str, Any]) -> None:
     """Refuse a judge that shares its architecture or its weights with the model it is to judge.
 
     Raises:

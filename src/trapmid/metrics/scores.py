@@ -1,16 +1,31 @@
 """Scores: the tidy table every measure writes into and every table, figure and comparison is made from."""
 
 import json
+import math
 from collections.abc import Iterable, Sequence
 from pathlib import Path
+from typing import Annotated, Any
 
 import pyarrow as pa
 import pyarrow.parquet as pq
+from pydantic import BeforeValidator, PlainSerializer
 
 from trapmid.config import Config
 from trapmid.types import UserError
 
 LOWER_IS_PRIVATE = {"attack_accuracy_1", "attack_accuracy_5", "attack_accuracy_1_accepted"}
+
+
+def _known(number: Any) -> Any:
+    return math.nan if number is None else number
+
+
+def _or_null(number: float) -> float | None:
+    return None if math.isnan(number) else number
+
+
+Number = Annotated[float, BeforeValidator(_known), PlainSerializer(_or_null, return_type=float | None)]
+"""A number that may be unknown: not a number here, null in files, since JSON has no NaN."""
 
 
 class Score(Config):
@@ -33,9 +48,9 @@ class Score(Config):
     seed: int | None
     judge: str
     metric: str
-    value: float
-    low: float
-    high: float
+    value: Number
+    low: Number
+    high: Number
 
 
 def write_scores(folder: Path, scores: Iterable[Score]) -> None:

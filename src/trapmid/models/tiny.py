@@ -10,7 +10,10 @@ from trapmid.types import Images, Prediction
 
 
 class TinyNet(Classifier):
-    """Strided 3x3 convolutions with batch norm, global average, one linear layer: 0.25 M parameters at 60 classes."""
+    """Strided 3x3 convolutions with batch norm, flattened into one linear layer: 0.36 M parameters at 57 classes and 64 px.
+
+    Flattened, not averaged: faces are aligned, so where a feature lies tells people apart.
+    """
 
     def __init__(
         self, num_classes: int, image_size: int, channels: int, widths: tuple[int, ...], strides: tuple[int, ...]
@@ -20,11 +23,14 @@ class TinyNet(Classifier):
         for before, width, stride in zip((channels, *widths), widths, strides, strict=False):
             layers += [nn.Conv2d(before, width, 3, stride, 1, bias=False), nn.BatchNorm2d(width), nn.ReLU(inplace=True)]
         self.body = nn.Sequential(*layers)
-        self.head = nn.Linear(widths[-1], num_classes)
+        side = image_size
+        for stride in strides:
+            side = -(-side // stride)
+        self.head = nn.Linear(widths[-1] * side**2, num_classes)
 
     def forward(self, images: Images) -> Prediction:
-        """Features are the average over positions of the last map."""
-        features = self.body(images * 2 - 1).mean((2, 3))
+        """Features are the last map, flattened."""
+        features = self.body(images * 2 - 1).flatten(1)
         return Prediction(self.head(features), features)
 
 
@@ -34,7 +40,7 @@ class Tiny(ModelConfig):
     paper = "none: strided CNN for CPU runs"
     kind: Literal["tiny"] = "tiny"
     widths: tuple[int, ...] = (32, 64, 128, 128)
-    strides: tuple[int, ...] = (2, 2, 2, 1)
+    strides: tuple[int, ...] = (2, 2, 2, 2)
 
     def build(self, num_classes: int, image_size: int, channels: int) -> Classifier:
         """See `TinyNet`."""

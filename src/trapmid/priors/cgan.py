@@ -2,7 +2,7 @@
 
 from collections.abc import Callable, Mapping
 from pathlib import Path
-from typing import Annotated, ClassVar, Literal, final
+from typing import Annotated, Any, ClassVar, Literal, final
 
 import torch
 from pydantic import Field
@@ -174,7 +174,7 @@ class _Fit:
         self.average: AveragedModel | None = None
         if config.ema is not None:
             self.average = AveragedModel(self.generator, multi_avg_fn=get_ema_multi_avg_fn(config.ema))
-            state["average"] = self.average
+            state["average"] = _StateOfAverage(self.average)
         self.loop = Loop(name, config.iterations, seed, compute, state, folder, config.log_every, progress=progress)
 
     def run(self) -> GAN:
@@ -237,6 +237,20 @@ class _Fit:
 
     def _latents(self) -> Tensor:
         return torch.randn(self.config.batch_size, self.gan.latent_size, device=self.device)
+
+
+class _StateOfAverage:
+    """Fabric's wrapper renames weights in `state_dict` only when asked itself, so the average is not asked but what it holds."""
+
+    def __init__(self, average: AveragedModel) -> None:
+        self.average = average
+
+    def state_dict(self) -> dict[str, Any]:
+        return {"weights": self.average.module.state_dict(), "updates": self.average.n_averaged}
+
+    def load_state_dict(self, state_dict: dict[str, Any]) -> None:
+        self.average.module.load_state_dict(state_dict["weights"])
+        self.average.n_averaged.copy_(state_dict["updates"])
 
 
 def hinge_loss(of_real: Tensor, of_generated: Tensor) -> Tensor:

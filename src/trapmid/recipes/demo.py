@@ -16,10 +16,7 @@ def demo() -> Recipe:
 
     Command: `trapmid demo`; under ten minutes on two cores. docs/results.md holds the numbers to expect.
     """
-    augmentation = WarpAugmentation(rotation_degrees=30.0)
-    before_discriminator = WarpAugmentation(
-        crop_area=(0.88, 1.0), shift=0.04, rotation_degrees=4.0, padding="reflection"
-    )
+    augmentation = WarpAugmentation(rotation_degrees=10.0)
     of_attack = WarpAugmentation(
         crop_probability=1.0,
         brightness=0.2,
@@ -28,11 +25,22 @@ def demo() -> Recipe:
         rotation_degrees=5.0,
         rotation_probability=1.0,
     )
+    prior = CGAN(
+        networks=Strided(),
+        iterations=1000,
+        batch_size=32,
+        discriminator_steps=1,
+        rate=5e-4,
+        dequantise=False,
+        augmentation=WarpAugmentation(crop_area=(0.88, 1.0), shift=0.04, rotation_degrees=4.0, padding="reflection"),
+        ema=0.99,
+        log_every=50,
+    )
     return Recipe(
         name="demo",
         about="Faces drawn by code, 32 px, 20 identities: the whole audit in minutes, nothing to download.",
         private=SyntheticSource(identities=20, images_per_identity=24),
-        public=SyntheticSource(identities=300, images_per_identity=8, first_identity=1000),
+        public=SyntheticSource(identities=1000, images_per_identity=2, first_identity=1000),
         image_size=32,
         split=SplitConfig(val=0.125, test=0.125),
         model=Tiny(),
@@ -46,22 +54,13 @@ def demo() -> Recipe:
             recalibrate=True,
             evaluate_every=10,
         ),
-        defenses=(NoDefense(), TrapMID(blend=BlendSchedule(start=0.2, end=0.02))),
+        defenses=(NoDefense(), TrapMID(blend=BlendSchedule(start=0.2, end=0.02, until=0.6))),
         attacks=(
             PLGMI(
-                prior=CGAN(
-                    networks=Strided(),
-                    iterations=600,
-                    batch_size=32,
-                    discriminator_steps=2,
-                    rate=5e-4,
-                    dequantise=False,
-                    augmentation=before_discriminator,
-                    ema=0.99,
-                    log_every=50,
-                ),
+                prior=prior.model_copy(update={"iterations": 500}),
                 augmentation=of_attack,
                 search_augmentation=of_attack.model_copy(update={"jitter_probability": 1.0}),
+                candidates=20,
                 search_steps=80,
                 search_rate=0.05,
             ),
@@ -80,4 +79,5 @@ def demo() -> Recipe:
                 ),
             ),
         ),
+        warm_start=prior,
     )

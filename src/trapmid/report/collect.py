@@ -3,6 +3,7 @@
 from pathlib import Path
 from typing import Any
 
+import pyarrow.parquet as pq
 import torch
 
 from trapmid.artifacts import Manifest, open_artifact, versions
@@ -134,8 +135,6 @@ def _source_name(source: Any) -> str:
 
 def _gallery(recipe: Recipe, folders: Folders, data: AuditData) -> list[GalleryRow]:
     """Every identity: private images beside what the first attack found with the first seed, one column per defense."""
-    import pyarrow.parquet as pq
-
     judge, attack, seed = recipe.judges[0].kind, recipe.attacks[0].kind, recipe.seeds[0]
     samples = pq.read_table(folders.measurement / SAMPLES).to_pylist()
     recognised = {
@@ -187,21 +186,18 @@ def _curves(folders: Folders, trained: dict[Task, Manifest], attacked: dict[Task
 
 def _costs(trained: dict[Task, Manifest], attacked: dict[Task, Manifest]) -> list[Cost]:
     costs = []
-    for work, cells in (("train", trained), ("attack", attacked)):
-        for t, manifest in cells.items():
-            plain = cells.get(Task(t.kind, t.member, "none", t.seed))
-            relative = None if t.defense == "none" or plain is None else manifest.seconds / plain.seconds
-            label = f"{work} {TITLES.get(t.member, '')} {_cell(t)}".replace("  ", " ")
-            costs.append(
-                Cost(
-                    cell=label,
-                    work=work,
-                    defense=t.defense,
-                    seconds=manifest.seconds,
-                    peak_mib=manifest.peak_memory_mib,
-                    relative=relative,
-                )  # type: ignore[arg-type]
+    for t, manifest in (trained | attacked).items():
+        plain = (trained | attacked).get(Task(t.kind, t.member, "none", t.seed))
+        costs.append(
+            Cost(
+                cell=f"{TITLES.get(t.member, 'Training')}, {_cell(t)}",
+                work="train" if t in trained else "attack",
+                defense=t.defense,
+                seconds=manifest.seconds,
+                peak_mib=manifest.peak_memory_mib,
+                relative=None if t.defense == "none" or plain is None else manifest.seconds / plain.seconds,
             )
+        )
     return costs
 
 

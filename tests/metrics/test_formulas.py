@@ -1,0 +1,153 @@
+"""Every formula against an independent version."""
+
+import math
+
+import numpy as np
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from scipy import linalg, stats
+from sklearn.metrics import top_k_accuracy_score
+from sklearn.neighbors import NearestNeighbors
+
+from trapmid.metrics.accuracy import rank_of_label
+from trapmid.metrics.distance import nearest_of_identity
+from trapmid.metrics.fidelity import frechet_distance
+from trapmid.metrics.intervals import over_identities, over_seeds
+
+
+@settings(deadline=None, max_examples=30)
+@given(st.integers(0, 8), st.integers(1, 8), st.integers(0, 1000))
+def test_rank_is_the_plain_loop(n: int, classes: int, seed: int) -> None:
+    rng = np.random.default_rng(seed)
+    scores, labels = rng.integers(0, 4, (n, classes)).astype(np.float32), rng.integers(0, classes, n)  # with ties
+    expected = [sum(other > row[label] for other in row) for row, label in zip(scores, labels, strict=True)]
+    assert rank_of_label(torch.tensor(scores).view(n, classes), torch.tensor(labels)).tolist() == expected
+
+
+@pytest.mark.parametrize("k", [1, 5])
+def test_accuracy_from_ranks_is_sklearns(k: int) -> None:
+    rng = np.random.default_rng(0)
+    scores, labels = rng.normal(size=(200, 12)), rng.integers(0, 12, 200)
+    scores[np.arange(200), labels] += 1
+    hits = rank_of_label(torch.tensor(scores, dtype=torch.float32), torch.tensor(labels)) < k
+    assert float(hits.double().mean()) == pytest.approx(top_k_accuracy_score(labels, scores, k=k, labels=range(12)))
+
+
+def test_nearest_of_identity_is_sklearns_squared() -> None:
+    rng = np.random.default_rng(0)
+    found, real = rng.normal(size=(30, 16)).astype(np.float32), rng.normal(size=(80, 16)).astype(np.float32)
+    of_found, of_real = rng.integers(0, 4, 30), rng.integers(0, 4, 80)
+    expected = np.empty(30)
+    for label in range(4):
+        nearest = NearestNeighbors(n_neighbors=1).fit(real[of_real == label])
+        expected[of_found == label] = nearest.kneighbors(found[of_found == label])[0][:, 0] ** 2
+    measured = nearest_of_identity(
+        torch.tensor(found), torch.tensor(of_found), torch.tensor(real), torch.tensor(of_real)
+    )
+    np.testing.assert_allclose(measured.numpy(), expected, rtol=1e-4)
+
+
+def test_nearest_of_identity_keeps_small_differences_of_large_features() -> None:
+    """Expanding |a - b|^2 into products would lose them in float32."""
+    near = torch.full((1, 512), 100.0)
+    distance = nearest_of_identity(near + 1e-3, torch.tensor([0]), near, torch.tensor([0]))
+    assert float(distance) == pytest.approx(512 * 1e-6, rel=0.05)
+
+
+def test_nearest_of_an_identity_without_images_is_infinite() -> None:
+    assert nearest_of_identity(
+        torch.zeros(1, 2), torch.tensor([1]), torch.zeros(3, 2), torch.tensor([0, 0, 2])
+    ).tolist() == [math.inf]
+
+
+def plain_frechet(a: np.ndarray, b: np.ndarray) -> float:
+    root = linalg.sqrtm(np.cov(a, rowvar=False) @ np.cov(b, rowvar=False))
+    return float(
+        ((a.mean(0) - b.mean(0)) ** 2).sum()
+        + np.trace(np.cov(a, rowvar=False) + np.cov(b, rowvar=False) - 2 * np.real(root))
+    )
+
+
+def test_frechet_distance_is_the_formula() -> None:
+    rng = np.random.default_rng(0)
+    a, b = rng.normal(size=(300, 6)), 0.5 + rng.normal(size=(200, 6)) @ rng.normal(size=(6, 6))
+    measured = frechet_distance(torch.tensor(a, dtype=torch.float32), torch.tensor(b, dtype=torch.float32))
+    assert measured == pytest.approx(plain_frechet(a, b), rel=1e-3)
+
+
+def test_frechet_distance_to_itself_and_to_a_shift() -> None:
+    a = torch.randn(400, 5, generator=torch.Generator().manual_seed(0))
+    assert frechet_distance(a, a) == pytest.approx(0, abs=1e-3)
+    assert frechet_distance(a, a + 2) == pytest.approx(5 * 4, rel=1e-3)  # equal covariances: only the means count
+
+
+def test_frechet_distance_with_fewer_images_than_features() -> None:
+    """A judge has 128 features and an attack may find 20 pictures: singular covariances, still a number."""
+    rng = torch.Generator().manual_seed(0)
+    distance = frechet_distance(torch.randn(20, 32, generator=rng), 1 + torch.randn(200, 32, generator=rng))
+    assert math.isfinite(distance)
+    assert distance > 32
+
+
+@settings(deadline=None, max_examples=30)
+@given(st.integers(1, 30), st.integers(1, 5), st.integers(0, 1000))
+def test_bootstrap_contains_the_mean(identities: int, each: int, seed: int) -> None:
+    rng = torch.Generator().manual_seed(seed)
+    who = torch.arange(identities).repeat_interleave(each)
+    values = torch.rand(len(who), generator=rng)
+    interval = over_identities(values, who)
+    assert interval.value == pytest.approx(float(values.double().mean()))
+    assert interval.low - 1e-9 <= interval.value <= interval.high + 1e-9
+    assert 0 <= interval.low
+    assert interval.high <= 1
+
+
+def test_bootstrap_narrows_with_the_root_of_identities() -> None:
+    widths = []
+    for identities in (25, 400):
+        values = torch.rand(identities, generator=torch.Generator().manual_seed(0)).round()
+        interval = over_identities(values, torch.arange(identities))
+        widths.append(interval.high - interval.low)
+    assert widths[0] / widths[1] == pytest.approx(4, rel=0.2)
+
+
+def test_bootstrap_is_the_binomials_for_one_image_each() -> None:
+    """Redrawing n independent coin tosses: the interval's ends are quantiles of a binomial."""
+    values = torch.tensor([1.0] * 30 + [0.0] * 70)
+    interval = over_identities(values, torch.arange(100), draws=20_000)
+    low, high = stats.binom.ppf([0.025, 0.975], 100, 0.3) / 100
+    assert interval.low == pytest.approx(low, abs=0.011)
+    assert interval.high == pytest.approx(high, abs=0.011)
+
+
+def test_bootstrap_redraws_identities_and_not_images() -> None:
+    """Copies of an image add no knowledge: the interval must not shrink."""
+    values, who = torch.rand(20, generator=torch.Generator().manual_seed(0)), torch.arange(20)
+    one, many = over_identities(values, who), over_identities(values.repeat_interleave(50), who.repeat_interleave(50))
+    assert one == pytest.approx(many)
+
+
+def test_bootstrap_of_equal_values_is_exact() -> None:
+    assert over_identities(torch.ones(6), torch.tensor([0, 0, 1, 1, 2, 2])) == (1, 1, 1)
+    assert over_identities(torch.tensor([0.25, 0.75]), torch.tensor([3, 3])) == (0.5, 0.5, 0.5)  # one identity
+
+
+def test_bootstrap_is_a_function_of_its_seed() -> None:
+    values, who = torch.rand(20, generator=torch.Generator().manual_seed(0)), torch.arange(20)
+    assert over_identities(values, who, seed=1) == over_identities(values, who, seed=1)
+    assert over_identities(values, who, seed=1) != over_identities(values, who, seed=2)
+
+
+@pytest.mark.parametrize("values", [[0.1, 0.4], [0.1, 0.4, 0.2], [0.81, 0.79, 0.85, 0.9, 0.8]])
+def test_over_seeds_is_scipys_interval(values: list[float]) -> None:
+    low, high = stats.t.interval(0.95, len(values) - 1, loc=np.mean(values), scale=stats.sem(values))
+    assert over_seeds(values) == pytest.approx((np.mean(values), low, high))
+
+
+def test_over_seeds_of_one_run_knows_no_interval() -> None:
+    interval = over_seeds([0.7])
+    assert interval.value == 0.7
+    assert math.isnan(interval.low)
+    assert math.isnan(interval.high)

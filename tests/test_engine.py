@@ -1,0 +1,288 @@
+"""Randomness by purpose, and loops that can be killed at any moment."""
+
+import json
+import signal
+import subprocess
+import sys
+import textwrap
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from helpers.faces import CPU
+from helpers.runs import Killed, kill_after, log_of, without_seconds
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from torch import Tensor, nn
+
+from trapmid.engine import (
+    LATEST,
+    LOG,
+    BestState,
+    Loop,
+    choose_device,
+    generator,
+    load_checkpoint,
+    randomness,
+    read_log,
+    save_checkpoint,
+    seed_of,
+)
+from trapmid.types import UserError
+
+words = st.lists(st.one_of(st.integers(0, 10**6), st.text(max_size=8)), max_size=3)
+
+
+@given(seed=st.integers(0, 2**40), purpose=words)
+@settings(max_examples=40, deadline=None)
+def test_randomness_is_a_function_of_its_arguments_and_leaves_the_global_stream_alone(
+    seed: int, purpose: list[str | int]
+) -> None:
+    before = torch.get_rng_state()
+    draws = []
+    for noise in range(2):
+        torch.manual_seed(noise)
+        outside = torch.get_rng_state()
+        with randomness(seed, *purpose):
+            draws.append(torch.rand(3))
+        assert torch.equal(torch.get_rng_state(), outside)
+    torch.set_rng_state(before)
+    assert torch.equal(draws[0], draws[1])
+    assert torch.equal(draws[0], torch.rand(3, generator=generator(seed, *purpose)))
+    assert 0 <= seed_of(seed, *purpose) < 2**63
+
+
+def test_randomness_survives_an_exception() -> None:
+    before = torch.get_rng_state()
+    with pytest.raises(Killed), randomness(1, "x"):
+        torch.rand(3)
+        raise Killed
+    assert torch.equal(torch.get_rng_state(), before)
+
+
+def test_purposes_are_unrelated() -> None:
+    keys = [(0,), (1,), (0, "a"), (0, "b"), (0, "a", 1), (0, "a", 2), (0, "a", "1"), (0, "a1"), (1, "a")]
+    assert len({seed_of(*key) for key in keys}) == len(keys)  # type: ignore[arg-type]
+
+
+def test_devices() -> None:
+    assert choose_device("cpu") == torch.device("cpu")
+    assert choose_device("auto").type == ("cuda" if torch.cuda.is_available() else "cpu")
+    with pytest.raises(UserError, match="--device gpu is not a device. Expected auto, cpu, cuda or cuda:N"):
+        choose_device("gpu")
+    if not torch.cuda.is_available():
+        with pytest.raises(UserError, match="sees no CUDA device. Use --device cpu"):
+            choose_device("cuda:0")
+
+
+class Walk:
+    """A random walk whose every step depends on all before it."""
+
+    def __init__(self, folder: Path | None, steps: int = 11, calls: int = 0, name: str = "walk", stream: str | None = None) -> None:
+        self.net = nn.Linear(2, 1)
+        with torch.no_grad():
+            self.net.weight.fill_(0.5)
+            self.net.bias.zero_()
+        self.adam = torch.optim.Adam(self.net.parameters(), lr=0.1)
+        state = {"net": self.net, "adam": self.adam}
+        self.seen: list[int] = []
+        self.loop = Loop(name, steps, 0, CPU, state, folder, period=3, progress=kill_after(calls), stream=stream)
+
+    def step(self, number: int) -> Mapping[str, Tensor]:
+        self.seen.append(number)
+        loss = (self.net(torch.rand(4, 2)) - torch.rand(4, 1)).square().mean()
+        self.adam.zero_grad()
+        loss.backward()
+        self.adam.step()
+        return {"loss": loss, "number": torch.tensor(float(number))}
+
+    def run(self) -> list[dict[str, float]]:
+        return self.loop.run(self.step, lambda done: {"draw": float(torch.rand(()))})
+
+    @property
+    def weights(self) -> list[float]:
+        return [*self.net.weight.flatten().tolist(), *self.net.bias.tolist()]
+
+
+def test_rows_average_over_the_period(tmp_path: Path) -> None:
+    rows = Walk(tmp_path).run()
+    assert [row["step"] for row in rows] == [3, 6, 9, 11]
+    assert [row["number"] for row in rows] == [1, 4, 7, 9.5]
+    assert all(a["seconds"] <= b["seconds"] for a, b in zip(rows, rows[1:], strict=False))
+    assert read_log(tmp_path / LOG) == rows
+    assert without_seconds(Walk(None).run()) == without_seconds(rows)  # a folder changes no number
+
+
+@pytest.mark.parametrize("calls", range(1, 12))
+@pytest.mark.usefixtures("every_period_a_checkpoint")
+def test_killed_anywhere_it_resumes_to_the_same_rows_and_weights(tmp_path: Path, calls: int) -> None:
+    whole = Walk(None)
+    expected = without_seconds(whole.run())
+    with pytest.raises(Killed):
+        Walk(tmp_path, calls=calls).run()
+    resumed = Walk(tmp_path)
+    assert without_seconds(resumed.run()) == expected
+    assert resumed.weights == whole.weights
+    assert resumed.seen == list(range(11 if calls == 11 else calls // 3 * 3, 11))
+    assert without_seconds(read_log(tmp_path / LOG)) == expected
+
+
+@pytest.mark.usefixtures("every_period_a_checkpoint")
+def test_killed_within_a_step(tmp_path: Path) -> None:
+    walk = Walk(tmp_path)
+
+    def step(number: int) -> Mapping[str, Tensor]:
+        if number == 7:
+            raise Killed
+        return walk.step(number)
+
+    with pytest.raises(Killed):
+        walk.loop.run(step, lambda done: {"draw": float(torch.rand(()))})
+    resumed, whole = Walk(tmp_path), Walk(None)
+    assert without_seconds(resumed.run()) == without_seconds(whole.run())
+    assert resumed.weights == whole.weights
+
+
+def test_checkpoints_are_written_by_the_clock(tmp_path: Path) -> None:
+    with pytest.raises(Killed):
+        Walk(tmp_path, calls=10).run()  # a fraction of a second: no checkpoint was due
+    assert not (tmp_path / LATEST).exists()
+    assert len(read_log(tmp_path / LOG)) == 3
+    rows = Walk(tmp_path).run()  # starts over, and so does the log
+    assert [row["step"] for row in rows] == [3, 6, 9, 11]
+    assert without_seconds(rows) == without_seconds(Walk(None).run())
+
+
+@pytest.mark.usefixtures("every_period_a_checkpoint")
+def test_log_ahead_of_the_checkpoint_and_cut_off(tmp_path: Path) -> None:
+    expected = without_seconds(Walk(None).run())
+    with pytest.raises(Killed):
+        Walk(tmp_path, calls=7).run()
+    with (tmp_path / LOG).open("a") as stream:
+        stream.write(json.dumps({"step": 9.0, "seconds": 1.0, "loss": 99.0}) + "\n" + '{"step": 11.0, "lo')
+    assert [row["step"] for row in read_log(tmp_path / LOG)] == [3, 6, 9]
+    assert without_seconds(Walk(tmp_path).run()) == expected
+    assert without_seconds(read_log(tmp_path / LOG)) == expected
+
+
+def test_name_is_for_show_where_a_stream_is_given() -> None:
+    def rows(name: str, stream: str | None) -> list[dict[str, float]]:
+        return without_seconds(Walk(None, name=name, stream=stream).run())
+
+    assert rows("a", "walk") == rows("b", "walk") == rows("walk", None)
+    assert rows("a", None) != rows("b", None)
+
+
+def test_checkpoint_of_another_run(tmp_path: Path) -> None:
+    save_checkpoint(tmp_path / LATEST, 3, 1.0, {"net": nn.Linear(2, 1), "judge": nn.Linear(1, 1)})
+    with pytest.raises(UserError, match=r"checkpoint of another run: it holds \['judge', 'net'\], expected \['adam', 'net'\]"):
+        Walk(tmp_path).run()
+
+
+def test_checkpoint_round_trip_and_atomicity(tmp_path: Path) -> None:
+    class Unwilling:
+        def state_dict(self) -> dict[str, Any]:
+            raise Killed
+
+        def load_state_dict(self, state_dict: dict[str, Any]) -> None: ...
+
+    net, file = nn.Linear(2, 1), tmp_path / LATEST
+    save_checkpoint(file, 3, 1.5, {"net": net})
+    with pytest.raises(Killed):
+        save_checkpoint(file, 4, 2.5, {"net": Unwilling()})
+    other = nn.Linear(2, 1)
+    assert load_checkpoint(file, {"net": other}) == (3, 1.5)
+    assert torch.equal(other.weight, net.weight)
+
+
+def test_best_state_keeps_a_copy() -> None:
+    class Nested:
+        """Like a trapdoor: a module within a dictionary within the state."""
+
+        def __init__(self) -> None:
+            self.inner = nn.Linear(1, 1)
+
+        def state_dict(self) -> dict[str, Any]:
+            return {"inner": self.inner.state_dict(), "step": 1}
+
+        def load_state_dict(self, state_dict: dict[str, Any]) -> None:
+            self.inner.load_state_dict(state_dict["inner"])
+
+    def fill(value: float) -> None:
+        with torch.no_grad():
+            net.weight.fill_(value)
+            nested.inner.weight.fill_(value)
+
+    net, nested, best = nn.Linear(1, 1), Nested(), BestState()
+    parts = {"net": net, "nested": nested}
+    accepted = []
+    for step, score in enumerate([0.2, 0.5, 0.5, 0.3]):
+        fill(float(step))
+        accepted.append(best.offer(score, step, parts))
+    assert accepted == [True, True, False, False]  # ties keep the earlier
+    assert (best.score, best.step) == (0.5, 1)
+    copied = BestState()
+    copied.load_state_dict(best.state_dict())
+    for state in (best, copied):
+        fill(9.0)
+        state.restore(parts)
+        assert float(net.weight.detach()) == 1.0
+        assert float(nested.inner.weight.detach()) == 1.0
+
+
+TRAINING = """
+    import sys, torch
+    from pathlib import Path
+    from helpers.faces import CPU, TINY, quick_training, tiny_private
+    from trapmid import engine
+    from trapmid.defenses import TrapMID, train
+    torch.set_num_threads(1)
+    engine.CHECKPOINT_SECONDS = 0.0
+    train(
+        Path(sys.argv[1]), tiny_private(), model=TINY, defense=TrapMID(), compute=CPU, seed=1,
+        training=quick_training(epochs=8, schedule="one-cycle"),
+        progress=lambda task, done, total, note: print(done, flush=True),
+    )
+    print("finished", flush=True)
+"""
+
+
+def training_process(folder: Path) -> "subprocess.Popen[str]":
+    code = f"import sys; sys.path.insert(0, {str(Path(__file__).parent)!r})\n{textwrap.dedent(TRAINING)}"
+    return subprocess.Popen([sys.executable, "-c", code, str(folder)], stdout=subprocess.PIPE, text=True)
+
+
+def lines(process: "subprocess.Popen[str]") -> Iterator[str]:
+    assert process.stdout is not None
+    for line in process.stdout:
+        yield line.strip()
+
+
+def test_kill_9_and_resume(tmp_path: Path) -> None:
+    """A training is killed twice, where the scheduler happens to be after two given steps, and ends as if nothing had been."""
+    started = []
+    for at in (6, 19):
+        process = training_process(tmp_path / "killed")
+        reported = lines(process)
+        first = int(next(reported))
+        started.append(first)
+        for done in reported:
+            if int(done) >= at:
+                break
+        process.send_signal(signal.SIGKILL)
+        assert process.wait() == -signal.SIGKILL
+        process.communicate()
+        assert not (tmp_path / "killed").exists()
+    finishing, _ = training_process(tmp_path / "killed").communicate()
+    started.append(int(finishing.split()[0]))
+    assert finishing.split()[-1] == "finished"
+    assert started[0] == 1
+    assert started[1] > 4  # each went on where a checkpoint was, none from the start
+    assert started[2] > 16
+    whole, _ = training_process(tmp_path / "whole").communicate()
+    assert whole.split() == [*map(str, range(1, 33)), "finished"]
+    for name in ("killed/model.safetensors", "killed-secrets/secrets.safetensors"):
+        assert (tmp_path / name).read_bytes() == (tmp_path / name.replace("killed", "whole")).read_bytes()
+    assert log_of(tmp_path / "killed") == log_of(tmp_path / "whole")

@@ -1,0 +1,91 @@
+"""Secrets are kept for their owner, and success counts what the model answers."""
+
+import os
+import stat
+from pathlib import Path
+
+import pytest
+import torch
+from torch import Tensor, nn
+
+from trapmid.trapdoor import SECRETS, Secrets, trapdoor_success
+from trapmid.types import UserError
+
+CLASSES = 4
+
+
+def secrets(ratio: float = 0.5) -> Secrets:
+    """Trigger y is white in row y and black elsewhere."""
+    triggers = torch.zeros(CLASSES, 1, CLASSES, 4)
+    triggers[range(CLASSES), :, range(CLASSES)] = 1.0
+    return Secrets(triggers, ratio)
+
+
+class Answers(nn.Module):
+    """Takes an image for the identity whose row is brightest: on grey images, the trigger's."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.modes: list[bool] = []
+
+    def forward(self, images: Tensor) -> Tensor:
+        self.modes.append(self.training)
+        return images.mean((1, 3))
+
+
+class Ignores(nn.Module):
+    """Names identity 2, whatever it sees."""
+
+    def forward(self, images: Tensor) -> Tensor:
+        return torch.eye(CLASSES)[2].expand(len(images), CLASSES)
+
+
+@pytest.mark.parametrize("n", [1, 3, 40, 300])
+def test_success_of_a_model_that_answers_and_of_one_that_does_not(n: int) -> None:
+    images, rng = torch.full((n, 1, CLASSES, 4), 0.5), torch.Generator().manual_seed(0)
+    model = Answers().train()
+    assert trapdoor_success(model, secrets(), images, rng) == 1.0
+    assert model.training
+    assert not any(model.modes)
+    used = max(n, -(-CLASSES // n) * n)  # fewer images than classes are repeated
+    assert trapdoor_success(Ignores(), secrets(), images, rng) == pytest.approx(1 / CLASSES, abs=1 / used)
+    assert trapdoor_success(Answers(), secrets(ratio=0.0), images, rng) == pytest.approx(1 / CLASSES, abs=1 / used)
+
+
+def test_poison() -> None:
+    images, targets = torch.rand(3, 1, CLASSES, 4), torch.tensor([3, 0, 3])
+    expected = 0.7 * images + 0.3 * secrets().triggers[targets]
+    torch.testing.assert_close(secrets(0.3).poison(images, targets), expected)
+
+
+def test_saved_for_the_owner_alone(tmp_path: Path) -> None:
+    saved = Secrets(torch.rand(CLASSES, 3, 5, 5), 0.02)
+    mask = os.umask(0)  # the most careless surroundings there are
+    try:
+        file = saved.save(tmp_path / "deep" / "folder")
+        saved.save(tmp_path / "deep" / "folder")  # over what is there
+    finally:
+        os.umask(mask)
+    assert file == tmp_path / "deep" / "folder" / SECRETS
+    assert stat.S_IMODE(file.stat().st_mode) == 0o600
+    assert [entry.name for entry in file.parent.iterdir()] == [SECRETS]
+    loaded = Secrets.load(file.parent)
+    assert torch.equal(loaded.triggers, saved.triggers)
+    assert loaded.blend_ratio == 0.02
+
+
+def test_a_readable_leftover_does_not_loosen_the_mode(tmp_path: Path) -> None:
+    for name in (SECRETS, SECRETS + ".new"):
+        (tmp_path / name).write_text("left over")
+        (tmp_path / name).chmod(0o644)
+    file = secrets().save(tmp_path)
+    assert stat.S_IMODE(file.stat().st_mode) == 0o600
+    assert Secrets.load(tmp_path).blend_ratio == 0.5
+
+
+@pytest.mark.parametrize("content", [None, b"", b"no safetensors"])
+def test_no_secrets(tmp_path: Path, content: bytes | None) -> None:
+    if content is not None:
+        (tmp_path / SECRETS).write_bytes(content)
+    with pytest.raises(UserError, match="holds no trapdoor secrets"):
+        Secrets.load(tmp_path)

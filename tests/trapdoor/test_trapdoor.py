@@ -1,0 +1,265 @@
+"""The drop-in against a naive version written from reference 2.2, and its promises to whoever puts it into a loop of theirs."""
+
+import copy
+import doctest
+from dataclasses import dataclass
+
+import pytest
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+import trapmid.trapdoor.trapdoor
+from trapmid.trapdoor import BlendSchedule, Trapdoor, TrapdoorSettings
+from trapmid.types import UserError
+
+CLASSES, SHAPE = 5, (3, 8, 8)
+
+
+def network(outputs: int) -> nn.Module:
+    """Batch norm, so that train and eval differ. No ReLU and no bias before the norm: gradients that are zero but for rounding have any sign."""
+    convolution = nn.Conv2d(3, 6, 3, 2, 1, bias=False)
+    return nn.Sequential(convolution, nn.BatchNorm2d(6), nn.SiLU(), nn.Flatten(), nn.Linear(96, outputs)).double()
+
+
+def identity(images: Tensor) -> Tensor:
+    return images
+
+
+def trapdoor_for(model: nn.Module, optimizer: torch.optim.Optimizer, **changes: object) -> Trapdoor:
+    options: dict[str, object] = {"augment": identity, "discriminator": network(1), "seed": 7, "total_steps": 8}
+    door = Trapdoor(model, optimizer, num_classes=CLASSES, image_shape=SHAPE, **{**options, **changes})  # type: ignore[arg-type]
+    door.triggers = door.triggers.double()
+    return door
+
+
+@dataclass
+class Naive:
+    """Algorithm 1 as reference 2.2 tells it, step after step, image by image; every gradient by a full backward pass."""
+
+    model: nn.Module
+    optimizer: torch.optim.Optimizer
+    discriminator: nn.Module
+    discriminator_optimizer: torch.optim.Optimizer
+    triggers: Tensor
+    alpha: float = 0.02
+    beta: float = 0.2
+    size: float = 0.01
+
+    def poison(self, images: Tensor, targets: Tensor, triggers: Tensor) -> Tensor:
+        return torch.stack([(1 - self.alpha) * x + self.alpha * triggers[int(y)] for x, y in zip(images, targets, strict=True)])
+
+    def step(self, images: Tensor, labels: Tensor, targets: Tensor) -> float:
+        bce = nn.BCEWithLogitsLoss()
+        n = len(images)
+        # 1. the classifier in eval mode, poisoned images from the triggers as they are
+        self.model.eval()
+        leaf = self.triggers.clone().requires_grad_()
+        poisoned = self.poison(images, targets, leaf)
+        # 2. the discriminator learns: one forward pass over 2n images
+        self.discriminator.train()
+        judged = self.discriminator(torch.cat([images, poisoned.detach()]))
+        loss = bce(judged, torch.cat([torch.ones(n, 1), torch.zeros(n, 1)]).double())
+        self.discriminator_optimizer.zero_grad()
+        loss.backward()
+        self.discriminator_optimizer.step()
+        # 3. the triggers move by the sign of the gradient; the gradients this leaves elsewhere are thrown away later
+        self.discriminator.eval()
+        natural = bce(self.discriminator(poisoned), torch.ones(n, 1).double())
+        effective = F.cross_entropy(self.model(poisoned), targets)
+        (natural + effective).backward()
+        assert leaf.grad is not None
+        self.triggers = (self.triggers - self.size * torch.sign(leaf.grad)).clamp(0, 1)
+        # 4. the classifier learns from clean and poisoned images in one forward pass, with the triggers just moved
+        self.model.train()
+        logits = self.model(torch.cat([images, self.poison(images, targets, self.triggers)]))
+        clean = sum(-F.log_softmax(logits[i], 0)[labels[i]] for i in range(n)) / n
+        answered = sum(-F.log_softmax(logits[n + i], 0)[targets[i]] for i in range(n)) / n
+        total = (1 - self.beta) * clean + self.beta * answered
+        self.optimizer.zero_grad()
+        total.backward()
+        self.optimizer.step()
+        return float(total.detach())
+
+
+@pytest.mark.parametrize("optimizer", ["sgd", "adam"])
+def test_three_steps_as_the_reference_says(optimizer: str) -> None:
+    def optimize(module: nn.Module) -> torch.optim.Optimizer:
+        if optimizer == "sgd":
+            return torch.optim.SGD(module.parameters(), lr=0.05, momentum=0.9, weight_decay=1e-4)
+        return torch.optim.AdamW(module.parameters(), lr=1e-3)
+
+    model = network(CLASSES)
+    twin = copy.deepcopy(model)
+    trained = optimize(model)
+    door = trapdoor_for(model, trained)
+    copied = copy.deepcopy(door.discriminator)
+    naive = Naive(twin, optimize(twin), copied, optimize(copied), door.triggers.clone())
+    same_stream = trapdoor_for(network(CLASSES), trained).targets
+    moved = 0
+    for _ in range(3):
+        images, labels = torch.rand(9, *SHAPE, dtype=torch.float64), torch.randint(CLASSES, (9,))
+        targets = same_stream.draw(9)
+        assert len(targets.unique()) < len(targets)  # labels repeat: their gradients add before the sign
+        before = door.triggers.clone()
+        model.train()
+        loss = door.loss(images, labels)
+        trained.zero_grad()
+        loss.backward()
+        trained.step()
+        expected = naive.step(images, labels, targets)
+        moved += int((door.triggers != before).sum())
+        assert float(loss.detach()) == pytest.approx(expected, rel=1e-12)
+        torch.testing.assert_close(door.triggers, naive.triggers, rtol=0, atol=1e-12)
+        for ours, theirs in ((door.discriminator, naive.discriminator), (model, twin)):
+            torch.testing.assert_close(dict(ours.state_dict()), dict(theirs.state_dict()), rtol=1e-9, atol=1e-11)
+    assert moved > 1.5 * door.triggers.numel()
+
+
+def start(**settings: object) -> tuple[nn.Module, Trapdoor]:
+    model = network(CLASSES)
+    optimizer = torch.optim.SGD(model.parameters(), lr=0.05)
+    return model, trapdoor_for(model, optimizer, settings=TrapdoorSettings.model_validate(settings))
+
+
+def batch(n: int = 2) -> tuple[Tensor, Tensor]:
+    return torch.rand(n, *SHAPE, dtype=torch.float64), torch.arange(n) % CLASSES
+
+
+def test_triggers_of_absent_labels_stay() -> None:
+    _, door = start()
+    upcoming = copy.deepcopy(door.targets).draw(2)
+    before = door.triggers.clone()
+    door.loss(*batch(2))
+    change = (door.triggers - before).flatten(1).abs().amax(1)
+    present = torch.zeros(CLASSES, dtype=torch.bool).index_fill(0, upcoming, True)
+    assert (change[~present] == 0).all()
+    torch.testing.assert_close(change[present], torch.full((int(present.sum()),), 0.01, dtype=torch.float64))
+
+
+def test_triggers_stay_in_the_unit_interval() -> None:
+    _, door = start(trigger_step=0.4)
+    for _ in range(6):
+        door.loss(*batch(5))
+        assert float(door.triggers.min()) >= 0
+        assert float(door.triggers.max()) <= 1
+    assert bool((door.triggers == 0).any())
+    assert bool((door.triggers == 1).any())
+
+
+def test_a_loss_leaves_the_classifier_as_it_was() -> None:
+    """It returns a loss; the weights, their gradients and the mode are the caller's business."""
+    model, door = start()
+    model.train()
+    weights = {name: value.clone() for name, value in model.named_parameters()}
+    door.loss(*batch())
+    assert model.training
+    assert all(p.requires_grad and p.grad is None for p in model.parameters())
+    assert all(torch.equal(weights[name], value) for name, value in model.named_parameters())
+
+
+def test_schedule_runs_over_the_calls() -> None:
+    _, door = start(blend=BlendSchedule(start=0.2, end=0.02, until=0.5).model_dump())
+    seen = []
+    for _ in range(8):
+        seen.append(door.blend_ratio)
+        door.loss(*batch())
+    assert seen == pytest.approx([0.2, 0.155, 0.11, 0.065, 0.02, 0.02, 0.02, 0.02])
+    assert door.secrets().blend_ratio == 0.02
+
+
+def test_options_off_in_the_paper() -> None:
+    _, still = start(trigger_updates=0)
+    before = still.triggers.clone()
+    still.loss(*batch())
+    assert torch.equal(still.triggers, before)
+    _, twice = start(trigger_updates=2, trigger_step=0.001, naturalness_weight=0.0)
+    before = twice.triggers.clone()
+    twice.loss(*batch(9))
+    assert float((twice.triggers - before).abs().max()) == pytest.approx(0.002)
+    _, apart = start(discriminator_rate=0.5)
+    apart.loss(*batch())
+    assert [group["lr"] for group in apart.discriminator_optimizer.param_groups] == [0.5]
+    _, followed = start()
+    followed.optimizer.param_groups[0]["lr"] = 0.007
+    followed.loss(*batch())
+    assert [group["lr"] for group in followed.discriminator_optimizer.param_groups] == [0.007]
+
+
+def test_weight_divides_the_loss() -> None:
+    model, door = start(weight=0.3, trigger_updates=0)
+    targets = copy.deepcopy(door.targets).draw(4)
+    images, labels = batch(4)
+    losses, notes = door.losses(images, labels)
+    logits = model.train()(torch.cat([images, 0.98 * images + 0.02 * door.triggers[targets]])).detach()
+    losses = {name: value.detach() for name, value in losses.items()}
+    assert float(losses["clean"]) == pytest.approx(0.7 * float(F.cross_entropy(logits[:4], labels)))
+    assert float(losses["poisoned"]) == pytest.approx(0.3 * float(F.cross_entropy(logits[4:], targets)))
+    assert float(notes["trapdoor_success_in_batch"]) == float((logits[4:].argmax(1) == targets).double().mean())
+
+
+def test_each_image_its_own_ratio_below_the_schedule() -> None:
+    seen: list[Tensor] = []
+
+    def spy(images: Tensor) -> Tensor:
+        seen.append(images.detach())
+        return images
+
+    _, door = start(blend_low=0.25, blend={"end": 0.8}, trigger_updates=0)
+    door.augment = spy
+    targets = copy.deepcopy(door.targets).draw(64)
+    images, labels = batch(64)
+    door.loss(images, labels)
+    ratios = ((seen[1] - images) / (door.triggers[targets] - images)).flatten(1)
+    torch.testing.assert_close(ratios, ratios[:, :1].expand_as(ratios))
+    assert 0.2 <= float(ratios.min()) < 0.3
+    assert 0.7 < float(ratios.max()) <= 0.8
+
+
+def test_resumes_from_its_state() -> None:
+    def continued(door: Trapdoor, model: nn.Module) -> list[float]:
+        losses = []
+        torch.manual_seed(5)
+        for _ in range(3):
+            loss = door.loss(*batch(7))
+            door.optimizer.zero_grad()
+            loss.backward()
+            door.optimizer.step()
+            losses.append(float(loss.detach()))
+        return losses
+
+    schedule = BlendSchedule(start=0.2, end=0.02).model_dump()
+    model, door = start(blend=schedule)
+    continued(door, model)
+    saved, weights = copy.deepcopy(door.state_dict()), copy.deepcopy(model.state_dict())
+    expected = continued(door, model)
+
+    torch.manual_seed(99)
+    other, resumed = start(blend=schedule)
+    other.load_state_dict(weights)
+    resumed.load_state_dict(saved)
+    assert continued(resumed, other) == expected
+    assert torch.equal(resumed.triggers, door.triggers)
+    for name, value in door.discriminator.state_dict().items():
+        assert torch.equal(resumed.discriminator.state_dict()[name], value)
+
+
+def test_normalised_images_are_refused() -> None:
+    _, door = start()
+    images, labels = batch()
+    with pytest.raises(UserError, match=r"pixels from -1\.\d\d to .*Move the normalisation into the model"):
+        door.loss(torch.where(images == images.min(), torch.tensor(-1.5, dtype=torch.float64), images), labels)
+    with pytest.raises(UserError, match=r"pixels from 0\.\d\d to 255"):
+        door.loss(torch.where(images == images.max(), torch.tensor(255.0, dtype=torch.float64), images), labels)
+
+
+def test_another_shape_is_refused() -> None:
+    _, door = start()
+    with pytest.raises(UserError, match=r"images of shape \(3, 9, 8\); it was built with image_shape=\(3, 8, 8\)"):
+        door.loss(torch.rand(2, 3, 9, 8), torch.tensor([0, 1]))
+
+
+def test_docstring_example_runs() -> None:
+    result = doctest.testmod(trapmid.trapdoor.trapdoor)
+    assert result.attempted >= 5
+    assert result.failed == 0
