@@ -77,7 +77,11 @@ def test_a_file_that_was_not_written(tmp_path: Path) -> None:
 
 OTHERS: list[tuple[dict[str, Any], dict[str, str], str]] = [
     ({**RECIPE, "seed": 2}, PARENTS, r"recipe\.seed: there 1, now 2"),
-    ({**RECIPE, "model": {"kind": "tiny", "widths": (8, 32)}}, PARENTS, r"recipe\.model\.widths: there \[8, 16\], now \[8, 32\]"),
+    (
+        {**RECIPE, "model": {"kind": "tiny", "widths": (8, 32)}},
+        PARENTS,
+        r"recipe\.model\.widths: there \[8, 16\], now \[8, 32\]",
+    ),
     ({"seed": 1}, PARENTS, r"recipe\.model: there .*, now None"),
     (RECIPE, {"data": "4567"}, r"parents\.data: there '0123', now '4567'"),
 ]
@@ -123,7 +127,9 @@ def test_what_is_no_artifact_of_the_kind(tmp_path: Path) -> None:
     file = tmp_path / "m" / MANIFEST
     content = json.loads(file.read_text())
     file.write_text(json.dumps({**content, "schema_version": SCHEMA + 1, "shape_of_things_to_come": 1}))
-    with pytest.raises(UserError, match=rf"has schema {SCHEMA + 1}; this trapmid reads up to {SCHEMA}\. Upgrade trapmid"):
+    with pytest.raises(
+        UserError, match=rf"has schema {SCHEMA + 1}; this trapmid reads up to {SCHEMA}\. Upgrade trapmid"
+    ):
         open_artifact(tmp_path / "m", "model")
     for wrong in ("{", "[]", json.dumps({**content, "files": 3}), json.dumps({**content, "unknown": 1})):
         file.write_text(wrong)
@@ -165,7 +171,10 @@ json_values = st.recursive(
 )
 
 
-@given(one=st.dictionaries(st.text("ab", max_size=2), json_values), two=st.dictionaries(st.text("ab", max_size=2), json_values))
+@given(
+    one=st.dictionaries(st.text("ab", max_size=2), json_values),
+    two=st.dictionaries(st.text("ab", max_size=2), json_values),
+)
 def test_digests_are_equal_if_and_only_if_recipes_are(one: dict[str, Any], two: dict[str, Any]) -> None:
     same = json.dumps(one, sort_keys=True) == json.dumps(two, sort_keys=True)  # tells True from 1, as a manifest must
     assert (manifest(recipe=one).digest() == manifest(recipe=two).digest()) == same

@@ -26,7 +26,9 @@ JITTER = {"brightness": 0.2, "contrast": 0.2, "jitter_probability": 0.7}
 EVERY = [NoAugmentation(), KorniaAugmentation(), KorniaAugmentation(**JITTER), WarpAugmentation()] + [
     WarpAugmentation(shift=0.2, padding="reflection", **JITTER)
 ]
-every_augmentation = pytest.mark.parametrize("augmentation", EVERY, ids=["none", "kornia", "kornia-jitter", "warp", "warp-all"])
+every_augmentation = pytest.mark.parametrize(
+    "augmentation", EVERY, ids=["none", "kornia", "kornia-jitter", "warp", "warp-all"]
+)
 
 
 @pytest.fixture
@@ -90,7 +92,9 @@ def test_shift_and_what_lies_outside(faces: Tensor) -> None:
 
 
 def test_crop_then_flip_then_rotation(faces: Tensor) -> None:
-    one_after_another = warp(warp(warp(faces, maps(6, zoom=0.8, corner=(1, -1))), maps(6, flip=True)), maps(6, degrees=90))
+    one_after_another = warp(
+        warp(warp(faces, maps(6, zoom=0.8, corner=(1, -1))), maps(6, flip=True)), maps(6, degrees=90)
+    )
     at_once = warp(faces, maps(6, zoom=0.8, corner=(1, -1), flip=True, degrees=90))
     torch.testing.assert_close(at_once, one_after_another, rtol=0, atol=1e-4)
 
@@ -152,5 +156,7 @@ def test_warp_draws_what_its_config_says() -> None:
     only_flip = WarpAugmentation(crop_probability=0.0, rotation_probability=0.0, flip_probability=0.5)
     changed = only_flip.build(8)(ramp)
     flipped = changed[:, 0, 0, 0] > 0.5
-    torch.testing.assert_close(changed, torch.where(flipped[:, None, None, None], ramp.flip(3), ramp), rtol=0, atol=1e-5)
+    torch.testing.assert_close(
+        changed, torch.where(flipped[:, None, None, None], ramp.flip(3), ramp), rtol=0, atol=1e-5
+    )
     assert 150 < int(flipped.sum()) < 250

@@ -1,6 +1,7 @@
 """Randomness by purpose, and loops that can be killed at any moment."""
 
 import json
+import os
 import signal
 import subprocess
 import sys
@@ -80,7 +81,9 @@ def test_devices() -> None:
 class Walk:
     """A random walk whose every step depends on all before it."""
 
-    def __init__(self, folder: Path | None, steps: int = 11, calls: int = 0, name: str = "walk", stream: str | None = None) -> None:
+    def __init__(
+        self, folder: Path | None, steps: int = 11, calls: int = 0, name: str = "walk", stream: str | None = None
+    ) -> None:
         self.net = nn.Linear(2, 1)
         with torch.no_grad():
             self.net.weight.fill_(0.5)
@@ -177,7 +180,9 @@ def test_name_is_for_show_where_a_stream_is_given() -> None:
 
 def test_checkpoint_of_another_run(tmp_path: Path) -> None:
     save_checkpoint(tmp_path / LATEST, 3, 1.0, {"net": nn.Linear(2, 1), "judge": nn.Linear(1, 1)})
-    with pytest.raises(UserError, match=r"checkpoint of another run: it holds \['judge', 'net'\], expected \['adam', 'net'\]"):
+    with pytest.raises(
+        UserError, match=r"checkpoint of another run: it holds \['judge', 'net'\], expected \['adam', 'net'\]"
+    ):
         Walk(tmp_path).run()
 
 
@@ -232,57 +237,82 @@ def test_best_state_keeps_a_copy() -> None:
         assert float(nested.inner.weight.detach()) == 1.0
 
 
-TRAINING = """
-    import sys, torch
+ZYGOTE = """
+    import os, sys, torch
     from pathlib import Path
+    import lightning_fabric
     from helpers.faces import CPU, TINY, quick_training, tiny_private
     from trapmid import engine
     from trapmid.defenses import TrapMID, train
+
     torch.set_num_threads(1)
     engine.CHECKPOINT_SECONDS = 0.0
-    train(
-        Path(sys.argv[1]), tiny_private(), model=TINY, defense=TrapMID(), compute=CPU, seed=1,
-        training=quick_training(epochs=8, schedule="one-cycle"),
-        progress=lambda task, done, total, note: print(done, flush=True),
-    )
-    print("finished", flush=True)
+    for folder in sys.stdin:
+        pid = os.fork()
+        if pid == 0:
+            print("pid", os.getpid(), flush=True)
+            train(
+                Path(folder.strip()), tiny_private(), model=TINY, defense=TrapMID(), compute=CPU, seed=1,
+                training=quick_training(epochs=8, schedule="one-cycle"),
+                progress=lambda task, done, total, note: print("done", done, flush=True),
+            )
+            os._exit(0)
+        print("ended", os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1]), flush=True)
 """
 
 
-def training_process(folder: Path) -> "subprocess.Popen[str]":
-    code = f"import sys; sys.path.insert(0, {str(Path(__file__).parent)!r})\n{textwrap.dedent(TRAINING)}"
-    return subprocess.Popen([sys.executable, "-c", code, str(folder)], stdout=subprocess.PIPE, text=True)
+class Trainings:
+    """A process that has imported everything and forks one training after another: each can be killed, none waits for imports."""
+
+    def __init__(self) -> None:
+        code = f"import sys; sys.path.insert(0, {str(Path(__file__).parent)!r})\n{textwrap.dedent(ZYGOTE)}"
+        self.process = subprocess.Popen(
+            [sys.executable, "-c", code], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
+        )
+
+    def run(self, folder: Path, kill_at: int | None = None) -> tuple[list[int], int]:
+        """The steps that a training reported, and its exit code; from step `kill_at` on it is killed where it happens to be."""
+        assert self.process.stdin is not None
+        assert self.process.stdout is not None
+        self.process.stdin.write(f"{folder}\n")
+        self.process.stdin.flush()
+        pid, steps = 0, []
+        for line in self.process.stdout:
+            word, number = line.split()
+            if word == "ended":
+                return steps, int(number)
+            if word == "pid":
+                pid = int(number)
+                continue
+            steps.append(int(number))
+            if steps[-1] == kill_at:
+                os.kill(pid, signal.SIGKILL)
+        raise AssertionError(f"the process of the trainings ended: {self.process.wait()}")
 
 
-def lines(process: "subprocess.Popen[str]") -> Iterator[str]:
-    assert process.stdout is not None
-    for line in process.stdout:
-        yield line.strip()
+@pytest.fixture
+def trainings() -> Iterator[Trainings]:
+    found = Trainings()
+    yield found
+    found.process.communicate(timeout=20)  # closes its input, which ends it
 
 
-def test_kill_9_and_resume(tmp_path: Path) -> None:
-    """A training is killed twice, where the scheduler happens to be after two given steps, and ends as if nothing had been."""
-    started = []
-    for at in (6, 19):
-        process = training_process(tmp_path / "killed")
-        reported = lines(process)
-        first = int(next(reported))
-        started.append(first)
-        for done in reported:
-            if int(done) >= at:
-                break
-        process.send_signal(signal.SIGKILL)
-        assert process.wait() == -signal.SIGKILL
-        process.communicate()
-        assert not (tmp_path / "killed").exists()
-    finishing, _ = training_process(tmp_path / "killed").communicate()
-    started.append(int(finishing.split()[0]))
-    assert finishing.split()[-1] == "finished"
-    assert started[0] == 1
-    assert started[1] > 4  # each went on where a checkpoint was, none from the start
-    assert started[2] > 16
-    whole, _ = training_process(tmp_path / "whole").communicate()
-    assert whole.split() == [*map(str, range(1, 33)), "finished"]
+def test_kill_9_and_resume(tmp_path: Path, trainings: Trainings) -> None:
+    """Killed twice, somewhere behind two given steps, a training ends as if nothing had been."""
+    first, code = trainings.run(tmp_path / "killed", kill_at=6)
+    assert code == -signal.SIGKILL
+    assert first[0] == 1
+    assert first[-1] < 32
+    assert not (tmp_path / "killed").exists()
+    second, code = trainings.run(tmp_path / "killed", kill_at=19)
+    assert code == -signal.SIGKILL
+    assert second[0] > 4  # it went on from a checkpoint
+    assert not (tmp_path / "killed").exists()
+    third, code = trainings.run(tmp_path / "killed")
+    assert code == 0
+    assert third[0] > 16
+    whole, code = trainings.run(tmp_path / "whole")
+    assert (whole, code) == (list(range(1, 33)), 0)
     for name in ("killed/model.safetensors", "killed-secrets/secrets.safetensors"):
         assert (tmp_path / name).read_bytes() == (tmp_path / name.replace("killed", "whole")).read_bytes()
     assert log_of(tmp_path / "killed") == log_of(tmp_path / "whole")

@@ -21,7 +21,9 @@ def test_statistics_are_the_mean_over_batches() -> None:
     torch.testing.assert_close(first.running_var, variances)
     deeper = []
     for x in batches:
-        normed = (x - x.mean((0, 2, 3), keepdim=True)) / (x.var((0, 2, 3), unbiased=False, keepdim=True) + first.eps).sqrt()
+        normed = (x - x.mean((0, 2, 3), keepdim=True)) / (
+            x.var((0, 2, 3), unbiased=False, keepdim=True) + first.eps
+        ).sqrt()
         deeper.append(net[1](normed).flatten(1).detach())
     torch.testing.assert_close(second.running_mean, torch.stack([x.mean(0) for x in deeper]).mean(0))
     torch.testing.assert_close(second.running_var, torch.stack([x.var(0) for x in deeper]).mean(0))

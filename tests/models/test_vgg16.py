@@ -31,7 +31,12 @@ def test_features_hidden_and_head(vgg: Classifier) -> None:
         for block in vgg.blocks:  # type: ignore[union-attr]
             x = block(x)
             maps.append(x)
-    assert [tuple(m.shape) for m in prediction.hidden] == [(2, 64, 32, 32), (2, 128, 16, 16), (2, 256, 8, 8), (2, 512, 4, 4)]
+    assert [tuple(m.shape) for m in prediction.hidden] == [
+        (2, 64, 32, 32),
+        (2, 128, 16, 16),
+        (2, 256, 8, 8),
+        (2, 512, 4, 4),
+    ]
     for ours, expected in zip(prediction.hidden, maps, strict=False):
         assert torch.equal(ours, expected)
     assert prediction.features.shape == (2, 2048)

@@ -47,7 +47,9 @@ class Naive:
     size: float = 0.01
 
     def poison(self, images: Tensor, targets: Tensor, triggers: Tensor) -> Tensor:
-        return torch.stack([(1 - self.alpha) * x + self.alpha * triggers[int(y)] for x, y in zip(images, targets, strict=True)])
+        return torch.stack(
+            [(1 - self.alpha) * x + self.alpha * triggers[int(y)] for x, y in zip(images, targets, strict=True)]
+        )
 
     def step(self, images: Tensor, labels: Tensor, targets: Tensor) -> float:
         bce = nn.BCEWithLogitsLoss()

@@ -112,9 +112,8 @@ def best_latents(
     for z, y in zip(latents.reshape(-1, size).split(chunk), labels.split(chunk), strict=True):
         z, y = z.to(prior.device), y.to(prior.device)
         images = prior.decode(z, y)
-        sure.append(
-            sum(-F.cross_entropy(target.predict(augment(images)).logits, y, reduction="none") for _ in range(2)).cpu()
-        )  # type: ignore[union-attr]
+        losses = [F.cross_entropy(target.predict(augment(images)).logits, y, reduction="none") for _ in range(2)]
+        sure.append(-torch.stack(losses).sum(0).cpu())
     order = torch.cat(sure).view(k, m).topk(keep, dim=1).indices
     return latents.gather(1, order[:, :, None].expand(-1, -1, size))
 

@@ -69,6 +69,20 @@ class Folders:
         """What an attack got out of it."""
         return self.root / "attacks" / attack / f"{defense}-s{seed}"
 
+    def of(self, task: "Task") -> Path:
+        """Where a task leaves its artifact."""
+        return {
+            "prior": self.prior,
+            "judge": self.judge(task.member),
+            "train": self.model(task.defense, task.seed),
+            "attack": self.attack(task.member, task.defense, task.seed),
+            "measure": self.measurement,
+        }[task.kind]
+
+    def finished(self, recipe: Recipe, kind: TaskKind) -> "list[Task]":
+        """The tasks of one kind whose artifact is there."""
+        return [task for task in plan(recipe) if task.kind == kind and self.of(task).exists()]
+
 
 def plan(recipe: Recipe) -> dict[Task, tuple[Task, ...]]:
     """Every task of an audit with those that must be finished first, in the order in which to begin them.

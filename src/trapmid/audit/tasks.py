@@ -11,7 +11,7 @@ import torch
 
 from trapmid.artifacts import Draft, Manifest, make, open_artifact
 from trapmid.attacks import attack, open_found
-from trapmid.audit.plan import Folders, Task, plan
+from trapmid.audit.plan import Folders, Task
 from trapmid.audit.recipe import Recipe
 from trapmid.data import ImageSet, Source, Split, check_disjoint, split
 from trapmid.data.images import to_pixels
@@ -155,14 +155,10 @@ def _measure(
 ) -> Manifest:
     """All finished attacks of the recipe. Derived from the rest, so a measurement of other parents is replaced, not refused."""
     del task
-    attacks = [t for t in plan(recipe) if t.kind == "attack" and folders.attack(t.member, t.defense, t.seed).exists()]
-    parents = {t.name: open_artifact(folders.attack(t.member, t.defense, t.seed), "attack").digest() for t in attacks}
-    trained = sorted(
-        {(t.defense, t.seed) for t in plan(recipe) if t.kind == "train" and folders.model(t.defense, t.seed).exists()}
-    )
-    parents |= {
-        f"train {defense} seed {seed}": open_artifact(folders.model(defense, seed), "model").digest()
-        for defense, seed in trained
+    trained, attacks = folders.finished(recipe, "train"), folders.finished(recipe, "attack")
+    parents = {
+        t.name: open_artifact(folders.of(t), "model" if t.kind == "train" else "attack").digest()
+        for t in trained + attacks
     }
     settings = {"judges": [judge.model_dump(mode="json") for judge in recipe.judges]}
     try:
@@ -187,13 +183,13 @@ def _measure(
         scores += panel.floor("public", public_floor(data.public, identities))
         if recipe.warm_start is not None:
             scores += panel.floor("prior", _prior_floor(folders, identities, compute))
-        for number, (defense, seed) in enumerate(trained):
-            report(2 + number, total, f"{defense} seed {seed}")
-            kept = folders.secrets(defense, seed)
+        for number, t in enumerate(trained):
+            report(2 + number, total, t.name)
+            kept = folders.secrets(t.defense, t.seed)
             secrets = Secrets.load(kept) if (kept / SECRETS).exists() else None
             scores += measure_model(
-                Cell(defense, "-", seed),
-                open_model(folders.model(defense, seed), compute),
+                Cell(t.defense, "-", t.seed),
+                open_model(folders.of(t), compute),
                 data.private,
                 secrets,
                 judges,
@@ -201,7 +197,7 @@ def _measure(
         rows: list[dict[str, Any]] = []
         for number, t in enumerate(attacks):
             report(2 + len(trained) + number, total, t.name)
-            found, _ = open_found(folders.attack(t.member, t.defense, t.seed))
+            found, _ = open_found(folders.of(t))
             of_attack, of_images = measure_found(Cell(t.defense, t.member, t.seed), found, panel)
             scores += of_attack
             rows += of_images

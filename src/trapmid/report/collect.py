@@ -9,12 +9,12 @@ import torch
 from trapmid.artifacts import Manifest, open_artifact, versions
 from trapmid.attacks import ATTACKS, open_found
 from trapmid.attacks.inversion import GAN_LOG
-from trapmid.audit.plan import Folders, Task, plan
+from trapmid.audit.plan import Folders, Task
 from trapmid.audit.recipe import Recipe
 from trapmid.audit.run import settle
 from trapmid.audit.tasks import SAMPLES, AuditData, load_data
 from trapmid.engine import LOG, no_progress, read_log
-from trapmid.metrics.scores import read_scores
+from trapmid.metrics.scores import Score, read_scores
 from trapmid.report.contents import (
     Attack,
     Contents,
@@ -65,11 +65,8 @@ def collect(out: Path) -> Contents:
     measured = open_artifact(folders.measurement, "measurement")
     split = open_artifact(folders.data, "data")
     data = load_data(recipe, no_progress)
-    trained = {t: open_artifact(folders.model(t.defense, t.seed), "model") for t in _finished(recipe, folders, "train")}
-    attacked = {
-        t: open_artifact(folders.attack(t.member, t.defense, t.seed), "attack")
-        for t in _finished(recipe, folders, "attack")
-    }
+    trained = {t: open_artifact(folders.of(t), "model") for t in folders.finished(recipe, "train")}
+    attacked = {t: open_artifact(folders.of(t), "attack") for t in folders.finished(recipe, "attack")}
     run = {attack.kind for attack in recipe.attacks}
     return Contents(
         title=f"Model inversion audit: {recipe.name}",
@@ -91,7 +88,7 @@ def collect(out: Path) -> Contents:
             for j in recipe.judges
         ],
         seeds=recipe.seeds,
-        scores=[score for score in read_scores(folders.measurement) if score.seed is None or len(recipe.seeds) > 1],
+        scores=_scores(read_scores(folders.measurement), several=len(recipe.seeds) > 1),
         gallery=_gallery(recipe, folders, data),
         curves=_curves(folders, trained, attacked),
         costs=_costs(trained, attacked),
@@ -103,12 +100,9 @@ def collect(out: Path) -> Contents:
     )
 
 
-def _finished(recipe: Recipe, folders: Folders, kind: str) -> list[Task]:
-    where = {
-        "train": lambda t: folders.model(t.defense, t.seed),
-        "attack": lambda t: folders.attack(t.member, t.defense, t.seed),
-    }[kind]
-    return [t for t in plan(recipe) if t.kind == kind and where(t).exists()]
+def _scores(scores: list[Score], *, several: bool) -> list[Score]:
+    """With one seed its own rows, whose intervals are over identities: a mean over one seed has none."""
+    return [score for score in scores if several or score.seed is not None or score.defense == "-"]
 
 
 def _data(recipe: Recipe, split: Manifest) -> Data:
@@ -167,10 +161,7 @@ def _picture(pixels: torch.Tensor) -> Picture:
 
 
 def _curves(folders: Folders, trained: dict[Task, Manifest], attacked: dict[Task, Manifest]) -> list[Curves]:
-    curves = [
-        Curves(cell=f"Training, {_cell(t)}", rows=read_log(folders.model(t.defense, t.seed) / LOG), x="epoch")
-        for t in trained
-    ]
+    curves = [Curves(cell=f"Training, {_cell(t)}", rows=read_log(folders.of(t) / LOG), x="epoch") for t in trained]
     for t in attacked:
         rows = [
             {
@@ -178,7 +169,7 @@ def _curves(folders: Folders, trained: dict[Task, Manifest], attacked: dict[Task
                 "loss of the generator": row["generator"],
                 "loss of the discriminator": row["discriminator"],
             }
-            for row in read_log(folders.attack(t.member, t.defense, t.seed) / GAN_LOG)
+            for row in read_log(folders.of(t) / GAN_LOG)
         ]
         curves.append(Curves(cell=f"{TITLES.get(t.member, t.member)} prior, {_cell(t)}", rows=rows, x="step"))
     return curves

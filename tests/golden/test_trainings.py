@@ -1,0 +1,21 @@
+"""Refactors keep the numbers of the tiny trainings."""
+
+import json
+
+import pytest
+from helpers.golden import FILE, losses
+
+from trapmid.defenses import DEFENSES
+
+GOLDEN = json.loads(FILE.read_text())
+
+
+@pytest.mark.parametrize("defense", [kind.model_fields["kind"].default for kind in DEFENSES])
+def test_losses_are_as_recorded(defense: str) -> None:
+    expected = GOLDEN["losses"][defense]
+    found = losses(defense)
+    assert len(found) == len(expected) == 4
+    for row, golden in zip(found, expected, strict=True):
+        assert row == pytest.approx(golden, rel=1e-4), (
+            f"tolerance: {GOLDEN['tolerance']}. If the change is meant: {GOLDEN['regenerate']}"
+        )
