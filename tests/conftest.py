@@ -3,9 +3,8 @@
 import pytest
 import torch
 
-from trapmid.data import ImageSet, Split
-
 from helpers.faces import tiny_private, tiny_public
+from trapmid.data import ImageSet, Split
 
 
 @pytest.fixture(autouse=True, scope="session")

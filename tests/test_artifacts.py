@@ -122,7 +122,7 @@ def test_what_is_no_artifact_of_the_kind(tmp_path: Path) -> None:
     with pytest.raises(UserError, match=rf"is not a trapmid model: it has no {MANIFEST}\.$"):
         open_artifact(tmp_path, "model")
     make(tmp_path / "m", "model", RECIPE, PARENTS, writes())
-    with pytest.raises(UserError, match=r"is a model; expected a attack\."):
+    with pytest.raises(UserError, match=r"is a model; expected: attack\."):
         open_artifact(tmp_path / "m", "attack")
     file = tmp_path / "m" / MANIFEST
     content = json.loads(file.read_text())

@@ -4,12 +4,12 @@ import math
 
 import pytest
 import torch
-from helpers.faces import tiny_private
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from pydantic import TypeAdapter
 from torch import Tensor
 
+from helpers.faces import tiny_private
 from trapmid.augment import (
     AUGMENTATIONS,
     AnyAugmentation,
@@ -23,8 +23,12 @@ from trapmid.augment import (
 from trapmid.engine import randomness
 
 JITTER = {"brightness": 0.2, "contrast": 0.2, "jitter_probability": 0.7}
-EVERY = [NoAugmentation(), KorniaAugmentation(), KorniaAugmentation(**JITTER), WarpAugmentation()] + [
-    WarpAugmentation(shift=0.2, padding="reflection", **JITTER)
+EVERY: list[Augmentation] = [
+    NoAugmentation(),
+    KorniaAugmentation(),
+    KorniaAugmentation(**JITTER),
+    WarpAugmentation(),
+    WarpAugmentation(shift=0.2, padding="reflection", **JITTER),
 ]
 every_augmentation = pytest.mark.parametrize(
     "augmentation", EVERY, ids=["none", "kornia", "kornia-jitter", "warp", "warp-all"]

@@ -4,6 +4,7 @@ import math
 
 import pytest
 import torch
+
 from trapmid.attacks.search import top_n
 from trapmid.bench import Measurement, _queue_top_n, run
 

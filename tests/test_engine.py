@@ -7,17 +7,18 @@ import subprocess
 import sys
 import textwrap
 from collections.abc import Iterator, Mapping
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
 import pytest
 import torch
-from helpers.faces import CPU
-from helpers.runs import Killed, kill_after, log_of, without_seconds
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import Tensor, nn
 
+from helpers.faces import CPU
+from helpers.runs import Killed, kill_after, log_of, without_seconds
 from trapmid.engine import (
     LATEST,
     LOG,
@@ -57,9 +58,14 @@ def test_randomness_is_a_function_of_its_arguments_and_leaves_the_global_stream_
 
 def test_randomness_survives_an_exception() -> None:
     before = torch.get_rng_state()
-    with pytest.raises(Killed), randomness(1, "x"):
-        torch.rand(3)
-        raise Killed
+
+    def fails() -> None:
+        with randomness(1, "x"):
+            torch.rand(3)
+            raise Killed
+
+    with pytest.raises(Killed):
+        fails()
     assert torch.equal(torch.get_rng_state(), before)
 
 
@@ -71,10 +77,10 @@ def test_purposes_are_unrelated() -> None:
 def test_devices() -> None:
     assert choose_device("cpu") == torch.device("cpu")
     assert choose_device("auto").type == ("cuda" if torch.cuda.is_available() else "cpu")
-    with pytest.raises(UserError, match="--device gpu is not a device. Expected auto, cpu, cuda or cuda:N"):
+    with pytest.raises(UserError, match=r"--device gpu is not a device\. Expected auto, cpu, cuda or cuda:N"):
         choose_device("gpu")
     if not torch.cuda.is_available():
-        with pytest.raises(UserError, match="sees no CUDA device. Use --device cpu"):
+        with pytest.raises(UserError, match=r"sees no CUDA device\. Use --device cpu"):
             choose_device("cuda:0")
 
 
@@ -113,7 +119,7 @@ def test_rows_average_over_the_period(tmp_path: Path) -> None:
     rows = Walk(tmp_path).run()
     assert [row["step"] for row in rows] == [3, 6, 9, 11]
     assert [row["number"] for row in rows] == [1, 4, 7, 9.5]
-    assert all(a["seconds"] <= b["seconds"] for a, b in zip(rows, rows[1:], strict=False))
+    assert all(a["seconds"] <= b["seconds"] for a, b in pairwise(rows))
     assert read_log(tmp_path / LOG) == rows
     assert without_seconds(Walk(None).run()) == without_seconds(rows)  # a folder changes no number
 

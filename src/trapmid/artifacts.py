@@ -63,8 +63,12 @@ class Manifest(Config):
     files: dict[str, str]
 
     def digest(self) -> str:
-        """Sixteen hex digits that change if and only if the recipe, the parents or a file's content changes."""
-        return fingerprint([self.kind, self.recipe, self.parents, self.files])
+        """Sixteen hex digits that change if and only if the recipe, the parents or a file's content changes.
+
+        Logs do not count: they hold seconds, and the same thing made twice should have the same digest.
+        """
+        content = {name: digest for name, digest in self.files.items() if not name.endswith(".jsonl")}
+        return fingerprint([self.kind, self.recipe, self.parents, content])
 
 
 @dataclass(frozen=True)
@@ -158,7 +162,7 @@ def open_artifact(folder: Path, kind: str) -> Manifest:
     except (json.JSONDecodeError, ValidationError) as problem:
         raise UserError(f"{file} is not a manifest this trapmid can read: {problem}") from problem
     if manifest.kind != kind:
-        raise UserError(f"{folder} is a {manifest.kind}; expected a {kind}.")
+        raise UserError(f"{folder} is a {manifest.kind}; expected: {kind}.")
     for name, digest in manifest.files.items():
         if not (folder / name).exists():
             raise UserError(f"{folder / name} is missing, though its manifest lists it. Copy the whole folder again.")

@@ -18,7 +18,7 @@ from torch.nn import functional as F
 
 from trapmid.attacks import PLGMI, Run
 from trapmid.attacks.search import top_n
-from trapmid.augment import Augmentation, KorniaAugmentation, WarpAugmentation
+from trapmid.augment import Augment, Augmentation, KorniaAugmentation, WarpAugmentation
 from trapmid.engine import Compute, Progress, no_progress, randomness
 from trapmid.models import VGG16, ModelConfig, Tiny
 from trapmid.priors import CGAN, Strided
@@ -29,7 +29,7 @@ from trapmid.trapdoor.naturalness import discriminator_loss, naturalness_loss
 from trapmid.trapdoor.triggers import blend, signed_step, stratified_labels
 from trapmid.types import Images, Labels, logits_of
 
-CLASSES, SIZE, BATCH = 60, 64, 64
+CLASSES = 60
 Work = Callable[[], object]
 
 
@@ -59,7 +59,7 @@ def run(device: str = "cpu", quick: bool = False, progress: Progress = no_progre
 
     Args:
         device: `auto`, `cpu`, `cuda` or `cuda:N`.
-        quick: a few seconds instead of a few minutes; its numbers are rough.
+        quick: seconds instead of minutes; its numbers are rough.
         progress: who is told how far it is.
     """
     threads = torch.get_num_threads()
@@ -75,95 +75,81 @@ def run(device: str = "cpu", quick: bool = False, progress: Progress = no_progre
 class _Bench:
     def __init__(self, compute: Compute, quick: bool, progress: Progress) -> None:
         self.device, self.quick, self.progress, self.compute = compute.target, quick, progress, compute
-        self.repeats, self.batch = (2, 8) if quick else (15, BATCH)
-        self.images = torch.rand(self.batch, 3, SIZE, SIZE, device=self.device)
+        self.repeats, self.batch, self.size = (1, 4, 32) if quick else (15, 64, 64)
+        self.images = torch.rand(self.batch, 3, self.size, self.size, device=self.device)
         self.labels = torch.randint(CLASSES, (self.batch,), device=self.device)
+        self.found: list[Measurement] = []
 
     def run(self) -> list[Measurement]:
-        parts: list[tuple[str, Callable[[], list[Measurement]]]] = [
-            ("training step, tiny", lambda: self.training_step("tiny", Tiny(), self.repeats)),
-            ("training step, vgg16", lambda: self.training_step("vgg16", VGG16(), max(1, self.repeats // 5))),
-            ("shares of a Trap-MID step", self.shares_of_a_step),
-            ("search", self.search),
-            ("top-n", self.selection),
-            ("memory format and precision", self.formats),
-            ("augmentation", self.augmentation),
-        ]
-        found: list[Measurement] = []
-        for done, (name, part) in enumerate(parts):
+        few = max(2, self.batch // 4) if self.device.type == "cpu" else self.batch
+        parts: dict[str, Work] = {
+            "training step, tiny": lambda: self.training_step("tiny", Tiny(), self.batch, self.repeats),
+            "training step, vgg16": lambda: self.training_step("vgg16", VGG16(), few, max(1, self.repeats // 5)),
+            "shares of a Trap-MID step": self.shares_of_a_step,
+            "search": self.search,
+            "top-n": self.selection,
+            "memory format and precision": self.formats,
+            "augmentation": self.augmentation,
+        }
+        for done, (name, part) in enumerate(parts.items()):
             self.progress("bench", done, len(parts), name)
-            found += part()
+            part()
         self.progress("bench", len(parts), len(parts), "")
-        return found
+        return self.found
 
-    def compare(
-        self, name: str, what: str, baseline: Work, other: Work, note: str = "", repeats: int | None = None
-    ) -> Measurement:
+    def compare(self, name: str, what: str, note: str, baseline: Work, other: Work, repeats: int | None = None) -> None:
         """Time both in turns, after a turn that does not count."""
-        times = [self.turn(baseline, other) for _ in range((repeats or self.repeats) + 1)][1:]
+        times = [(self.time(baseline), self.time(other)) for _ in range((repeats or self.repeats) + 1)][1:]
         first, second = (statistics.median(column) for column in zip(*times, strict=True))
-        return Measurement(name, what, first, second, statistics.median(b / a for a, b in times), note)
+        self.found.append(Measurement(name, what, first, second, statistics.median(b / a for a, b in times), note))
 
-    def turn(self, *works: Work) -> list[float]:
-        seconds = []
-        for work in works:
-            self.wait()
-            started = time.perf_counter()
-            work()
-            self.wait()
-            seconds.append(time.perf_counter() - started)
-        return seconds
+    def time(self, work: Work) -> float:
+        self.wait()
+        started = time.perf_counter()
+        work()
+        self.wait()
+        return time.perf_counter() - started
 
     def wait(self) -> None:
         if self.device.type == "cuda":
             torch.cuda.synchronize(self.device)
 
-    def training_step(self, name: str, config: ModelConfig, repeats: int) -> list[Measurement]:
-        """Plain against Trap-MID, and Trap-MID against its published order written down literally."""
-        step = _Step(config, self.images, self.labels, WarpAugmentation().build(SIZE))
-        trapmid = f"trapmid-step-{name}"
-        return [
-            self.compare(
-                trapmid,
-                f"{name}: plain step -> Trap-MID step, same batch of {self.batch} and augmentation",
-                step.plain,
-                step.trapmid,
-                "In passes of the plain step: published order 6 (discriminator on 2n images 2, triggers through classifier and discriminator "
-                "with all weight gradients 2, classifier on 2n images 2); gradients of the triggers alone leave about 5.3.",
-                repeats,
-            ),
-            self.compare(
-                f"trigger-gradient-{name}",
-                f"{name}: published order with a full backward pass in the trigger step -> gradients of the triggers alone",
-                step.published,
-                step.trapmid,
-                "Same numbers; what freezing the weights during the trigger step saves of the whole step.",
-                repeats,
-            ),
-        ]
+    def step(
+        self, config: ModelConfig, layout: torch.memory_format = torch.contiguous_format, batch: int | None = None
+    ) -> "_Step":
+        images, labels = self.images[:batch], self.labels[:batch]
+        return _Step(config, images, labels, WarpAugmentation().build(self.size), layout)
 
-    def shares_of_a_step(self) -> list[Measurement]:
-        """The whole Trap-MID step against each of its parts, for the tiny classifier."""
-        step = _Step(Tiny(), self.images, self.labels, WarpAugmentation().build(SIZE))
+    def training_step(self, name: str, config: ModelConfig, batch: int, repeats: int) -> None:
+        step = self.step(config, batch=batch)
+        what = f"{name}: plain step -> Trap-MID step, same batch of {batch} and augmentation"
+        note = (
+            "In passes of the plain step the published order costs 6: discriminator on 2n images 2, triggers through "
+            "both nets 2, classifier on 2n images 2. Ours, without weight gradients for the triggers, 5.3."
+        )
+        self.compare(f"trapmid-step-{name}", what, note, step.plain, step.trapmid, repeats)
+        what = f"{name}: published order, full backward pass in the trigger step -> gradients of the triggers alone"
+        note = "Same triggers; the ratio is of whole steps."
+        self.compare(f"trigger-gradient-{name}", what, note, step.published, step.trapmid, repeats)
+
+    def shares_of_a_step(self) -> None:
+        step = self.step(Tiny())
         parts: dict[str, tuple[str, Work]] = {
             "discriminator": ("discriminator step on 2n images", step.train_discriminator),
-            "trigger": ("trigger step, its augmentation included", step.move_triggers),
-            "augmentation": ("augmenting clean and poisoned images for the classifier", step.augment_both),
+            "trigger": ("trigger step with its augmentation", step.move_triggers),
+            "augmentation": ("augmenting clean and poisoned images", step.augment_both),
             "model": ("classifier step on 2n augmented images", step.train_classifier),
         }
-        return [
-            self.compare(
-                f"share-{name}", f"tiny: whole Trap-MID step -> {what}", step.trapmid, work, "Share of the step's time."
-            )
-            for name, (what, work) in parts.items()
-        ]
+        for name, (what, work) in parts.items():
+            what = f"tiny: whole Trap-MID step -> its {what}"
+            self.compare(f"share-{name}", what, "Share of the step's time.", step.trapmid, work)
 
-    def search(self) -> list[Measurement]:
-        """The same few steps of PLG-MI's search for all identities, in one batch and one by one."""
+    def search(self) -> None:
         count = 4 if self.quick else 20
-        prior = CGAN(networks=Strided()).build(CLASSES, SIZE, 3, self.compute)
-        target = WhiteBoxTarget(Tiny().build(CLASSES, SIZE, 3).to(self.device), CLASSES, (3, SIZE, SIZE))
-        method = PLGMI(search_steps=2, augmentations=2, search_augmentation=WarpAugmentation(), chunk=100)
+        prior = CGAN(networks=Strided()).build(CLASSES, self.size, 3, self.compute)
+        model = Tiny().build(CLASSES, self.size, 3).to(self.device)
+        target = WhiteBoxTarget(model, CLASSES, (3, self.size, self.size))
+        method = PLGMI(search_steps=2 if self.quick else 10, search_augmentation=WarpAugmentation())
         everyone = torch.arange(count)
 
         def search(*batches: Tensor) -> None:
@@ -171,128 +157,80 @@ class _Bench:
                 for batch in batches:
                     method.invert(target, prior, batch, Run(0, self.compute, Path(folder)))
 
-        what = f"PLG-MI search of {count} identities x {method.images_per_identity} images, {method.search_steps} steps: one by one -> in one batch"
-        note = "On a CPU a batch saves overhead only; a GPU is idle without it. Checkpoints included."
-        return [
-            self.compare(
-                "batched-search",
-                what,
-                lambda: search(*everyone.split(1)),
-                lambda: search(everyone),
-                note,
-                max(1, self.repeats // 3),
-            )
-        ]
+        each = method.images_per_identity
+        what = (
+            f"PLG-MI search of {count} identities x {each} images, {method.search_steps} steps: one by one -> one batch"
+        )
+        note = "A CPU saves overhead only (a checkpoint per search included); a GPU is mostly idle without batches."
+        one_by_one, together = lambda: search(*everyone.split(1)), lambda: search(everyone)
+        self.compare("batched-search", what, note, one_by_one, together, max(1, self.repeats // 3))
 
-    def selection(self) -> list[Measurement]:
-        """Thirty of the public images for every class."""
+    def selection(self) -> None:
         images, classes = (500, 10) if self.quick else (10_000, 100)
         scores = torch.rand(images, classes, device=self.device).softmax(1)
         what = f"top 30 of {images:,} images for {classes} classes: loop over a priority queue -> tensor.topk"
-        return [
-            self.compare(
-                "top-n",
-                what,
-                lambda: _queue_top_n(scores, 30),
-                lambda: top_n(scores, 30),
-                "Same rows.",
-                max(1, self.repeats // 5),
-            )
-        ]
+        queue, topk = lambda: _queue_top_n(scores, 30), lambda: top_n(scores, 30)
+        self.compare("top-n", what, "Same rows.", queue, topk, max(1, self.repeats // 5))
 
-    def formats(self) -> list[Measurement]:
-        """channels_last and bfloat16, for a plain step of the tiny classifier and for a step of the strided GAN."""
-        found = []
-        augment = WarpAugmentation().build(SIZE)
-        for name, make in {
-            "tiny": lambda: _Step(Tiny(), self.images, self.labels, augment).plain,
-            "gan": self.gan_step,
-        }.items():
-            with randomness(0, "formats", device=self.device):
-                plain, last = (
-                    make(),
-                    make(memory_format=torch.channels_last) if name == "gan" else self._channels_last_step(),
-                )
-            what = (
-                "plain step of the tiny classifier"
-                if name == "tiny"
-                else "generator and discriminator step of the strided GAN"
-            )
-            found.append(self.compare(f"channels-last-{name}", f"{what}: contiguous -> channels_last", plain, last))
-            found.append(
-                self.compare(f"bf16-{name}", f"{what}: float32 -> bf16-mixed", plain, self._in_bfloat16(plain))
-            )
-        return found
+    def formats(self) -> None:
+        nets: dict[str, tuple[str, Callable[[torch.memory_format], Work]]] = {
+            "tiny": ("plain step of the tiny classifier", lambda layout: self.step(Tiny(), layout).plain),
+            "gan": ("step of the strided GAN, generator and discriminator", self.gan_step),
+        }
+        for name, (what, make) in nets.items():
+            plain, last = make(torch.contiguous_format), make(torch.channels_last)
+            self.compare(f"channels-last-{name}", f"{what}: contiguous -> channels_last", "", plain, last)
+            mixed = torch.autocast(self.device.type, torch.bfloat16)(plain)
+            self.compare(f"bf16-{name}", f"{what}: float32 -> bf16 autocast", "", plain, mixed)
 
-    def _channels_last_step(self) -> Work:
-        return _Step(Tiny(), self.images, self.labels, WarpAugmentation().build(SIZE), torch.channels_last).plain
-
-    def _in_bfloat16(self, work: Work) -> Work:
-        def mixed() -> None:
-            with torch.autocast(self.device.type, torch.bfloat16):
-                work()
-
-        return mixed
-
-    def gan_step(self, memory_format: torch.memory_format = torch.contiguous_format) -> Work:
-        generator, discriminator = (
-            module.to(self.device, memory_format=memory_format) for module in Strided().build(CLASSES, SIZE, 3)
-        )  # type: ignore[call-overload]
-        optimizers = [torch.optim.Adam(module.parameters(), 2e-4, (0.0, 0.9)) for module in (generator, discriminator)]
-        latents = torch.randn(self.batch, 128, device=self.device)
-        real = self.images.contiguous(memory_format=memory_format)
+    def gan_step(self, layout: torch.memory_format) -> Work:
+        generator, discriminator = Strided().build(CLASSES, self.size, 3)
+        generator, discriminator = (net.to(self.device).to(memory_format=layout) for net in (generator, discriminator))
+        of_generator, of_discriminator = (torch.optim.Adam(n.parameters(), 2e-4) for n in (generator, discriminator))
+        latents = torch.randn(self.batch, Strided().latent_size, device=self.device)
+        real, labels = self.images.contiguous(memory_format=layout), self.labels
 
         def step() -> None:
-            _descend(optimizers[0], -discriminator(generator(latents, self.labels), self.labels).mean())
+            _descend(of_generator, -discriminator(generator(latents, labels), labels).mean())
             with torch.no_grad():
-                generated = generator(latents, self.labels)
-            _descend(optimizers[1], hinge_loss(discriminator(real, self.labels), discriminator(generated, self.labels)))
+                generated = generator(latents, labels)
+            _descend(of_discriminator, hinge_loss(discriminator(real, labels), discriminator(generated, labels)))
 
         return step
 
-    def augmentation(self) -> list[Measurement]:
-        """Forward, and forward with the gradient to the images, as the searches need it."""
+    def augmentation(self) -> None:
+        def forward(config: Augmentation) -> Work:
+            augment = config.build(self.size)
+            return lambda: augment(self.images)
 
-        def change(config: Augmentation, *, backward: bool) -> Work:
-            augment = config.build(SIZE)
-            images = self.images.clone().requires_grad_(backward)
-            return (lambda: augment(images).sum().backward()) if backward else (lambda: augment(images))
+        def backward(config: Augmentation) -> Work:
+            augment, images = config.build(self.size), self.images.clone().requires_grad_()
+            return lambda: augment(images).sum().backward()
 
-        return [
-            self.compare(
-                f"warp-{'backward' if backward else 'forward'}",
-                f"augmenting {self.batch} images, {'with gradient' if backward else 'forward only'}: kornia, as published -> warp",
-                change(KorniaAugmentation(), backward=backward),
-                change(WarpAugmentation(), backward=backward),
-                "The same changes, resampled once instead of up to three times.",
-            )
-            for backward in (False, True)
-        ]
+        note = "The same changes, resampled once instead of up to three times."
+        for name, way in (("forward", forward), ("backward", backward)):
+            what = f"augmenting {self.batch} images, {name}: kornia, as published -> warp"
+            self.compare(f"warp-{name}", what, note, way(KorniaAugmentation()), way(WarpAugmentation()))
 
 
 class _Step:
     """Training steps of one classifier on one batch."""
 
     def __init__(
-        self,
-        config: ModelConfig,
-        images: Images,
-        labels: Labels,
-        augment: Callable[[Tensor], Tensor],
-        memory_format: torch.memory_format = torch.contiguous_format,
+        self, config: ModelConfig, images: Images, labels: Labels, augment: Augment, layout: torch.memory_format
     ) -> None:
-        device = images.device
-        self.images, self.labels, self.augment = images.contiguous(memory_format=memory_format), labels, augment
-        self.model: nn.Module = config.build(CLASSES, SIZE, 3).to(device, memory_format=memory_format)  # type: ignore[call-overload]
+        self.images, self.labels, self.augment = images.contiguous(memory_format=layout), labels, augment
+        shape, device = (3, images.shape[2], images.shape[3]), images.device
+        self.model: nn.Module = config.build(CLASSES, shape[1], 3).to(device).to(memory_format=layout)
         self.optimizer = torch.optim.SGD(self.model.parameters(), 1e-3, 0.9)
         self.door = Trapdoor(
             self.model,
             self.optimizer,
             num_classes=CLASSES,
-            image_shape=(3, SIZE, SIZE),
+            image_shape=shape,
             total_steps=1000,
             augment=augment,
-            discriminator=config.build(1, SIZE, 3).to(device),
+            discriminator=config.build(1, shape[1], 3).to(device),
         )
         self.targets = stratified_labels(len(images), CLASSES, torch.Generator().manual_seed(0)).to(device)
         self.both = torch.cat([self.images, self.images])

@@ -61,7 +61,10 @@ def randomness(seed: int, *purpose: str | int, device: torch.device | str = "cpu
     """
     device = torch.device(device)
     with torch.random.fork_rng(devices=[device] if device.type == "cuda" else []):
-        torch.manual_seed(seed_of(seed, *purpose))
+        chosen = seed_of(seed, *purpose)
+        torch.default_generator.manual_seed(chosen)  # not torch.manual_seed, which reseeds devices that are not forked
+        if device.type == "cuda":
+            torch.cuda.manual_seed(chosen)
         yield
 
 

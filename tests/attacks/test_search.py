@@ -5,12 +5,12 @@ from pathlib import Path
 
 import pytest
 import torch
-from helpers_attacks import CPU, TINY_GAN, faces, target_of, trained_classifier
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import Tensor
 from torch.nn import functional as F
 
+from helpers_attacks import CPU, TINY_GAN, faces, target_of, trained_classifier
 from trapmid.attacks import PLGMI, Run
 from trapmid.attacks.search import best_latents, decode_found, initial_latents, max_margin, optimise, top_n
 from trapmid.augment import NoAugmentation

@@ -5,6 +5,8 @@ from typing import Any
 
 import pytest
 import torch
+from pydantic import TypeAdapter
+
 from helpers_attacks import (
     CLASSES,
     CPU,
@@ -17,8 +19,6 @@ from helpers_attacks import (
     target_of,
     trained_classifier,
 )
-from pydantic import TypeAdapter
-
 from trapmid import engine
 from trapmid.artifacts import Manifest
 from trapmid.attacks import ATTACKS, AnyAttack, Attack, Found, Run, attack, open_found

@@ -6,10 +6,10 @@ from pathlib import Path
 
 import pytest
 import torch
-from helpers.faces import CPU, TINY, quick_training
-from helpers.runs import Killed, kill_after, log_of
 from pydantic import TypeAdapter
 
+from helpers.faces import CPU, TINY, quick_training
+from helpers.runs import Killed, kill_after, log_of
 from trapmid.artifacts import Manifest, open_artifact
 from trapmid.data import Split
 from trapmid.defenses import DEFENSES, AnyDefense, Defense, Training, open_model, train

@@ -3,8 +3,8 @@
 import json
 
 import pytest
-from helpers.golden import FILE, losses
 
+from helpers.golden import FILE, losses
 from trapmid.defenses import DEFENSES
 
 GOLDEN = json.loads(FILE.read_text())

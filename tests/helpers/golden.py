@@ -5,7 +5,6 @@ from tempfile import TemporaryDirectory
 
 from helpers.faces import CPU, TINY, quick_training, tiny_private
 from helpers.runs import log_of
-
 from trapmid.defenses import DEFENSES, train
 
 FILE = Path(__file__).parent.parent / "golden" / "trainings.json"

@@ -100,7 +100,7 @@ def test_bootstrap_contains_the_mean(identities: int, each: int, seed: int) -> N
     interval = over_identities(values, who)
     assert interval.value == pytest.approx(float(values.double().mean()))
     assert interval.low - 1e-9 <= interval.value <= interval.high + 1e-9
-    assert 0 <= interval.low
+    assert interval.low >= 0
     assert interval.high <= 1
 
 

@@ -6,9 +6,9 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from helpers_attacks import CPU, TINY_GAN, KillAt, Killed, faces
 from torch import Tensor
 
+from helpers_attacks import CPU, TINY_GAN, KillAt, Killed, faces
 from trapmid.augment import WarpAugmentation
 from trapmid.data import ImageSet
 from trapmid.data.images import to_unit

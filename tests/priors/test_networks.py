@@ -1,5 +1,7 @@
 """Both pairs of networks, parameter by parameter where a paper fixes them (reference 4.4)."""
 
+from itertools import pairwise
+
 import pytest
 import torch
 from torch import nn
@@ -28,11 +30,11 @@ def test_published_generator(published: tuple[nn.Module, nn.Module]) -> None:
     shapes = {name: tuple(value.shape) for name, value in generator.named_parameters()}
     assert shapes["project.weight"] == (1024 * 4 * 4, 128)
     widths = [1024, 512, 256, 128, 64]
-    expected = [c for a, b in zip(widths, widths[1:], strict=False) for c in ((a, b, 3), (b, b, 3), (a, b, 1))]
+    expected = [c for a, b in pairwise(widths) for c in ((a, b, 3), (b, b, 3), (a, b, 1))]
     assert sorted(convolutions(generator)) == sorted([*expected, (64, 3, 1)])
     conditional = [m for m in generator.modules() if isinstance(m, ConditionalBatchNorm)]
     assert [tuple(m.scale.weight.shape) for m in conditional] == [
-        (1000, c) for a, b in zip(widths, widths[1:], strict=False) for c in (a, b)
+        (1000, c) for a, b in pairwise(widths) for c in (a, b)
     ]
     assert [tuple(m.shift.weight.shape) for m in conditional] == [tuple(m.scale.weight.shape) for m in conditional]
     assert all(not m.norm.affine for m in conditional)
@@ -42,7 +44,7 @@ def test_published_discriminator(published: tuple[nn.Module, nn.Module]) -> None
     _, discriminator = published
     widths = [64, 128, 256, 512, 1024]
     expected = [(3, 64, 3), (64, 64, 3), (3, 64, 1)] + [
-        c for a, b in zip(widths, widths[1:], strict=False) for c in ((a, a, 3), (a, b, 3), (a, b, 1))
+        c for a, b in pairwise(widths) for c in ((a, a, 3), (a, b, 3), (a, b, 1))
     ]
     assert convolutions(discriminator) == expected
     assert (discriminator.linear.in_features, discriminator.linear.out_features) == (1024, 1)

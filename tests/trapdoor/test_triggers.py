@@ -115,5 +115,5 @@ def test_schedule_stays_between_its_ends(progress: float, start: float, end: flo
 
 @pytest.mark.parametrize("wrong", [{"until": 1.5}, {"end": -0.1}, {"end": 1.1}, {"start": 0.0}, {"start": 2.0}])
 def test_schedules_that_could_never_settle_are_refused(wrong: dict[str, float]) -> None:
-    with pytest.raises(ValidationError, match="less than or equal|greater than"):
+    with pytest.raises(ValidationError, match=r"less than or equal|greater than"):
         BlendSchedule(**wrong)

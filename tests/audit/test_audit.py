@@ -1,0 +1,162 @@
+"""The whole way: train, attack, measure, report; skipping what is done, refusing what does not fit, resuming what was killed."""
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+
+from trapmid.audit.plan import Task, plan, with_needs
+from trapmid.audit.run import run, settle
+from trapmid.engine import Compute
+from trapmid.metrics.scores import read_scores
+from trapmid.recipes import choose
+from trapmid.report.collect import write_report
+from trapmid.types import UserError
+
+SMALL = (
+    "private.identities=4",
+    "private.images_per_identity=12",
+    "public.identities=20",
+    "training.epochs=2",
+    "training.evaluate_every=1",
+    "judges.classifier.training.epochs=1",
+    "warm_start.iterations=4",
+    "warm_start.log_every=2",
+    "attacks.plgmi.prior.iterations=4",
+    "attacks.plgmi.prior.log_every=2",
+    "attacks.plgmi.search_steps=2",
+    "attacks.plgmi.candidates=6",
+)
+CPU = Compute("cpu")
+
+
+@pytest.fixture(scope="module")
+def audited(tmp_path_factory):
+    out = tmp_path_factory.mktemp("audit")
+    recipe = settle(choose("demo", changes=SMALL), out)
+    run(recipe, out, compute=CPU, jobs=1)
+    return out, recipe
+
+
+def test_the_plan_orders_every_task_after_what_it_needs():
+    tasks = list(plan(choose("celeba64-cpu")))
+    needs = plan(choose("celeba64-cpu"))
+    assert len({task.name for task in tasks}) == len(tasks)
+    for number, task in enumerate(tasks):
+        assert set(needs[task]) <= set(tasks[:number])
+    attack = Task("attack", "plgmi", "trapmid", 1)
+    assert [task.name for task in with_needs([attack], needs)] == ["prior", "train trapmid seed 1", attack.name]
+
+
+def test_an_audit_leaves_scores_for_every_cell_with_floor_and_ceiling(audited):
+    out, _ = audited
+    scores = read_scores(out)
+    rows = {(s.defense, s.attack, s.metric) for s in scores}
+    for defense in ("none", "trapmid"):
+        assert (defense, "-", "clean_accuracy") in rows
+        for metric in ("attack_accuracy_1", "attack_accuracy_5", "attack_accuracy_1_accepted", "knn_distance", "fid"):
+            assert (defense, "plgmi", metric) in rows
+    assert ("trapmid", "-", "trapdoor_success") in rows
+    assert ("none", "-", "trapdoor_success") not in rows
+    assert {("-", name, "attack_accuracy_1") for name in ("real", "prior", "public")} <= rows
+    assert all(0 <= s.value <= 1 for s in scores if "accuracy" in s.metric)
+
+
+def test_models_and_triggers_lie_apart(audited):
+    out, _ = audited
+    assert not list((out / "models").rglob("secrets*"))
+    secret = out / "secrets" / "trapmid-s0" / "secrets.safetensors"
+    assert secret.stat().st_mode & 0o777 == 0o600
+
+
+def test_a_second_run_makes_nothing_anew(audited):
+    out, recipe = audited
+    before = {file: file.stat().st_mtime_ns for file in out.rglob("manifest.json")}
+    run(recipe, out, compute=CPU, jobs=1)
+    assert {file: file.stat().st_mtime_ns for file in out.rglob("manifest.json")} == before
+
+
+def test_the_report_shows_both_defenses_and_redacts(audited):
+    out, _ = audited
+    page = write_report(out).read_text()
+    assert "Trap-MID" in page
+    assert "Unprotected" in page
+    redacted = write_report(out, redact=True, target=out / "redacted.html").read_text()
+    assert len(redacted) < len(page)
+
+
+def test_seeds_join_a_folder_and_other_settings_do_not(audited):
+    out, recipe = audited
+    copy = out.with_name(out.name + "-joined")
+    copy.mkdir()
+    (copy / "recipe.json").write_text((out / "recipe.json").read_text())
+    assert settle(choose("demo", changes=SMALL, seeds=(3,)), copy).seeds == (0, 3)
+    with pytest.raises(UserError, match="image_size differ"):
+        settle(choose("demo", changes=(*SMALL, "image_size=16")), copy)
+    with pytest.raises(UserError, match=r"defenses\.trapmid differ"):
+        settle(choose("demo", changes=(*SMALL, "defenses.trapmid.weight=0.9")), copy)
+    with pytest.raises(UserError, match="no such task"):
+        run(recipe, out, only=lambda task: task.seed == 99, compute=CPU, jobs=1)
+
+
+def test_killed_with_its_workers_and_run_again_it_ends_with_the_same_scores(audited, tmp_path):
+    out, _ = audited
+    command = [
+        sys.executable,
+        "-m",
+        "trapmid",
+        "audit",
+        "--recipe",
+        "demo",
+        "--out",
+        str(tmp_path / "run"),
+        "--device",
+        "cpu",
+    ]
+    command += ["--jobs", "1", "--set", *SMALL]
+    environment = os.environ | {"OMP_NUM_THREADS": "1"}
+    killed = subprocess.Popen(command, env=environment, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+    deadline = time.monotonic() + 120
+    while not (tmp_path / "run" / "prior").exists() and time.monotonic() < deadline:
+        time.sleep(0.05)
+    killed.send_signal(signal.SIGKILL)
+    killed.wait()
+    assert not (tmp_path / "run" / "scores.json").exists()
+    finished = subprocess.run(command, env=environment, capture_output=True, text=True, timeout=240)
+    assert finished.returncode == 0, finished.stderr
+    assert json.loads((tmp_path / "run" / "scores.json").read_text()) == json.loads((out / "scores.json").read_text())
+
+
+def shared_data() -> Path:
+    return Path(os.environ.get("TRAPMID_SHARED", Path(__file__).parents[3] / "shared")) / "data"
+
+
+@pytest.mark.faces
+@pytest.mark.skipif(not shared_data().exists(), reason="the real faces of ../shared/data are not here")
+def test_real_faces_go_the_whole_way(tmp_path):
+    recipe = choose(
+        "celeba64-cpu",
+        private=shared_data() / "celeba-private.parquet",
+        public=shared_data() / "celeba-public.parquet",
+        identities=10,
+        seeds=(0,),
+        changes=(
+            "training.epochs=6",
+            "judges.classifier.training.epochs=1",
+            "warm_start.iterations=6",
+            "warm_start.log_every=3",
+            "attacks.plgmi.prior.iterations=6",
+            "attacks.plgmi.prior.log_every=3",
+            "attacks.plgmi.search_steps=3",
+        ),
+    )
+    run(settle(recipe, tmp_path), tmp_path, compute=CPU, jobs=1)
+    scores = {(s.defense, s.attack, s.judge, s.metric): s.value for s in read_scores(tmp_path)}
+    assert scores["none", "-", "-", "clean_accuracy"] > 0.2  # chance is 0.1
+    assert scores["-", "real", "embedder", "attack_accuracy_1"] > 0.95
+    assert scores["-", "prior", "embedder", "attack_accuracy_1"] < 0.3

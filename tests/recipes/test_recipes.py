@@ -1,0 +1,91 @@
+"""Recipes: complete, frozen, changeable by name; the paper's has the paper's constants and takes its first steps."""
+
+import pytest
+import torch
+
+from trapmid.audit import Recipe
+from trapmid.augment import KorniaAugmentation
+from trapmid.data import SplitConfig, SyntheticSource, split
+from trapmid.defenses import TrapMID, train
+from trapmid.engine import Compute, read_log
+from trapmid.models import VGG16
+from trapmid.recipes import RECIPES, choose
+from trapmid.types import UserError
+
+
+@pytest.mark.parametrize("name", RECIPES)
+def test_a_recipe_is_equal_to_its_json(name):
+    recipe = RECIPES[name]()
+    assert recipe.name == name
+    assert Recipe.model_validate_json(recipe.model_dump_json()) == recipe
+    assert {"none", "trapmid"} <= {defense.kind for defense in recipe.defenses}
+
+
+def test_the_papers_constants():
+    recipe = choose("celeba64_vgg16")
+    training, defense, attack = recipe.training, recipe.defense("trapmid"), recipe.attack("plgmi")
+    assert (training.epochs, training.batch_size, training.schedule) == (50, 64, "constant")
+    assert (training.optimizer.rate, training.optimizer.momentum, training.optimizer.weight_decay) == (0.01, 0.9, 1e-4)
+    assert training.augmentation == KorniaAugmentation(
+        crop_area=(0.8, 1.0), crop_probability=0.5, flip_probability=0.5, rotation_degrees=30, rotation_probability=0.5
+    )
+    assert defense == TrapMID()
+    assert (defense.blend.at(0.0), defense.blend.at(1.0), defense.weight, defense.trigger_step) == (
+        0.02,
+        0.02,
+        0.2,
+        0.01,
+    )
+    assert (attack.top_n, attack.inversion_weight, attack.search_steps, attack.search_rate) == (30, 0.2, 600, 0.1)
+    assert (attack.prior.iterations, attack.prior.discriminator_steps, attack.prior.rate) == (30_000, 5, 2e-4)
+    assert (attack.prior.networks.kind, attack.prior.networks.width, attack.prior.betas) == (
+        "sn-resnet",
+        64,
+        (0.0, 0.9),
+    )
+    assert attack.candidates == attack.images_per_identity == 5
+    assert recipe.warm_start is None
+
+
+def test_the_papers_recipe_takes_its_first_steps(tmp_path):
+    private = split(SyntheticSource(identities=4, images_per_identity=6).load(64), SplitConfig(val=0.17, test=0.17))
+    recipe = choose("celeba64_vgg16")
+    training = recipe.training.model_copy(update={"epochs": 1, "batch_size": 8})
+    train(
+        tmp_path / "model",
+        private,
+        model=VGG16(),
+        defense=recipe.defense("trapmid"),
+        training=training,
+        compute=Compute("cpu"),
+    )
+    (row,) = read_log(tmp_path / "model" / "log.jsonl")
+    assert 0 < row["loss_clean"] < 0.8 * 3 * torch.tensor(4.0).log()
+    assert 0 < row["loss_poisoned"] < 0.2 * 5 * torch.tensor(4.0).log()
+    assert row["blend_ratio"] == 0.02
+
+
+def test_choosing_and_changing():
+    recipe = choose(
+        "demo", seeds=(1, 2), defenses=("trapmid",), changes=("training.epochs=3", "defenses.trapmid.blend.end=0.01")
+    )
+    assert recipe.seeds == (1, 2)
+    assert [defense.kind for defense in recipe.defenses] == ["trapmid"]
+    assert recipe.training.epochs == 3
+    assert recipe.defense("trapmid").blend.end == 0.01
+
+
+@pytest.mark.parametrize(
+    ("name", "options", "told"),
+    [
+        ("nope", {}, "not a recipe. Expected one of demo"),
+        ("demo", {"defenses": ("nope",)}, "has no defense 'nope'. It has none, trapmid"),
+        ("demo", {"changes": ("training.epochs",)}, "has no '='"),
+        ("demo", {"changes": ("training.epoch=3",)}, "there is no 'epoch'. Expected one of epochs"),
+        ("demo", {"changes": ("training.epochs=many",)}, "training.epochs"),
+        ("demo", {"changes": ("attacks.nope.top_n=3",)}, "not in the list. Expected one of plgmi"),
+    ],
+)
+def test_mistakes_are_told(name, options, told):
+    with pytest.raises(UserError, match=told):
+        choose(name, **options)
