@@ -56,11 +56,24 @@ class VGG16(ModelConfig):
             raise UserError(
                 f"vgg16 halves its input five times and needs at least 32 px; image_size is {image_size}. Use --model tiny."
             )
-        weights = models.VGG16_BN_Weights.IMAGENET1K_V1 if self.pretrained else None
+        if not self.pretrained:
+            return VGG16Net(num_classes, image_size, channels, _random_features())
         try:
-            features = models.vgg16_bn(weights=weights).features
+            features = models.vgg16_bn(weights=models.VGG16_BN_Weights.IMAGENET1K_V1).features
         except OSError as problem:
             raise UserError(
                 f"The ImageNet weights of vgg16 could not be downloaded ({problem}). Set pretrained=false, or run where there is a network."
             ) from problem
         return VGG16Net(num_classes, image_size, channels, features)
+
+
+def _random_features() -> nn.Sequential:
+    """torchvision's layers and initialisation, without first building the 120 M weights of a head that is thrown away."""
+    from torchvision.models import vgg
+
+    features = vgg.make_layers(vgg.cfgs["D"], batch_norm=True)
+    for layer in features:
+        if isinstance(layer, nn.Conv2d):
+            nn.init.kaiming_normal_(layer.weight, mode="fan_out", nonlinearity="relu")
+            nn.init.zeros_(layer.bias)  # type: ignore[arg-type]
+    return features
