@@ -5,10 +5,11 @@ from typing import NamedTuple
 from trapmid.attacks import ATTACKS
 from trapmid.augment import AUGMENTATIONS
 from trapmid.config import Config
-from trapmid.defenses import DEFENSES
+from trapmid.data.sources import SOURCES
+from trapmid.defenses import DEFENSES, SGD, AdamW
 from trapmid.metrics.judges import JUDGES
 from trapmid.models import MODELS
-from trapmid.priors import PRIORS
+from trapmid.priors import PRIORS, SNResNet, Strided
 from trapmid.recipes import RECIPES
 
 
@@ -27,9 +28,12 @@ def members() -> list[Member]:
         "defense": DEFENSES,
         "attack": ATTACKS,
         "prior": PRIORS,
+        "prior networks": (SNResNet, Strided),
         "model": MODELS,
         "judge": JUDGES,
         "augmentation": AUGMENTATIONS,
+        "optimizer": (SGD, AdamW),
+        "source": SOURCES,
     }
     listed = [
         Member(union, _kind(member), _first_sentence(member.__doc__ or ""), member.paper)

@@ -280,6 +280,7 @@ def _matrix(
     if name is None and (changes or private or public):
         raise UserError("--set, --private and --public change a recipe: name it with --recipe.")
     with _loading():
+        from trapmid.artifacts import open_artifact
         from trapmid.audit.run import run, settle
         from trapmid.engine import Compute
         from trapmid.recipes import choose
@@ -302,6 +303,11 @@ def _matrix(
     console.print(f"{recipe.name}: {recipe.about}\nRun folder: {out}  (interrupted, the same command resumes)")
     with Watch() as progress:
         run(recipe, out, only=only, compute=Compute(device, precision), jobs=jobs or None, progress=progress)
+    for model in sorted((out / "models").glob("*/manifest.json")):
+        facts = open_artifact(model.parent, "model").facts
+        console.print(f"{model.parent.name}: accuracy {facts['val_accuracy']:.1%} on validation images")
+        for warning in facts["warnings"]:
+            console.print(f"  Warning: {warning}", style="yellow")
     if only is None:
         print_scores(out)
         console.print(f"Report: {write_report(out, redact=redact)}")

@@ -60,6 +60,8 @@ Stored: TypeAlias = FolderSource | ParquetSource | CelebASource
 Source: TypeAlias = Annotated[Stored | SyntheticSource, Field(discriminator="kind")]
 """Every kind of data set; in JSON, `kind` says which."""
 
+SOURCES: tuple[type[Config], ...] = (FolderSource, ParquetSource, CelebASource, SyntheticSource)
+
 
 def guess_source(path: Path) -> Stored:
     """The source that a path looks like.
