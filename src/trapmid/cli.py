@@ -6,8 +6,9 @@ import time
 import traceback
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Literal
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import tyro
 
@@ -17,15 +18,55 @@ from trapmid.errors import UserError
 if TYPE_CHECKING:
     from trapmid.audit import Task
 
-Seeds = Annotated[tuple[int, ...], tyro.conf.arg(metavar="N ...")]
 Kinds = Annotated[tuple[str, ...], tyro.conf.arg(metavar="KIND ...")]
-Changes = Annotated[tuple[str, ...], tyro.conf.arg(name="set", metavar="KEY=VALUE ...")]
+Numbers = Annotated[tuple[int, ...], tyro.conf.arg(metavar="N ...")]
+Changes = Annotated[tuple[str, ...], tyro.conf.arg(metavar="KEY=VALUE ...", name="set")]
 AsJson = Annotated[bool, tyro.conf.arg(name="json")]
-Precision = Literal["32-true", "bf16-mixed"]
+
+
+@dataclass(frozen=True)
+class Machine:
+    """Where numbers are computed.
+
+    Attributes:
+        device: auto, cpu, cuda or cuda:N.
+        precision: 32-true, or bf16-mixed for GPUs.
+        jobs: tasks side by side; 0 for one per core on a CPU, one on a GPU. Changes no number.
+    """
+
+    device: str = "auto"
+    precision: Literal["32-true", "bf16-mixed"] = "32-true"
+    jobs: int = 0
+
+
+@dataclass(frozen=True)
+class Job:
+    """What is run, and in which folder.
+
+    Attributes:
+        recipe: a name from `trapmid list`; may be left out where OUT holds a recipe.json already.
+        private: images the classifiers learn: a folder with one folder per identity, a .parquet file, or CelebA as distributed.
+        public: the attacker's images, of other people.
+        out: the run folder; default: runs/RECIPE.
+        changes: values of the recipe, e.g. --set training.epochs=20 defenses.trapmid.weight=0.1.
+    """
+
+    recipe: str | None = None
+    private: Path | None = None
+    public: Path | None = None
+    out: Path | None = None
+    changes: Changes = ()
+
+
+HERE = Machine()
 
 
 def demo(
-    out: Path = Path("runs/demo"), seeds: Seeds = (), set_: Changes = (), device: str = "auto", jobs: int = 0
+    out: Path = Path("runs/demo"),
+    seeds: Numbers = (),
+    changes: Changes = (),
+    redact: bool = False,
+    machine: Machine = HERE,
 ) -> None:
     """Watch a model inversion attack succeed, and fail against Trap-MID, on faces drawn by code. About ten minutes on two cores.
 
@@ -37,27 +78,21 @@ def demo(
     Args:
         out: the run folder.
         seeds: instead of the recipe's, e.g. --seeds 0 1 2.
-        set_: changes of the recipe, e.g. --set training.epochs=20.
-        device: auto, cpu, cuda or cuda:N.
-        jobs: tasks side by side; 0 for one per core on a CPU, one on a GPU.
+        changes: values of the recipe, e.g. --set training.epochs=20.
+        redact: leave private images out of the report.
+        machine: where numbers are computed.
     """
-    _matrix("demo", out, None, None, seeds, (), (), None, set_, device, "32-true", jobs, redact=False, only=None)
+    _run(Job("demo", out=out, changes=changes), machine, {"seeds": seeds}, redact=redact)
 
 
 def audit(
-    recipe: str | None = None,
-    private: Path | None = None,
-    public: Path | None = None,
-    out: Path | None = None,
-    seeds: Seeds = (),
+    job: Job = Job(),
+    seeds: Numbers = (),
     defenses: Kinds = (),
     attacks: Kinds = (),
     identities: int | None = None,
-    set_: Changes = (),
-    device: str = "auto",
-    precision: Precision = "32-true",
-    jobs: int = 0,
     redact: bool = False,
+    machine: Machine = HERE,
 ) -> None:
     """Train every defense, attack every model, measure, and write OUT/report.html, OUT/scores.json and OUT/scores.parquet.
 
@@ -67,104 +102,64 @@ def audit(
     Example: trapmid audit --recipe celeba64-cpu --private private.parquet --public public.parquet
 
     Args:
-        recipe: a name from `trapmid list`; may be left out where OUT holds a recipe.json already.
-        private: images the classifiers learn: a folder with one folder per identity, a .parquet file, or CelebA as distributed.
-        public: the attacker's images, of other people.
-        out: the run folder; default: runs/RECIPE.
+        job: what is run, and in which folder.
         seeds: instead of the recipe's, e.g. --seeds 0 1 2.
         defenses: kinds to keep of the recipe's, e.g. --defenses none trapmid.
         attacks: kinds to keep of the recipe's.
         identities: how many private identities take part, those with the most images.
-        set_: changes of the recipe, e.g. --set training.epochs=20 defenses.trapmid.weight=0.1.
-        device: auto, cpu, cuda or cuda:N.
-        precision: 32-true, or bf16-mixed for GPUs.
-        jobs: tasks side by side; 0 for one per core on a CPU, one on a GPU.
         redact: leave private images out of the report.
+        machine: where numbers are computed.
     """
-    _matrix(
-        recipe,
-        out,
-        private,
-        public,
-        seeds,
-        defenses,
-        attacks,
-        identities,
-        set_,
-        device,
-        precision,
-        jobs,
-        redact=redact,
-        only=None,
-    )
+    chosen = {"seeds": seeds, "defenses": defenses, "attacks": attacks, "identities": identities}
+    _run(job, machine, chosen, redact=redact)
 
 
 def train(
-    recipe: str | None = None,
-    private: Path | None = None,
-    public: Path | None = None,
-    out: Path | None = None,
+    job: Job = Job(),
     defense: str = "trapmid",
     seed: int = 0,
-    set_: Changes = (),
-    device: str = "auto",
-    precision: Precision = "32-true",
+    machine: Machine = HERE,
 ) -> None:
     """Train one classifier of a recipe into OUT/models/DEFENSE-sSEED; its triggers go to OUT/secrets, readable by you alone.
 
     Example: trapmid train --recipe demo --out runs/demo --defense trapmid --seed 0
 
     Args:
-        recipe: a name from `trapmid list`; may be left out where OUT holds a recipe.json already.
-        private: images the classifier learns.
-        public: the images of a later attacker; checked to show nobody of the private ones.
-        out: the run folder; default: runs/RECIPE.
+        job: what is run, and in which folder.
         defense: kind of the defense.
         seed: of the training.
-        set_: changes of the recipe.
-        device: auto, cpu, cuda or cuda:N.
-        precision: 32-true, or bf16-mixed for GPUs.
+        machine: where numbers are computed.
     """
 
     def only(task: "Task") -> bool:
         return (task.kind, task.defense, task.seed) == ("train", defense, seed)
 
-    _matrix(recipe, out, private, public, (seed,), (), (), None, set_, device, precision, 1, redact=False, only=only)
+    _run(job, machine, {"seeds": (seed,)}, only=only)
 
 
 def attack(
-    recipe: str | None = None,
-    private: Path | None = None,
-    public: Path | None = None,
-    out: Path | None = None,
+    job: Job = Job(),
     attack: str = "plgmi",
     defense: str = "none",
     seed: int = 0,
-    set_: Changes = (),
-    device: str = "auto",
-    precision: Precision = "32-true",
+    machine: Machine = HERE,
 ) -> None:
     """Attack one classifier of a run folder into OUT/attacks/ATTACK/DEFENSE-sSEED; trains it first if it is not there.
 
     Example: trapmid attack --out runs/demo --attack plgmi --defense none --seed 0
 
     Args:
-        recipe: a name from `trapmid list`; may be left out where OUT holds a recipe.json already.
-        private: images the classifier learns.
-        public: the attacker's images.
-        out: the run folder; default: runs/RECIPE.
+        job: what is run, and in which folder.
         attack: kind of the attack.
         defense: kind of the defense that trained the classifier.
         seed: of training and attack.
-        set_: changes of the recipe.
-        device: auto, cpu, cuda or cuda:N.
-        precision: 32-true, or bf16-mixed for GPUs.
+        machine: where numbers are computed.
     """
 
     def only(task: "Task") -> bool:
         return (task.kind, task.member, task.defense, task.seed) == ("attack", attack, defense, seed)
 
-    _matrix(recipe, out, private, public, (seed,), (), (), None, set_, device, precision, 1, redact=False, only=only)
+    _run(job, machine, {"seeds": (seed,)}, only=only)
 
 
 def measure(out: Path, device: str = "auto") -> None:
@@ -255,29 +250,28 @@ def list_(as_json: AsJson = False) -> None:
     print_members(members(), as_json=as_json)
 
 
-def _matrix(
-    name: str | None,
-    out: Path | None,
-    private: Path | None,
-    public: Path | None,
-    seeds: tuple[int, ...],
-    defenses: tuple[str, ...],
-    attacks: tuple[str, ...],
-    identities: int | None,
-    changes: tuple[str, ...],
-    device: str,
-    precision: Precision,
-    jobs: int,
+def _run(
+    job: Job,
+    machine: Machine,
+    chosen: dict[str, Any],
     *,
-    redact: bool,
-    only: "Callable[[Task], bool] | None",
+    redact: bool = False,
+    only: "Callable[[Task], bool] | None" = None,
 ) -> None:
-    """Choose or read a recipe, run it or a part of it in its folder, and show what came out."""
+    """Choose or read a recipe, run it or a part of it in its folder, and show what came out.
+
+    Args:
+        job: recipe, data, folder.
+        machine: where.
+        chosen: members, seeds and identities instead of the recipe's; empty values leave the recipe's.
+        redact: leave private images out of the report.
+        only: the tasks that are wanted; without it the whole audit runs and is reported.
+    """
     started = time.monotonic()
-    _check_paths(private, public)
-    if name is None and out is None:
+    _check_paths(job.private, job.public)
+    if job.recipe is None and job.out is None:
         raise UserError("Name a recipe with --recipe (`trapmid list` shows them), or a run folder with --out.")
-    if name is None and (changes or private or public):
+    if job.recipe is None and (job.changes or job.private or job.public):
         raise UserError("--set, --private and --public change a recipe: name it with --recipe.")
     with _loading():
         from trapmid.artifacts import open_artifact
@@ -285,24 +279,18 @@ def _matrix(
         from trapmid.engine import Compute
         from trapmid.recipes import choose
         from trapmid.report.collect import write_report
-    out = out or Path("runs") / str(name)
-    if name is None:
-        chosen = settle(None, out).model_copy(update={"seeds": seeds} if seeds else {})
+    out = job.out or Path("runs") / str(job.recipe)
+    if job.recipe is None:
+        seeds = chosen.get("seeds")
+        recipe = settle(None, out).model_copy(update={"seeds": seeds} if seeds else {})
     else:
-        chosen = choose(
-            name,
-            private=private,
-            public=public,
-            seeds=seeds or None,
-            defenses=defenses or None,
-            attacks=attacks or None,
-            identities=identities,
-            changes=changes,
-        )
-    recipe = settle(chosen, out)
+        given = {name: value or None for name, value in chosen.items()}
+        recipe = choose(job.recipe, private=job.private, public=job.public, changes=job.changes, **given)
+    recipe = settle(recipe, out)
     console.print(f"{recipe.name}: {recipe.about}\nRun folder: {out}  (interrupted, the same command resumes)")
+    compute = Compute(machine.device, machine.precision)
     with Watch() as progress:
-        run(recipe, out, only=only, compute=Compute(device, precision), jobs=jobs or None, progress=progress)
+        run(recipe, out, only=only, compute=compute, jobs=machine.jobs or None, progress=progress)
     for model in sorted((out / "models").glob("*/manifest.json")):
         facts = open_artifact(model.parent, "model").facts
         console.print(f"{model.parent.name}: accuracy {facts['val_accuracy']:.1%} on validation images")
@@ -349,7 +337,12 @@ COMMANDS: dict[str, Callable[..., int | None]] = {
 def main() -> None:
     """Entry point. Exit codes: 0, 2 for the user's mistake, 1 for ours, 130 when interrupted."""
     try:
-        code = tyro.extras.subcommand_cli_from_dict(COMMANDS, prog="trapmid", description=_about())
+        code = tyro.extras.subcommand_cli_from_dict(
+            COMMANDS,
+            prog="trapmid",
+            description=_about(),
+            config=(tyro.conf.OmitArgPrefixes, tyro.conf.FlagCreatePairsOff),
+        )
     except KeyboardInterrupt:
         print("\nInterrupted. Run the same command to resume.", file=sys.stderr)
         sys.exit(130)

@@ -39,13 +39,13 @@ def demo() -> Recipe:
     return Recipe(
         name="demo",
         about="Faces drawn by code, 32 px, 20 identities: the whole audit in minutes, nothing to download.",
-        private=SyntheticSource(identities=20, images_per_identity=24),
+        private=SyntheticSource(identities=20, images_per_identity=36),
         public=SyntheticSource(identities=1000, images_per_identity=2, first_identity=1000),
         image_size=32,
-        split=SplitConfig(val=0.125, test=0.125),
+        split=SplitConfig(val=1 / 6, test=1 / 6),
         model=Tiny(),
         training=Training(
-            epochs=110,
+            epochs=80,
             batch_size=32,
             optimizer=AdamW(),
             schedule="one-cycle",
@@ -69,7 +69,7 @@ def demo() -> Recipe:
             EvaluationClassifier(
                 model=SmallResNet(),
                 training=Training(
-                    epochs=40,
+                    epochs=30,
                     batch_size=32,
                     optimizer=AdamW(rate=2e-3),
                     schedule="one-cycle",
