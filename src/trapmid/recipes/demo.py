@@ -54,7 +54,7 @@ def demo() -> Recipe:
             recalibrate=True,
             evaluate_every=10,
         ),
-        defenses=(NoDefense(), TrapMID(blend=BlendSchedule(start=0.2, end=0.02, until=0.6))),
+        defenses=(NoDefense(), TrapMID(blend=BlendSchedule(start=0.2, end=0.02, until=0.6), weight=0.3)),
         attacks=(
             PLGMI(
                 prior=prior.model_copy(update={"iterations": 500}),
