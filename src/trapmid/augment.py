@@ -1,7 +1,7 @@
 """Random changes of images during training and search: drawn per sample, differentiable, the same for every defense.
 
 `KorniaAugmentation` is the published pipeline, transform after transform. `WarpAugmentation` composes crop, shift, flip and
-rotation into one affine map and resamples once, which costs a quarter of the time on a CPU and blurs once instead of up to
+rotation into one affine map and resamples once, which costs about a fifth of the time on a CPU and blurs once instead of up to
 three times; it is what the CPU recipes use.
 """
 

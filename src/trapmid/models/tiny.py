@@ -35,7 +35,7 @@ class TinyNet(Classifier):
 
 
 class Tiny(ModelConfig):
-    """`tiny`: trains on one core in about four minutes to 75 % over 57 real identities."""
+    """`tiny`: trains on one core in two to three minutes to 75 % over 57 real identities (docs/results.md)."""
 
     paper = "none: strided CNN for CPU runs"
     kind: Literal["tiny"] = "tiny"
