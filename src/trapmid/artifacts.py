@@ -173,6 +173,34 @@ def open_artifact(folder: Path, kind: str) -> Manifest:
     return manifest
 
 
+def recorded(config: Config) -> dict[str, Any]:
+    """The config as a manifest keeps it: like its JSON, but a local file is told by its content's SHA-256, not by its path.
+
+    So the same file elsewhere is the same recipe, and another file at the same path is another one.
+
+    Raises:
+        UserError: a file that the config names cannot be read.
+    """
+    return {name: _recorded(value) for name, value in config}
+
+
+def _recorded(value: Any) -> Any:
+    match value:
+        case Config():
+            return recorded(value)
+        case Path():
+            try:
+                return f"sha256:{sha256(value)}"
+            except OSError as problem:
+                raise UserError(
+                    f"{value} cannot be read ({problem.strerror}). It is part of this recipe, which goes by its content: bring it back or name it anew."
+                ) from problem
+        case tuple() | list():
+            return [_recorded(entry) for entry in value]
+        case _:
+            return value
+
+
 def sha256(file: Path) -> str:
     """The SHA-256 of a file's content, in hex."""
     with file.open("rb") as stream:

@@ -237,6 +237,24 @@ def bench(
     print_measurements(measurements, json_file)
 
 
+def convert(legacy: tyro.conf.Positional[Path], to: Annotated[Path, tyro.conf.arg(metavar="FILE.safetensors")]) -> None:
+    """Turn a legacy checkpoint (.pth, .tar, .pkl, .ckpt) into safetensors, without running what may be in it.
+
+    Weights under `state_dict` are unpacked and the prefix `module.` is dropped; names stay as they are. What recipes take as
+    `--set model.weights=FILE` may be either.
+
+    Example: trapmid convert ir50.tar --to ir50.safetensors
+
+    Args:
+        legacy: a file that torch.save wrote.
+        to: the new file.
+    """
+    with _loading():
+        from trapmid.models.weights import convert
+    tensors = convert(legacy, to)
+    console.print(f"{to}: {len(tensors)} tensors, {sum(tensor.numel() for tensor in tensors.values()):,} numbers")
+
+
 def list_(as_json: AsJson = False) -> None:
     """Print every defense, attack, prior, model, judge, augmentation and recipe by its kind, with the paper it comes from.
 
@@ -294,6 +312,8 @@ def _run(
     for model in sorted((out / "models").glob("*/manifest.json")):
         facts = open_artifact(model.parent, "model").facts
         console.print(f"{model.parent.name}: accuracy {facts['val_accuracy']:.1%} on validation images")
+        for note in facts.get("notes", ()):
+            console.print(f"  {note}")
         for warning in facts["warnings"]:
             console.print(f"  Warning: {warning}", style="yellow")
     if only is None:
@@ -330,6 +350,7 @@ COMMANDS: dict[str, Callable[..., int | None]] = {
     "report": report,
     "doctor": doctor,
     "bench": bench,
+    "convert": convert,
     "list": list_,
 }
 

@@ -34,8 +34,16 @@ class Prediction(NamedTuple):
     hidden: tuple[Tensor, ...] = ()
 
 
-def logits_of(output: Tensor | Prediction) -> Tensor:
-    """The logits of what a network returned: a bare tensor, or a `Prediction`."""
+@runtime_checkable
+class HasLogits(Protocol):
+    """What a network may return in place of bare logits: a `Prediction`, or the output of a Hugging Face classifier."""
+
+    @property
+    def logits(self) -> Tensor: ...  # noqa: D102
+
+
+def logits_of(output: Tensor | HasLogits) -> Tensor:
+    """The logits of what a network returned."""
     return output if isinstance(output, Tensor) else output.logits
 
 

@@ -5,6 +5,7 @@ from typing import Annotated, get_args
 from pydantic import Field
 
 from trapmid.defenses.defense import Defense, DefenseRun, Setting
+from trapmid.defenses.dropin import Defended
 from trapmid.defenses.none import NoDefense
 from trapmid.defenses.training import SGD, AdamW, TrainedModel, Training, open_model, train
 from trapmid.defenses.trapmid import TrapMID
@@ -17,6 +18,7 @@ __all__ = [
     "SGD",
     "AdamW",
     "AnyDefense",
+    "Defended",
     "Defense",
     "DefenseRun",
     "NoDefense",

@@ -22,7 +22,7 @@ class Setting:
     Attributes:
         model: the classifier, placed on the device (and so perhaps wrapped).
         optimizer: trains it.
-        architecture: of the classifier, for defenses that build a second network like it.
+        architecture: of the classifier, for defenses that build a second network like it; None for a network we did not build.
         num_classes: identities it tells apart.
         image_shape: (channels, height, width).
         epochs: how often every training image is seen.
@@ -35,7 +35,7 @@ class Setting:
 
     model: nn.Module
     optimizer: torch.optim.Optimizer
-    architecture: ModelConfig
+    architecture: ModelConfig | None
     num_classes: int
     image_shape: tuple[int, int, int]
     epochs: int

@@ -10,16 +10,16 @@ from pydantic import Field
 from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 
-from trapmid.artifacts import Draft, Manifest, make, open_artifact
+from trapmid.artifacts import Draft, Manifest, make, open_artifact, recorded
 from trapmid.augment import AnyAugmentation, KorniaAugmentation
-from trapmid.config import Config
+from trapmid.config import Config, fingerprint
 from trapmid.data.images import ImageSet, to_unit
 from trapmid.data.splits import Split
 from trapmid.defenses.defense import Defense, DefenseRun, Setting
 from trapmid.engine import LOG, BestState, Compute, Loop, Progress, generator, no_progress, peak_memory_mib, randomness
 from trapmid.models import AnyModel, ModelConfig
 from trapmid.models.batchnorm import recalibrate_batch_norm
-from trapmid.trapdoor import SECRETS
+from trapmid.trapdoor import SECRETS, refuse_others_secrets
 from trapmid.types import Labels, Stateful, UserError, logits_of
 
 WEIGHTS = "model.safetensors"
@@ -100,11 +100,14 @@ def train(
         training: everything else that decides the weights, with `seed`.
         seed: of initial weights, batches, augmentation, triggers.
         compute: device and precision.
-        secrets: folder for triggers; default: `target` with `-secrets` appended. Never inside `target`.
+        secrets: folder for triggers, of this model alone; default: `target` with `-secrets` appended. Never inside `target`.
         progress: who is told how far it is.
 
     Returns:
-        The manifest; `facts` holds `kept_epoch`, `val_accuracy` and `warnings`.
+        The manifest; `facts` holds `kept_epoch`, `val_accuracy`, `notes` (what initial weights left out) and `warnings`.
+
+    Raises:
+        UserError: the images do not fill a batch, or `target` or `secrets` is another model's.
     """
     secrets = secrets or target.with_name(target.name + "-secrets")
     if secrets.resolve().is_relative_to(target.resolve()):
@@ -114,9 +117,9 @@ def train(
     images = private.images
     shape = (images.channels, images.image_size, images.image_size)
     recipe = {
-        "model": model.model_dump(mode="json"),
-        "defense": defense.model_dump(mode="json"),
-        "training": training.model_dump(mode="json"),
+        "model": recorded(model),
+        "defense": recorded(defense),
+        "training": recorded(training),
         "seed": seed,
         "image_shape": shape,
         "identities": list(images.identities),
@@ -144,6 +147,8 @@ class _Fit:
         progress: Progress,
     ) -> None:
         self.draft, self.training, self.seed, self.compute, self.secrets = draft, training, seed, compute, secrets
+        self.identity = fingerprint([draft.recipe, draft.parents])
+        refuse_others_secrets(secrets, self.identity)
         self.train, self.chosen_on = private.part("train"), private.part("test" if training.keep == "test" else "val")
         self.steps_per_epoch = len(self.train) // training.batch_size
         if self.steps_per_epoch == 0:
@@ -154,7 +159,8 @@ class _Fit:
         channels, size = self.train.channels, self.train.image_size
         device = compute.target
         with randomness(seed, "weights", device=device):
-            self.model: nn.Module = compute.place(model.build(len(self.train.identities), size, channels))
+            network = model.build(len(self.train.identities), size, channels)
+            self.model: nn.Module = compute.place(network)
             self.optimizer = training.optimizer.build(self.model)
             self.augment = training.augmentation.build(size)
             self.run_of_defense: DefenseRun = defense.start(
@@ -173,7 +179,7 @@ class _Fit:
                 )
             )
         parts: dict[str, Stateful] = {"model": self.model, **self.run_of_defense.parts()}
-        self.kept = parts
+        self.kept, self.notes = parts, network.notes
         self.best = BestState()
         state: dict[str, Stateful] = {**parts, "optimizer": self.optimizer, "best": self.best}
         self.schedule = None
@@ -204,11 +210,12 @@ class _Fit:
         )
         triggers = self.run_of_defense.secrets()
         if triggers is not None:
-            triggers.save(self.secrets)
+            triggers.save(self.secrets, self.identity)
         facts: dict[str, Any] = {
             "kept": self.training.keep,
             "kept_epoch": int(chosen["step"]) // self.steps_per_epoch,
             "val_accuracy": chosen["val_accuracy"],
+            "notes": list(self.notes),
             "warnings": list(self.run_of_defense.advice({**last, **chosen})),
         }
         return self.draft.finish([WEIGHTS, LOG], facts, self.loop.seconds, peak_memory_mib())
@@ -294,18 +301,17 @@ def open_model(folder: Path, compute: Compute | None = None) -> TrainedModel:
     """The trained classifier in `folder`, in eval mode, on the device of `compute`.
 
     Raises:
-        UserError: the folder is no model, is damaged, or holds the triggers beside the weights.
+        UserError: the folder is no model, is damaged, or holds the triggers beside the weights or below them.
     """
     manifest = open_artifact(folder, "model")
-    if (folder / SECRETS).exists():
+    if given_away := next(folder.rglob(SECRETS), None):
         raise UserError(
-            f"{folder} holds {SECRETS} beside the model: whoever gets the model gets the triggers. Move the secrets elsewhere."
+            f"{given_away} lies within the model's folder: whoever gets the model gets the triggers. Move the secrets elsewhere."
         )
     recipe = manifest.recipe
     channels, size, _ = recipe["image_shape"]
     architecture = _Architecture(model=recipe["model"]).model
-    model = architecture.model_copy(update={"pretrained": False}) if "pretrained" in recipe["model"] else architecture
-    classifier = model.build(len(recipe["identities"]), size, channels)
+    classifier = architecture.without_pretraining().build(len(recipe["identities"]), size, channels)
     classifier.load_state_dict(load_file(folder / WEIGHTS))
     placed = (compute or Compute()).place(classifier).eval()
     return TrainedModel(placed, manifest, tuple(recipe["identities"]), (channels, size, size))

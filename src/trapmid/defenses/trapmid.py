@@ -37,7 +37,8 @@ class TrapMIDRun(DefenseRun):
 
     def __init__(self, config: TrapMID, setting: Setting) -> None:
         channels, size, _ = setting.image_shape
-        discriminator = (config.discriminator or setting.architecture).build(1, size, channels)
+        architecture = config.discriminator or setting.architecture
+        discriminator = None if architecture is None else architecture.build(1, size, channels)
         self.setting = setting
         self.trapdoor = Trapdoor(
             setting.model,
@@ -47,7 +48,7 @@ class TrapMIDRun(DefenseRun):
             total_steps=setting.epochs * setting.steps_per_epoch,
             settings=config,
             augment=setting.augment,
-            discriminator=setting.compute.place(discriminator),
+            discriminator=None if discriminator is None else setting.compute.place(discriminator),
             targets_per_draw=setting.batch_size * setting.steps_per_epoch,
             seed=seed_of(setting.seed, "trapdoor"),
         )

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import torch
-from safetensors import SafetensorError
+from safetensors import SafetensorError, safe_open
 from safetensors.torch import load, save
 from torch import Tensor, nn
 
@@ -35,14 +35,24 @@ class Secrets:
             self.blend_ratio,
         )
 
-    def save(self, folder: Path) -> Path:
-        """Write them into `folder`, readable by the owner alone (mode 0600)."""
+    def save(self, folder: Path, model: str = "") -> Path:
+        """Write them into `folder`, readable by the owner alone (mode 0600).
+
+        Args:
+            folder: of their own, apart from the model's.
+            model: what tells the model they belong to from others; secrets of the same one are replaced.
+
+        Raises:
+            UserError: `folder` holds the secrets of another model.
+        """
+        refuse_others_secrets(folder, model)
         folder.mkdir(parents=True, exist_ok=True)
         data = save(
             {
                 "triggers": self.triggers.cpu().contiguous(),
                 "blend_ratio": torch.tensor(self.blend_ratio, dtype=torch.float64),
-            }
+            },
+            {"model": model},
         )
         new = folder / (SECRETS + ".new")
         new.unlink(missing_ok=True)
@@ -64,6 +74,24 @@ class Secrets:
             raise UserError(
                 f"{folder} holds no trapdoor secrets ({problem}). Expected the {SECRETS} that `trapmid train --defense trapmid` writes."
             ) from problem
+
+
+def refuse_others_secrets(folder: Path, model: str) -> None:
+    """Keep a folder of secrets to one model, since a trapdoor whose triggers are overwritten can never be checked again.
+
+    Raises:
+        UserError: `folder` holds the secrets of a model other than `model`.
+    """
+    try:
+        with safe_open(folder / SECRETS, "pt") as file:
+            found = (file.metadata() or {}).get("model", "")
+    except (OSError, SafetensorError):
+        return
+    if found != model:
+        raise UserError(
+            f"{folder} holds the secrets of another model, and saving these there would destroy them. "
+            f"Choose another folder for secrets, or remove {folder / SECRETS} if that model is gone."
+        )
 
 
 @torch.no_grad()
