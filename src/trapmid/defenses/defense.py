@@ -8,7 +8,7 @@ import torch
 from torch import Tensor, nn
 
 from trapmid.augment import Augment
-from trapmid.config import Config
+from trapmid.config import Member
 from trapmid.engine import Compute
 from trapmid.models import ModelConfig
 from trapmid.trapdoor import Secrets
@@ -80,7 +80,7 @@ class DefenseRun(ABC):
         yield from ()
 
 
-class Defense(Config, ABC):
+class Defense(Member, ABC):
     """A way of training a classifier so that it gives less away."""
 
     @abstractmethod
