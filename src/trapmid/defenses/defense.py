@@ -3,6 +3,7 @@
 from abc import ABC, abstractmethod
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
+from typing import ClassVar
 
 import torch
 from torch import Tensor, nn
@@ -81,7 +82,13 @@ class DefenseRun(ABC):
 
 
 class Defense(Member, ABC):
-    """A way of training a classifier so that it gives less away."""
+    """A way of training a classifier so that it gives less away.
+
+    Attributes:
+        has_trapdoor: whether a training leaves triggers, and so signatures, behind.
+    """
+
+    has_trapdoor: ClassVar[bool] = False
 
     @abstractmethod
     def start(self, setting: Setting) -> DefenseRun:
