@@ -76,7 +76,7 @@ def make_contents(
                 scores += mean("trapmid", "plgmi", judge, name, min(trapped * times, 1), 0.02, seeds=3)
                 scores += mean("-", "real", judge, name, min(0.97 * gain, 0.99), 0.01)
                 if floor is not None:
-                    scores += mean("-", "prior", judge, name, floor * times, 0.01)
+                    scores += mean("-", "prior:cgan", judge, name, floor * times, 0.01)
     for defense, accuracy, distance, fid in (("none", clean[0], 812.4, 31.2), ("trapmid", clean[1], 1504.9, 58.7)):
         scores += mean(defense, "-", "-", "clean_accuracy", accuracy, 0.012, seeds=3)
         scores += mean(defense, "plgmi", "tiny", "knn_distance", distance, 40)
@@ -130,13 +130,13 @@ def make_contents(
         ),
         "architecture": "A small convolutional network (0.3 M parameters)",
         "defenses": [
-            Defense(kind="none", title="Unprotected"),
-            Defense(kind="trapmid", title="Trap-MID", paper="Liu and Chen, NeurIPS 2024"),
+            Defense(name="none", title="Unprotected"),
+            Defense(name="trapmid", title="Trap-MID", paper="Liu and Chen, NeurIPS 2024"),
         ],
-        "attacks": [Attack(kind="plgmi", title="PLG-MI", attempts=5, paper="Yuan et al., AAAI 2023")],
+        "attacks": [Attack(name="plgmi", title="PLG-MI", attempts=5, paper="Yuan et al., AAAI 2023")],
         "judges": [
-            Judge(kind="tiny", title="Evaluation classifier", note="trained on the private training split"),
-            Judge(kind="embedder", title="Face embedder", note="nearest class mean of a pretrained embedder"),
+            Judge(name="tiny", title="Evaluation classifier", note="trained on the private training split"),
+            Judge(name="embedder", title="Face embedder", note="nearest class mean of a pretrained embedder"),
         ],
         "seeds": [0, 1, 2],
         "scores": scores,

@@ -5,12 +5,12 @@ from typing import Literal, TypeVar
 from pydantic import Field, field_validator
 
 from trapmid.attacks import AnyAttack
-from trapmid.config import Config
+from trapmid.config import Config, Member
 from trapmid.data import Source, SplitConfig
 from trapmid.defenses import AnyDefense, Training
 from trapmid.metrics.judges import AnyJudge
 from trapmid.models import AnyModel
-from trapmid.priors import CGAN
+from trapmid.priors import PriorConfig
 from trapmid.types import UserError
 
 
@@ -32,7 +32,6 @@ class Recipe(Config):
         attacks: the columns.
         seeds: of training and attack; each cell of the table is run once with each.
         judges: who decides; the report goes by the first.
-        warm_start: a prior trained on the public images before any target is known, from which attacks start; None for none.
     """
 
     name: str
@@ -49,32 +48,39 @@ class Recipe(Config):
     attacks: tuple[AnyAttack, ...]
     seeds: tuple[int, ...] = (0,)
     judges: tuple[AnyJudge, ...]
-    warm_start: CGAN | None = None
 
     @field_validator("defenses", "attacks", "judges")
     @classmethod
-    def _one_of_each(cls, members: tuple[Config, ...]) -> tuple[Config, ...]:
-        kinds = [getattr(member, "kind", "") for member in members]
-        if len(set(kinds)) < len(kinds):
-            raise ValueError(f"each kind may appear once, got {kinds}")
+    def _one_of_each(cls, members: tuple[Member, ...]) -> tuple[Member, ...]:
+        names = [member.name for member in members]
+        if len(set(names)) < len(names):
+            raise ValueError(f"each name may appear once, got {names}; tell members of one kind apart by their label")
         return members
 
-    def defense(self, kind: str) -> AnyDefense:
-        """The member of `defenses` of that kind."""
-        return _pick(self.defenses, kind, "defense", self.name)
+    def priors(self) -> dict[str, PriorConfig]:
+        """What the attacks want trained on the public images, once each, by the name of its folder."""
+        wanted = [prior for attack in self.attacks if (prior := attack.public_prior()) is not None]
+        return {prior_name(prior): prior for prior in wanted}
 
-    def attack(self, kind: str) -> AnyAttack:
-        """The member of `attacks` of that kind."""
-        return _pick(self.attacks, kind, "attack", self.name)
+    def defense(self, name: str) -> AnyDefense:
+        """The member of `defenses` of that name."""
+        return _pick(self.defenses, name, "defense", self.name)
+
+    def attack(self, name: str) -> AnyAttack:
+        """The member of `attacks` of that name."""
+        return _pick(self.attacks, name, "attack", self.name)
 
 
-Member = TypeVar("Member", bound=Config)
+def prior_name(prior: PriorConfig) -> str:
+    """A folder's name for a prior: two with different values are two."""
+    return f"{prior.name}-{prior.fingerprint()[:6]}"
 
 
-def _pick(members: tuple[Member, ...], kind: str, what: str, recipe: str) -> Member:
+Named = TypeVar("Named", bound=Member)
+
+
+def _pick(members: tuple[Named, ...], name: str, what: str, recipe: str) -> Named:
     for member in members:
-        if getattr(member, "kind", "") == kind:
+        if member.name == name:
             return member
-    raise UserError(
-        f"Recipe {recipe} has no {what} {kind!r}. It has {', '.join(getattr(member, 'kind', '') for member in members)}."
-    )
+    raise UserError(f"Recipe {recipe} has no {what} {name!r}. It has {', '.join(member.name for member in members)}.")

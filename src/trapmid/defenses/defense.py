@@ -3,12 +3,13 @@
 from abc import ABC, abstractmethod
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
+from typing import ClassVar
 
 import torch
 from torch import Tensor, nn
 
 from trapmid.augment import Augment
-from trapmid.config import Config
+from trapmid.config import Member
 from trapmid.engine import Compute
 from trapmid.models import ModelConfig
 from trapmid.trapdoor import Secrets
@@ -80,8 +81,14 @@ class DefenseRun(ABC):
         yield from ()
 
 
-class Defense(Config, ABC):
-    """A way of training a classifier so that it gives less away."""
+class Defense(Member, ABC):
+    """A way of training a classifier so that it gives less away.
+
+    Attributes:
+        has_trapdoor: whether a training leaves triggers, and so signatures, behind.
+    """
+
+    has_trapdoor: ClassVar[bool] = False
 
     @abstractmethod
     def start(self, setting: Setting) -> DefenseRun:

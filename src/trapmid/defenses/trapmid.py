@@ -23,6 +23,7 @@ class TrapMID(TrapdoorSettings, Defense):
     """
 
     paper = "Trap-MID (Liu & Chen, NeurIPS 2024), Eq. 2-5, Alg. 1"
+    has_trapdoor = True
     kind: Literal["trapmid"] = "trapmid"
     discriminator: AnyModel | None = None
 

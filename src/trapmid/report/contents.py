@@ -8,7 +8,7 @@ from typing import Any, Literal, TypeAlias
 import numpy as np
 from jaxtyping import UInt8
 
-from trapmid.metrics.scores import Score
+from trapmid.metrics.scores import PRIOR_FLOOR, Score
 
 Picture: TypeAlias = UInt8[np.ndarray, "h w c"]
 """One image, 0 to 255, channels last; one channel (grey) or three (RGB)."""
@@ -16,10 +16,7 @@ Picture: TypeAlias = UInt8[np.ndarray, "h w c"]
 Access: TypeAlias = Literal["label", "score", "white-box"]
 
 UNPROTECTED = "none"
-"""The kind of the defense that defends nothing: every other row is compared with its row."""
-
-FLOOR = "prior"
-"""The attack name of random samples of the attacker's generator: what guessing alone achieves."""
+"""The name of the defense that defends nothing: every other row is compared with its row."""
 
 CEILING = "real"
 """The attack name of held-out private images: the most a judge can recognise."""
@@ -60,9 +57,9 @@ class Data:
 
 @dataclass(frozen=True, kw_only=True)
 class Defense:
-    """A defense that was tried; `kind` is the one in the scores, `title` the one people read."""
+    """A defense that was tried; `name` is the one in the scores, `title` the one people read."""
 
-    kind: str
+    name: str
     title: str
     paper: str = ""
 
@@ -72,7 +69,7 @@ class Attack:
     """An attack that was run.
 
     Attributes:
-        kind: as in the scores.
+        name: as in the scores.
         title: as people read it.
         access: what the attacker needs of the model.
         adaptive: it was told which defense it faces and works around it.
@@ -80,7 +77,7 @@ class Attack:
         paper: where it comes from.
     """
 
-    kind: str
+    name: str
     title: str
     access: Access = "white-box"
     adaptive: bool = False
@@ -92,7 +89,7 @@ class Attack:
 class Judge:
     """Who decides whether a reconstruction is recognised; `note` says what it was trained on."""
 
-    kind: str
+    name: str
     title: str
     note: str = ""
 
@@ -137,7 +134,7 @@ class Cost:
     Attributes:
         cell: its title.
         work: "train", "attack" or "measure".
-        defense: the kind of defense of the cell's model; None where it concerns none.
+        defense: the name of the defense of the cell's model; None where it concerns none.
         seconds: wall-clock time.
         peak_mib: peak memory, None where it was not measured.
         relative: seconds as a multiple of the same work without defense, None for that one itself or where unknown.
@@ -159,7 +156,7 @@ class Contents:
         title: of the page.
         data: the images.
         architecture: of the attacked model, in words.
-        defenses: in the order of the tables; the unprotected one has kind "none".
+        defenses: in the order of the tables; the unprotected one has name "none".
         attacks: those that were run.
         judges: the first is the one the verdict and the main table go by.
         seeds: of training and attack.
@@ -219,17 +216,21 @@ class Contents:
             if (row.defense, row.attack, row.metric) == (defense, attack, metric) and not math.isnan(row.value)
         ]
         if judge is None and rows:
-            named = [row for row in rows if row.judge == self.judges[0].kind]
+            named = [row for row in rows if row.judge == self.judges[0].name]
             rows = named or [row for row in rows if row.judge == rows[0].judge]
         elif judge is not None:
             rows = [row for row in rows if row.judge == judge]
         means = [row for row in rows if row.seed is None]
         return next(iter(means or rows), None)
 
-    def floor(self, metric: str, defense: str = "-", judge: str | None = None) -> Score | None:
-        """Random samples of the prior: those of the generator that met this defense, else the common ones."""
-        own = self.score(defense, FLOOR, metric, judge)
-        return own or self.score("-", FLOOR, metric, judge)
+    def floors(self) -> list[str]:
+        """The attack names of random samples of the attackers' generators: what guessing alone achieves."""
+        return list(dict.fromkeys(row.attack for row in self.scores if row.attack.startswith(PRIOR_FLOOR)))
+
+    def floor(self, metric: str, judge: str | None = None) -> Score | None:
+        """The highest of the floors."""
+        rows = [row for name in self.floors() if (row := self.score("-", name, metric, judge)) is not None]
+        return max(rows, key=lambda row: row.value, default=None)
 
     def ceiling(self, metric: str, judge: str | None = None) -> Score | None:
         """The same measure on held-out private images."""
@@ -240,6 +241,6 @@ class Contents:
         found = [
             (attack, score)
             for attack in self.attacks
-            if (score := self.score(defense, attack.kind, metric)) is not None
+            if (score := self.score(defense, attack.name, metric)) is not None
         ]
         return max(found, key=lambda pair: pair[1].value, default=None)

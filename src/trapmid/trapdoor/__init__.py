@@ -2,6 +2,7 @@
 
 from trapmid.trapdoor.secrets import SECRETS, Secrets, refuse_others_secrets, trapdoor_success
 from trapmid.trapdoor.settings import TrapdoorSettings
+from trapmid.trapdoor.signature import signatures
 from trapmid.trapdoor.trapdoor import Trapdoor
 from trapmid.trapdoor.triggers import BlendSchedule
 
@@ -12,5 +13,6 @@ __all__ = [
     "Trapdoor",
     "TrapdoorSettings",
     "refuse_others_secrets",
+    "signatures",
     "trapdoor_success",
 ]
