@@ -54,11 +54,7 @@ class Secrets:
             },
             {"model": model},
         )
-        new = folder / (SECRETS + ".new")
-        new.unlink(missing_ok=True)
-        with open(os.open(new, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "wb") as stream:  # noqa: PTH123
-            stream.write(data)
-        return new.replace(folder / SECRETS)
+        return write_private(folder / SECRETS, data)
 
     @staticmethod
     def load(folder: Path) -> "Secrets":
@@ -74,6 +70,15 @@ class Secrets:
             raise UserError(
                 f"{folder} holds no trapdoor secrets ({problem}). Expected the {SECRETS} that `trapmid train --defense trapmid` writes."
             ) from problem
+
+
+def write_private(file: Path, content: bytes) -> Path:
+    """Write a file that its owner alone can read (mode 0600) from its first byte on, in place of one that may be there."""
+    new = file.with_name(file.name + ".new")
+    new.unlink(missing_ok=True)
+    with open(os.open(new, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "wb") as stream:  # noqa: PTH123
+        stream.write(content)
+    return new.replace(file)
 
 
 def refuse_others_secrets(folder: Path, model: str) -> None:
