@@ -19,6 +19,8 @@ rows = [{"pixel_values": x, "labels": y} for x, y in zip(faces.images(), faces.l
 
 
 class DefendedTrainer(Trainer):
+    loss_is_scaled_for_ga = False  # the Trainer divides it where gradients are accumulated
+
     def compute_loss(self, model, inputs, return_outputs=False, **rest):
         if not model.training:
             return super().compute_loss(model, inputs, return_outputs, **rest)

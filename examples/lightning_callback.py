@@ -19,9 +19,8 @@ out = Path("runs/lightning_callback")
 faces = SyntheticSource(identities=5, images_per_identity=20).load(32, 3)
 loader = DataLoader(TensorDataset(faces.images(), faces.labels), batch_size=20, shuffle=True)
 net = nn.Sequential(nn.Conv2d(3, 16, 3, 4, 1), nn.BatchNorm2d(16), nn.ReLU(), nn.Flatten(), nn.Linear(16 * 64, 5))
-defense = DefenseCallback(
-    TrapMID(), net, num_classes=5, image_shape=(3, 32, 32), batch_size=20, secrets=out / "secrets"
-)
+shape = {"num_classes": 5, "image_shape": (3, 32, 32), "batch_size": 20}
+defense = DefenseCallback(TrapMID(), net, **shape, secrets=out / "secrets")
 
 
 class Faces(L.LightningModule):

@@ -66,6 +66,7 @@ class DefenseCallback(Callback):
         del pl_module
         if trainer.max_epochs is None or trainer.max_epochs < 1:
             raise UserError("Schedules of a defense run over the epochs: give the Trainer max_epochs.")
+        before = self.state_dict()  # of a checkpoint, or of an earlier fit
         self._defended = Defended(
             self.defense,
             self.network,
@@ -74,8 +75,9 @@ class DefenseCallback(Callback):
             steps_per_epoch=int(trainer.num_training_batches),
             **self.options,
         )
-        if self._restored:
-            self._defended.load_state_dict(self._restored)
+        if before:
+            self._defended.load_state_dict(before)
+        self._restored = {}
 
     def on_train_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Write the secrets."""
@@ -89,4 +91,4 @@ class DefenseCallback(Callback):
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
         """From the checkpoint, before there is anything to load it into."""
-        self._restored = state_dict
+        self._restored, self._defended = state_dict, None
