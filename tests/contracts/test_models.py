@@ -6,6 +6,7 @@ import pytest
 import torch
 from pydantic import TypeAdapter
 
+from helpers.faces import CPU
 from trapmid.engine import randomness
 from trapmid.models import MODELS, AnyModel, Classifier, ModelConfig, parse_model
 from trapmid.types import UserError
@@ -56,6 +57,19 @@ def test_same_seed_same_weights(kind: type[ModelConfig]) -> None:
     assert one.keys() == same.keys()
     assert all(torch.equal(one[name], same[name]) for name in one)
     assert any(not torch.equal(one[name], other[name]) for name in one)
+
+
+@every_model
+def test_placed_channels_last_it_is_the_same_network(kind: type[ModelConfig]) -> None:
+    plain = built(kind).eval()
+    placed = CPU.place(fresh(kind)).eval()
+    convolutions = [weight for weight in placed.parameters() if weight.ndim == 4]
+    assert all(weight.is_contiguous(memory_format=torch.channels_last) for weight in convolutions)
+    before, after = plain.state_dict(), placed.state_dict()
+    assert before.keys() == after.keys()
+    assert all(torch.equal(before[name], after[name]) for name in before)
+    images = torch.rand(3, 3, SIZE, SIZE)
+    torch.testing.assert_close(placed(images).logits, plain(images).logits, rtol=1e-4, atol=1e-5)
 
 
 def test_kinds_are_parsed() -> None:
