@@ -2,10 +2,11 @@
 
 import pytest
 import torch
+from PIL import Image
 
 from trapmid.audit import Recipe
 from trapmid.augment import KorniaAugmentation
-from trapmid.data import SplitConfig, SyntheticSource, split
+from trapmid.data import FlatFolderSource, SplitConfig, SyntheticSource, split
 from trapmid.defenses import TrapMID, train
 from trapmid.engine import Compute, read_log
 from trapmid.models import VGG16
@@ -73,6 +74,14 @@ def test_choosing_and_changing():
     assert [defense.kind for defense in recipe.defenses] == ["trapmid"]
     assert recipe.training.epochs == 3
     assert recipe.defense("trapmid").blend.end == 0.01
+
+
+def test_images_of_nobody_in_particular_are_public_only(tmp_path):
+    Image.new("RGB", (8, 8)).save(tmp_path / "00000.png")
+    recipe = choose("celeba64-cpu", public=tmp_path, changes=("public.crop=88",))
+    assert recipe.public == FlatFolderSource(path=tmp_path, crop=88)
+    with pytest.raises(UserError, match=r"does not say who is who.*IDENTITY/\*\.jpg"):
+        choose("celeba64-cpu", private=tmp_path)
 
 
 @pytest.mark.parametrize(

@@ -6,7 +6,7 @@ from pydantic import Field, field_validator
 
 from trapmid.attacks import AnyAttack
 from trapmid.config import Config
-from trapmid.data import Source, SplitConfig
+from trapmid.data import FlatFolderSource, Source, SplitConfig
 from trapmid.defenses import AnyDefense, Training
 from trapmid.metrics.judges import AnyJudge
 from trapmid.models import AnyModel
@@ -50,6 +50,16 @@ class Recipe(Config):
     seeds: tuple[int, ...] = (0,)
     judges: tuple[AnyJudge, ...]
     warm_start: CGAN | None = None
+
+    @field_validator("private")
+    @classmethod
+    def _says_who_is_who(cls, private: Source | None) -> Source | None:
+        if isinstance(private, FlatFolderSource):
+            raise ValueError(
+                f"{private.path} does not say who is who, which is enough for public images only. Private ones need one "
+                f"folder per identity, {private.path}/IDENTITY/*.jpg, or an image Parquet file"
+            )
+        return private
 
     @field_validator("defenses", "attacks", "judges")
     @classmethod

@@ -68,7 +68,7 @@ def _load(recipe: Recipe, progress: Progress) -> AuditData:
         if source is None:
             raise UserError(
                 f"Recipe {recipe.name} needs {side} images. Give --{side} PATH: a folder with one folder per identity, "
-                "a .parquet file, or CelebA as distributed."
+                "a .parquet file, or CelebA as distributed; public ones may be a folder of images of anybody."
             )
 
         def report(done: int, total: int | None, side: str = side) -> None:
@@ -249,4 +249,5 @@ def write_split(recipe: Recipe, root: Path, data: AuditData) -> Manifest:
 
 
 def _dump(source: Source | None) -> Any:
-    return None if source is None else source.model_dump(mode="json")
+    """What is not set is left out, so that an option more does not make another data set of an old one."""
+    return None if source is None else source.model_dump(mode="json", exclude_none=True)
