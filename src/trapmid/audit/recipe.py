@@ -8,6 +8,7 @@ from trapmid.attacks import AnyAttack
 from trapmid.config import Config
 from trapmid.data import FlatFolderSource, Source, SplitConfig
 from trapmid.defenses import AnyDefense, Training
+from trapmid.metrics.inception import Inception
 from trapmid.metrics.judges import AnyJudge
 from trapmid.models import AnyModel
 from trapmid.priors import CGAN
@@ -32,6 +33,7 @@ class Recipe(Config):
         attacks: the columns.
         seeds: of training and attack; each cell of the table is run once with each.
         judges: who decides; the report goes by the first.
+        fidelity: a network that recognises nobody, for FID and KID as papers give them; None leaves FID to the judges' features.
         warm_start: a prior trained on the public images before any target is known, from which attacks start; None for none.
     """
 
@@ -49,6 +51,7 @@ class Recipe(Config):
     attacks: tuple[AnyAttack, ...]
     seeds: tuple[int, ...] = (0,)
     judges: tuple[AnyJudge, ...]
+    fidelity: Inception | None = None
     warm_start: CGAN | None = None
 
     @field_validator("private")

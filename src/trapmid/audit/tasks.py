@@ -161,6 +161,8 @@ def _measure(
         for t in trained + attacks
     }
     settings = {"judges": [judge.model_dump(mode="json") for judge in recipe.judges]}
+    if recipe.fidelity is not None:
+        settings["fidelity"] = [recipe.fidelity.model_dump(mode="json")]
     try:
         if folders.measurement.exists() and open_artifact(folders.measurement, "measurement").parents == parents:
             return make(folders.measurement, "measurement", settings, parents, _never)
@@ -177,7 +179,8 @@ def _measure(
         report = partial(progress, "measure")
         total = 2 + len(trained) + len(attacks)
         report(0, total, "calibrate judges")
-        panel = Panel(judges, data.private)
+        fidelity = None if recipe.fidelity is None else recipe.fidelity.build(compute, progress)
+        panel = Panel(judges, data.private, fidelity)
         scores: list[Score] = list(panel.ceiling())
         identities = len(data.private.images.identities)
         scores += panel.floor("public", public_floor(data.public, identities))
