@@ -27,7 +27,7 @@ PARTIAL = ".partial"
 def versions() -> dict[str, str]:
     """Versions of what decides the numbers."""
     found = {"python": platform.python_version()}
-    for package in ("trapmid", "torch", "torchvision", "kornia", "timm", "lightning-fabric", "torchmetrics", "numpy"):
+    for package in ("trapmid", "torch", "torchvision", "kornia", "timm", "lightning-fabric", "numpy"):
         try:
             found[package] = version(package)
         except PackageNotFoundError:

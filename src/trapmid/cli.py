@@ -46,7 +46,7 @@ class Job:
     Attributes:
         recipe: a name from `trapmid list`; may be left out where OUT holds a recipe.json already.
         private: images the classifiers learn: a folder with one folder per identity, a .parquet file, or CelebA as distributed.
-        public: the attacker's images, of other people.
+        public: the attacker's images, of other people; may also be a plain folder of images.
         out: the run folder; default: runs/RECIPE.
         changes: values of the recipe, e.g. --set training.epochs=20 defenses.trapmid.weight=0.1.
     """
@@ -207,7 +207,7 @@ def doctor(private: tyro.conf.Positional[Path], public: Path | None = None, as_j
 
     Args:
         private: a folder with one folder per identity, a .parquet file, or CelebA as distributed.
-        public: the attacker's images, to be checked for people who are also private.
+        public: the attacker's images, to be checked for people who are also private; may also be a plain folder of images.
         as_json: print JSON instead of a table.
     """
     with _loading():

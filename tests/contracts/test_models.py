@@ -8,6 +8,7 @@ import torch
 from pydantic import TypeAdapter
 from safetensors.torch import save_file
 
+from helpers.faces import CPU
 from trapmid.engine import randomness
 from trapmid.models import MODELS, AnyModel, Classifier, ModelConfig, parse_model
 from trapmid.types import UserError
@@ -74,6 +75,19 @@ def test_weights_of_a_file(kind: type[ModelConfig], tmp_path: Path) -> None:
     assert set(saved) - set(fits) == {"head.weight", "head.bias"}
     assert all(torch.equal(saved[name], other.state_dict()[name]) for name in fits)
     assert kind(weights=tmp_path / "w").without_pretraining() == kind()
+
+
+@every_model
+def test_placed_channels_last_it_is_the_same_network(kind: type[ModelConfig]) -> None:
+    plain = built(kind).eval()
+    placed = CPU.place(fresh(kind)).eval()
+    convolutions = [weight for weight in placed.parameters() if weight.ndim == 4]
+    assert all(weight.is_contiguous(memory_format=torch.channels_last) for weight in convolutions)
+    before, after = plain.state_dict(), placed.state_dict()
+    assert before.keys() == after.keys()
+    assert all(torch.equal(before[name], after[name]) for name in before)
+    images = torch.rand(3, 3, SIZE, SIZE)
+    torch.testing.assert_close(placed(images).logits, plain(images).logits, rtol=1e-4, atol=1e-5)
 
 
 def test_kinds_are_parsed() -> None:
