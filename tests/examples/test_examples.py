@@ -15,8 +15,12 @@ from trapmid.trapdoor import SECRETS, Secrets
 
 EXAMPLES = Path(__file__).parent.parent.parent / "examples"
 
-# The libraries warn about their own workers, devices and deprecations.
-pytestmark = pytest.mark.filterwarnings("ignore")
+pytestmark = [
+    # The libraries warn about their own workers, devices and deprecations.
+    pytest.mark.filterwarnings("ignore"),
+    # Later tests open what the earlier ones leave in the module's folder.
+    pytest.mark.xdist_group("examples"),
+]
 
 SOMEWHERE_ELSE = """
 import sys
