@@ -27,16 +27,29 @@ class Prediction(NamedTuple):
         logits: (n, num_classes), before the softmax.
         features: (n, d), the penultimate activations: the input of the last linear layer.
         hidden: maps of earlier blocks, in order, for defenses that regularise them; empty where there are none.
+        posterior: mean and standard deviation (n, d) of the normal distribution that `features` were drawn from; None where
+            they are not drawn.
     """
 
     logits: Tensor
     features: Tensor
     hidden: tuple[Tensor, ...] = ()
+    posterior: tuple[Tensor, Tensor] | None = None
+
+    def part(self, rows: slice) -> "Prediction":
+        """What is said about some of the images."""
+        posterior = None if self.posterior is None else (self.posterior[0][rows], self.posterior[1][rows])
+        return Prediction(self.logits[rows], self.features[rows], tuple(h[rows] for h in self.hidden), posterior)
 
 
 def logits_of(output: Tensor | Prediction) -> Tensor:
     """The logits of what a network returned: a bare tensor, or a `Prediction`."""
     return output if isinstance(output, Tensor) else output.logits
+
+
+def prediction_of(output: Tensor | Prediction) -> Prediction:
+    """What a network returned as a `Prediction`; for a bare tensor of logits they are the features, too."""
+    return output if isinstance(output, Prediction) else Prediction(output, output)
 
 
 @runtime_checkable

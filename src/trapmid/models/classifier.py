@@ -16,7 +16,10 @@ class Classifier(nn.Module, ABC):
         num_classes: number of logits.
         image_size: height and width the network was built for, in pixels.
         channels: one or three.
+        head: the last layer: linear, from features to logits.
     """
+
+    head: nn.Module
 
     def __init__(self, num_classes: int, image_size: int, channels: int) -> None:
         super().__init__()

@@ -29,9 +29,14 @@ class TinyNet(Classifier):
         self.head = nn.Linear(widths[-1] * side**2, num_classes)
 
     def forward(self, images: Images) -> Prediction:
-        """Features are the last map, flattened."""
-        features = self.body(images * 2 - 1).flatten(1)
-        return Prediction(self.head(features), features)
+        """Features are the last map, flattened; hidden are all maps."""
+        x, hidden = images * 2 - 1, []
+        for layer in self.body:
+            x = layer(x)
+            if isinstance(layer, nn.ReLU):
+                hidden.append(x)
+        features = x.flatten(1)
+        return Prediction(self.head(features), features, tuple(hidden))
 
 
 class Tiny(ModelConfig):
@@ -76,9 +81,13 @@ class SmallResNetwork(Classifier):
         self.head = nn.Linear(widths[-1], num_classes)
 
     def forward(self, images: Images) -> Prediction:
-        """Features are the average over positions of the last map."""
-        features = F.silu(self.norm(self.blocks(self.stem(images * 2 - 1)))).mean((2, 3))
-        return Prediction(self.head(self.dropout(features)), features)
+        """Features are the average over positions of the last map; hidden are the blocks' outputs."""
+        x, hidden = self.stem(images * 2 - 1), []
+        for block in self.blocks:
+            x = block(x)
+            hidden.append(x)
+        features = F.silu(self.norm(x)).mean((2, 3))
+        return Prediction(self.head(self.dropout(features)), features, tuple(hidden))
 
 
 class SmallResNet(ModelConfig):

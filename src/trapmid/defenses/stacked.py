@@ -1,0 +1,74 @@
+"""Stacking: several defenses in one training, as the paper's Trap-MID + NegLS (reference 2.4)."""
+
+from collections.abc import Iterator, Mapping, Sequence
+from itertools import combinations
+from typing import Annotated, Any, Literal, Self, TypeAlias, get_args
+
+import torch
+from pydantic import Field, model_validator
+from torch import Tensor
+
+from trapmid.defenses.defense import Defense, DefenseRun, Modifier, Setting
+from trapmid.defenses.members import Single
+from trapmid.defenses.negls import NegLS
+from trapmid.defenses.none import NoDefense
+from trapmid.defenses.trapmid import TrapMID
+from trapmid.models import Classifier
+from trapmid.types import Labels, UserError
+
+
+class Stacked(Defense):
+    """`stacked`: several defenses in one training; on a command line their names joined by +, e.g. `trapmid+negls`.
+
+    The network and the augmentation are changed in the order of the parts. At most one part may decide what a classification
+    costs, which images make a batch, and how the weights take a step.
+
+    Attributes:
+        parts: the defenses; the published combination by default, with smoothing on clean and poisoned images
+            (`NegLS(images="clean")` is the other published variant).
+    """
+
+    paper = "Trap-MID, App. E.8 (Trap-MID + NegLS)"
+    kind: Literal["stacked"] = "stacked"
+    parts: tuple[Annotated[Single, Field(discriminator="kind")], ...] = Field((TrapMID(), NegLS()), min_length=2)
+
+    @model_validator(mode="after")
+    def _they_combine(self) -> Self:
+        for one, other in combinations(self.parts, 2):
+            if one.kind == other.kind:
+                raise ValueError(f"{one.kind} stands twice in a stack; once is what can be trained")
+            for decision in sorted(one.decides & other.decides):
+                raise ValueError(
+                    f"{one.kind} and {other.kind} cannot be combined: both decide {decision}, and a training has one answer to that. Leave one of them out"
+                )
+        return self
+
+    def start(self, setting: Setting) -> DefenseRun:
+        """The one part that decides how the weights take a step starts the run, in a setting that all others have changed."""
+        modifiers = [part for part in self.parts if isinstance(part, Modifier)]
+        others: list[Defense] = [part for part in self.parts if not isinstance(part, Modifier)]
+        (leading,) = others or [NoDefense()]
+        return leading.start(setting.with_modifiers(modifiers))
+
+    def adapt(self, model: Classifier) -> Classifier:
+        """Part after part."""
+        for part in self.parts:
+            model = part.adapt(model)
+        return model
+
+    def batches(self, labels: Labels, batch_size: int, rng: torch.Generator) -> Sequence[Tensor]:
+        """As the part that decides them says, if there is one."""
+        deciding = [part for part in self.parts if "which images make a batch" in part.decides]
+        return (deciding or [NoDefense()])[0].batches(labels, batch_size, rng)
+
+    def facts(self, setting: Setting) -> Mapping[str, Any]:
+        """Those of all parts."""
+        return {name: fact for part in self.parts for name, fact in part.facts(setting).items()}
+
+    def advice(self, setting: Setting, last: Mapping[str, float]) -> Iterator[str]:
+        """That of all parts."""
+        for part in self.parts:
+            yield from part.advice(setting, last)
+
+
+AnyDefense: TypeAlias = Annotated[Single | Stacked, Field(discriminator="kind")]
