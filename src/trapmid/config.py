@@ -4,7 +4,7 @@ import hashlib
 import json
 from typing import Any, ClassVar
 
-from pydantic import BaseModel, ConfigDict
+from pydantic import BaseModel, ConfigDict, Field
 
 
 class Config(BaseModel):
@@ -18,6 +18,24 @@ class Config(BaseModel):
     def fingerprint(self) -> str:
         """Sixteen hex digits that change if and only if a value of the config changes."""
         return fingerprint(self.model_dump(mode="json"))
+
+
+class Member(Config):
+    """A config that a table has a row or a column for.
+
+    Attributes:
+        kind: what it is.
+        label: what its row is called and its folders are named; empty for its kind. Members of the same kind with
+            different values can stand side by side under different labels.
+    """
+
+    kind: str
+    label: str = Field("", pattern=r"^[A-Za-z0-9.+_-]*$")
+
+    @property
+    def name(self) -> str:
+        """The label, or the kind where there is none."""
+        return self.label or self.kind
 
 
 def fingerprint(value: Any) -> str:

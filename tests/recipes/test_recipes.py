@@ -2,8 +2,9 @@
 
 import pytest
 import torch
+from pydantic import ValidationError
 
-from trapmid.audit import Recipe
+from trapmid.audit import Recipe, plan
 from trapmid.augment import KorniaAugmentation
 from trapmid.data import SplitConfig, SyntheticSource, split
 from trapmid.defenses import TrapMID, train
@@ -73,6 +74,23 @@ def test_choosing_and_changing():
     assert [defense.kind for defense in recipe.defenses] == ["trapmid"]
     assert recipe.training.epochs == 3
     assert recipe.defense("trapmid").blend.end == 0.01
+
+
+def test_members_of_one_kind_stand_side_by_side_under_their_labels():
+    recipe = choose("demo")
+    faint = recipe.defense("trapmid").model_copy(update={"label": "trapmid-faint"})
+    values = recipe.model_dump(mode="json")
+    values["defenses"].append(faint.model_dump(mode="json"))
+    both = Recipe.model_validate(values)
+    assert [both.defense(name).name for name in ("none", "trapmid", "trapmid-faint")] == [d.name for d in both.defenses]
+    trained = {task.defense for task in plan(both) if task.kind == "train"}
+    assert trained == {"none", "trapmid", "trapmid-faint"}
+    values["defenses"][-1]["label"] = ""
+    with pytest.raises(ValidationError, match="each name may appear once"):
+        Recipe.model_validate(values)
+    values["defenses"][-1]["label"] = "../elsewhere"
+    with pytest.raises(ValidationError, match="label"):
+        Recipe.model_validate(values)
 
 
 @pytest.mark.parametrize(

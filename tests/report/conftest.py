@@ -130,13 +130,13 @@ def make_contents(
         ),
         "architecture": "A small convolutional network (0.3 M parameters)",
         "defenses": [
-            Defense(kind="none", title="Unprotected"),
-            Defense(kind="trapmid", title="Trap-MID", paper="Liu and Chen, NeurIPS 2024"),
+            Defense(name="none", title="Unprotected"),
+            Defense(name="trapmid", title="Trap-MID", paper="Liu and Chen, NeurIPS 2024"),
         ],
-        "attacks": [Attack(kind="plgmi", title="PLG-MI", attempts=5, paper="Yuan et al., AAAI 2023")],
+        "attacks": [Attack(name="plgmi", title="PLG-MI", attempts=5, paper="Yuan et al., AAAI 2023")],
         "judges": [
-            Judge(kind="tiny", title="Evaluation classifier", note="trained on the private training split"),
-            Judge(kind="embedder", title="Face embedder", note="nearest class mean of a pretrained embedder"),
+            Judge(name="tiny", title="Evaluation classifier", note="trained on the private training split"),
+            Judge(name="embedder", title="Face embedder", note="nearest class mean of a pretrained embedder"),
         ],
         "seeds": [0, 1, 2],
         "scores": scores,

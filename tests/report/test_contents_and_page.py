@@ -39,7 +39,7 @@ def test_the_good_case_in_words(make):
 
 
 def test_one_attempt_is_a_share_of_identities(make):
-    contents = make(attacks=[Attack(kind="plgmi", title="PLG-MI", access="label")])
+    contents = make(attacks=[Attack(name="plgmi", title="PLG-MI", access="label")])
     assert "can read only the model's decisions" in said(contents)
     assert "for 64 % of the identities from the unprotected model, and for 5 % from the one" in said(contents)
 
@@ -106,7 +106,7 @@ def test_the_strongest_attack_counts(make):
         for row in contents.scores
         if row.defense == "trapmid" and row.attack == "plgmi" and row.seed is None
     ]
-    attacks = [*contents.attacks, Attack(kind="kedmi", title="KED-MI", adaptive=True)]
+    attacks = [*contents.attacks, Attack(name="kedmi", title="KED-MI", adaptive=True)]
     both = make(scores=[*contents.scores, *second], attacks=attacks)
     assert "in 40 % of those on the one trained with Trap-MID" in said(both)
     assert "knew of the defense" not in said(both)
@@ -117,7 +117,7 @@ def test_judges_and_seeds_are_spoken_of(make):
     assert "A second opinion, Face embedder: 58 % (Unprotected) and 5 % (Trap-MID)." in said(make())
     assert "Counting only pictures that the judge accepts" in said(make())
     assert "One seed only" in said(make(seeds=[0]))
-    assert tables.judges_table(make(judges=[Judge(kind="tiny", title="Tiny")])) is None
+    assert tables.judges_table(make(judges=[Judge(name="tiny", title="Tiny")])) is None
 
 
 def test_a_mean_over_seeds_must_be_given(make):
@@ -173,7 +173,7 @@ def test_redaction_leaves_no_private_image_and_no_name(make):
 def test_what_users_name_is_escaped(make):
     evil = '<script>alert("x")</script> onload="y" $a$ & _b_'
     curves = [make().curves[0].__class__(cell=evil, rows=make().curves[0].rows)]
-    defenses = [make().defenses[0], make().defenses[1].__class__(kind="trapmid", title=evil)]
+    defenses = [make().defenses[0], make().defenses[1].__class__(name="trapmid", title=evil)]
     html = render(
         make(names=(evil,), title=evil, warnings=[evil], curves=curves, defenses=defenses, config={"a": evil})
     )

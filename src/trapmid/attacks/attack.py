@@ -7,7 +7,7 @@ from typing import ClassVar, Generic, TypeVar
 
 from torch import Tensor
 
-from trapmid.config import Config
+from trapmid.config import Member
 from trapmid.data.images import ImageSet
 from trapmid.engine import Compute, Progress, no_progress
 from trapmid.priors import GAN, Prior
@@ -51,10 +51,9 @@ class Found:
     confidence: Tensor
 
 
-class Attack(Config, ABC, Generic[T]):
+class Attack(Member, ABC, Generic[T]):
     """A way of getting pictures of a classifier's identities out of it."""
 
-    kind: str
     needs: ClassVar[type[LabelTarget]]
 
     @abstractmethod

@@ -55,7 +55,7 @@ def attack(
     Raises:
         UserError: the target gives less access than the attack needs, or takes other images than the public ones.
     """
-    demand(target, method.needs, method.kind)
+    demand(target, method.needs, method.name)
     shape = (public.channels, public.image_size, public.image_size)
     if shape != tuple(target.image_shape):
         raise UserError(

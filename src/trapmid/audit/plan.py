@@ -15,8 +15,8 @@ class Task:
 
     Attributes:
         kind: what is done.
-        member: kind of the judge or the attack; empty for the others.
-        defense: kind of the defense, for `train` and `attack`.
+        member: name of the judge or the attack; empty for the others.
+        defense: name of the defense, for `train` and `attack`.
         seed: of the run, for `train` and `attack`.
     """
 
@@ -53,9 +53,9 @@ class Folders:
         """Scores and verdicts."""
         return self.root / "measurement"
 
-    def judge(self, kind: str) -> Path:
+    def judge(self, name: str) -> Path:
         """A judge that had to be trained."""
-        return self.root / "judges" / kind
+        return self.root / "judges" / name
 
     def model(self, defense: str, seed: int) -> Path:
         """A classifier under attack."""
@@ -93,11 +93,11 @@ def plan(recipe: Recipe) -> dict[Task, tuple[Task, ...]]:
     tasks: dict[Task, tuple[Task, ...]] = dict.fromkeys(prior, ())
     slowest_first = sorted(recipe.defenses, key=lambda defense: defense.kind == "none")
     for seed in recipe.seeds:
-        trainings = [Task("train", defense=defense.kind, seed=seed) for defense in slowest_first]
+        trainings = [Task("train", defense=defense.name, seed=seed) for defense in slowest_first]
         tasks |= dict.fromkeys(trainings, ())
         for attack in recipe.attacks:
-            tasks |= {Task("attack", attack.kind, t.defense, seed): (t, *prior) for t in trainings}
-    tasks |= {Task("judge", judge.kind): () for judge in recipe.judges if judge.kind == "classifier"}
+            tasks |= {Task("attack", attack.name, t.defense, seed): (t, *prior) for t in trainings}
+    tasks |= {Task("judge", judge.name): () for judge in recipe.judges if judge.kind == "classifier"}
     tasks[Task("measure")] = tuple(tasks)
     return tasks
 

@@ -5,7 +5,7 @@ from typing import Literal, TypeVar
 from pydantic import Field, field_validator
 
 from trapmid.attacks import AnyAttack
-from trapmid.config import Config
+from trapmid.config import Config, Member
 from trapmid.data import Source, SplitConfig
 from trapmid.defenses import AnyDefense, Training
 from trapmid.metrics.judges import AnyJudge
@@ -53,28 +53,26 @@ class Recipe(Config):
 
     @field_validator("defenses", "attacks", "judges")
     @classmethod
-    def _one_of_each(cls, members: tuple[Config, ...]) -> tuple[Config, ...]:
-        kinds = [getattr(member, "kind", "") for member in members]
-        if len(set(kinds)) < len(kinds):
-            raise ValueError(f"each kind may appear once, got {kinds}")
+    def _one_of_each(cls, members: tuple[Member, ...]) -> tuple[Member, ...]:
+        names = [member.name for member in members]
+        if len(set(names)) < len(names):
+            raise ValueError(f"each name may appear once, got {names}; tell members of one kind apart by their label")
         return members
 
-    def defense(self, kind: str) -> AnyDefense:
-        """The member of `defenses` of that kind."""
-        return _pick(self.defenses, kind, "defense", self.name)
+    def defense(self, name: str) -> AnyDefense:
+        """The member of `defenses` of that name."""
+        return _pick(self.defenses, name, "defense", self.name)
 
-    def attack(self, kind: str) -> AnyAttack:
-        """The member of `attacks` of that kind."""
-        return _pick(self.attacks, kind, "attack", self.name)
-
-
-Member = TypeVar("Member", bound=Config)
+    def attack(self, name: str) -> AnyAttack:
+        """The member of `attacks` of that name."""
+        return _pick(self.attacks, name, "attack", self.name)
 
 
-def _pick(members: tuple[Member, ...], kind: str, what: str, recipe: str) -> Member:
+Named = TypeVar("Named", bound=Member)
+
+
+def _pick(members: tuple[Named, ...], name: str, what: str, recipe: str) -> Named:
     for member in members:
-        if getattr(member, "kind", "") == kind:
+        if member.name == name:
             return member
-    raise UserError(
-        f"Recipe {recipe} has no {what} {kind!r}. It has {', '.join(getattr(member, 'kind', '') for member in members)}."
-    )
+    raise UserError(f"Recipe {recipe} has no {what} {name!r}. It has {', '.join(member.name for member in members)}.")

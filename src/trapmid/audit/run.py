@@ -61,9 +61,9 @@ def _join(stored: Recipe, recipe: Recipe, out: Path) -> Recipe:
     differing = sorted(name for name in fixed if getattr(stored, name) != getattr(recipe, name))
     joined: dict[str, Any] = {"seeds": tuple(dict.fromkeys((*stored.seeds, *recipe.seeds)))}
     for name in members:
-        there = {member.kind: member for member in getattr(stored, name)}
-        here = {member.kind: member for member in getattr(recipe, name)}
-        differing += [f"{name}.{kind}" for kind in there.keys() & here.keys() if there[kind] != here[kind]]
+        there = {member.name: member for member in getattr(stored, name)}
+        here = {member.name: member for member in getattr(recipe, name)}
+        differing += [f"{name}.{member}" for member in there.keys() & here.keys() if there[member] != here[member]]
         joined[name] = tuple((there | here).values())
     if differing:
         raise UserError(

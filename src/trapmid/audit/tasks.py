@@ -106,9 +106,9 @@ def _prior(
 def _judge(
     task: Task, recipe: Recipe, data: AuditData, folders: Folders, compute: Compute, progress: Progress
 ) -> Manifest:
-    judge = next(judge for judge in recipe.judges if judge.kind == task.member)
-    judge.appoint(folders.judge(judge.kind), data.private, seed=0, compute=compute, progress=progress)
-    return open_artifact(folders.judge(judge.kind), "model")
+    judge = next(judge for judge in recipe.judges if judge.name == task.member)
+    judge.appoint(folders.judge(judge.name), data.private, seed=0, compute=compute, progress=progress)
+    return open_artifact(folders.judge(judge.name), "model")
 
 
 def _train(
@@ -171,7 +171,7 @@ def _measure(
 
     def build(draft: Draft) -> Manifest:
         judges: list[Judge] = [
-            j.appoint(folders.judge(j.kind), data.private, seed=0, compute=compute, progress=progress)
+            j.appoint(folders.judge(j.name), data.private, seed=0, compute=compute, progress=progress)
             for j in recipe.judges
         ]
         report = partial(progress, "measure")

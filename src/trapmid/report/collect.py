@@ -67,16 +67,16 @@ def collect(out: Path) -> Contents:
     data = load_data(recipe, no_progress)
     trained = {t: open_artifact(folders.of(t), "model") for t in folders.finished(recipe, "train")}
     attacked = {t: open_artifact(folders.of(t), "attack") for t in folders.finished(recipe, "attack")}
-    run = {attack.kind for attack in recipe.attacks}
+    run = {attack.name for attack in recipe.attacks}
     return Contents(
         title=f"Model inversion audit: {recipe.name}",
         data=_data(recipe, split),
         architecture=f"{recipe.model.kind}, {recipe.image_size} px",
-        defenses=[Defense(kind=d.kind, title=TITLES.get(d.kind, d.kind), paper=d.paper) for d in recipe.defenses],
+        defenses=[Defense(name=d.name, title=TITLES.get(d.name, d.name), paper=d.paper) for d in recipe.defenses],
         attacks=[
             Attack(
-                kind=a.kind,
-                title=TITLES.get(a.kind, a.kind),
+                name=a.name,
+                title=TITLES.get(a.name, a.name),
                 access="white-box",
                 attempts=a.images_per_identity,
                 paper=a.paper,
@@ -84,7 +84,7 @@ def collect(out: Path) -> Contents:
             for a in recipe.attacks
         ],
         judges=[
-            Judge(kind=j.kind, title=TITLES.get(j.kind, j.kind), note=JUDGE_NOTES.get(j.kind, ""))
+            Judge(name=j.name, title=TITLES.get(j.name, j.name), note=JUDGE_NOTES.get(j.kind, ""))
             for j in recipe.judges
         ],
         seeds=recipe.seeds,
@@ -129,7 +129,7 @@ def _source_name(source: Any) -> str:
 
 def _gallery(recipe: Recipe, folders: Folders, data: AuditData) -> list[GalleryRow]:
     """Every identity: private images beside what the first attack found with the first seed, one column per defense."""
-    judge, attack, seed = recipe.judges[0].kind, recipe.attacks[0].kind, recipe.seeds[0]
+    judge, attack, seed = recipe.judges[0].name, recipe.attacks[0].name, recipe.seeds[0]
     samples = pq.read_table(folders.measurement / SAMPLES).to_pylist()
     recognised = {
         (r["defense"], r["sample"]): r["rank"] < 1
@@ -138,9 +138,9 @@ def _gallery(recipe: Recipe, folders: Folders, data: AuditData) -> list[GalleryR
     }
     found = {}
     for defense in recipe.defenses:
-        folder = folders.attack(attack, defense.kind, seed)
+        folder = folders.attack(attack, defense.name, seed)
         if folder.exists():
-            found[defense.kind] = open_found(folder)[0]
+            found[defense.name] = open_found(folder)[0]
     train = data.private.part("train")
     rows = []
     for number, identity in enumerate(train.identities):

@@ -16,7 +16,7 @@ Picture: TypeAlias = UInt8[np.ndarray, "h w c"]
 Access: TypeAlias = Literal["label", "score", "white-box"]
 
 UNPROTECTED = "none"
-"""The kind of the defense that defends nothing: every other row is compared with its row."""
+"""The name of the defense that defends nothing: every other row is compared with its row."""
 
 FLOOR = "prior"
 """The attack name of random samples of the attacker's generator: what guessing alone achieves."""
@@ -60,9 +60,9 @@ class Data:
 
 @dataclass(frozen=True, kw_only=True)
 class Defense:
-    """A defense that was tried; `kind` is the one in the scores, `title` the one people read."""
+    """A defense that was tried; `name` is the one in the scores, `title` the one people read."""
 
-    kind: str
+    name: str
     title: str
     paper: str = ""
 
@@ -72,7 +72,7 @@ class Attack:
     """An attack that was run.
 
     Attributes:
-        kind: as in the scores.
+        name: as in the scores.
         title: as people read it.
         access: what the attacker needs of the model.
         adaptive: it was told which defense it faces and works around it.
@@ -80,7 +80,7 @@ class Attack:
         paper: where it comes from.
     """
 
-    kind: str
+    name: str
     title: str
     access: Access = "white-box"
     adaptive: bool = False
@@ -92,7 +92,7 @@ class Attack:
 class Judge:
     """Who decides whether a reconstruction is recognised; `note` says what it was trained on."""
 
-    kind: str
+    name: str
     title: str
     note: str = ""
 
@@ -137,7 +137,7 @@ class Cost:
     Attributes:
         cell: its title.
         work: "train", "attack" or "measure".
-        defense: the kind of defense of the cell's model; None where it concerns none.
+        defense: the name of the defense of the cell's model; None where it concerns none.
         seconds: wall-clock time.
         peak_mib: peak memory, None where it was not measured.
         relative: seconds as a multiple of the same work without defense, None for that one itself or where unknown.
@@ -159,7 +159,7 @@ class Contents:
         title: of the page.
         data: the images.
         architecture: of the attacked model, in words.
-        defenses: in the order of the tables; the unprotected one has kind "none".
+        defenses: in the order of the tables; the unprotected one has name "none".
         attacks: those that were run.
         judges: the first is the one the verdict and the main table go by.
         seeds: of training and attack.
@@ -219,7 +219,7 @@ class Contents:
             if (row.defense, row.attack, row.metric) == (defense, attack, metric) and not math.isnan(row.value)
         ]
         if judge is None and rows:
-            named = [row for row in rows if row.judge == self.judges[0].kind]
+            named = [row for row in rows if row.judge == self.judges[0].name]
             rows = named or [row for row in rows if row.judge == rows[0].judge]
         elif judge is not None:
             rows = [row for row in rows if row.judge == judge]
@@ -240,6 +240,6 @@ class Contents:
         found = [
             (attack, score)
             for attack in self.attacks
-            if (score := self.score(defense, attack.kind, metric)) is not None
+            if (score := self.score(defense, attack.name, metric)) is not None
         ]
         return max(found, key=lambda pair: pair[1].value, default=None)

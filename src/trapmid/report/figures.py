@@ -90,7 +90,7 @@ def privacy_utility(contents: Contents) -> str:
     """Clean accuracy against what the strongest attack gets: the upper left corner is where a defense wants to be."""
     points = []
     for defense in contents.defenses:
-        clean, best = contents.score(defense.kind, "-", "clean_accuracy"), contents.strongest(defense.kind)
+        clean, best = contents.score(defense.name, "-", "clean_accuracy"), contents.strongest(defense.name)
         if clean is not None and best is not None:
             points.append((defense, clean, best[1]))
     if len(points) < 2:
@@ -99,7 +99,7 @@ def privacy_utility(contents: Contents) -> str:
         figure = Figure(figsize=(WIDTH, 3.3), layout="constrained")
         axes = figure.subplots()
         for defense, clean, attacked in points:
-            color = _color(contents, defense.kind)
+            color = _color(contents, defense.name)
             place, right = (attacked.value, clean.value), attacked.value > 0.6
             axes.errorbar(*place, xerr=_whiskers(attacked), yerr=_whiskers(clean), fmt="o", color=color, markersize=7)
             label = axes.annotate(defense.title, place, (-8 if right else 8, 8), textcoords="offset points")
@@ -169,17 +169,17 @@ def _whiskers(score: Score) -> list[list[float]]:
 def _attacked(contents: Contents) -> list[tuple[str, str, Score]]:
     several = len(contents.attacks) > 1
     return [
-        (f"{defense.title}\n{attack.title}" if several else defense.title, defense.kind, score)
+        (f"{defense.title}\n{attack.title}" if several else defense.title, defense.name, score)
         for defense in contents.defenses
         for attack in contents.attacks
-        if (score := contents.score(defense.kind, attack.kind, "attack_accuracy_1")) is not None
+        if (score := contents.score(defense.name, attack.name, "attack_accuracy_1")) is not None
     ]
 
 
 def _color(contents: Contents, kind: str) -> str:
     if kind == UNPROTECTED:
         return _SERIES[0]
-    others = [defense.kind for defense in contents.defenses if defense.kind != UNPROTECTED]
+    others = [defense.name for defense in contents.defenses if defense.name != UNPROTECTED]
     return _SERIES[1 + others.index(kind) % (MAX_SERIES - 1)]
 
 

@@ -55,7 +55,7 @@ def main_table(contents: Contents) -> Table:
         relative = _relative(contents, defense)
         for attack in contents.attacks:
             cells = [
-                _cell(contents.score(defense.kind, "-" if metric in _OF_THE_MODEL else attack.kind, metric))
+                _cell(contents.score(defense.name, "-" if metric in _OF_THE_MODEL else attack.name, metric))
                 for metric, _, _ in COLUMNS
             ]
             rows.append(Row(defense.title, attack.title, (*cells, relative)))
@@ -63,10 +63,10 @@ def main_table(contents: Contents) -> Table:
         (FLOOR, "Floor", "random samples of the attacker's generator"),
         (CEILING, "Ceiling", "held-out private images"),
     ):
-        for owner in ("-", *(defense.kind for defense in contents.defenses)):
+        for owner in ("-", *(defense.name for defense in contents.defenses)):
             cells = [_cell(contents.score(owner, kind, metric)) for metric, _, _ in COLUMNS]
             if any(cell.value for cell in cells):
-                named = next((f", {defense.title}" for defense in contents.defenses if defense.kind == owner), "")
+                named = next((f", {defense.title}" for defense in contents.defenses if defense.name == owner), "")
                 frame.append(Row(title, text + named, (*cells, Cell())))
     columns = [(title, hint) for _, title, hint in COLUMNS] + [("Training cost", "against plain")]
     used = [place for place in range(len(columns)) if any(row.cells[place].value for row in [*rows, *frame])]
@@ -82,14 +82,14 @@ def judges_table(contents: Contents, metric: str = "attack_accuracy_1") -> Table
     if len(contents.judges) < 2:
         return None
     groups = [
-        (defense.title, attack.title, defense.kind, attack.kind)
+        (defense.title, attack.title, defense.name, attack.name)
         for defense in contents.defenses
         for attack in contents.attacks
     ]
     frames = [("Floor", "", "-", FLOOR), ("Ceiling", "", "-", CEILING)]
 
     def row(head: str, sub: str, defense: str, attack: str) -> Row:
-        cells = (_cell(contents.score(defense, attack, metric, judge.kind)) for judge in contents.judges)
+        cells = (_cell(contents.score(defense, attack, metric, judge.name)) for judge in contents.judges)
         return Row(head, sub, tuple(cells))
 
     return Table(
@@ -157,12 +157,12 @@ def duration(seconds: int | float) -> str:
 
 
 def _relative(contents: Contents, defense: Defense) -> Cell:
-    if defense.kind == UNPROTECTED:
+    if defense.name == UNPROTECTED:
         return Cell("1\u00a0\u00d7")
     found = [
         cost.relative
         for cost in contents.costs
-        if cost.defense == defense.kind and cost.work == "train" and cost.relative is not None
+        if cost.defense == defense.name and cost.work == "train" and cost.relative is not None
     ]
     return Cell(f"{sum(found) / len(found):.1f}\u00a0\u00d7") if found else Cell()
 

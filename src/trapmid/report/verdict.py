@@ -54,7 +54,7 @@ def percent(value: float, digits: int = 0) -> str:
 
 def judge(contents: Contents) -> Verdict:
     """Read the scores by the first judge, against the strongest attack on each model."""
-    shown = [defense for defense in contents.defenses if defense.kind != UNPROTECTED]
+    shown = [defense for defense in contents.defenses if defense.name != UNPROTECTED]
     return Verdict(
         headline=_headline(contents),
         findings=tuple(_finding(contents, defense) for defense in shown),
@@ -81,18 +81,18 @@ def cannot_show(contents: Contents) -> str | None:
 def _headline(contents: Contents) -> str:
     parts: list[tuple[Defense, Attack, Score]] = []
     for defense in contents.defenses:
-        best = contents.strongest(defense.kind)
+        best = contents.strongest(defense.name)
         if best is not None:
             parts.append((defense, *best))
     if not parts:
         return "No attack was scored, so this report says nothing about what an attacker can recover."
-    parts.sort(key=lambda part: part[0].kind != UNPROTECTED)
+    parts.sort(key=lambda part: part[0].name != UNPROTECTED)
     attempts = max(attack.attempts for _, attack, _ in parts)
     thing = f"a recognisable {contents.data.subject}"
     shares = []
     for place, (defense, _, score) in enumerate(parts):
         model = f"the {'one' if place else 'model'} trained with {defense.title}"
-        model = "the unprotected model" if defense.kind == UNPROTECTED else model
+        model = "the unprotected model" if defense.name == UNPROTECTED else model
         if attempts == 1:
             shares.append(f"for {percent(score.value)}{'' if place else ' of the identities'} from {model}")
         else:
@@ -112,7 +112,7 @@ def _access(contents: Contents) -> str:
 
 
 def _finding(contents: Contents, defense: Defense) -> Finding:
-    best = contents.strongest(defense.kind)
+    best = contents.strongest(defense.name)
     if best is None:
         return Finding(defense, "unknown", ("No attack on this model was scored.",))
     blocked = cannot_show(contents)
@@ -139,7 +139,7 @@ def _compare(contents: Contents, defense: Defense, plain: Score, own: Score) -> 
             f"The interval overlaps that of the unprotected model ({pair}): "
             f"this audit does not show that {defense.title} helps."
         ]
-    floor = contents.floor("attack_accuracy_1", defense.kind)
+    floor = contents.floor("attack_accuracy_1", defense.name)
     if floor is not None and own.low <= floor.high:
         level = f"{pair}; guessing {percent(floor.value, 1)}"
         return "protects", [f"The attack falls to the level of guessing ({level})."]
@@ -147,7 +147,7 @@ def _compare(contents: Contents, defense: Defense, plain: Score, own: Score) -> 
 
 
 def _trapdoor(contents: Contents, defense: Defense) -> list[str]:
-    success = contents.score(defense.kind, "-", "trapdoor_success")
+    success = contents.score(defense.name, "-", "trapdoor_success")
     if success is None or success.value >= contents.trapdoor_took:
         return []
     return [
@@ -158,7 +158,7 @@ def _trapdoor(contents: Contents, defense: Defense) -> list[str]:
 
 def _utility(contents: Contents, defense: Defense) -> tuple[bool, list[str]]:
     plain = contents.score(UNPROTECTED, "-", "clean_accuracy")
-    own = contents.score(defense.kind, "-", "clean_accuracy")
+    own = contents.score(defense.name, "-", "clean_accuracy")
     if plain is None or own is None:
         return False, ["Clean accuracy was not measured for both models, so the price of the defense is not known."]
     pair = f"{percent(own.value, 1)} of new private images are classified correctly, {percent(plain.value, 1)} without"
@@ -169,7 +169,7 @@ def _utility(contents: Contents, defense: Defense) -> tuple[bool, list[str]]:
 
 def _notes(contents: Contents) -> list[str]:
     notes = []
-    protected = [defense for defense in contents.defenses if defense.kind != UNPROTECTED]
+    protected = [defense for defense in contents.defenses if defense.name != UNPROTECTED]
     if protected and not any(attack.adaptive for attack in contents.attacks):
         notes.append("No attack tried here knew of the defense. One that does may recover more.")
     accepted = [
@@ -179,7 +179,7 @@ def _notes(contents: Contents) -> list[str]:
         listed = _listed([f"{percent(score.value)} ({defense.title})" for defense, score in accepted])
         notes.append(f"Counting only pictures that the judge accepts as a plausible {contents.data.subject}: {listed}.")
     for other in contents.judges[1:]:
-        rows = [(defense, _by(contents, defense, other.kind)) for defense in contents.defenses]
+        rows = [(defense, _by(contents, defense, other.name)) for defense in contents.defenses]
         said = [f"{percent(score.value)} ({defense.title})" for defense, score in rows if score is not None]
         if said:
             notes.append(f"A second opinion, {other.title}: {_listed(said)}.")
@@ -189,12 +189,12 @@ def _notes(contents: Contents) -> list[str]:
 
 
 def _accepted(contents: Contents, defense: Defense) -> Score | None:
-    best = contents.strongest(defense.kind, "attack_accuracy_1_accepted")
+    best = contents.strongest(defense.name, "attack_accuracy_1_accepted")
     return None if best is None else best[1]
 
 
 def _by(contents: Contents, defense: Defense, kind: str) -> Score | None:
-    rows = [contents.score(defense.kind, attack.kind, "attack_accuracy_1", kind) for attack in contents.attacks]
+    rows = [contents.score(defense.name, attack.name, "attack_accuracy_1", kind) for attack in contents.attacks]
     return max((row for row in rows if row is not None), key=lambda row: row.value, default=None)
 
 
