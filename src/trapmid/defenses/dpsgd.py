@@ -3,6 +3,7 @@
 import warnings
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from functools import cache
 from typing import Any, ClassVar, Literal, final
 
 import torch
@@ -40,11 +41,11 @@ class DPSGD(Defense):
     clip: float = Field(1.0, gt=0.0)
 
     def adapt(self, model: Classifier) -> Classifier:
-        """The same network without batch norm, and without operations in place, on which hooks cannot look back."""
+        """The same network without batch norm, and without activations in place, which layers with backward hooks do not bear."""
         group_norm_for_batch_norm(model)
         for layer in model.modules():
             if isinstance(vars(layer).get("inplace"), bool):
-                layer.inplace = False
+                vars(layer)["inplace"] = False
         return model
 
     def batches(self, labels: Labels, batch_size: int, rng: torch.Generator) -> Sequence[Tensor]:
@@ -62,28 +63,13 @@ class DPSGD(Defense):
 
     def noise_multiplier(self, setting: Setting) -> float:
         """Standard deviation of the noise in units of `clip`."""
-        with _opacus():
-            from opacus.accountants.utils import get_noise_multiplier
-
-            return float(
-                get_noise_multiplier(
-                    target_epsilon=self.epsilon,
-                    target_delta=self.delta,
-                    sample_rate=setting.batch_size / setting.images,
-                    steps=setting.steps,
-                    accountant="rdp",
-                )
-            )
+        return least_noise(self.epsilon, self.delta, setting.batch_size / setting.images, setting.steps)
 
     def facts(self, setting: Setting) -> Mapping[str, Any]:
         """What was achieved, and by how much noise."""
         noise = self.noise_multiplier(setting)
-        with _opacus():
-            from opacus.accountants import RDPAccountant
-
-            accountant = RDPAccountant()
-            accountant.history = [(noise, setting.batch_size / setting.images, setting.steps)]
-            return {"epsilon": float(accountant.get_epsilon(self.delta)), "delta": self.delta, "noise_multiplier": noise}
+        spent = spent_epsilon(noise, self.delta, setting.batch_size / setting.images, setting.steps)
+        return {"epsilon": spent, "delta": self.delta, "noise_multiplier": noise}
 
     def advice(self, setting: Setting, last: Mapping[str, float]) -> Iterator[str]:
         """Whether delta means anything for so many images."""
@@ -130,17 +116,42 @@ class DPSGDRun(DefenseRun):
     def update(self, loss: Tensor) -> None:
         """Clip, add noise, step."""
         self.optimizer.zero_grad()
-        loss.backward()
+        with _opacus():
+            loss.backward()
         self.optimizer.step()
+
+
+@cache
+def least_noise(epsilon: float, delta: float, sample_rate: float, steps: int) -> float:
+    """The least noise multiplier whose `spent_epsilon` is within 0.01 below `epsilon`."""
+    with _opacus():
+        from opacus.accountants.utils import get_noise_multiplier
+
+        return float(
+            get_noise_multiplier(
+                target_epsilon=epsilon, target_delta=delta, sample_rate=sample_rate, steps=steps, accountant="rdp"
+            )
+        )
+
+
+def spent_epsilon(noise_multiplier: float, delta: float, sample_rate: float, steps: int) -> float:
+    """Epsilon after so many steps on Poisson samples, by Renyi differential privacy: an upper bound."""
+    with _opacus():
+        from opacus.accountants import RDPAccountant
+
+        accountant = RDPAccountant()
+        accountant.history = [(noise_multiplier, sample_rate, steps)]
+        return float(accountant.get_epsilon(delta))
 
 
 @contextmanager
 def _opacus() -> Iterator[None]:
-    """Opacus, without its advice on how to tighten a bound that is only passed on the way."""
+    """Opacus, without advice on a bound that is only passed on the way, and on hooks of layers that see images."""
     try:
         import opacus  # noqa: F401
     except ImportError as problem:
         raise UserError("dpsgd needs Opacus. Install it with `pip install 'trapmid[dp]'`.") from problem
     with warnings.catch_warnings():
         warnings.filterwarnings("ignore", message="Optimal order is the largest alpha")
+        warnings.filterwarnings("ignore", message="Full backward hook is firing when gradients are computed")
         yield

@@ -58,11 +58,12 @@ class BottleneckNet(Classifier):
     def __init__(self, body: Classifier, width: int) -> None:
         super().__init__(body.num_classes, body.image_size, body.channels)
         self.body = body
+        assert isinstance(body.head, nn.Linear)
         self.encoder = nn.Linear(body.head.in_features, 2 * width)
         self.head = nn.Linear(width, body.num_classes)
         body.head = nn.Identity()
         if isinstance(body, VGG16Net):
-            body.norm = nn.Identity()  # the published bottleneck reads the pooled maps
+            body.add_module("norm", nn.Identity())  # the published bottleneck reads the pooled maps
 
     def forward(self, images: Images) -> Prediction:
         """Features are z."""

@@ -17,19 +17,19 @@ class NegLS(Smoothing):
 
     Attributes:
         smoothing: a, at its full strength.
-        start: share of the epochs with plain cross-entropy.
-        full: share of the epochs after which it is at full strength; until then it rises linearly to half and then jumps.
+        start_at: share of the epochs with plain cross-entropy.
+        full_at: share of the epochs after which it is at full strength; until then it rises linearly to half and then jumps.
     """
 
     paper = "NegLS (Struppek et al., ICLR 2024); schedule as in Trap-MID, App. C.6"
     kind: Literal["negls"] = "negls"
     smoothing: float = Field(-0.05, le=0.0)
-    start: float = Field(0.5, ge=0.0, le=1.0)
-    full: float = Field(0.75, ge=0.0, le=1.0)
+    start_at: float = Field(0.5, ge=0.0, le=1.0)
+    full_at: float = Field(0.75, ge=0.0, le=1.0)
 
     def strength(self, epoch: int, epochs: int) -> float:
         """s in a = s * `smoothing`: 0 before `start`, (epoch + 1 - start) / (epochs - start) before `full`, then 1."""
-        start, full = int(self.start * epochs), int(self.full * epochs)
+        start, full = int(self.start_at * epochs), int(self.full_at * epochs)
         if epoch >= full:
             return 1.0
         return (epoch + 1 - start) / (epochs - start) if epoch >= start else 0.0

@@ -55,7 +55,9 @@ class PlantingRun(DefenseRun):
         channels, size, _ = setting.image_shape
         discriminator = None
         if config.discriminates:
-            discriminator = setting.compute.place((config.discriminator or setting.architecture).build(1, size, channels))
+            discriminator = setting.compute.place(
+                (config.discriminator or setting.architecture).build(1, size, channels)
+            )
         self.trapdoor = Trapdoor(
             setting.model,
             setting.optimizer,

@@ -37,6 +37,4 @@ class Smoothing(Modifier, ABC):
     def smooth(self, objective: Objective, smoothing: float) -> Objective:
         """`objective` with labels smoothed."""
         criterion: Callable[[Tensor, Tensor], Tensor] = partial(smoothed_cross_entropy, smoothing=smoothing)
-        return replace(
-            objective, clean=criterion, poisoned=criterion if self.images == "all" else objective.poisoned
-        )
+        return replace(objective, clean=criterion, poisoned=criterion if self.images == "all" else objective.poisoned)

@@ -55,9 +55,7 @@ class TL(Modifier):
 
     def facts(self, setting: Setting) -> Mapping[str, Any]:
         """Which layers kept the weights they began with, and how many parameters were trained."""
-        layers = {
-            name: list(layer.parameters(recurse=False)) for name, layer in setting.classifier.named_modules()
-        }
+        layers = {name: list(layer.parameters(recurse=False)) for name, layer in setting.classifier.named_modules()}
         return {
             "frozen_layers": [name for name, own in layers.items() if own and not any(p.requires_grad for p in own)],
             "trained_parameters": sum(p.numel() for p in setting.classifier.parameters() if p.requires_grad),

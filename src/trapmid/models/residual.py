@@ -1,6 +1,5 @@
 """Residual blocks: what ours have in common, and how to find a network's and take their skip connections away."""
 
-import torch
 from torch import Tensor, nn
 
 

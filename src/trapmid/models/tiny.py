@@ -6,6 +6,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from trapmid.models.classifier import Classifier, ModelConfig
+from trapmid.models.residual import ResidualBlock
 from trapmid.types import Images, Prediction
 
 
@@ -52,7 +53,7 @@ class Tiny(ModelConfig):
         return TinyNet(num_classes, image_size, channels, self.widths, self.strides)
 
 
-class PreActivationBlock(nn.Module):
+class PreActivationBlock(ResidualBlock):
     """Two 3x3 convolutions behind group norm and SiLU, added to a shortcut."""
 
     def __init__(self, before: int, width: int, stride: int) -> None:
