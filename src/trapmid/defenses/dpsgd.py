@@ -152,6 +152,6 @@ def _opacus() -> Iterator[None]:
     except ImportError as problem:
         raise UserError("dpsgd needs Opacus. Install it with `pip install 'trapmid[dp]'`.") from problem
     with warnings.catch_warnings():
-        warnings.filterwarnings("ignore", message="Optimal order is the largest alpha")
+        warnings.filterwarnings("ignore", message="Optimal order is the (largest|smallest) alpha")
         warnings.filterwarnings("ignore", message="Full backward hook is firing when gradients are computed")
         yield

@@ -1,6 +1,6 @@
 """MIDRE (Tran et al., TMLR 2025): training images with a random square erased, so that no image is ever learnt as a whole."""
 
-from typing import Literal, Self, final
+from typing import Literal, final
 
 import torch
 from pydantic import model_validator
@@ -28,7 +28,7 @@ class MIDRE(Modifier):
     area: tuple[float, float] = (0.1, 0.4)
 
     @model_validator(mode="after")
-    def _within_the_image(self) -> Self:
+    def _within_the_image(self) -> "MIDRE":
         low, high = self.area
         if not 0 <= low <= high <= 1:
             raise ValueError(f"area is a smallest and a largest share of the image, within [0, 1]; got {self.area}")

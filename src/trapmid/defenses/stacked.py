@@ -2,7 +2,7 @@
 
 from collections.abc import Iterator, Mapping, Sequence
 from itertools import combinations
-from typing import Annotated, Any, Literal, Self, TypeAlias, final, get_args
+from typing import Annotated, Any, Literal, TypeAlias, final, get_args
 
 import torch
 from pydantic import Field, ValidationError, model_validator
@@ -39,7 +39,7 @@ class Stacked(Defense):
         return self.label or "+".join(part.name for part in self.parts)
 
     @model_validator(mode="after")
-    def _they_combine(self) -> Self:
+    def _they_combine(self) -> "Stacked":
         if any(part.kind == "none" for part in self.parts):
             raise ValueError("none defends nothing and is no part of a stack")
         for one, other in combinations(self.parts, 2):

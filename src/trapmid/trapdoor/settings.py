@@ -1,7 +1,5 @@
 """The trapdoor's constants: the published ones by default, the paper's ablations, and what makes it take in a few thousand steps."""
 
-from typing import Self
-
 from pydantic import Field, model_validator
 
 from trapmid.config import Config
@@ -60,7 +58,7 @@ class TrapdoorSettings(Config):
         return self.trigger_updates > 0 and self.naturalness_weight > 0
 
     @model_validator(mode="after")
-    def _something_moves_the_triggers(self) -> Self:
+    def _something_moves_the_triggers(self) -> "TrapdoorSettings":
         if self.trigger_updates > 0 and self.effect_weight == self.naturalness_weight == 0:
             raise ValueError(
                 "effect_weight and naturalness_weight are both 0: nothing moves the triggers. Set trigger_updates=0 for fixed triggers"
