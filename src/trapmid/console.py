@@ -42,7 +42,6 @@ _ATTACK_METRICS = {
 _PLAIN_NUMBERS = {"knn_distance", "fid"}
 _FRAMES = {
     "real": "ceiling: real held-out images",
-    "prior": "floor: random samples of the generator",
     "public": "floor: random public images",
 }
 
@@ -165,7 +164,7 @@ class _Line:
 
 def print_scores(out: Path) -> None:
     """The table of an audit: means over seeds with intervals, accuracies in percent, by the recipe's first judge."""
-    from trapmid.metrics.scores import read_scores
+    from trapmid.metrics.scores import PRIOR_FLOOR, read_scores
 
     scores = read_scores(out)
     judge = next((score.judge for score in scores if score.judge != "-"), "-")
@@ -194,9 +193,9 @@ def print_scores(out: Path) -> None:
             defense, attack, *(cells.get((defense, "-" if m in _MODEL_METRICS else attack, m), "") for m in columns)
         )
     table.add_section()
-    for frame, title in _FRAMES.items():
-        if any((defense, attack) == ("-", frame) for defense, attack, _ in cells):
-            table.add_row(title, "", *(cells.get(("-", frame, m), "") for m in columns))
+    for frame in dict.fromkeys(attack for defense, attack, _ in cells if defense == "-"):
+        title = _FRAMES.get(frame) or f"floor: random samples of {frame.removeprefix(PRIOR_FLOOR)}"
+        table.add_row(title, "", *(cells.get(("-", frame, m), "") for m in columns))
     console.print(table)
 
 

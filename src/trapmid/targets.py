@@ -53,7 +53,6 @@ class ScoreTarget(LabelTarget):
         return self._answer(images).logits.softmax(1)
 
 
-@final
 class WhiteBoxTarget(ScoreTarget):
     """A model whose weights the attacker holds: predictions carry gradients to the images."""
 
@@ -62,6 +61,23 @@ class WhiteBoxTarget(ScoreTarget):
     def predict(self, images: Images) -> Prediction:
         """Logits and features, differentiable with respect to `images`."""
         return self._answer(images)
+
+
+@final
+class InformedTarget(WhiteBoxTarget):
+    """A model whose attacker also knows its trapdoor signatures: for adaptive attacks only, which say so by asking for it.
+
+    Attributes:
+        signatures: (num_classes, d), of unit length; see `trapmid.trapdoor.signature`.
+    """
+
+    access = "informed"
+
+    def __init__(
+        self, model: nn.Module, num_classes: int, image_shape: tuple[int, int, int], signatures: Tensor
+    ) -> None:
+        super().__init__(model, num_classes, image_shape)
+        self.signatures = signatures.to(self.device)
 
 
 def demand(target: LabelTarget, needed: type[LabelTarget], attack: str) -> None:

@@ -25,8 +25,8 @@ SMALL = (
     "training.epochs=2",
     "training.evaluate_every=1",
     "judges.classifier.training.epochs=1",
-    "warm_start.iterations=4",
-    "warm_start.log_every=2",
+    "attacks.plgmi.warm_start.iterations=4",
+    "attacks.plgmi.warm_start.log_every=2",
     "attacks.plgmi.prior.iterations=4",
     "attacks.plgmi.prior.log_every=2",
     "attacks.plgmi.search_steps=2",
@@ -50,7 +50,11 @@ def test_the_plan_orders_every_task_after_what_it_needs():
     for number, task in enumerate(tasks):
         assert set(needs[task]) <= set(tasks[:number])
     attack = Task("attack", "plgmi", "trapmid", 1)
-    assert [task.name for task in with_needs([attack], needs)] == ["prior", "train trapmid seed 1", attack.name]
+    assert [task.name for task in with_needs([attack], needs)] == [
+        *(f"prior {name}" for name in choose("celeba64-cpu").priors()),
+        "train trapmid seed 1",
+        attack.name,
+    ]
 
 
 def test_an_audit_leaves_scores_for_every_cell_with_floor_and_ceiling(audited):
@@ -63,7 +67,7 @@ def test_an_audit_leaves_scores_for_every_cell_with_floor_and_ceiling(audited):
             assert (defense, "plgmi", metric) in rows
     assert ("trapmid", "-", "trapdoor_success") in rows
     assert ("none", "-", "trapdoor_success") not in rows
-    assert {("-", name, "attack_accuracy_1") for name in ("real", "prior", "public")} <= rows
+    assert {("-", name, "attack_accuracy_1") for name in ("real", "prior:cgan", "public")} <= rows
     assert all(0 <= s.value <= 1 for s in scores if "accuracy" in s.metric)
 
 
@@ -122,7 +126,7 @@ def test_killed_with_its_workers_and_run_again_it_ends_with_the_same_scores(audi
     environment = os.environ | {"OMP_NUM_THREADS": "1"}
     killed = subprocess.Popen(command, env=environment, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
     deadline = time.monotonic() + 120
-    while not (tmp_path / "run" / "prior").exists() and time.monotonic() < deadline:
+    while not list((tmp_path / "run" / "priors").glob("cgan-??????")) and time.monotonic() < deadline:
         time.sleep(0.05)
     killed.send_signal(signal.SIGKILL)
     killed.wait()
@@ -148,8 +152,8 @@ def test_real_faces_go_the_whole_way(tmp_path):
         changes=(
             "training.epochs=6",
             "judges.classifier.training.epochs=1",
-            "warm_start.iterations=6",
-            "warm_start.log_every=3",
+            "attacks.plgmi.warm_start.iterations=6",
+            "attacks.plgmi.warm_start.log_every=3",
             "attacks.plgmi.prior.iterations=6",
             "attacks.plgmi.prior.log_every=3",
             "attacks.plgmi.search_steps=3",
@@ -159,4 +163,4 @@ def test_real_faces_go_the_whole_way(tmp_path):
     scores = {(s.defense, s.attack, s.judge, s.metric): s.value for s in read_scores(tmp_path)}
     assert scores["none", "-", "-", "clean_accuracy"] > 0.2  # chance is 0.1
     assert scores["-", "real", "embedder", "attack_accuracy_1"] > 0.95
-    assert scores["-", "prior", "embedder", "attack_accuracy_1"] < 0.3
+    assert scores["-", "prior:cgan", "embedder", "attack_accuracy_1"] < 0.3

@@ -8,32 +8,13 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from helpers.faces import CPU, TINY
-from trapmid.defenses import DPSGD, NegLS, Setting
+from helpers.faces import TINY
+from helpers.settings import setting_for
+from trapmid.defenses import DPSGD, NegLS
 from trapmid.defenses.dpsgd import DPSGDRun, least_noise, spent_epsilon
 from trapmid.models import ModelConfig, Zoo
 from trapmid.models.batchnorm import group_norm_for_batch_norm
 from trapmid.types import UserError
-
-
-def setting_for(network: ModelConfig = TINY, batch_size: int = 6, images: int = 60, epochs: int = 3) -> Setting:
-    classifier = DPSGD().adapt(network.build(5, 32, 3)).train()
-    return Setting(
-        model=classifier,
-        classifier=classifier,
-        optimizer=torch.optim.SGD(classifier.parameters(), lr=1.0),
-        architecture=network,
-        num_classes=5,
-        image_shape=(3, 32, 32),
-        images=images,
-        mean=(0.5, 0.5, 0.5),
-        epochs=epochs,
-        steps_per_epoch=images // batch_size,
-        batch_size=batch_size,
-        augment=lambda images: images,
-        compute=CPU,
-        seed=0,
-    )
 
 
 @pytest.mark.parametrize(("epsilon", "steps"), [(2.0, 30), (8.0, 300)])
@@ -50,7 +31,7 @@ def test_the_noise_is_the_least_that_keeps_epsilon(epsilon: float, steps: int) -
 
 
 def test_the_manifests_facts() -> None:
-    setting = setting_for()
+    setting = setting_for(DPSGD())
     facts = DPSGD(epsilon=3.0).facts(setting)
     assert facts["noise_multiplier"] == least_noise(3.0, 1e-5, 0.1, 30)
     assert 2.99 <= facts["epsilon"] <= 3.0
@@ -72,7 +53,7 @@ def by_hand(model: nn.Module, images: Tensor, labels: Tensor, clip: float, expec
 
 @pytest.mark.parametrize("network", [TINY, Zoo(name="resnet18")], ids=["tiny", "resnet18"])
 def test_an_update_is_the_sum_of_clipped_gradients_and_noise(network: ModelConfig) -> None:
-    setting = setting_for(network)
+    setting = setting_for(DPSGD(), network)
     images, labels = torch.rand(4, 3, 32, 32), torch.tensor([0, 1, 4, 4])  # a Poisson sample smaller than expected
     expected = by_hand(copy.deepcopy(setting.classifier), images, labels, clip=0.5, expected_batch=6)
     run = DPSGDRun(DPSGD(clip=0.5), setting)
@@ -98,7 +79,7 @@ def test_an_update_is_the_sum_of_clipped_gradients_and_noise(network: ModelConfi
 
 
 def test_an_empty_sample_is_a_step_of_noise() -> None:
-    setting = setting_for()
+    setting = setting_for(DPSGD())
     run = DPSGDRun(DPSGD(), setting)
     before = torch.cat([p.detach().flatten() for p in setting.classifier.parameters()])
     losses, _ = run.losses(torch.rand(0, 3, 32, 32), torch.zeros(0, dtype=torch.int64), epoch=0)
@@ -135,7 +116,7 @@ def test_group_norm_takes_the_place_of_batch_norm() -> None:
 
 
 def test_modifiers_join_it() -> None:
-    setting = setting_for().with_modifiers([NegLS(start_at=0.0, full_at=0.0, smoothing=-0.5)])
+    setting = setting_for(DPSGD()).with_modifiers([NegLS(start_at=0.0, full_at=0.0, smoothing=-0.5)])
     run = DPSGDRun(DPSGD(), setting)
     images, labels = torch.rand(3, 3, 32, 32), torch.tensor([0, 1, 2])
     losses, _ = run.losses(images, labels, epoch=0)
@@ -149,7 +130,7 @@ def test_without_opacus(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def test_layers_that_cannot_be_taken_apart() -> None:
-    setting = setting_for()
+    setting = setting_for(DPSGD())
     setting.classifier.add_module("statistics", nn.BatchNorm1d(4))
     with pytest.raises(UserError, match=r"dpsgd cannot take this network's gradients apart by image: .*BatchNorm"):
         DPSGDRun(DPSGD(), setting)

@@ -221,7 +221,7 @@ def test_samples_do_not_depend_on_the_batch(public: ImageSet) -> None:
 def test_pretrain_and_open(public: ImageSet, tmp_path: Path) -> None:
     config = TINY_GAN.model_copy(update={"augmentation": WarpAugmentation()})
     made = pretrain(tmp_path / "prior", config, public, CLASSES, seed=2, compute=CPU)
-    gan, manifest = open_prior(tmp_path / "prior", CPU)
+    gan, manifest = open_prior(tmp_path / "prior", config, CPU)
     assert manifest == made
     assert_same_weights(gan, config.fit(public, CLASSES, seed=2, compute=CPU))
     assert pretrain(tmp_path / "prior", config, public, CLASSES, seed=2, compute=CPU) == made

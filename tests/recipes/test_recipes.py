@@ -45,7 +45,7 @@ def test_the_papers_constants():
         (0.0, 0.9),
     )
     assert attack.candidates == attack.images_per_identity == 5
-    assert recipe.warm_start is None
+    assert recipe.priors() == {}
 
 
 def test_the_papers_recipe_takes_its_first_steps(tmp_path):

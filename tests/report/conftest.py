@@ -76,7 +76,7 @@ def make_contents(
                 scores += mean("trapmid", "plgmi", judge, name, min(trapped * times, 1), 0.02, seeds=3)
                 scores += mean("-", "real", judge, name, min(0.97 * gain, 0.99), 0.01)
                 if floor is not None:
-                    scores += mean("-", "prior", judge, name, floor * times, 0.01)
+                    scores += mean("-", "prior:cgan", judge, name, floor * times, 0.01)
     for defense, accuracy, distance, fid in (("none", clean[0], 812.4, 31.2), ("trapmid", clean[1], 1504.9, 58.7)):
         scores += mean(defense, "-", "-", "clean_accuracy", accuracy, 0.012, seeds=3)
         scores += mean(defense, "plgmi", "tiny", "knn_distance", distance, 40)

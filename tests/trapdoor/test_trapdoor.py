@@ -389,7 +389,7 @@ def test_another_objective_joins_the_trapdoor() -> None:
     torch.testing.assert_close(losses["extra"], logits[:4].square().mean())
     assert torch.equal(seen["images"], images)
     assert torch.equal(seen["labels"], labels)
-    assert torch.equal(seen["logits"], logits[:4])
+    torch.testing.assert_close(seen["logits"], logits[:4])
 
 
 def test_the_poisoned_criterion_moves_the_triggers() -> None:

@@ -10,7 +10,7 @@ from torch import Tensor
 from trapmid.config import Member
 from trapmid.data.images import ImageSet
 from trapmid.engine import Compute, Progress, no_progress
-from trapmid.priors import GAN, Prior
+from trapmid.priors import Prior, PriorConfig
 from trapmid.targets import LabelTarget
 from trapmid.types import Labels, Pixels
 
@@ -25,14 +25,14 @@ class Run:
         seed: of the prior and the search.
         compute: device and precision.
         folder: for checkpoints and logs; survives a crash.
-        warm_start: a prior trained on the public images without the target, for attacks that can start from one.
+        prior: what the attack's `public_prior` was trained to, None if it wants none.
         progress: who is told how far it is.
     """
 
     seed: int
     compute: Compute
     folder: Path
-    warm_start: GAN | None = None
+    prior: Prior | None = None
     progress: Progress = no_progress
 
 
@@ -55,6 +55,10 @@ class Attack(Member, ABC, Generic[T]):
     """A way of getting pictures of a classifier's identities out of it."""
 
     needs: ClassVar[type[LabelTarget]]
+
+    @abstractmethod
+    def public_prior(self) -> PriorConfig | None:
+        """The prior to train on the public images before any target is known; attacks with the same one share it."""
 
     @abstractmethod
     def prepare(self, target: T, public: ImageSet, run: Run) -> Prior:

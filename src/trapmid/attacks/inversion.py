@@ -16,7 +16,7 @@ from trapmid.artifacts import Draft, Manifest, make, open_artifact
 from trapmid.attacks.attack import Attack, Found, Run, T
 from trapmid.data.images import ImageSet
 from trapmid.engine import Compute, Progress, no_progress, peak_memory_mib, randomness
-from trapmid.priors import GAN
+from trapmid.priors import Prior
 from trapmid.targets import LabelTarget, demand
 from trapmid.types import Pixels, UserError
 
@@ -32,7 +32,7 @@ def attack(
     identities: tuple[str, ...],
     seed: int = 0,
     parents: dict[str, str],
-    warm_start: GAN | None = None,
+    prior: Prior | None = None,
     compute: Compute | None = None,
     progress: Progress = no_progress,
 ) -> Manifest:
@@ -47,8 +47,8 @@ def attack(
         method: which attack.
         identities: names of the target's classes, in order.
         seed: of the attack's prior and search.
-        parents: digests of the target (`model`), the public images (`public`), the prior to start from (`prior`).
-        warm_start: that prior.
+        parents: digests of the target (`model`), the public images (`public`), the prior trained before (`prior`).
+        prior: that prior, already trained; None if `method.public_prior()` is.
         compute: device and precision.
         progress: who is told how far it is.
 
@@ -66,10 +66,10 @@ def attack(
     def build(draft: Draft) -> Manifest:
         started = time.monotonic()
         clock = _Clock(draft.folder / "seconds.json")
-        run = Run(seed, compute or Compute(), draft.folder, warm_start, progress)
+        run = Run(seed, compute or Compute(), draft.folder, prior, progress)
         # a target may draw when it answers, outside the loops that govern randomness themselves
         with randomness(seed, "attack", device=run.compute.target):
-            prior = method.prepare(target, public, run)
+            searched = method.prepare(target, public, run)
         clock.add("prior", time.monotonic() - started)
         per_batch = getattr(method, "identities_per_batch", 0) or target.num_classes
         parts: list[Found] = []
@@ -78,7 +78,7 @@ def attack(
             if not file.exists():
                 began = time.monotonic()
                 with randomness(seed, "attack", number, device=run.compute.target):
-                    _save_part(file, method.invert(target, prior, batch, run), target)
+                    _save_part(file, method.invert(target, searched, batch, run), target)
                 clock.add("search", time.monotonic() - began)
             parts.append(_load_part(file, target))
         found = Found(
@@ -87,8 +87,7 @@ def attack(
             torch.cat([p.confidence for p in parts]),
         )
         write_found(draft.folder / FOUND, found, identities)
-        rows = prior.rows if isinstance(prior, GAN) else []
-        (draft.folder / GAN_LOG).write_text("".join(json.dumps(row) + "\n" for row in rows))
+        (draft.folder / GAN_LOG).write_text("".join(json.dumps(row) + "\n" for row in searched.rows))
         facts = {
             "images": len(found.labels),
             "queries": target.queries,

@@ -11,7 +11,7 @@ from trapmid.attacks.search import best_latents, decode_found, initial_latents, 
 from trapmid.augment import AnyAugmentation, KorniaAugmentation
 from trapmid.data.images import ImageSet, to_unit
 from trapmid.engine import randomness
-from trapmid.priors import CGAN, GAN, Prior
+from trapmid.priors import CGAN, GAN, Prior, PriorConfig
 from trapmid.targets import LabelTarget, WhiteBoxTarget
 from trapmid.types import Images, Labels
 
@@ -22,6 +22,8 @@ class PLGMI(Attack[WhiteBoxTarget]):
 
     Attributes:
         prior: the conditional GAN.
+        warm_start: how a GAN of the same shapes is trained on the public images before the target is known, from whose weights
+            the attack's starts; None for random weights, as published.
         top_n: public images that stand for each class.
         inversion_weight: of the max-margin loss on the target in the generator's loss.
         augmentation: T_atk while the GAN trains.
@@ -40,6 +42,7 @@ class PLGMI(Attack[WhiteBoxTarget]):
     needs: ClassVar[type[LabelTarget]] = WhiteBoxTarget
     kind: Literal["plgmi"] = "plgmi"
     prior: CGAN = CGAN()
+    warm_start: CGAN | None = None
     top_n: int = Field(30, ge=1)
     inversion_weight: float = 0.2
     augmentation: AnyAugmentation = KorniaAugmentation(
@@ -66,8 +69,13 @@ class PLGMI(Attack[WhiteBoxTarget]):
     identities_per_batch: int = Field(0, ge=0)
     chunk: int = Field(100, ge=1)
 
+    def public_prior(self) -> PriorConfig | None:
+        """The warm start."""
+        return self.warm_start
+
     def prepare(self, target: WhiteBoxTarget, public: ImageSet, run: Run) -> Prior:
         """Pseudo-label the public images, then train the GAN with the target's feedback."""
+        assert run.prior is None or isinstance(run.prior, GAN)
         augment = self.augmentation.build(public.image_size)
 
         def guidance(images: Images, labels: Labels) -> Tensor:
@@ -78,7 +86,7 @@ class PLGMI(Attack[WhiteBoxTarget]):
             target.num_classes,
             pseudo_labels=top_n(_scores(target, public, run), self.top_n),
             guidance=guidance,
-            start=run.warm_start,
+            start=run.prior,
             also={"target": target},
             seed=run.seed,
             compute=run.compute,
@@ -107,8 +115,7 @@ class PLGMI(Attack[WhiteBoxTarget]):
             ]
             return torch.stack(margins).sum(0)
 
-        if isinstance(prior, GAN):
-            prior.generator.requires_grad_(False)
+        prior.generator.requires_grad_(False)
         latents = optimise(
             first.flatten(0, 1),
             loss,

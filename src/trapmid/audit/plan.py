@@ -4,7 +4,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
-from trapmid.audit.recipe import Recipe
+from trapmid.audit.recipe import Recipe, prior_name
+from trapmid.targets import InformedTarget
 
 TaskKind = Literal["prior", "judge", "train", "attack", "measure"]
 
@@ -15,7 +16,7 @@ class Task:
 
     Attributes:
         kind: what is done.
-        member: name of the judge or the attack; empty for the others.
+        member: name of the prior, the judge or the attack; empty for the others.
         defense: name of the defense, for `train` and `attack`.
         seed: of the run, for `train` and `attack`.
     """
@@ -43,10 +44,9 @@ class Folders:
         """Which private image is in which split."""
         return self.root / "data"
 
-    @property
-    def prior(self) -> Path:
-        """The prior that knows no target."""
-        return self.root / "prior"
+    def prior(self, name: str) -> Path:
+        """A prior that knows no target."""
+        return self.root / "priors" / name
 
     @property
     def measurement(self) -> Path:
@@ -72,7 +72,7 @@ class Folders:
     def of(self, task: "Task") -> Path:
         """Where a task leaves its artifact."""
         return {
-            "prior": self.prior,
+            "prior": self.prior(task.member),
             "judge": self.judge(task.member),
             "train": self.model(task.defense, task.seed),
             "attack": self.attack(task.member, task.defense, task.seed),
@@ -87,16 +87,21 @@ class Folders:
 def plan(recipe: Recipe) -> dict[Task, tuple[Task, ...]]:
     """Every task of an audit with those that must be finished first, in the order in which to begin them.
 
-    Seed after seed, so that an audit that is stopped early has whole seeds; the slower defenses first within each.
+    An attack that knows the signatures of a trapdoor meets only models that have one. Seed after seed, so that an audit that is stopped early has whole seeds; the slower defenses first within each.
     """
-    prior = (Task("prior"),) if recipe.warm_start else ()
-    tasks: dict[Task, tuple[Task, ...]] = dict.fromkeys(prior, ())
+    tasks: dict[Task, tuple[Task, ...]] = {Task("prior", name): () for name in recipe.priors()}
     slowest_first = sorted(recipe.defenses, key=lambda defense: defense.kind == "none")
     for seed in recipe.seeds:
         trainings = [Task("train", defense=defense.name, seed=seed) for defense in slowest_first]
         tasks |= dict.fromkeys(trainings, ())
         for attack in recipe.attacks:
-            tasks |= {Task("attack", attack.name, t.defense, seed): (t, *prior) for t in trainings}
+            wanted = attack.public_prior()
+            prior = (Task("prior", prior_name(wanted)),) if wanted is not None else ()
+            tasks |= {
+                Task("attack", attack.name, t.defense, seed): (t, *prior)
+                for t in trainings
+                if attack.needs is not InformedTarget or recipe.defense(t.defense).has_trapdoor
+            }
     tasks |= {Task("judge", judge.name): () for judge in recipe.judges if judge.kind == "classifier"}
     tasks[Task("measure")] = tuple(tasks)
     return tasks

@@ -10,7 +10,7 @@ from trapmid.data import Source, SplitConfig
 from trapmid.defenses import AnyDefense, Training
 from trapmid.metrics.judges import AnyJudge
 from trapmid.models import AnyModel
-from trapmid.priors import CGAN
+from trapmid.priors import PriorConfig
 from trapmid.types import UserError
 
 
@@ -32,7 +32,6 @@ class Recipe(Config):
         attacks: the columns.
         seeds: of training and attack; each cell of the table is run once with each.
         judges: who decides; the report goes by the first.
-        warm_start: a prior trained on the public images before any target is known, from which attacks start; None for none.
     """
 
     name: str
@@ -49,7 +48,6 @@ class Recipe(Config):
     attacks: tuple[AnyAttack, ...]
     seeds: tuple[int, ...] = (0,)
     judges: tuple[AnyJudge, ...]
-    warm_start: CGAN | None = None
 
     @field_validator("defenses", "attacks", "judges")
     @classmethod
@@ -59,6 +57,11 @@ class Recipe(Config):
             raise ValueError(f"each name may appear once, got {names}; tell members of one kind apart by their label")
         return members
 
+    def priors(self) -> dict[str, PriorConfig]:
+        """What the attacks want trained on the public images, once each, by the name of its folder."""
+        wanted = [prior for attack in self.attacks if (prior := attack.public_prior()) is not None]
+        return {prior_name(prior): prior for prior in wanted}
+
     def defense(self, name: str) -> AnyDefense:
         """The member of `defenses` of that name."""
         return _pick(self.defenses, name, "defense", self.name)
@@ -66,6 +69,11 @@ class Recipe(Config):
     def attack(self, name: str) -> AnyAttack:
         """The member of `attacks` of that name."""
         return _pick(self.attacks, name, "attack", self.name)
+
+
+def prior_name(prior: PriorConfig) -> str:
+    """A folder's name for a prior: two with different values are two."""
+    return f"{prior.name}-{prior.fingerprint()[:6]}"
 
 
 Named = TypeVar("Named", bound=Member)

@@ -10,12 +10,12 @@ import pyarrow.parquet as pq
 import torch
 
 from trapmid.artifacts import Draft, Manifest, make, open_artifact
-from trapmid.attacks import attack, open_found
+from trapmid.attacks import AnyAttack, attack, open_found
 from trapmid.audit.plan import Folders, Task
-from trapmid.audit.recipe import Recipe
+from trapmid.audit.recipe import Recipe, prior_name
 from trapmid.data import ImageSet, Source, Split, check_disjoint, split
 from trapmid.data.images import to_pixels
-from trapmid.defenses import open_model, train
+from trapmid.defenses import TrainedModel, open_model, train
 from trapmid.engine import Compute, Progress, generator, peak_memory_mib
 from trapmid.metrics.judges import Judge
 from trapmid.metrics.measure import (
@@ -28,10 +28,10 @@ from trapmid.metrics.measure import (
     public_floor,
     write_samples,
 )
-from trapmid.metrics.scores import Score, write_scores
-from trapmid.priors import open_prior, pretrain
-from trapmid.targets import WhiteBoxTarget
-from trapmid.trapdoor import SECRETS, Secrets
+from trapmid.metrics.scores import PRIOR_FLOOR, Score, write_scores
+from trapmid.priors import PriorConfig, open_prior, pretrain
+from trapmid.targets import InformedTarget
+from trapmid.trapdoor import SECRETS, Secrets, signatures
 from trapmid.types import Pixels, UserError
 
 SAMPLES, SPLITS = "samples.parquet", "splits.parquet"
@@ -91,11 +91,9 @@ def do(task: Task, recipe: Recipe, root: Path, compute: Compute, progress: Progr
 def _prior(
     task: Task, recipe: Recipe, data: AuditData, folders: Folders, compute: Compute, progress: Progress
 ) -> Manifest:
-    del task
-    assert recipe.warm_start is not None
     return pretrain(
-        folders.prior,
-        recipe.warm_start,
+        folders.prior(task.member),
+        recipe.priors()[task.member],
         data.public,
         len(data.private.images.identities),
         compute=compute,
@@ -132,22 +130,32 @@ def _attack(
 ) -> Manifest:
     model = open_model(folders.model(task.defense, task.seed), compute)
     parents = {"model": model.manifest.digest(), "public": data.public.digest()}
-    warm_start = None
-    if recipe.warm_start is not None:
-        warm_start, manifest = open_prior(folders.prior, compute)
+    method, prior = recipe.attack(task.member), None
+    wanted = method.public_prior()
+    if wanted is not None:
+        prior, manifest = open_prior(folders.prior(prior_name(wanted)), wanted, compute)
         parents["prior"] = manifest.digest()
     return attack(
         folders.attack(task.member, task.defense, task.seed),
-        WhiteBoxTarget(model.classifier, len(model.identities), model.image_shape),
+        _target(method, model, data.private, folders.secrets(task.defense, task.seed), compute),
         data.public,
-        method=recipe.attack(task.member),
+        method=method,
         identities=model.identities,
         seed=task.seed,
         parents=parents,
-        warm_start=warm_start,
+        prior=prior,
         compute=compute,
         progress=progress,
     )
+
+
+def _target(method: AnyAttack, model: TrainedModel, private: Split, secrets: Path, compute: Compute) -> Any:
+    """The model with no more access than the attack needs; signatures are computed here, so that no attack sees a private image."""
+    if method.needs is not InformedTarget:
+        return method.needs(model.classifier, len(model.identities), model.image_shape)
+    images = private.part("train").images().to(compute.target)
+    known = signatures(model.classifier, images, Secrets.load(secrets), generator(0, "signatures"))
+    return InformedTarget(model.classifier, len(model.identities), model.image_shape, known)
 
 
 def _measure(
@@ -181,8 +189,10 @@ def _measure(
         scores: list[Score] = list(panel.ceiling())
         identities = len(data.private.images.identities)
         scores += panel.floor("public", public_floor(data.public, identities))
-        if recipe.warm_start is not None:
-            scores += panel.floor("prior", _prior_floor(folders, identities, compute))
+        for name, prior in recipe.priors().items():
+            if folders.prior(name).exists():
+                random = _random_samples(folders.prior(name), prior, identities, compute)
+                scores += panel.floor(f"{PRIOR_FLOOR}{prior.name}", random)
         for number, t in enumerate(trained):
             report(2 + number, total, t.name)
             kept = folders.secrets(t.defense, t.seed)
@@ -212,10 +222,10 @@ def _measure(
     return make(folders.measurement, "measurement", settings, parents, build)
 
 
-def _prior_floor(folders: Folders, identities: int, compute: Compute) -> Pixels:
-    gan, _ = open_prior(folders.prior, compute)
+def _random_samples(folder: Path, config: PriorConfig, identities: int, compute: Compute) -> Pixels:
+    prior, _ = open_prior(folder, config, compute)
     labels = torch.arange(identities).repeat(FLOOR_IMAGES_PER_IDENTITY)
-    return to_pixels(gan.sample(labels, generator(0, "prior floor")))
+    return to_pixels(prior.sample(labels, generator(0, "prior floor")))
 
 
 def _never(draft: Draft) -> Manifest:

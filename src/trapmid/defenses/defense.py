@@ -120,7 +120,13 @@ class DefenseRun(ABC):
 
 
 class Defense(Member, ABC):
-    """A way of training a classifier so that it gives less away."""
+    """A way of training a classifier so that it gives less away.
+
+    Attributes:
+        has_trapdoor: whether a training leaves triggers, and so signatures, behind.
+    """
+
+    has_trapdoor: ClassVar[bool] = False
 
     decides: ClassVar[frozenset[Decision]] = frozenset()
     """What no second defense in a stack may decide as well."""

@@ -135,7 +135,7 @@ class Panel:
         """Pictures made without any look at the target, each taken for an identity drawn at random: what luck scores.
 
         Args:
-            name: `prior` for random samples of a prior, `public` for public images.
+            name: `prior:NAME` for random samples of a prior, `public` for public images.
             pixels: (n, c, h, w), uint8.
             seed: of the draw.
         """

@@ -13,6 +13,9 @@ from pydantic import BeforeValidator, PlainSerializer
 from trapmid.config import Config
 from trapmid.types import UserError
 
+PRIOR_FLOOR = "prior:"
+"""What the attack of a floor row begins with, before the prior's name."""
+
 LOWER_IS_PRIVATE = {"attack_accuracy_1", "attack_accuracy_5", "attack_accuracy_1_accepted"}
 
 
@@ -33,8 +36,8 @@ class Score(Config):
 
     Attributes:
         defense: the member of the defenses that trained the model; "-" for rows that concern no model (floor, ceiling).
-        attack: the member of the attacks; "-" for a property of the model alone (clean accuracy), "prior" for the floor
-            (random samples of the prior, no inversion), "real" for the ceiling (held-out private images).
+        attack: the member of the attacks; "-" for a property of the model alone (clean accuracy), "prior:NAME" for the floor
+            (random samples of that prior, no inversion), "real" for the ceiling (held-out private images).
         seed: of the training and the attack; None for the mean over seeds.
         judge: who decided; "-" where nobody had to.
         metric: `clean_accuracy`, `attack_accuracy_1`, `attack_accuracy_5`, `knn_distance`, `fid`, `trapdoor_success`, ...

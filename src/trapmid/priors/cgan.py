@@ -12,11 +12,10 @@ from torch.nn import functional as F
 from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 
 from trapmid.augment import AnyAugmentation, NoAugmentation
-from trapmid.config import Config
 from trapmid.data.images import ImageSet, to_unit
 from trapmid.engine import Compute, Loop, Progress, no_progress, randomness
 from trapmid.models.batchnorm import recalibrate_batch_norm
-from trapmid.priors.prior import Prior
+from trapmid.priors.prior import Prior, PriorConfig
 from trapmid.priors.sn_resnet import SNResNet
 from trapmid.priors.strided import Strided
 from trapmid.types import Images, Labels, Stateful
@@ -27,7 +26,7 @@ Guidance = Callable[[Images, Labels], Tensor]
 GENERATOR, DISCRIMINATOR = "generator.safetensors", "discriminator.safetensors"
 
 
-class CGAN(Config):
+class CGAN(PriorConfig):
     """`cgan`: PLG-MI's prior; the defaults are the published constants.
 
     Attributes:
@@ -97,14 +96,15 @@ class CGAN(Config):
         generator, discriminator = self.networks.build(num_classes, image_size, channels)
         return GAN(compute.place(generator), compute.place(discriminator), self.networks.latent_size, num_classes, [])
 
+    def open(self, folder: Path, num_classes: int, image_shape: tuple[int, int, int], compute: Compute) -> "GAN":
+        """See `PriorConfig.open`."""
+        channels, size, _ = image_shape
+        return self.build(num_classes, size, channels, compute).load(folder)
+
 
 @final
 class GAN(Prior):
-    """A trained pair: the prior an attack searches, and the discriminator that a later training can start from.
-
-    Attributes:
-        rows: the training log.
-    """
+    """A trained pair: the prior an attack searches, and the discriminator that a later training can start from."""
 
     def __init__(
         self,

@@ -1,16 +1,17 @@
-"""A prior trained on public images before any target is known: shared by every attack, and the floor that says what luck scores."""
+"""Priors trained on public images before any target is known: shared by attacks, and the floor that says what luck scores."""
 
 from pathlib import Path
 
 from trapmid.artifacts import Draft, Manifest, make, open_artifact
 from trapmid.data.images import ImageSet
 from trapmid.engine import LOG, Compute, Progress, no_progress, peak_memory_mib
-from trapmid.priors.cgan import CGAN, GAN
+from trapmid.priors.prior import Prior, PriorConfig
+from trapmid.types import UserError
 
 
 def pretrain(
     out: Path,
-    config: CGAN,
+    config: PriorConfig,
     public: ImageSet,
     num_classes: int,
     *,
@@ -18,7 +19,7 @@ def pretrain(
     compute: Compute | None = None,
     progress: Progress = no_progress,
 ) -> Manifest:
-    """Train `config` on `public` with labels that mean nothing yet, into the folder `out`. Resumes; returns at once if finished."""
+    """Train `config` on `public` without any target, into the folder `out`. Resumes; returns at once if finished."""
     recipe = {
         "prior": config.model_dump(mode="json"),
         "num_classes": num_classes,
@@ -27,19 +28,25 @@ def pretrain(
     }
 
     def build(draft: Draft) -> Manifest:
-        gan = config.fit(
+        prior = config.fit(
             public, num_classes, seed=seed, compute=compute or Compute(), folder=draft.folder, progress=progress
         )
         return draft.finish(
-            [*gan.save(draft.folder), LOG], {"log": gan.rows[-1]}, gan.rows[-1]["seconds"], peak_memory_mib()
+            [*prior.save(draft.folder), LOG], {"log": prior.rows[-1]}, prior.rows[-1]["seconds"], peak_memory_mib()
         )
 
     return make(out, "prior", recipe, {"public": public.digest()}, build)
 
 
-def open_prior(folder: Path, compute: Compute | None = None) -> tuple[GAN, Manifest]:
-    """The prior that `pretrain` left in `folder`."""
+def open_prior(folder: Path, config: PriorConfig, compute: Compute | None = None) -> tuple[Prior, Manifest]:
+    """The prior that `pretrain` left in `folder`.
+
+    Raises:
+        UserError: there is none, or it was trained by another config.
+    """
     manifest = open_artifact(folder, "prior")
-    channels, size, _ = manifest.recipe["image_shape"]
-    config = CGAN.model_validate(manifest.recipe["prior"])
-    return config.build(manifest.recipe["num_classes"], size, channels, compute or Compute()).load(folder), manifest
+    if manifest.recipe["prior"] != config.model_dump(mode="json"):
+        raise UserError(f"{folder} holds a prior of another config than {config.name}. Choose another --out.")
+    channels, height, width = manifest.recipe["image_shape"]
+    shape = (channels, height, width)
+    return config.open(folder, manifest.recipe["num_classes"], shape, compute or Compute()), manifest

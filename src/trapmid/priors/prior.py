@@ -1,10 +1,14 @@
-"""What a prior is: a generator of believable images that an attack searches."""
+"""What a prior is: a generator of believable images that an attack searches, and the config that trains and opens one."""
 
 from abc import ABC, abstractmethod
+from pathlib import Path
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
+from trapmid.config import Member
+from trapmid.data.images import ImageSet
+from trapmid.engine import Compute, Progress, no_progress
 from trapmid.types import Images, Labels
 
 
@@ -12,18 +16,26 @@ class Prior(ABC):
     """A generator from latents and identity labels to images in [0, 1].
 
     Attributes:
+        generator: the network behind `decode`.
         latent_size: length of a latent.
-        num_classes: number of labels it is conditional on.
+        num_classes: number of labels it is conditional on; a prior that knows no labels takes any and ignores them.
         device: where it computes.
+        rows: its training log.
     """
 
+    generator: nn.Module
     latent_size: int
     num_classes: int
     device: torch.device
+    rows: list[dict[str, float]]
 
     @abstractmethod
     def decode(self, latents: Tensor, labels: Labels) -> Images:
         """Images (n, c, h, w), differentiable with respect to `latents` (n, latent_size), normally distributed."""
+
+    @abstractmethod
+    def save(self, folder: Path) -> list[str]:
+        """Write all weights into `folder`; returns the file names."""
 
     @torch.no_grad()
     def sample(self, labels: Labels, rng: torch.Generator, batch: int = 256) -> Images:
@@ -33,3 +45,24 @@ class Prior(ABC):
         return torch.cat(
             [self.decode(z.to(self.device), y.to(self.device)).float().clamp(0, 1).cpu() for z, y in pairs]
         )
+
+
+class PriorConfig(Member, ABC):
+    """A way of training a prior on public images."""
+
+    @abstractmethod
+    def fit(
+        self,
+        public: ImageSet,
+        num_classes: int,
+        *,
+        seed: int,
+        compute: Compute,
+        folder: Path | None = None,
+        progress: Progress = no_progress,
+    ) -> Prior:
+        """Train without any target; `folder` takes checkpoint and log, and a killed call resumes from there."""
+
+    @abstractmethod
+    def open(self, folder: Path, num_classes: int, image_shape: tuple[int, int, int], compute: Compute) -> Prior:
+        """The prior whose weights `Prior.save` wrote into `folder`; `image_shape` is (channels, height, width)."""

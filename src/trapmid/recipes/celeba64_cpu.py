@@ -73,6 +73,7 @@ def celeba64_cpu() -> Recipe:
         ),
         attacks=(
             PLGMI(
+                warm_start=prior,
                 prior=prior.model_copy(update={"iterations": 600}),
                 inversion_weight=1.0,
                 augmentation=of_attack,
@@ -98,5 +99,4 @@ def celeba64_cpu() -> Recipe:
                 ),
             ),
         ),
-        warm_start=prior,
     )

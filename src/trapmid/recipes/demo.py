@@ -57,6 +57,7 @@ def demo() -> Recipe:
         defenses=(NoDefense(), TrapMID(blend=BlendSchedule(start=0.2, end=0.02, until=0.6), weight=0.3)),
         attacks=(
             PLGMI(
+                warm_start=prior,
                 prior=prior.model_copy(update={"iterations": 500}),
                 augmentation=of_attack,
                 search_augmentation=of_attack.model_copy(update={"jitter_probability": 1.0}),
@@ -79,5 +80,4 @@ def demo() -> Recipe:
                 ),
             ),
         ),
-        warm_start=prior,
     )

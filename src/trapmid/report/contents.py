@@ -8,7 +8,7 @@ from typing import Any, Literal, TypeAlias
 import numpy as np
 from jaxtyping import UInt8
 
-from trapmid.metrics.scores import Score
+from trapmid.metrics.scores import PRIOR_FLOOR, Score
 
 Picture: TypeAlias = UInt8[np.ndarray, "h w c"]
 """One image, 0 to 255, channels last; one channel (grey) or three (RGB)."""
@@ -17,9 +17,6 @@ Access: TypeAlias = Literal["label", "score", "white-box"]
 
 UNPROTECTED = "none"
 """The name of the defense that defends nothing: every other row is compared with its row."""
-
-FLOOR = "prior"
-"""The attack name of random samples of the attacker's generator: what guessing alone achieves."""
 
 CEILING = "real"
 """The attack name of held-out private images: the most a judge can recognise."""
@@ -226,10 +223,14 @@ class Contents:
         means = [row for row in rows if row.seed is None]
         return next(iter(means or rows), None)
 
-    def floor(self, metric: str, defense: str = "-", judge: str | None = None) -> Score | None:
-        """Random samples of the prior: those of the generator that met this defense, else the common ones."""
-        own = self.score(defense, FLOOR, metric, judge)
-        return own or self.score("-", FLOOR, metric, judge)
+    def floors(self) -> list[str]:
+        """The attack names of random samples of the attackers' generators: what guessing alone achieves."""
+        return list(dict.fromkeys(row.attack for row in self.scores if row.attack.startswith(PRIOR_FLOOR)))
+
+    def floor(self, metric: str, judge: str | None = None) -> Score | None:
+        """The highest of the floors."""
+        rows = [row for name in self.floors() if (row := self.score("-", name, metric, judge)) is not None]
+        return max(rows, key=lambda row: row.value, default=None)
 
     def ceiling(self, metric: str, judge: str | None = None) -> Score | None:
         """The same measure on held-out private images."""

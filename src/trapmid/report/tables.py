@@ -4,8 +4,8 @@ import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from trapmid.metrics.scores import Score
-from trapmid.report.contents import CEILING, FLOOR, UNPROTECTED, Contents, Cost, Defense
+from trapmid.metrics.scores import PRIOR_FLOOR, Score
+from trapmid.report.contents import CEILING, UNPROTECTED, Contents, Cost, Defense
 from trapmid.report.verdict import percent
 
 COLUMNS = (
@@ -59,15 +59,10 @@ def main_table(contents: Contents) -> Table:
                 for metric, _, _ in COLUMNS
             ]
             rows.append(Row(defense.title, attack.title, (*cells, relative)))
-    for kind, title, text in (
-        (FLOOR, "Floor", "random samples of the attacker's generator"),
-        (CEILING, "Ceiling", "held-out private images"),
-    ):
-        for owner in ("-", *(defense.name for defense in contents.defenses)):
-            cells = [_cell(contents.score(owner, kind, metric)) for metric, _, _ in COLUMNS]
-            if any(cell.value for cell in cells):
-                named = next((f", {defense.title}" for defense in contents.defenses if defense.name == owner), "")
-                frame.append(Row(title, text + named, (*cells, Cell())))
+    for title, text, name in _frames(contents):
+        cells = [_cell(contents.score("-", name, metric)) for metric, _, _ in COLUMNS]
+        if any(cell.value for cell in cells):
+            frame.append(Row(title, text, (*cells, Cell())))
     columns = [(title, hint) for _, title, hint in COLUMNS] + [("Training cost", "against plain")]
     used = [place for place in range(len(columns)) if any(row.cells[place].value for row in [*rows, *frame])]
     return Table(
@@ -86,7 +81,6 @@ def judges_table(contents: Contents, metric: str = "attack_accuracy_1") -> Table
         for defense in contents.defenses
         for attack in contents.attacks
     ]
-    frames = [("Floor", "", "-", FLOOR), ("Ceiling", "", "-", CEILING)]
 
     def row(head: str, sub: str, defense: str, attack: str) -> Row:
         cells = (_cell(contents.score(defense, attack, metric, judge.name)) for judge in contents.judges)
@@ -95,8 +89,19 @@ def judges_table(contents: Contents, metric: str = "attack_accuracy_1") -> Table
     return Table(
         columns=tuple((judge.title, judge.note) for judge in contents.judges),
         rows=tuple(row(*group) for group in groups),
-        frame=tuple(row(*group) for group in frames),
+        frame=tuple(row(title, text, "-", name) for title, text, name in _frames(contents)),
     )
+
+
+def _frames(contents: Contents) -> list[tuple[str, str, str]]:
+    """Title, explanation and attack name of the rows that frame a table."""
+    floors = contents.floors()
+    generators = [f" ({name.removeprefix(PRIOR_FLOOR)})" if len(floors) > 1 else "" for name in floors]
+    said = [f"random samples of the attacker's generator{generator}" for generator in generators]
+    return [
+        *(("Floor", text, name) for text, name in zip(said, floors, strict=True)),
+        ("Ceiling", "held-out private images", CEILING),
+    ]
 
 
 def cost_rows(costs: Sequence[Cost]) -> list[tuple[str, str, str, str, str]]:

@@ -65,7 +65,7 @@ def judge(contents: Contents) -> Verdict:
 def cannot_show(contents: Contents) -> str | None:
     """Why no defense could look good or bad in this audit; None where one can."""
     plain = contents.strongest(UNPROTECTED)
-    floor = contents.floor("attack_accuracy_1", UNPROTECTED)
+    floor = contents.floor("attack_accuracy_1")
     if plain is None:
         return "No attack on an unprotected model was scored, so there is nothing to compare with."
     if floor is None:
@@ -100,7 +100,7 @@ def _headline(contents: Contents) -> str:
     who = "An attacker" if len(contents.attacks) == 1 else "The strongest attacker tried"
     has = f"{_access(contents)} and {contents.data.public_description}"
     text = f"{who} who {has} recovered {thing} {_listed(shares, ', and ')}"
-    floor = contents.floor("attack_accuracy_1", UNPROTECTED)
+    floor = contents.floor("attack_accuracy_1")
     if floor is None:
         return f"{text}."
     return f"{text}; guessing {contents.data.subject}s at random gives {percent(floor.value)}."
@@ -139,7 +139,7 @@ def _compare(contents: Contents, defense: Defense, plain: Score, own: Score) -> 
             f"The interval overlaps that of the unprotected model ({pair}): "
             f"this audit does not show that {defense.title} helps."
         ]
-    floor = contents.floor("attack_accuracy_1", defense.name)
+    floor = contents.floor("attack_accuracy_1")
     if floor is not None and own.low <= floor.high:
         level = f"{pair}; guessing {percent(floor.value, 1)}"
         return "protects", [f"The attack falls to the level of guessing ({level})."]

@@ -2,7 +2,8 @@
 
 from trapmid.trapdoor.secrets import SECRETS, Secrets, trapdoor_success
 from trapmid.trapdoor.settings import TrapdoorSettings
+from trapmid.trapdoor.signature import signatures
 from trapmid.trapdoor.trapdoor import Trapdoor
 from trapmid.trapdoor.triggers import BlendSchedule
 
-__all__ = ["SECRETS", "BlendSchedule", "Secrets", "Trapdoor", "TrapdoorSettings", "trapdoor_success"]
+__all__ = ["SECRETS", "BlendSchedule", "Secrets", "Trapdoor", "TrapdoorSettings", "signatures", "trapdoor_success"]
