@@ -9,7 +9,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from trapmid.artifacts import MANIFEST, PARTIAL, SCHEMA, Draft, Manifest, make, open_artifact
+from trapmid.artifacts import MANIFEST, PARTIAL, SCHEMA, Draft, Manifest, make, open_artifact, recorded, sha256
+from trapmid.config import Config
 from trapmid.types import UserError
 
 RECIPE = {"seed": 1, "model": {"kind": "tiny", "widths": (8, 16)}}
@@ -180,3 +181,30 @@ def test_digests_are_equal_if_and_only_if_recipes_are(one: dict[str, Any], two: 
     assert (manifest(recipe=one).digest() == manifest(recipe=two).digest()) == same
     again = Manifest.model_validate_json(manifest(recipe=one).model_dump_json())
     assert again.digest() == manifest(recipe=one).digest()
+
+
+class Inner(Config):
+    file: Path | None = None
+    sizes: tuple[int, ...] = (1, 2)
+
+
+class Outer(Config):
+    inner: Inner = Inner()
+    others: tuple[Inner, ...] = ()
+    rate: float = 0.1
+
+
+def test_a_manifest_goes_by_what_a_file_holds_and_not_by_where_it_lies(tmp_path: Path) -> None:
+    one, same, other = (tmp_path / name for name in ("one", "same", "other"))
+    for file, content in ((one, "a"), (same, "a"), (other, "b")):
+        file.write_text(content)
+
+    def of(file: Path | None) -> dict[str, Any]:
+        return recorded(Outer(inner=Inner(file=file), others=(Inner(), Inner(file=file))))
+
+    assert of(one) == of(same)
+    assert of(one) != of(other)
+    assert of(one)["others"][1] == {"file": f"sha256:{sha256(one)}", "sizes": [1, 2]}
+    assert of(None) == Outer(others=(Inner(), Inner())).model_dump(mode="json")
+    with pytest.raises(UserError, match=r"gone cannot be read \(No such file .* which goes by its content"):
+        of(tmp_path / "gone")

@@ -169,6 +169,20 @@ def test_doctor_exits_with_0_for_a_usable_set_and_2_for_errors(tmp_path, capfd):
     assert "Expected a folder" in capfd.readouterr().err
 
 
+def test_convert_a_legacy_checkpoint(tmp_path, capfd):
+    import torch
+    from safetensors.torch import load_file
+
+    torch.save({"state_dict": {"module.a": torch.ones(2, 3), "module.b": torch.ones(4)}}, tmp_path / "old.tar")
+    new = tmp_path / "new.safetensors"
+    assert run("convert", str(tmp_path / "old.tar"), "--to", str(new)) == 0
+    assert "2 tensors, 10 numbers" in " ".join(capfd.readouterr().out.split())
+    assert {name: tuple(value.shape) for name, value in load_file(new).items()} == {"a": (2, 3), "b": (4,)}
+    (tmp_path / "page.tar").write_text("<!DOCTYPE html>")
+    assert run("convert", str(tmp_path / "page.tar"), "--to", str(tmp_path / "other")) == 2
+    assert "is a web page" in capfd.readouterr().err
+
+
 def test_plain_progress_is_short_and_tells_begin_end_and_totals():
     console = Console(file=StringIO(), force_terminal=False, width=200)
     with Watch(console) as display:

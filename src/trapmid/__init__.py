@@ -11,7 +11,7 @@ if TYPE_CHECKING:
     from trapmid.attacks import attack as run_attack
     from trapmid.audit import Recipe
     from trapmid.audit.run import run as run_audit
-    from trapmid.defenses import NoDefense, TrapMID, open_model, train
+    from trapmid.defenses import Defended, NoDefense, TrapMID, open_model, train
     from trapmid.recipes import choose as choose_recipe
     from trapmid.report.collect import write_report
     from trapmid.trapdoor import Secrets, Trapdoor, TrapdoorSettings
@@ -20,6 +20,7 @@ __version__ = "0.1.0"
 
 __all__ = [
     "PLGMI",
+    "Defended",
     "NoDefense",
     "Recipe",
     "Secrets",
@@ -39,6 +40,7 @@ __all__ = [
 # function of that name.
 _WHERE = {
     "PLGMI": "trapmid.attacks:PLGMI",
+    "Defended": "trapmid.defenses:Defended",
     "NoDefense": "trapmid.defenses:NoDefense",
     "Recipe": "trapmid.audit:Recipe",
     "Secrets": "trapmid.trapdoor:Secrets",

@@ -27,7 +27,7 @@ PARTIAL = ".partial"
 def versions() -> dict[str, str]:
     """Versions of what decides the numbers."""
     found = {"python": platform.python_version()}
-    for package in ("trapmid", "torch", "torchvision", "kornia", "timm", "lightning-fabric", "torchmetrics", "numpy"):
+    for package in ("trapmid", "torch", "torchvision", "kornia", "timm", "lightning-fabric", "numpy"):
         try:
             found[package] = version(package)
         except PackageNotFoundError:
@@ -171,6 +171,34 @@ def open_artifact(folder: Path, kind: str) -> Manifest:
                 f"{folder / name} is not the file its manifest vouches for (SHA-256 differs). It is damaged or was changed; make it again."
             )
     return manifest
+
+
+def recorded(config: Config) -> dict[str, Any]:
+    """The config as a manifest keeps it: like its JSON, but a local file is told by its content's SHA-256, not by its path.
+
+    So the same file elsewhere is the same recipe, and another file at the same path is another one.
+
+    Raises:
+        UserError: a file that the config names cannot be read.
+    """
+    return {name: _recorded(value) for name, value in config}
+
+
+def _recorded(value: Any) -> Any:
+    match value:
+        case Config():
+            return recorded(value)
+        case Path():
+            try:
+                return f"sha256:{sha256(value)}"
+            except OSError as problem:
+                raise UserError(
+                    f"{value} cannot be read ({problem.strerror}). It is part of this recipe, which goes by its content: bring it back or name it anew."
+                ) from problem
+        case tuple() | list():
+            return [_recorded(entry) for entry in value]
+        case _:
+            return value
 
 
 def sha256(file: Path) -> str:

@@ -116,7 +116,7 @@ class _Bench:
             torch.cuda.synchronize(self.device)
 
     def step(
-        self, config: ModelConfig, layout: torch.memory_format = torch.contiguous_format, batch: int | None = None
+        self, config: ModelConfig, layout: torch.memory_format = torch.channels_last, batch: int | None = None
     ) -> "_Step":
         images, labels = self.images[:batch], self.labels[:batch]
         return _Step(config, images, labels, WarpAugmentation().build(self.size), layout)
@@ -148,7 +148,7 @@ class _Bench:
     def search(self) -> None:
         count = 4 if self.quick else 20
         prior = CGAN(networks=Strided()).build(CLASSES, self.size, 3, self.compute)
-        model = Tiny().build(CLASSES, self.size, 3).to(self.device)
+        model = self.compute.place(Tiny().build(CLASSES, self.size, 3))
         target = WhiteBoxTarget(model, CLASSES, (3, self.size, self.size))
         method = PLGMI(search_steps=2 if self.quick else 10, search_augmentation=WarpAugmentation())
         everyone = torch.arange(count)
@@ -176,20 +176,21 @@ class _Bench:
     def formats(self) -> None:
         nets: dict[str, tuple[str, Callable[[torch.memory_format], Work]]] = {
             "tiny": ("plain step of the tiny classifier", lambda layout: self.step(Tiny(), layout).plain),
+            "trapmid": ("Trap-MID step of the tiny classifier", lambda layout: self.step(Tiny(), layout).trapmid),
             "gan": ("step of the strided GAN, generator and discriminator", self.gan_step),
         }
         for name, (what, make) in nets.items():
             plain, last = make(torch.contiguous_format), make(torch.channels_last)
             self.compare(f"channels-last-{name}", f"{what}: contiguous -> channels_last", "", plain, last)
-            mixed = torch.autocast(self.device.type, torch.bfloat16)(plain)
-            self.compare(f"bf16-{name}", f"{what}: float32 -> bf16 autocast", "", plain, mixed)
+            mixed = torch.autocast(self.device.type, torch.bfloat16)(last)
+            self.compare(f"bf16-{name}", f"{what}: float32 -> bf16 autocast", "", last, mixed)
 
     def gan_step(self, layout: torch.memory_format) -> Work:
         generator, discriminator = Strided().build(CLASSES, self.size, 3)
         generator, discriminator = (net.to(self.device).to(memory_format=layout) for net in (generator, discriminator))
         of_generator, of_discriminator = (torch.optim.Adam(n.parameters(), 2e-4) for n in (generator, discriminator))
         latents = torch.randn(self.batch, Strided().latent_size, device=self.device)
-        real, labels = self.images.contiguous(memory_format=layout), self.labels
+        real, labels = self.images, self.labels
 
         def step() -> None:
             _descend(of_generator, -discriminator(generator(latents, labels), labels).mean())
@@ -220,7 +221,7 @@ class _Step:
     def __init__(
         self, config: ModelConfig, images: Images, labels: Labels, augment: Augment, layout: torch.memory_format
     ) -> None:
-        self.images, self.labels, self.augment = images.contiguous(memory_format=layout), labels, augment
+        self.images, self.labels, self.augment = images, labels, augment
         shape, device = (3, images.shape[2], images.shape[3]), images.device
         self.model: nn.Module = config.build(CLASSES, shape[1], 3).to(device).to(memory_format=layout)
         self.optimizer = torch.optim.SGD(self.model.parameters(), 1e-3, 0.9)
@@ -231,7 +232,7 @@ class _Step:
             image_shape=shape,
             total_steps=1000,
             augment=augment,
-            discriminator=config.build(1, shape[1], 3).to(device),
+            discriminator=config.build(1, shape[1], 3).to(device).to(memory_format=layout),
         )
         self.targets = stratified_labels(len(images), CLASSES, torch.Generator().manual_seed(0)).to(device)
         self.both = torch.cat([self.images, self.images])

@@ -7,6 +7,7 @@ from trapmid.augment import AUGMENTATIONS
 from trapmid.config import Config
 from trapmid.data.sources import SOURCES
 from trapmid.defenses import DEFENSES, SGD, AdamW
+from trapmid.metrics.inception import FIDELITY
 from trapmid.metrics.judges import JUDGES
 from trapmid.models import MODELS
 from trapmid.priors import PRIORS, SNResNet, Strided
@@ -31,6 +32,7 @@ def members() -> list[Member]:
         "prior networks": (SNResNet, Strided),
         "model": MODELS,
         "judge": JUDGES,
+        "fidelity": FIDELITY,
         "augmentation": AUGMENTATIONS,
         "optimizer": (SGD, AdamW),
         "source": SOURCES,

@@ -46,7 +46,7 @@ class Job:
     Attributes:
         recipe: a name from `trapmid list`; may be left out where OUT holds a recipe.json already.
         private: images the classifiers learn: a folder with one folder per identity, a .parquet file, or CelebA as distributed.
-        public: the attacker's images, of other people.
+        public: the attacker's images, of other people; may also be a plain folder of images.
         out: the run folder; default: runs/RECIPE.
         changes: values of the recipe, e.g. --set training.epochs=20 defenses.trapmid.weight=0.1.
     """
@@ -208,7 +208,7 @@ def doctor(private: tyro.conf.Positional[Path], public: Path | None = None, as_j
 
     Args:
         private: a folder with one folder per identity, a .parquet file, or CelebA as distributed.
-        public: the attacker's images, to be checked for people who are also private.
+        public: the attacker's images, to be checked for people who are also private; may also be a plain folder of images.
         as_json: print JSON instead of a table.
     """
     with _loading():
@@ -236,6 +236,24 @@ def bench(
     with Watch() as progress:
         measurements = run(device=device, quick=quick, progress=progress)
     print_measurements(measurements, json_file)
+
+
+def convert(legacy: tyro.conf.Positional[Path], to: Annotated[Path, tyro.conf.arg(metavar="FILE.safetensors")]) -> None:
+    """Turn a legacy checkpoint (.pth, .tar, .pkl, .ckpt) into safetensors, without running what may be in it.
+
+    Weights under `state_dict` are unpacked and the prefix `module.` is dropped; names stay as they are. What recipes take as
+    `--set model.weights=FILE` may be either.
+
+    Example: trapmid convert ir50.tar --to ir50.safetensors
+
+    Args:
+        legacy: a file that torch.save wrote.
+        to: the new file.
+    """
+    with _loading():
+        from trapmid.models.weights import convert
+    tensors = convert(legacy, to)
+    console.print(f"{to}: {len(tensors)} tensors, {sum(tensor.numel() for tensor in tensors.values()):,} numbers")
 
 
 def list_(as_json: AsJson = False) -> None:
@@ -296,6 +314,8 @@ def _run(
     for model in sorted((out / "models").glob("*/manifest.json")):
         facts = open_artifact(model.parent, "model").facts
         console.print(f"{model.parent.name}: accuracy {facts['val_accuracy']:.1%} on validation images")
+        for note in facts.get("notes", ()):
+            console.print(f"  {note}")
         for warning in facts["warnings"]:
             console.print(f"  Warning: {warning}", style="yellow")
     if only is None:
@@ -332,6 +352,7 @@ COMMANDS: dict[str, Callable[..., int | None]] = {
     "report": report,
     "doctor": doctor,
     "bench": bench,
+    "convert": convert,
     "list": list_,
 }
 

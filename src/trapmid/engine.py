@@ -121,8 +121,11 @@ class Compute:
         return int(self.fabric.global_rank)
 
     def place(self, module: nn.Module) -> nn.Module:
-        """Move a module to the device; its forward pass will run in the chosen precision."""
-        return self.fabric.setup_module(module, move_to_device=True)
+        """Move a module to the device; its forward pass will run in the chosen precision.
+
+        Weights of convolutions lie channels last in memory, which is faster and not seen from outside (docs/results.md).
+        """
+        return self.fabric.setup_module(module.to(memory_format=torch.channels_last), move_to_device=True)
 
 
 class BestState:

@@ -42,14 +42,22 @@ class Prediction(NamedTuple):
         return Prediction(self.logits[rows], self.features[rows], tuple(h[rows] for h in self.hidden), posterior)
 
 
-def logits_of(output: Tensor | Prediction) -> Tensor:
-    """The logits of what a network returned: a bare tensor, or a `Prediction`."""
+@runtime_checkable
+class HasLogits(Protocol):
+    """What a network may return in place of bare logits: a `Prediction`, or the output of a Hugging Face classifier."""
+
+    @property
+    def logits(self) -> Tensor: ...  # noqa: D102
+
+
+def logits_of(output: Tensor | HasLogits) -> Tensor:
+    """The logits of what a network returned."""
     return output if isinstance(output, Tensor) else output.logits
 
 
-def prediction_of(output: Tensor | Prediction) -> Prediction:
-    """What a network returned as a `Prediction`; for a bare tensor of logits they are the features, too."""
-    return output if isinstance(output, Prediction) else Prediction(output, output)
+def prediction_of(output: Tensor | HasLogits) -> Prediction:
+    """What a network returned as a `Prediction`; where it shows logits alone, they are the features, too."""
+    return output if isinstance(output, Prediction) else Prediction(logits_of(output), logits_of(output))
 
 
 @runtime_checkable

@@ -2,6 +2,7 @@
 
 import json
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -9,10 +10,12 @@ import time
 from pathlib import Path
 
 import pytest
+import torch
 
 from trapmid.audit.plan import Task, plan, with_needs
-from trapmid.audit.run import run, settle
+from trapmid.audit.run import measure_finished, run, settle
 from trapmid.engine import Compute
+from trapmid.metrics.inception import Inception, InceptionFeatures
 from trapmid.metrics.scores import read_scores
 from trapmid.recipes import choose
 from trapmid.report.collect import write_report
@@ -106,6 +109,22 @@ def test_seeds_join_a_folder_and_other_settings_do_not(audited):
         settle(choose("demo", changes=(*SMALL, "defenses.trapmid.weight=0.9")), copy)
     with pytest.raises(UserError, match="no such task"):
         run(recipe, out, only=lambda task: task.seed == 99, compute=CPU, jobs=1)
+
+
+def test_fidelity_joins_a_finished_folder_and_only_measures_again(audited, tmp_path, monkeypatch):
+    out, _ = audited
+    shutil.copytree(out, tmp_path / "run")
+    recipe = settle(choose("demo", changes=(*SMALL, 'fidelity={"kind": "inception"}')), tmp_path / "run")
+    assert settle(choose("demo", changes=SMALL), tmp_path / "run").fidelity == recipe.fidelity == Inception()
+    network = torch.nn.Sequential(torch.nn.AdaptiveAvgPool2d(2), torch.nn.Flatten())
+    monkeypatch.setattr(Inception, "build", lambda self, compute, progress: InceptionFeatures(network, compute.target))
+    measure_finished(recipe, tmp_path / "run", compute=CPU)
+    scores = read_scores(tmp_path / "run")
+    rows = {(s.defense, s.attack, s.metric) for s in scores if s.judge == "inception"}
+    assert {(d, "plgmi", m) for d in ("none", "trapmid") for m in ("fid", "kid")} <= rows
+    assert {("-", name, "kid") for name in ("real", "prior", "public")} <= rows
+    assert {s.judge for s in scores if s.metric == "attack_accuracy_1"} == {"classifier"}
+    assert "inception" in write_report(tmp_path / "run").read_text()
 
 
 def test_killed_with_its_workers_and_run_again_it_ends_with_the_same_scores(audited, tmp_path):

@@ -1,6 +1,7 @@
 """What every defense promises. A member of DEFENSES is covered by being listed."""
 
 import math
+import shutil
 import stat
 from pathlib import Path
 
@@ -12,7 +13,7 @@ from helpers.faces import CPU, TINY, network_for, quick_training
 from helpers.runs import Killed, kill_after, log_of
 from trapmid.artifacts import Manifest, open_artifact
 from trapmid.data import Split
-from trapmid.defenses import DEFENSES, DPSGD, AnyDefense, Defense, Training, open_model, train
+from trapmid.defenses import DEFENSES, DPSGD, AnyDefense, Defense, Training, TrapMID, open_model, train
 from trapmid.engine import Progress, no_progress, randomness
 from trapmid.trapdoor import SECRETS, Secrets
 from trapmid.types import UserError
@@ -122,9 +123,15 @@ def test_secrets_stay_apart(kind: type[Defense], tmp_path: Path, private: Split)
         return
     assert stat.S_IMODE(file.stat().st_mode) == 0o600
     assert Secrets.load(file.parent).triggers.shape == (5, 3, 32, 32)
-    (tmp_path / "m" / SECRETS).write_bytes(file.read_bytes())
-    with pytest.raises(UserError, match="whoever gets the model gets the triggers"):
-        open_model(tmp_path / "m", CPU)
+    for place in (tmp_path / "m", tmp_path / "m" / "deep" / "down"):
+        place.mkdir(parents=True, exist_ok=True)
+        (place / SECRETS).write_bytes(file.read_bytes())
+        with pytest.raises(
+            UserError, match=r"secrets\.safetensors lies within the model's folder: whoever gets the model"
+        ):
+            open_model(tmp_path / "m", CPU)
+        (place / SECRETS).unlink()
+    open_model(tmp_path / "m", CPU)
 
 
 def test_some_defense_has_secrets(tmp_path: Path, private: Split) -> None:
@@ -146,6 +153,31 @@ def test_secrets_inside_the_model_are_refused(tmp_path: Path, private: Split) ->
             secrets=tmp_path / "m" / "secrets",
         )
     assert not list(tmp_path.iterdir())
+
+
+def test_two_models_do_not_share_a_folder_of_secrets(tmp_path: Path, private: Split) -> None:
+    def into(folder: str, seed: int, progress: Progress = no_progress) -> None:
+        train(
+            tmp_path / folder,
+            private,
+            model=TINY,
+            defense=TrapMID(),
+            training=quick_training(epochs=1),
+            seed=seed,
+            compute=CPU,
+            secrets=tmp_path / "secrets",
+            progress=progress,
+        )
+
+    into("a", seed=0)
+    kept = (tmp_path / "secrets" / SECRETS).read_bytes()
+    with pytest.raises(UserError, match="holds the secrets of another model"):
+        into("b", seed=1, progress=kill_after(1))  # said before the first step, not after the last
+    assert (tmp_path / "secrets" / SECRETS).read_bytes() == kept
+    into("a", seed=0)
+    shutil.rmtree(tmp_path / "a")
+    into("a", seed=0)  # the same training may replace what it made itself
+    assert (tmp_path / "secrets" / SECRETS).read_bytes() == kept
 
 
 def test_too_few_images_for_a_batch(tmp_path: Path, private: Split) -> None:

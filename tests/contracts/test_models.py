@@ -1,11 +1,14 @@
 """What every architecture promises. A member of MODELS is covered by being listed."""
 
 from functools import cache
+from pathlib import Path
 
 import pytest
 import torch
 from pydantic import TypeAdapter
+from safetensors.torch import save_file
 
+from helpers.faces import CPU
 from trapmid.engine import randomness
 from trapmid.models import MODELS, AnyModel, Classifier, ModelConfig, parse_model
 from trapmid.types import UserError
@@ -56,6 +59,35 @@ def test_same_seed_same_weights(kind: type[ModelConfig]) -> None:
     assert one.keys() == same.keys()
     assert all(torch.equal(one[name], same[name]) for name in one)
     assert any(not torch.equal(one[name], other[name]) for name in one)
+
+
+@every_model
+def test_weights_of_a_file(kind: type[ModelConfig], tmp_path: Path) -> None:
+    model = built(kind)
+    saved = model.state_dict()
+    save_file(saved, tmp_path / "w")
+    loaded = kind(weights=tmp_path / "w").build(CLASSES, SIZE, 3)
+    assert loaded.notes == ()
+    assert all(torch.equal(saved[name], value) for name, value in loaded.state_dict().items())
+    other = kind(weights=tmp_path / "w").build(CLASSES + 1, SIZE, 3)
+    assert other.notes == ("w has no fitting head: that part starts from random weights.",)
+    fits = [name for name, value in other.state_dict().items() if value.shape == saved[name].shape]
+    assert set(saved) - set(fits) == {"head.weight", "head.bias"}
+    assert all(torch.equal(saved[name], other.state_dict()[name]) for name in fits)
+    assert kind(weights=tmp_path / "w").without_pretraining() == kind()
+
+
+@every_model
+def test_placed_channels_last_it_is_the_same_network(kind: type[ModelConfig]) -> None:
+    plain = built(kind).eval()
+    placed = CPU.place(fresh(kind)).eval()
+    convolutions = [weight for weight in placed.parameters() if weight.ndim == 4]
+    assert all(weight.is_contiguous(memory_format=torch.channels_last) for weight in convolutions)
+    before, after = plain.state_dict(), placed.state_dict()
+    assert before.keys() == after.keys()
+    assert all(torch.equal(before[name], after[name]) for name in before)
+    images = torch.rand(3, 3, SIZE, SIZE)
+    torch.testing.assert_close(placed(images).logits, plain(images).logits, rtol=1e-4, atol=1e-5)
 
 
 def test_kinds_are_parsed() -> None:

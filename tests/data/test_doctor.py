@@ -15,6 +15,7 @@ from PIL import Image
 
 from trapmid.data.diagnosis import RULES, Diagnosis
 from trapmid.data.doctor import examine
+from trapmid.data.folder import FolderSource
 from trapmid.types import UserError
 
 SHARED = Path(os.environ.get("TRAPMID_SHARED", Path(__file__).parents[3] / "shared"))
@@ -132,6 +133,34 @@ def test_overlap(data: Path) -> None:
 def test_few_public_images_of_a_person_are_no_finding(data: Path) -> None:
     public = people(data.parent / "public", ("cleo", "dora"), images=1, first=1000)
     assert codes(examine(data, public)) == []
+
+
+def flat(root: Path, first: int) -> Path:
+    root.mkdir()
+    for i in range(4):
+        picture(first + i).save(root / f"{i:05d}.png")
+    return root
+
+
+def test_flat_folder_is_healthy_on_the_public_side(data: Path) -> None:
+    public = flat(data.parent / "public", 1000)
+    shutil.copy(public / "00000.png", public / "00009.png")
+    diagnosis = examine(data, public)
+    assert codes(diagnosis) == ["duplicate"]
+    assert (diagnosis.facts[1].kind, diagnosis.facts[1].images, diagnosis.facts[1].identities) == ("flat-folder", 5, 5)
+
+
+def test_flat_folder_is_an_error_on_the_private_side(data: Path) -> None:
+    private = flat(data.parent / "flat", 1000)
+    diagnosis = examine(private)
+    assert codes(diagnosis) == ["no-identities"]
+    assert "one folder per identity" in diagnosis.findings[0].remedy
+    assert not diagnosis.healthy
+
+
+def test_a_crop_decides_what_is_small(data: Path) -> None:
+    assert codes(examine(FolderSource(path=data, crop=54))) == ["small"]
+    assert codes(examine(FolderSource(path=data, crop=54), image_size=54)) == []
 
 
 def test_parquet_rows_without_identity_or_image(tmp_path: Path) -> None:

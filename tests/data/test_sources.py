@@ -15,7 +15,15 @@ from PIL import Image
 from pydantic import TypeAdapter
 
 from trapmid.data.images import ImageSet
-from trapmid.data.sources import CelebASource, FolderSource, ParquetSource, Source, SyntheticSource, guess_source
+from trapmid.data.sources import (
+    CelebASource,
+    FlatFolderSource,
+    FolderSource,
+    ParquetSource,
+    Source,
+    SyntheticSource,
+    guess_source,
+)
 from trapmid.types import UserError
 
 SHARED = Path(os.environ.get("TRAPMID_SHARED", Path(__file__).parents[3] / "shared"))
@@ -44,6 +52,13 @@ def folder(root: Path) -> FolderSource:
     return FolderSource(path=root)
 
 
+def flat_folder(root: Path) -> FlatFolderSource:
+    root.mkdir(parents=True)
+    for name, file, content in rows():
+        (root / f"{name}-{file}").write_bytes(content)
+    return FlatFolderSource(path=root)
+
+
 def parquet(root: Path) -> ParquetSource:
     root.mkdir(exist_ok=True)
     table = {
@@ -68,7 +83,7 @@ def synthetic(root: Path) -> SyntheticSource:
     return SyntheticSource(identities=3, images_per_identity=4)
 
 
-@pytest.fixture(params=[folder, parquet, celeba, synthetic], ids=lambda make: make.__name__)
+@pytest.fixture(params=[folder, flat_folder, parquet, celeba, synthetic], ids=lambda make: make.__name__)
 def source(request: pytest.FixtureRequest, tmp_path: Path) -> Any:
     make: Callable[[Path], Any] = request.param
     return make(tmp_path / "data")
@@ -178,6 +193,22 @@ def test_celeba_crop_and_parts(tmp_path: Path) -> None:
     assert {record.identity for record in public.records()[1]} <= {"9", "10"}
 
 
+@pytest.mark.parametrize("make", [folder, flat_folder])
+def test_crop_is_the_central_square_of_that_side(make: Callable[[Path], Any], tmp_path: Path) -> None:
+    source = make(tmp_path / "data")
+    cropped = source.model_copy(update={"crop": 14}).load(14)
+    assert torch.equal(cropped.pixels, source.load(20).pixels[:, :, 3:17, 3:17])
+    with pytest.raises(UserError, match="20 x 20 pixels, too small for crop=21"):
+        source.model_copy(update={"crop": 21}).load(14)
+
+
+def test_in_a_flat_folder_everybody_is_somebody_else(tmp_path: Path) -> None:
+    flat, sorted_by_name = flat_folder(tmp_path / "flat").load(16), folder(tmp_path / "sorted")
+    assert len(flat.identities) == len(flat) == 12
+    assert torch.equal(flat.pixels, sorted_by_name.load(16).pixels)
+    assert len(FlatFolderSource(path=sorted_by_name.path).load(16).identities) == 12
+
+
 def test_celeba_as_downloaded(tmp_path: Path) -> None:
     expected = celeba(tmp_path / "flat").load(16)
     for place in ("Img", "Anno"):
@@ -224,8 +255,8 @@ def test_broken_image_is_named(tmp_path: Path, content: bytes, reason: str) -> N
 
 def test_too_small_for_the_crop(tmp_path: Path) -> None:
     source = celeba(tmp_path)
-    picture(0, size=(108, 108)).save(tmp_path / "img_align_celeba" / "000003.jpg")
-    with pytest.raises(UserError, match=r"000003\.jpg.*108 x 108 pixels, too small for the crop"):
+    picture(0, size=(120, 107)).save(tmp_path / "img_align_celeba" / "000003.jpg")
+    with pytest.raises(UserError, match=r"000003\.jpg.*120 x 107 pixels, too small for crop=108"):
         source.load(16)
 
 
@@ -259,10 +290,18 @@ def test_folder_errors(tmp_path: Path) -> None:
         FolderSource(path=tmp_path).load(16)
 
 
+def test_flat_folder_errors(tmp_path: Path) -> None:
+    with pytest.raises(UserError, match="is not a folder"):
+        FlatFolderSource(path=tmp_path / "nowhere").load(16)
+    write(tmp_path / "0.txt", b"")
+    with pytest.raises(UserError, match="holds no images; what is read is"):
+        FlatFolderSource(path=tmp_path).load(16)
+
+
 def test_guess_says_what_it_expected(tmp_path: Path) -> None:
     with pytest.raises(UserError, match=r"nowhere does not exist\. Expected a folder"):
         guess_source(tmp_path / "nowhere")
-    with pytest.raises(UserError, match="holds no folders"):
+    with pytest.raises(UserError, match="holds no images"):
         guess_source(tmp_path)
     write(tmp_path / "faces.zip", b"PK")
     with pytest.raises(UserError, match=r"faces\.zip is not a \.parquet file"):

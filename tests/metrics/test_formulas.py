@@ -10,10 +10,13 @@ from hypothesis import strategies as st
 from scipy import linalg, stats
 from sklearn.metrics import top_k_accuracy_score
 from sklearn.neighbors import NearestNeighbors
+from torchmetrics.image.fid import FrechetInceptionDistance
+from torchmetrics.image.kid import poly_mmd
 
+from trapmid.metrics import fidelity
 from trapmid.metrics.accuracy import rank_of_label
 from trapmid.metrics.distance import nearest_of_identity
-from trapmid.metrics.fidelity import frechet_distance
+from trapmid.metrics.fidelity import frechet_distance, kernel_distance
 from trapmid.metrics.intervals import over_identities, over_seeds
 
 
@@ -89,6 +92,55 @@ def test_frechet_distance_with_fewer_images_than_features() -> None:
     distance = frechet_distance(torch.randn(20, 32, generator=rng), 1 + torch.randn(200, 32, generator=rng))
     assert math.isfinite(distance)
     assert distance > 32
+
+
+@pytest.mark.parametrize(("n", "m", "size"), [(300, 200, 6), (20, 200, 32), (8, 9, 40)])
+def test_frechet_distance_is_torchmetrics(n: int, m: int, size: int) -> None:
+    class Given(torch.nn.Module):
+        num_features = size
+
+        def forward(self, features: torch.Tensor) -> torch.Tensor:
+            return features
+
+    rng = torch.Generator().manual_seed(n)
+    found, private = torch.randn(n, size, generator=rng), 0.5 + 2 * torch.randn(m, size, generator=rng)
+    metric = FrechetInceptionDistance(feature=Given())
+    metric.update(private, real=True)
+    metric.update(found, real=False)
+    assert frechet_distance(found, private) == pytest.approx(float(metric.compute()), rel=1e-4)
+
+
+def plain_kernel_distance(a: np.ndarray, b: np.ndarray) -> float:
+    def kernel(x: np.ndarray, y: np.ndarray) -> float:
+        return float((x @ y / len(x) + 1) ** 3)
+
+    within_a = np.mean([kernel(x, y) for i, x in enumerate(a) for j, y in enumerate(a) if i != j])
+    within_b = np.mean([kernel(x, y) for i, x in enumerate(b) for j, y in enumerate(b) if i != j])
+    return float(within_a + within_b - 2 * np.mean([kernel(x, y) for x in a for y in b]))
+
+
+@pytest.mark.parametrize("at_a_time", [1024, 4])
+def test_kernel_distance_is_the_loop_over_pairs(at_a_time: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(fidelity, "_AT_A_TIME", at_a_time)
+    rng = np.random.default_rng(0)
+    a, b = rng.normal(size=(11, 5)), 0.5 + rng.normal(size=(7, 5))
+    assert kernel_distance(torch.tensor(a), torch.tensor(b)) == pytest.approx(plain_kernel_distance(a, b))
+
+
+def test_kernel_distance_is_torchmetrics() -> None:
+    """On the one subset that holds everything."""
+    rng = torch.Generator().manual_seed(0)
+    a, b = torch.randn(30, 16, generator=rng), 0.3 + torch.randn(30, 16, generator=rng)
+    expected = float(poly_mmd(b.double(), a.double()))
+    assert kernel_distance(a, b) == pytest.approx(expected)
+    assert kernel_distance(a, b[:20]) != pytest.approx(expected)
+
+
+def test_kernel_distance_of_a_set_to_another_of_its_kind_is_zero_on_average() -> None:
+    rng = torch.Generator().manual_seed(0)
+    values = [kernel_distance(torch.randn(20, 8, generator=rng), torch.randn(30, 8, generator=rng)) for _ in range(300)]
+    assert abs(np.mean(values)) < 3 * np.std(values) / np.sqrt(len(values))
+    assert min(values) < 0
 
 
 @settings(deadline=None, max_examples=30)

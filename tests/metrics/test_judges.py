@@ -179,6 +179,12 @@ def test_judge_of_the_targets_architecture_is_refused(target: TrainedModel) -> N
         check_independent(ClassifierJudge("classifier", target), target.classifier, target.manifest.recipe["model"])
 
 
+def test_other_first_weights_are_no_other_architecture(target: TrainedModel) -> None:
+    other = {**target.manifest.recipe["model"], "weights": "sha256:ab", "pretrained": True}
+    with pytest.raises(UserError, match="has the target's architecture"):
+        check_independent(ClassifierJudge("classifier", target), target.classifier, other)
+
+
 def test_judge_with_the_targets_weights_is_refused(target: TrainedModel) -> None:
     with pytest.raises(UserError, match="weights are the target's"):
         check_independent(ClassifierJudge("classifier", target), target.classifier, {"kind": "called otherwise"})

@@ -2,11 +2,12 @@
 
 import pytest
 import torch
+from PIL import Image
 from pydantic import ValidationError
 
 from trapmid.audit import Recipe, plan
 from trapmid.augment import KorniaAugmentation
-from trapmid.data import SplitConfig, SyntheticSource, split
+from trapmid.data import FlatFolderSource, SplitConfig, SyntheticSource, split
 from trapmid.defenses import BiDO, NegLS, Stacked, TrapMID, train
 from trapmid.engine import Compute, read_log
 from trapmid.models import VGG16
@@ -106,6 +107,14 @@ def test_members_of_one_kind_stand_side_by_side_under_their_labels():
     values["defenses"][-1]["label"] = "../elsewhere"
     with pytest.raises(ValidationError, match="label"):
         Recipe.model_validate(values)
+
+
+def test_images_of_nobody_in_particular_are_public_only(tmp_path):
+    Image.new("RGB", (8, 8)).save(tmp_path / "00000.png")
+    recipe = choose("celeba64-cpu", public=tmp_path, changes=("public.crop=88",))
+    assert recipe.public == FlatFolderSource(path=tmp_path, crop=88)
+    with pytest.raises(UserError, match=r"does not say who is who.*IDENTITY/\*\.jpg"):
+        choose("celeba64-cpu", private=tmp_path)
 
 
 @pytest.mark.parametrize(

@@ -8,7 +8,7 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from trapmid.trapdoor import SECRETS, Secrets, trapdoor_success
+from trapmid.trapdoor import SECRETS, Secrets, refuse_others_secrets, trapdoor_success
 from trapmid.types import UserError
 
 CLASSES = 4
@@ -95,6 +95,26 @@ def test_a_readable_leftover_does_not_loosen_the_mode(tmp_path: Path) -> None:
     file = secrets().save(tmp_path)
     assert stat.S_IMODE(file.stat().st_mode) == 0o600
     assert Secrets.load(tmp_path).blend_ratio == 0.5
+
+
+def test_a_folder_of_secrets_is_one_models(tmp_path: Path) -> None:
+    file = secrets().save(tmp_path, "model a")
+    refuse_others_secrets(tmp_path, "model a")
+    secrets(0.25).save(tmp_path, "model a")  # the same training, resumed
+    assert Secrets.load(tmp_path).blend_ratio == 0.25
+    before = file.read_bytes()
+    for other in ("model b", ""):
+        with pytest.raises(
+            UserError, match=r"holds the secrets of another model, and saving these there would destroy"
+        ):
+            secrets().save(tmp_path, other)
+    assert file.read_bytes() == before
+    file.unlink()
+    refuse_others_secrets(tmp_path, "model b")
+    secrets().save(tmp_path)  # a drop-in's, which is nobody's in particular, and may be replaced by itself
+    secrets(0.25).save(tmp_path)
+    with pytest.raises(UserError, match="of another model"):
+        refuse_others_secrets(tmp_path, "model a")
 
 
 @pytest.mark.parametrize("content", [None, b"", b"no safetensors"])

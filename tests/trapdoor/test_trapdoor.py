@@ -420,6 +420,23 @@ def test_another_shape_is_refused() -> None:
         door.loss(torch.rand(2, 3, 9, 8), torch.tensor([0, 1]))
 
 
+def test_a_wrapped_optimizer_is_refused() -> None:
+    class Wrapper(torch.optim.Optimizer):
+        def __init__(self, optimizer: torch.optim.Optimizer) -> None:
+            super().__init__(optimizer.param_groups, optimizer.defaults)
+
+    model = network(CLASSES)
+    with pytest.raises(UserError, match=r"Wrapper wraps an optimizer, .* `optimizer\.optimizer`"):
+        trapdoor_for(model, Wrapper(torch.optim.SGD(model.parameters(), lr=0.1)))
+
+
+def test_several_processes_are_refused(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(torch.distributed, "is_initialized", lambda: True)
+    monkeypatch.setattr(torch.distributed, "get_world_size", lambda: 4)
+    with pytest.raises(UserError, match=r"runs in 4 processes, and each would move triggers of its own"):
+        start()
+
+
 def test_docstring_example_runs() -> None:
     result = doctest.testmod(trapmid.trapdoor.trapdoor)
     assert result.attempted >= 5

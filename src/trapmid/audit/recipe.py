@@ -6,8 +6,9 @@ from pydantic import Field, field_validator
 
 from trapmid.attacks import AnyAttack
 from trapmid.config import Config, Member
-from trapmid.data import Source, SplitConfig
+from trapmid.data import FlatFolderSource, Source, SplitConfig
 from trapmid.defenses import AnyDefense, Training
+from trapmid.metrics.inception import Inception
 from trapmid.metrics.judges import AnyJudge
 from trapmid.models import AnyModel
 from trapmid.priors import PriorConfig
@@ -32,6 +33,7 @@ class Recipe(Config):
         attacks: the columns.
         seeds: of training and attack; each cell of the table is run once with each.
         judges: who decides; the report goes by the first.
+        fidelity: a network that recognises nobody, for FID and KID as papers give them; None leaves FID to the judges' features.
     """
 
     name: str
@@ -48,6 +50,17 @@ class Recipe(Config):
     attacks: tuple[AnyAttack, ...]
     seeds: tuple[int, ...] = (0,)
     judges: tuple[AnyJudge, ...]
+    fidelity: Inception | None = None
+
+    @field_validator("private")
+    @classmethod
+    def _says_who_is_who(cls, private: Source | None) -> Source | None:
+        if isinstance(private, FlatFolderSource):
+            raise ValueError(
+                f"{private.path} does not say who is who, which is enough for public images only. Private ones need one "
+                f"folder per identity, {private.path}/IDENTITY/*.jpg, or an image Parquet file"
+            )
+        return private
 
     @field_validator("defenses", "attacks", "judges")
     @classmethod

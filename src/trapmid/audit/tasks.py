@@ -68,7 +68,7 @@ def _load(recipe: Recipe, progress: Progress) -> AuditData:
         if source is None:
             raise UserError(
                 f"Recipe {recipe.name} needs {side} images. Give --{side} PATH: a folder with one folder per identity, "
-                "a .parquet file, or CelebA as distributed."
+                "a .parquet file, or CelebA as distributed; public ones may be a folder of images of anybody."
             )
 
         def report(done: int, total: int | None, side: str = side) -> None:
@@ -169,6 +169,8 @@ def _measure(
         for t in trained + attacks
     }
     settings = {"judges": [judge.model_dump(mode="json") for judge in recipe.judges]}
+    if recipe.fidelity is not None:
+        settings["fidelity"] = [recipe.fidelity.model_dump(mode="json")]
     try:
         if folders.measurement.exists() and open_artifact(folders.measurement, "measurement").parents == parents:
             return make(folders.measurement, "measurement", settings, parents, _never)
@@ -185,7 +187,8 @@ def _measure(
         report = partial(progress, "measure")
         total = 2 + len(trained) + len(attacks)
         report(0, total, "calibrate judges")
-        panel = Panel(judges, data.private)
+        fidelity = None if recipe.fidelity is None else recipe.fidelity.build(compute, progress)
+        panel = Panel(judges, data.private, fidelity)
         scores: list[Score] = list(panel.ceiling())
         identities = len(data.private.images.identities)
         scores += panel.floor("public", public_floor(data.public, identities))
@@ -259,4 +262,5 @@ def write_split(recipe: Recipe, root: Path, data: AuditData) -> Manifest:
 
 
 def _dump(source: Source | None) -> Any:
-    return None if source is None else source.model_dump(mode="json")
+    """What is not set is left out, so that an option more does not make another data set of an old one."""
+    return None if source is None else source.model_dump(mode="json", exclude_none=True)

@@ -8,7 +8,7 @@ from typing import ClassVar, Literal
 import numpy as np
 from pydantic import PositiveInt
 
-from trapmid.data.records import Box, Record, StoredSource
+from trapmid.data.records import Record, StoredSource
 from trapmid.types import UserError
 
 IDENTITY_FILE = "identity_CelebA.txt"
@@ -27,9 +27,8 @@ class CelebASource(StoredSource):
     """
 
     paper: ClassVar[str] = "Liu et al., ICCV 2015; crop and sizes as in Trap-MID, appendix C.2"
-    crop: ClassVar[Box | None] = (35, 55, 143, 163)
-
     kind: Literal["celeba"] = "celeba"
+    crop: PositiveInt | None = 108
     part: Literal["all", "private", "public"] = "all"
     private_identities: PositiveInt = 1_000
     public_images: PositiveInt | None = 30_000

@@ -26,6 +26,11 @@ class Rule(NamedTuple):
 RULES = {
     "unreadable": Rule("error", "images that cannot be read", "Delete them or fetch them again."),
     "nameless": Rule("error", "images without an identity", "Name their identity or remove them."),
+    "no-identities": Rule(
+        "error",
+        "private data set that does not say who is who",
+        "Sort its images into one folder per identity, IDENTITY/*.jpg; only public images do without.",
+    ),
     "one-identity": Rule("error", "data set with fewer than two identities", "Add images of other people."),
     "too-few-images": Rule(
         "error",

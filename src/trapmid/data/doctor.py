@@ -1,5 +1,6 @@
 """Says everything that is wrong with a data set at once, so that it is mended once."""
 
+import math
 from collections import Counter, defaultdict
 from collections.abc import Iterator
 from hashlib import blake2b
@@ -10,6 +11,7 @@ from typing import NamedTuple, TypeAlias
 from PIL import Image
 
 from trapmid.data.diagnosis import EXAMPLES, FEW_IMAGES, FEWEST_IMAGES, RULES, Diagnosis, Facts, Finding, Role
+from trapmid.data.folder import FlatFolderSource
 from trapmid.data.records import BrokenImage, Progress, Record, reported, to_channels
 from trapmid.data.sources import Stored, guess_source
 
@@ -68,6 +70,7 @@ class _Survey:
     def __init__(self, role: Role, source: Stored) -> None:
         self.role: Role = role
         self.source = source
+        self.named = not isinstance(source, FlatFolderSource)
         self.seen: list[_Seen] = []
         self.broken: list[str] = []
         self.nameless: list[str] = []
@@ -116,15 +119,17 @@ class _Survey:
         yield "nameless", self.nameless
         counts = self.per_identity()
         yield "one-identity", [f"{self.source.path}: {', '.join(counts) or 'none'}"] if len(counts) < 2 else []
-        if self.role == "private":  # nobody is told apart by public images: one of a person is as good as many
+        if self.role == "private" and not self.named:
+            yield "no-identities", [str(self.source.path)]
+        elif self.role == "private":  # nobody is told apart by public images: one of a person is as good as many
             yield "too-few-images", [f"{name} ({n})" for name, n in sorted(counts.items()) if n < FEWEST_IMAGES]
             few = range(FEWEST_IMAGES, FEW_IMAGES)
             yield "few-images", [f"{name} ({n})" for name, n in sorted(counts.items()) if n in few]
         alike = [group for group in self.by_digest().values() if len(group) > 1]
-        mixed = [len({seen.identity for seen in group}) > 1 for group in alike]
+        mixed = [self.named and len({seen.identity for seen in group}) > 1 for group in alike]
         yield "two-names", [_chain(group, names=True) for group, several in zip(alike, mixed, strict=True) if several]
         yield "duplicate", [_chain(group) for group, several in zip(alike, mixed, strict=True) if not several]
-        yield "small", [seen.source for seen in self.seen if min(seen.size) < image_size]
+        yield "small", [seen.source for seen in self.seen if min(self.source.crop or math.inf, *seen.size) < image_size]
         yield "transparent", [seen.source for seen in self.seen if seen.transparent]
         yield "cmyk", [seen.source for seen in self.seen if seen.mode == "CMYK"]
         yield "grey", [seen.source for seen in self.seen if seen.mode in ("1", "L", "LA")]

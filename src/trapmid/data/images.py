@@ -16,8 +16,8 @@ def to_unit(pixels: Pixels) -> Images:
 
 
 def to_pixels(images: Images) -> Pixels:
-    """Floats in [0, 1] to bytes 0..255, rounded; values outside are clipped, as a saved picture would be."""
-    return images.clamp(0.0, 1.0).mul(255.0).round().to(torch.uint8)
+    """Floats in [0, 1] to bytes 0..255, rounded and contiguous; values outside are clipped, as a saved picture would be."""
+    return images.clamp(0.0, 1.0).mul(255.0).round().to(torch.uint8, memory_format=torch.contiguous_format)
 
 
 @dataclass(frozen=True, eq=False)

@@ -9,7 +9,7 @@ from pydantic import Field, NonNegativeInt, PositiveInt
 
 from trapmid.config import Config
 from trapmid.data.celeba import CelebASource, identity_files
-from trapmid.data.folder import FolderSource
+from trapmid.data.folder import FlatFolderSource, FolderSource, is_image
 from trapmid.data.images import ImageSet
 from trapmid.data.parquet import ParquetSource
 from trapmid.data.records import Progress, image_set
@@ -54,13 +54,13 @@ class SyntheticSource(Config):
         return image_set(pixels, [name for name in names for _ in range(each)], sources, "the synthetic source")
 
 
-Stored: TypeAlias = FolderSource | ParquetSource | CelebASource
+Stored: TypeAlias = FolderSource | FlatFolderSource | ParquetSource | CelebASource
 """The kinds that lie on disk."""
 
 Source: TypeAlias = Annotated[Stored | SyntheticSource, Field(discriminator="kind")]
 """Every kind of data set; in JSON, `kind` says which."""
 
-SOURCES: tuple[type[Config], ...] = (FolderSource, ParquetSource, CelebASource, SyntheticSource)
+SOURCES: tuple[type[Config], ...] = (FolderSource, FlatFolderSource, ParquetSource, CelebASource, SyntheticSource)
 
 
 def guess_source(path: Path) -> Stored:
@@ -77,8 +77,10 @@ def guess_source(path: Path) -> Stored:
         return ParquetSource(path=path)
     if path.is_dir() and any(entry.is_dir() for entry in path.iterdir()):
         return FolderSource(path=path)
-    what = "does not exist" if not path.exists() else "holds no folders" if path.is_dir() else "is not a .parquet file"
+    if path.is_dir() and any(map(is_image, path.iterdir())):
+        return FlatFolderSource(path=path)
+    what = "does not exist" if not path.exists() else "holds no images" if path.is_dir() else "is not a .parquet file"
     raise UserError(
         f"{path} {what}. Expected a folder with one folder of images per identity, a .parquet file of images, "
-        "or CelebA as distributed (img_align_celeba/ and identity_CelebA.txt)."
+        "CelebA as distributed (img_align_celeba/ and identity_CelebA.txt), or, for public images, a folder of images."
     )

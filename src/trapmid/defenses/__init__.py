@@ -5,6 +5,7 @@ from typing import get_args
 from trapmid.defenses.bido import BiDO
 from trapmid.defenses.defense import Defense, DefenseRun, Modifier, Setting
 from trapmid.defenses.dpsgd import DPSGD
+from trapmid.defenses.dropin import Defended
 from trapmid.defenses.ls import LS
 from trapmid.defenses.mid import MID
 from trapmid.defenses.midre import MIDRE
@@ -31,6 +32,7 @@ __all__ = [
     "AdamW",
     "AnyDefense",
     "BiDO",
+    "Defended",
     "Defense",
     "DefenseRun",
     "Modifier",

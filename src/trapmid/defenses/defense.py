@@ -29,9 +29,9 @@ class Setting:
 
     Attributes:
         model: the classifier, placed on the device (and so perhaps wrapped).
-        classifier: the same, as its architecture and `Defense.adapt` built it.
+        classifier: the same, bare.
         optimizer: trains it.
-        architecture: of the classifier, for defenses that build a second network like it.
+        architecture: of the classifier, for defenses that build a second network like it; None for a network we did not build.
         num_classes: identities it tells apart.
         image_shape: (channels, height, width).
         images: how many there are to train on.
@@ -46,9 +46,9 @@ class Setting:
     """
 
     model: nn.Module
-    classifier: Classifier
+    classifier: nn.Module
     optimizer: torch.optim.Optimizer
-    architecture: ModelConfig
+    architecture: ModelConfig | None
     num_classes: int
     image_shape: tuple[int, int, int]
     images: int
@@ -120,16 +120,20 @@ class DefenseRun(ABC):
 
 
 class Defense(Member, ABC):
-    """A way of training a classifier so that it gives less away.
-
-    Attributes:
-        has_trapdoor: whether a training leaves triggers, and so signatures, behind.
-    """
-
-    has_trapdoor: ClassVar[bool] = False
+    """A way of training a classifier so that it gives less away."""
 
     decides: ClassVar[frozenset[Decision]] = frozenset()
     """What no second defense in a stack may decide as well."""
+
+    @property
+    def has_trapdoor(self) -> bool:
+        """Whether a training leaves triggers, and so signatures, behind."""
+        return False
+
+    @property
+    def is_in_its_losses(self) -> bool:
+        """Whether its losses are all there is to it, so that it works in anybody's loop with anybody's network."""
+        return True
 
     @abstractmethod
     def start(self, setting: Setting) -> DefenseRun:

@@ -40,6 +40,11 @@ class DPSGD(Defense):
     delta: float = Field(1e-5, gt=0.0, lt=1.0)
     clip: float = Field(1.0, gt=0.0)
 
+    @property
+    def is_in_its_losses(self) -> bool:
+        """No: it takes the steps, draws the batches and changes the network."""
+        return False
+
     def adapt(self, model: Classifier) -> Classifier:
         """The same network without batch norm, and without activations in place, which layers with backward hooks do not bear."""
         group_norm_for_batch_norm(model)

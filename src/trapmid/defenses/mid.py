@@ -31,6 +31,11 @@ class MID(Modifier):
     weight: float = Field(0.003, ge=0.0)
     width: int = Field(1024, ge=1)
 
+    @property
+    def is_in_its_losses(self) -> bool:
+        """No: it builds another head."""
+        return False
+
     def adapt(self, model: Classifier) -> Classifier:
         """The same body with a bottleneck for a head."""
         return BottleneckNet(model, self.width)

@@ -60,18 +60,18 @@ def open_model(folder: Path, compute: Compute | None = None) -> TrainedModel:
     """The trained classifier in `folder`, in eval mode, on the device of `compute`.
 
     Raises:
-        UserError: the folder is no model, is damaged, or holds the triggers beside the weights.
+        UserError: the folder is no model, is damaged, or holds the triggers beside the weights or below them.
     """
     manifest = open_artifact(folder, "model")
-    if (folder / SECRETS).exists():
+    if given_away := next(folder.rglob(SECRETS), None):
         raise UserError(
-            f"{folder} holds {SECRETS} beside the model: whoever gets the model gets the triggers. Move the secrets elsewhere."
+            f"{given_away} lies within the model's folder: whoever gets the model gets the triggers. Move the secrets elsewhere."
         )
     recipe = manifest.recipe
     channels, size, _ = recipe["image_shape"]
-    network = _Network.model_validate({"model": recipe["model"], "defense": recipe["defense"]})
-    model = network.model.model_copy(update={"pretrained": False}) if "pretrained" in recipe["model"] else network.model
-    classifier = network.defense.adapt(model.build(len(recipe["identities"]), size, channels))
+    built = _Network.model_validate({"model": recipe["model"], "defense": recipe["defense"]})
+    network = built.model.without_pretraining().build(len(recipe["identities"]), size, channels)
+    classifier = built.defense.adapt(network)
     classifier.load_state_dict(load_file(folder / WEIGHTS))
     placed = (compute or Compute()).place(classifier).eval()
     return TrainedModel(placed, manifest, tuple(recipe["identities"]), (channels, size, size))

@@ -24,6 +24,11 @@ class Planting(TrapdoorSettings, Defense, ABC):
     decides: ClassVar[frozenset[Decision]] = frozenset({"how the weights take a step"})
     discriminator: AnyModel | None = None
 
+    @property
+    def has_trapdoor(self) -> bool:
+        """Yes."""
+        return True
+
     @final
     def start(self, setting: Setting) -> DefenseRun:
         """Draw triggers and build the discriminator."""
@@ -53,11 +58,9 @@ class PlantingRun(DefenseRun):
     def __init__(self, config: Planting, setting: Setting) -> None:
         super().__init__(setting)
         channels, size, _ = setting.image_shape
-        discriminator = None
-        if config.discriminates:
-            discriminator = setting.compute.place(
-                (config.discriminator or setting.architecture).build(1, size, channels)
-            )
+        architecture, discriminator = config.discriminator or setting.architecture, None
+        if config.discriminates and architecture is not None:
+            discriminator = setting.compute.place(architecture.build(1, size, channels))
         self.trapdoor = Trapdoor(
             setting.model,
             setting.optimizer,

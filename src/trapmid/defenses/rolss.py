@@ -22,6 +22,11 @@ class RoLSS(Modifier):
     kind: Literal["rolss"] = "rolss"
     stages: int = Field(1, ge=1)
 
+    @property
+    def is_in_its_losses(self) -> bool:
+        """No: it changes the network."""
+        return False
+
     def adapt(self, model: Classifier) -> Classifier:
         """The same network with fewer skip connections.
 

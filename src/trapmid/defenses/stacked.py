@@ -38,6 +38,16 @@ class Stacked(Defense):
         """The label, or the names of the parts joined by +."""
         return self.label or "+".join(part.name for part in self.parts)
 
+    @property
+    def has_trapdoor(self) -> bool:
+        """Whether a part has one."""
+        return any(part.has_trapdoor for part in self.parts)
+
+    @property
+    def is_in_its_losses(self) -> bool:
+        """Whether all parts are."""
+        return all(part.is_in_its_losses for part in self.parts)
+
     @model_validator(mode="after")
     def _they_combine(self) -> "Stacked":
         if any(part.kind == "none" for part in self.parts):

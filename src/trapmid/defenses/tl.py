@@ -27,6 +27,11 @@ class TL(Modifier):
     kind: Literal["tl"] = "tl"
     share: float = Field(0.175, gt=0.0, lt=1.0)
 
+    @property
+    def is_in_its_losses(self) -> bool:
+        """No: it freezes a part of the network."""
+        return False
+
     def adapt(self, model: Classifier) -> Classifier:
         """The same network with its first layers frozen.
 
@@ -64,8 +69,8 @@ class TL(Modifier):
     def advice(self, setting: Setting, last: Mapping[str, float]) -> Iterator[str]:
         """Whether there was anything to transfer."""
         del last
-        if not setting.architecture.model_dump().get("pretrained"):
+        if setting.architecture is None or setting.architecture == setting.architecture.without_pretraining():
             yield (
                 "The frozen layers kept random weights, since the network was not pretrained: what they know is nothing, not public. "
-                "Choose a pretrained network, e.g. --set model.pretrained=true."
+                "Name a file of public weights with --set model.weights=FILE, or a network that has some with --set model.pretrained=true."
             )

@@ -9,9 +9,9 @@ from pydantic import Field
 from safetensors.torch import save_file
 from torch import Tensor, nn
 
-from trapmid.artifacts import Draft, Manifest, make
+from trapmid.artifacts import Draft, Manifest, make, recorded
 from trapmid.augment import AnyAugmentation, KorniaAugmentation
-from trapmid.config import Config
+from trapmid.config import Config, fingerprint
 from trapmid.data.images import to_unit
 from trapmid.data.splits import Split
 from trapmid.defenses.defense import Defense, DefenseRun, Setting
@@ -19,6 +19,7 @@ from trapmid.defenses.opening import WEIGHTS, accuracy_on
 from trapmid.engine import LOG, BestState, Compute, Loop, Progress, generator, no_progress, peak_memory_mib, randomness
 from trapmid.models import ModelConfig
 from trapmid.models.batchnorm import recalibrate_batch_norm
+from trapmid.trapdoor import refuse_others_secrets
 from trapmid.types import Labels, Stateful, UserError
 
 
@@ -97,11 +98,15 @@ def train(
         training: everything else that decides the weights, with `seed`.
         seed: of initial weights, batches, augmentation, triggers.
         compute: device and precision.
-        secrets: folder for triggers; default: `target` with `-secrets` appended. Never inside `target`.
+        secrets: folder for triggers, of this model alone; default: `target` with `-secrets` appended. Never inside `target`.
         progress: who is told how far it is.
 
     Returns:
-        The manifest; `facts` holds `kept_epoch`, `val_accuracy`, `warnings` and what the defense has to say.
+        The manifest; `facts` holds `kept_epoch`, `val_accuracy`, `notes` (what initial weights left out), `warnings` and what
+        the defense has to say.
+
+    Raises:
+        UserError: the images do not fill a batch, or `target` or `secrets` is another model's.
     """
     secrets = secrets or target.with_name(target.name + "-secrets")
     if secrets.resolve().is_relative_to(target.resolve()):
@@ -111,9 +116,9 @@ def train(
     images = private.images
     shape = (images.channels, images.image_size, images.image_size)
     recipe = {
-        "model": model.model_dump(mode="json"),
-        "defense": defense.model_dump(mode="json"),
-        "training": training.model_dump(mode="json"),
+        "model": recorded(model),
+        "defense": recorded(defense),
+        "training": recorded(training),
         "seed": seed,
         "image_shape": shape,
         "identities": list(images.identities),
@@ -141,7 +146,8 @@ class _Fit:
         progress: Progress,
     ) -> None:
         self.draft, self.training, self.seed, self.compute, self.secrets = draft, training, seed, compute, secrets
-        self.defense = defense
+        self.defense, self.identity = defense, fingerprint([draft.recipe, draft.parents])
+        refuse_others_secrets(secrets, self.identity)
         self.train, self.chosen_on = private.part("train"), private.part("test" if training.keep == "test" else "val")
         self.steps_per_epoch = len(self.train) // training.batch_size
         if self.steps_per_epoch == 0:
@@ -152,7 +158,8 @@ class _Fit:
         channels, size = self.train.channels, self.train.image_size
         device = compute.target
         with randomness(seed, "weights", device=device):
-            classifier = defense.adapt(model.build(len(self.train.identities), size, channels))
+            network = model.build(len(self.train.identities), size, channels)
+            classifier = defense.adapt(network)
             self.model: nn.Module = compute.place(classifier)
             self.optimizer = training.optimizer.build(self.model)
             self.setting = Setting(
@@ -173,7 +180,7 @@ class _Fit:
             )
             self.run_of_defense: DefenseRun = defense.start(self.setting)
         parts: dict[str, Stateful] = {"model": self.model, **self.run_of_defense.parts()}
-        self.kept = parts
+        self.kept, self.notes = parts, network.notes
         self.best = BestState()
         state: dict[str, Stateful] = {**parts, "optimizer": self.optimizer, "best": self.best}
         self.schedule = None
@@ -204,11 +211,12 @@ class _Fit:
         )
         triggers = self.run_of_defense.secrets()
         if triggers is not None:
-            triggers.save(self.secrets)
+            triggers.save(self.secrets, self.identity)
         facts: dict[str, Any] = {
             "kept": self.training.keep,
             "kept_epoch": int(chosen["step"]) // self.steps_per_epoch,
             "val_accuracy": chosen["val_accuracy"],
+            "notes": list(self.notes),
             "warnings": list(self.defense.advice(self.setting, {**last, **chosen})),
             **self.defense.facts(self.setting),
         }

@@ -10,5 +10,4 @@ class TrapMID(Planting):
     """`trapmid`: the published defense; every default is the paper's (reference 2). Its ablations are options of `TrapdoorSettings`."""
 
     paper = "Trap-MID (Liu & Chen, NeurIPS 2024), Eq. 2-5, Alg. 1"
-    has_trapdoor = True
     kind: Literal["trapmid"] = "trapmid"

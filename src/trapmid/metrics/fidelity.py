@@ -1,33 +1,66 @@
-"""How alike reconstructions and private images are as sets: the Frechet distance (Heusel et al. 2017) over a judge's features."""
+"""How alike reconstructions and private images are as sets: FID (Heusel et al. 2017) and KID (Binkowski et al. 2018) over features.
+
+Values depend on the network that gives the features: compare within one network only. The authors count only
+reconstructions that the judge recognised; where few are, that compares a handful of images with thousands, so here all count.
+"""
+
+from abc import ABC, abstractmethod
 
 import torch
 from jaxtyping import Float
-from torch import Tensor, nn
+from torch import Tensor
 
-from trapmid.types import Features
+from trapmid.types import Features, Pixels
+
+_AT_A_TIME = 1024
 
 
-class _Given(nn.Module):
-    """Stands where torchmetrics expects a feature network: the features are there already."""
+class FidelityNetwork(ABC):
+    """A feature network that recognises nobody and so is no judge.
 
-    def __init__(self, size: int) -> None:
-        super().__init__()
-        self.num_features = size
+    Attributes:
+        name: in tables, where judges have theirs.
+    """
 
-    def forward(self, features: Tensor) -> Tensor:
-        return features
+    name: str
+
+    @abstractmethod
+    def features(self, pixels: Pixels) -> Features:
+        """Of images (n, c, h, w), uint8, on the CPU."""
 
 
 def frechet_distance(found: Features, private: Float[Tensor, "m features"]) -> float:
-    """FID between two sets of features (n, d) and (m, d), by torchmetrics.
+    """FID: |mean difference|^2 + tr(S + T - 2 (S T)^(1/2)) of two sets of features (n, d) and (m, d), by covariances S and T.
 
-    The authors count only reconstructions that the judge recognised; where few are, that compares a handful of images with
-    thousands, so here all reconstructions count. Values depend on the feature network: compare within one judge only.
+    With centred features X and Y the eigenvalues of S T are the squared singular values of X Y^T / ((n - 1) (m - 1))^(1/2),
+    and triangular factors of X and Y have the same. So nothing of size d x d is decomposed where there are fewer images
+    than features: 2,048 features of 100 and 480 images take 0.07 s, the eigenvalues of S T 13 s.
     """
-    from torchmetrics.image.fid import FrechetInceptionDistance
+    found, private = found.double(), private.double()
+    shift = found.mean(0) - private.mean(0)
+    x, y = ((features - features.mean(0)) / (len(features) - 1) ** 0.5 for features in (found, private))
+    roots = torch.linalg.svdvals(torch.linalg.qr(x, mode="r").R @ torch.linalg.qr(y, mode="r").R.T)
+    return float(shift.square().sum() + x.square().sum() + y.square().sum() - 2 * roots.sum())
 
-    metric = FrechetInceptionDistance(feature=_Given(found.shape[1]))
-    metric.update(private, real=True)
-    metric.update(found, real=False)
-    with torch.no_grad():
-        return float(metric.compute())
+
+def kernel_distance(found: Features, private: Float[Tensor, "m features"]) -> float:
+    """KID: the unbiased squared maximum mean discrepancy of the kernel (x . y / d + 1)^3, over all pairs.
+
+    Binkowski et al. average it over random subsets, whose expectation this is. Unlike FID it does not depend on how many
+    images there are; it may fall below zero where sets are alike.
+    """
+    within = [
+        (_kernel_sum(features, features) - float(_kernel(features.double().square().sum(1), features.shape[1]).sum()))
+        / (len(features) * (len(features) - 1))
+        for features in (found, private)
+    ]
+    return sum(within) - 2 * _kernel_sum(found, private) / (len(found) * len(private))
+
+
+def _kernel(products: Tensor, size: int) -> Tensor:
+    return (products / size + 1) ** 3
+
+
+def _kernel_sum(a: Tensor, b: Tensor) -> float:
+    parts = a.double().split(_AT_A_TIME)
+    return sum(float(_kernel(part @ b.double().T, a.shape[1]).sum()) for part in parts)

@@ -18,7 +18,7 @@ from trapmid.data.images import ImageSet, to_unit
 from trapmid.data.splits import Split
 from trapmid.defenses import NoDefense, TrainedModel, Training, open_model, train
 from trapmid.engine import Compute, Progress, no_progress
-from trapmid.models import AnyModel
+from trapmid.models import STARTS, AnyModel
 from trapmid.types import Features, Images, Pixels, UserError
 
 ACCEPTED_SHARE = 0.95
@@ -198,7 +198,11 @@ def check_independent(judge: Judge, target: nn.Module, target_architecture: dict
     """
     if not isinstance(judge, ClassifierJudge):
         return
-    if judge.architecture == target_architecture:
+    bare = [
+        {name: value for name, value in config.items() if name not in STARTS}
+        for config in (judge.architecture, target_architecture)
+    ]
+    if bare[0] == bare[1]:
         raise UserError(
             f"The judge has the target's architecture ({target_architecture['kind']}): it would be fooled by what fools the target. Give the judge another model."
         )

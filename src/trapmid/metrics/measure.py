@@ -17,7 +17,7 @@ from trapmid.defenses import TrainedModel
 from trapmid.defenses.opening import logits_on
 from trapmid.engine import generator, randomness
 from trapmid.metrics.accuracy import Acceptance, rank_of_label
-from trapmid.metrics.fidelity import frechet_distance
+from trapmid.metrics.fidelity import FidelityNetwork, frechet_distance, kernel_distance
 from trapmid.metrics.intervals import Interval, over_identities, over_seeds
 from trapmid.metrics.judges import Judge, check_independent
 from trapmid.metrics.scores import Score
@@ -95,11 +95,12 @@ class Verdicts:
 
 
 class Panel:
-    """Judges, each calibrated on real private images that it was not trained on."""
+    """Judges, each calibrated on real private images that it was not trained on, and perhaps a network that is no judge."""
 
-    def __init__(self, judges: Sequence[Judge], private: Split) -> None:
-        self.private, self.judges = private, judges
+    def __init__(self, judges: Sequence[Judge], private: Split, fidelity: FidelityNetwork | None = None) -> None:
+        self.private, self.judges, self.fidelity = private, judges, fidelity
         train, val = private.part("train"), private.part("val")
+        self._private_features = None if fidelity is None else fidelity.features(train.pixels)
         self._acceptance = {
             judge.name: Acceptance.calibrate(
                 judge.opinion(train.pixels), train.labels, judge.opinion(val.pixels), val.labels
@@ -125,11 +126,21 @@ class Panel:
             )
         return verdicts
 
+    def likeness(self, cell: Cell, pixels: Pixels) -> Iterator[Score]:
+        """FID and KID of images against the private train images by the fidelity network; nothing without one."""
+        if self.fidelity is None or self._private_features is None:
+            return
+        features = self.fidelity.features(pixels)
+        for metric, measure in (("fid", frechet_distance), ("kid", kernel_distance)):
+            value = measure(features, self._private_features)
+            yield _score(cell, self.fidelity.name, metric, Interval(value, float("nan"), float("nan")))
+
     def ceiling(self) -> Iterator[Score]:
         """Real held-out test images: the most that a perfect reconstruction could score."""
-        test = self.private.part("test")
+        test, cell = self.private.part("test"), Cell(NOBODY, "real", None)
         for verdicts in self.judge(test.pixels, test.labels):
-            yield from verdicts.scores(Cell(NOBODY, "real", None))
+            yield from verdicts.scores(cell)
+        yield from self.likeness(cell, test.pixels)
 
     def floor(self, name: str, pixels: Pixels, seed: int = 0) -> Iterator[Score]:
         """Pictures made without any look at the target, each taken for an identity drawn at random: what luck scores.
@@ -140,8 +151,10 @@ class Panel:
             seed: of the draw.
         """
         labels = stratified_labels(len(pixels), len(self.private.images.identities), generator(seed, "floor", name))
+        cell = Cell(NOBODY, name, None)
         for verdicts in self.judge(pixels, labels):
-            yield from verdicts.scores(Cell(NOBODY, name, None))
+            yield from verdicts.scores(cell)
+        yield from self.likeness(cell, pixels)
 
 
 def measure_model(
@@ -193,7 +206,7 @@ def measure_found(cell: Cell, found: Found, panel: Panel) -> tuple[list[Score], 
     verdicts = panel.judge(found.pixels, found.labels)
     identities = panel.private.images.identities
     rows = [row for one in verdicts for row in one.rows(cell, identities, found.confidence)]
-    return [score for one in verdicts for score in one.scores(cell)], rows
+    return [score for one in verdicts for score in one.scores(cell)] + list(panel.likeness(cell, found.pixels)), rows
 
 
 def _score(cell: Cell, judge: str, metric: str, interval: Interval) -> Score:

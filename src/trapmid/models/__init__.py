@@ -4,13 +4,14 @@ from typing import Annotated, get_args
 
 from pydantic import Field
 
-from trapmid.models.classifier import Classifier, ModelConfig
+from trapmid.models.classifier import STARTS, Classifier, ModelConfig
+from trapmid.models.ir import IR152, FaceNet64
 from trapmid.models.tiny import SmallResNet, Tiny
 from trapmid.models.vgg16 import VGG16
 from trapmid.models.zoo import Zoo
 from trapmid.types import UserError
 
-AnyModel = Annotated[Tiny | SmallResNet | VGG16 | Zoo, Field(discriminator="kind")]
+AnyModel = Annotated[Tiny | SmallResNet | VGG16 | FaceNet64 | IR152 | Zoo, Field(discriminator="kind")]
 MODELS: tuple[type[ModelConfig], ...] = get_args(get_args(AnyModel)[0])
 
 
@@ -28,4 +29,17 @@ def parse_model(text: str) -> ModelConfig:
     return kinds[text]()
 
 
-__all__ = ["MODELS", "VGG16", "AnyModel", "Classifier", "ModelConfig", "SmallResNet", "Tiny", "Zoo", "parse_model"]
+__all__ = [
+    "IR152",
+    "MODELS",
+    "STARTS",
+    "VGG16",
+    "AnyModel",
+    "Classifier",
+    "FaceNet64",
+    "ModelConfig",
+    "SmallResNet",
+    "Tiny",
+    "Zoo",
+    "parse_model",
+]

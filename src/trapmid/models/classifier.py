@@ -1,12 +1,17 @@
 """What every classifier here is: pictures in [0, 1] in, logits and features out, normalisation inside."""
 
 from abc import ABC, abstractmethod
-from typing import ClassVar
+from pathlib import Path
+from typing import ClassVar, final
 
 from torch import nn
 
 from trapmid.config import Config
+from trapmid.models.weights import initialise
 from trapmid.types import Images, Prediction
+
+STARTS = ("pretrained", "weights")
+"""Fields that say where training starts from; everything else of a `ModelConfig` is the architecture."""
 
 
 class Classifier(nn.Module, ABC):
@@ -17,9 +22,13 @@ class Classifier(nn.Module, ABC):
         image_size: height and width the network was built for, in pixels.
         channels: one or three.
         head: the last layer: linear, from features to logits.
+        heads: prefixes of the layers whose size depends on identities or image size; a weights file may lack or differ in them.
+        notes: which of them a weights file left random.
     """
 
     head: nn.Module
+    heads: tuple[str, ...] = ("head.",)
+    notes: tuple[str, ...] = ()
 
     def __init__(self, num_classes: int, image_size: int, channels: int) -> None:
         super().__init__()
@@ -29,12 +38,40 @@ class Classifier(nn.Module, ABC):
     def forward(self, images: Images) -> Prediction:
         """Logits (n, num_classes) and features (n, d) of images (n, channels, image_size, image_size) in [0, 1]."""
 
+    def own_name(self, name: str) -> str:
+        """What is called here what others publish as `name`."""
+        return name
+
 
 class ModelConfig(Config, ABC):
-    """An architecture. `build` gives it random weights, or pretrained ones where the config says so."""
+    """An architecture and the weights it starts from.
+
+    Attributes:
+        weights: a local file to start from, safetensors or a legacy checkpoint (`trapmid.models.weights`), instead of random
+            or downloaded weights. Layers whose size depends on the identities start at random where they do not fit.
+    """
 
     paper: ClassVar[str]
+    weights: Path | None = None
+
+    @final
+    def build(self, num_classes: int, image_size: int, channels: int) -> Classifier:
+        """A new network. Random weights come from torch's global generator, which `engine.randomness` governs.
+
+        Raises:
+            UserError: the architecture cannot take such images, or the weights cannot be had or are another network's.
+        """
+        if self.weights is None:
+            return self.network(num_classes, image_size, channels)
+        network = self.without_pretraining().network(num_classes, image_size, channels)
+        network.notes = initialise(network, self.weights, network.heads, network.own_name)
+        return network
 
     @abstractmethod
-    def build(self, num_classes: int, image_size: int, channels: int) -> Classifier:
-        """A new network. Weights come from torch's global generator, which `engine.randomness` governs."""
+    def network(self, num_classes: int, image_size: int, channels: int) -> Classifier:
+        """What `build` gives where no `weights` are named."""
+
+    def without_pretraining(self) -> "ModelConfig":
+        """The bare architecture: building it needs neither a network nor a file. For weights that are loaded right after."""
+        fields = type(self).model_fields
+        return self.model_copy(update={name: fields[name].default for name in STARTS if name in fields})

@@ -48,7 +48,7 @@ class Tiny(ModelConfig):
     widths: tuple[int, ...] = (32, 64, 128, 128)
     strides: tuple[int, ...] = (2, 2, 2, 2)
 
-    def build(self, num_classes: int, image_size: int, channels: int) -> Classifier:
+    def network(self, num_classes: int, image_size: int, channels: int) -> Classifier:
         """See `TinyNet`."""
         return TinyNet(num_classes, image_size, channels, self.widths, self.strides)
 
@@ -99,6 +99,6 @@ class SmallResNet(ModelConfig):
     width: int = 32
     dropout: float = 0.3
 
-    def build(self, num_classes: int, image_size: int, channels: int) -> Classifier:
+    def network(self, num_classes: int, image_size: int, channels: int) -> Classifier:
         """See `SmallResNetwork`."""
         return SmallResNetwork(num_classes, image_size, channels, self.width, self.dropout)

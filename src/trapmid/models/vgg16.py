@@ -12,6 +12,8 @@ from trapmid.types import Images, Prediction, UserError
 class VGG16Net(Classifier):
     """At 64 px the features are 512 x 2 x 2 = 2048; inputs are not normalised, as published."""
 
+    heads = ("head.", "norm.")
+
     def __init__(self, num_classes: int, image_size: int, channels: int, features: nn.Sequential) -> None:
         super().__init__(num_classes, image_size, channels)
         flat = 512 * (image_size // 32) ** 2
@@ -32,6 +34,16 @@ class VGG16Net(Classifier):
         features = self.norm(torch.flatten(x, 1))
         return Prediction(self.head(features), features, (*hidden[:4], features))
 
+    def own_name(self, name: str) -> str:
+        """Of torchvision's layers, and of those in the published checkpoints."""
+        part, _, rest = name.partition(".")
+        if part in ("features", "feature"):  # a slice of torchvision's layers keeps their numbers
+            index, _, _ = rest.partition(".")
+            blocks = (n for n, block in enumerate(self.blocks) if index in dict(block.named_children()))
+            return f"blocks.{next(blocks, '')}.{rest}"
+        own = {"classifier": "head", "fc_layer": "head", "bn": "norm"}.get(part, part)
+        return f"{own}.{rest}"
+
 
 class VGG16(ModelConfig):
     """`vgg16`: the target of the paper's main tables.
@@ -44,7 +56,7 @@ class VGG16(ModelConfig):
     kind: Literal["vgg16"] = "vgg16"
     pretrained: bool = False
 
-    def build(self, num_classes: int, image_size: int, channels: int) -> Classifier:
+    def network(self, num_classes: int, image_size: int, channels: int) -> Classifier:
         """See `VGG16Net`.
 
         Raises:

@@ -1,5 +1,6 @@
-"""Any timm backbone by name, with a linear head: `zoo:resnet18`, `zoo:convnext_atto`, ..."""
+"""Any timm backbone by name, with a linear head: `zoo:resnet152`, `zoo:resnest101e`, `zoo:densenet169`, ..."""
 
+from itertools import pairwise
 from typing import Any, Literal
 
 from torch import nn
@@ -9,17 +10,38 @@ from trapmid.types import Images, Prediction, UserError
 
 
 class ZooNet(Classifier):
-    """A timm backbone; images go in as [-1, 1], one grey channel as three."""
+    """A timm backbone; images go in as [-1, 1], one grey channel as three.
 
-    def __init__(self, num_classes: int, image_size: int, channels: int, backbone: nn.Module) -> None:
+    Attributes:
+        stages: which of the backbone's intermediate maps are its last four stages: in a ResNet the outputs of layer1 to layer4,
+            in a DenseNet those of the four dense blocks. Empty for a backbone without stages, such as a plain ViT.
+    """
+
+    def __init__(self, num_classes: int, image_size: int, channels: int, backbone: Any) -> None:
         super().__init__(num_classes, image_size, channels)
         self.backbone = backbone
-        self.head = nn.Linear(int(backbone.num_features), num_classes)  # type: ignore[arg-type]
+        self.head = nn.Linear(backbone.head_hidden_size, num_classes)
+        reductions = [stage["reduction"] for stage in backbone.feature_info]
+        staged = all(finer < coarser for finer, coarser in pairwise(reductions))
+        self.stages = list(range(len(reductions)))[-4:] if staged else []
 
     def forward(self, images: Images) -> Prediction:
-        """Features are the backbone's pooled output."""
-        features = self.backbone(images.expand(-1, 3, -1, -1) * 2 - 1)
-        return Prediction(self.head(features), features)
+        """Features are the backbone's pooled output; hidden are the maps of its stages, from the same pass."""
+        images = images.expand(-1, 3, -1, -1) * 2 - 1
+        if not self.stages:
+            features = self.backbone(images)
+            return Prediction(self.head(features), features)
+        last, maps = self.backbone.forward_intermediates(images, indices=self.stages)
+        features = self.backbone.forward_head(last)
+        return Prediction(self.head(features), features, tuple(maps))
+
+    def own_name(self, name: str) -> str:
+        """Of timm's layers. Where a network has several classifiers, none of them is the head here."""
+        found = self.backbone.pretrained_cfg.get("classifier") or ()
+        classifiers = (found,) if isinstance(found, str) else tuple(found)
+        if not name.startswith(tuple(f"{classifier}." for classifier in classifiers)):
+            return f"backbone.{name}"
+        return f"head.{name.removeprefix(f'{found}.')}"
 
 
 class Zoo(ModelConfig):
@@ -30,12 +52,12 @@ class Zoo(ModelConfig):
         pretrained: start from timm's weights; they are downloaded, so the default is off.
     """
 
-    paper = "timm (Wightman 2019)"
+    paper = "timm (Wightman 2019); for resnest101e, resnet152, densenet169: Trap-MID, App. E.10"
     kind: Literal["zoo"] = "zoo"
     name: str = "resnet18"
     pretrained: bool = False
 
-    def build(self, num_classes: int, image_size: int, channels: int) -> Classifier:
+    def network(self, num_classes: int, image_size: int, channels: int) -> Classifier:
         """See `ZooNet`.
 
         Raises:
@@ -54,8 +76,4 @@ class Zoo(ModelConfig):
             backbone = timm.create_model(self.name, img_size=image_size, **options)
         except TypeError:  # only transformers take an image size
             backbone = timm.create_model(self.name, **options)
-        if backbone.num_features != getattr(backbone, "head_hidden_size", backbone.num_features):
-            raise UserError(
-                f"zoo:{self.name} keeps hidden layers in its head ({backbone.head_hidden_size} wide), which num_classes=0 does not remove. Choose another backbone."
-            )
         return ZooNet(num_classes, image_size, channels, backbone)

@@ -13,6 +13,7 @@ from trapmid.audit.plan import Folders, Task
 from trapmid.audit.recipe import Recipe
 from trapmid.audit.run import settle
 from trapmid.audit.tasks import SAMPLES, AuditData, load_data
+from trapmid.data import FlatFolderSource
 from trapmid.engine import LOG, no_progress, read_log
 from trapmid.metrics.scores import Score, read_scores
 from trapmid.report.contents import (
@@ -115,7 +116,7 @@ def _data(recipe: Recipe, split: Manifest) -> Data:
         train_images=facts["private_images"]["train"],
         val_images=facts["private_images"]["val"],
         test_images=facts["private_images"]["test"],
-        public_identities=facts["public_identities"],
+        public_identities=None if isinstance(recipe.public, FlatFolderSource) else facts["public_identities"],
         public_images=facts["public_images"],
         image_size=recipe.image_size,
         channels=recipe.channels,

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import torch
-from safetensors import SafetensorError
+from safetensors import SafetensorError, safe_open
 from safetensors.torch import load, save
 from torch import Tensor, nn
 
@@ -35,8 +35,17 @@ class Secrets:
         masks = None if self.masks is None else self.masks[targets].to(images.device)
         return blend(images, self.triggers[targets].to(images.device), self.blend_ratio, masks)
 
-    def save(self, folder: Path) -> Path:
-        """Write them into `folder`, readable by the owner alone (mode 0600)."""
+    def save(self, folder: Path, model: str = "") -> Path:
+        """Write them into `folder`, readable by the owner alone (mode 0600).
+
+        Args:
+            folder: of their own, apart from the model's.
+            model: what tells the model they belong to from others; secrets of the same one are replaced.
+
+        Raises:
+            UserError: `folder` holds the secrets of another model.
+        """
+        refuse_others_secrets(folder, model)
         folder.mkdir(parents=True, exist_ok=True)
         tensors = {
             "triggers": self.triggers.cpu().contiguous(),
@@ -44,12 +53,7 @@ class Secrets:
         }
         if self.masks is not None:
             tensors["masks"] = self.masks.cpu().contiguous()
-        data = save(tensors)
-        new = folder / (SECRETS + ".new")
-        new.unlink(missing_ok=True)
-        with open(os.open(new, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "wb") as stream:  # noqa: PTH123
-            stream.write(data)
-        return new.replace(folder / SECRETS)
+        return write_private(folder / SECRETS, save(tensors, {"model": model}))
 
     @staticmethod
     def load(folder: Path) -> "Secrets":
@@ -65,6 +69,33 @@ class Secrets:
             raise UserError(
                 f"{folder} holds no trapdoor secrets ({problem}). Expected the {SECRETS} that `trapmid train --defense trapmid` writes."
             ) from problem
+
+
+def write_private(file: Path, content: bytes) -> Path:
+    """Write a file that its owner alone can read (mode 0600) from its first byte on, in place of one that may be there."""
+    new = file.with_name(file.name + ".new")
+    new.unlink(missing_ok=True)
+    with open(os.open(new, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "wb") as stream:  # noqa: PTH123
+        stream.write(content)
+    return new.replace(file)
+
+
+def refuse_others_secrets(folder: Path, model: str) -> None:
+    """Keep a folder of secrets to one model, since a trapdoor whose triggers are overwritten can never be checked again.
+
+    Raises:
+        UserError: `folder` holds the secrets of a model other than `model`.
+    """
+    try:
+        with safe_open(folder / SECRETS, "pt") as file:
+            found = (file.metadata() or {}).get("model", "")
+    except (OSError, SafetensorError):
+        return
+    if found != model:
+        raise UserError(
+            f"{folder} holds the secrets of another model, and saving these there would destroy them. "
+            f"Choose another folder for secrets, or remove {folder / SECRETS} if that model is gone."
+        )
 
 
 @torch.no_grad()

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor, distributed, nn
 
 from trapmid.augment import KorniaAugmentation
 from trapmid.objective import CROSS_ENTROPY, Objective
@@ -26,8 +26,17 @@ from trapmid.types import Images, Labels, Prediction, Stateful, UserError, logit
 
 
 def like(optimizer: torch.optim.Optimizer, module: nn.Module) -> torch.optim.Optimizer:
-    """An optimizer of the same class and defaults for another module."""
+    """An optimizer of the same class and defaults for another module.
+
+    Raises:
+        UserError: the optimizer is a wrapper around one.
+    """
     accepted = inspect.signature(type(optimizer)).parameters
+    if "params" not in accepted:
+        raise UserError(
+            f"{type(optimizer).__name__} wraps an optimizer, and the discriminator needs one of the same kind of its own. "
+            "Pass the torch optimizer inside, which Accelerate and Lightning keep as `optimizer.optimizer`."
+        )
     defaults = {name: value for name, value in optimizer.defaults.items() if name in accepted}
     return type(optimizer)(module.parameters(), **defaults)
 
@@ -44,7 +53,7 @@ class Trapdoor:
         >>> loss.backward(); optimizer.step()
 
     Args:
-        model: any classifier of images in [0, 1]; returns logits (n, num_classes) or a `Prediction`.
+        model: any classifier of images in [0, 1]; returns logits (n, num_classes), or something that has them as `logits`.
         optimizer: the one that trains `model`. The discriminator gets one of the same class, defaults and learning rate (reference 2.2).
         num_classes: number of identities.
         image_shape: (channels, height, width).
@@ -55,6 +64,9 @@ class Trapdoor:
         discriminator: a network with one logit; default: a twin of `model`. There is none where the settings need none.
         targets_per_draw: target labels are stratified over this many (one epoch's images, in the published code).
         seed: of triggers and target labels.
+
+    Raises:
+        UserError: the training is spread over processes, or `optimizer` is not torch's own.
     """
 
     def __init__(
@@ -71,6 +83,11 @@ class Trapdoor:
         targets_per_draw: int | None = None,
         seed: int = 0,
     ) -> None:
+        if distributed.is_available() and distributed.is_initialized() and distributed.get_world_size() > 1:
+            raise UserError(
+                f"This training runs in {distributed.get_world_size()} processes, and each would move triggers of its own. "
+                "Train with a trapdoor in one process."
+            )
         self.settings = settings or TrapdoorSettings()
         self.model, self.optimizer, self.total_steps = model, optimizer, total_steps
         self.augment = augment if augment is not None else KorniaAugmentation().build(image_shape[-1])

@@ -1,0 +1,39 @@
+"""A defense in a LightningModule: a callback gives the loss, and its state is in the checkpoints.
+
+uv run python examples/lightning_callback.py   (writes to runs/lightning_callback)
+"""
+
+from pathlib import Path
+
+import lightning as L
+import torch
+from safetensors.torch import save_file
+from torch import nn
+from torch.utils.data import DataLoader, TensorDataset
+
+from trapmid import TrapMID
+from trapmid.data import SyntheticSource
+from trapmid.integrations.lightning import DefenseCallback
+
+out = Path("runs/lightning_callback")
+faces = SyntheticSource(identities=5, images_per_identity=20).load(32, 3)
+loader = DataLoader(TensorDataset(faces.images(), faces.labels), batch_size=20, shuffle=True)
+net = nn.Sequential(nn.Conv2d(3, 16, 3, 4, 1), nn.BatchNorm2d(16), nn.ReLU(), nn.Flatten(), nn.Linear(16 * 64, 5))
+shape = {"num_classes": 5, "image_shape": (3, 32, 32), "batch_size": 20}
+defense = DefenseCallback(TrapMID(), net, **shape, secrets=out / "secrets")
+
+
+class Faces(L.LightningModule):
+    def __init__(self):
+        super().__init__()
+        self.net = net
+
+    def training_step(self, batch):
+        return defense.loss(*batch)  # was: cross_entropy(self.net(images), labels)
+
+    def configure_optimizers(self):
+        return torch.optim.AdamW(self.net.parameters(), lr=3e-3)
+
+
+L.Trainer(max_epochs=4, callbacks=[defense], default_root_dir=out, logger=False).fit(Faces(), loader)
+save_file(net.state_dict(), out / "model.safetensors")  # the bare network; a .ckpt holds the triggers too

@@ -1,0 +1,72 @@
+"""Hugging Face Trainer: a callback that keeps a defense's state with every checkpoint, but not in it."""
+
+from io import BytesIO
+from pathlib import Path
+from typing import Any, final
+
+import torch
+from transformers import TrainerCallback, TrainerControl, TrainerState, TrainingArguments
+
+from trapmid.defenses import Defended
+from trapmid.trapdoor import Trapdoor
+from trapmid.trapdoor.secrets import write_private
+from trapmid.types import UserError
+
+
+@final
+class KeepDefense(TrainerCallback):
+    """Saves the state of a drop-in when the Trainer saves a checkpoint, loads it when a training resumes, writes the secrets at the end.
+
+    A Trainer may push whole checkpoint folders to a hub, and the state holds the triggers. So it goes to a folder of its own,
+    as `checkpoint-STEP.pt` with mode 0600, and is removed there when its checkpoint is.
+
+    Args:
+        defense: what the Trainer's `compute_loss` asks for the loss.
+        secrets: folder for its state and its secrets, outside of the Trainer's `output_dir`.
+    """
+
+    def __init__(self, defense: Trapdoor | Defended, secrets: str | Path) -> None:
+        self.defense, self.secrets = defense, Path(secrets)
+
+    def on_train_begin(self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **_: Any) -> None:
+        """Go on where the checkpoint was written, if the Trainer resumes from one.
+
+        Raises:
+            UserError: the secrets would be pushed with the model, or the checkpoint's state is not there.
+        """
+        del control
+        if self.secrets.resolve().is_relative_to(Path(args.output_dir or ".").resolve()):
+            raise UserError(
+                f"The secrets {self.secrets} lie inside the Trainer's output_dir {args.output_dir}, which may be pushed to a hub. Choose a folder of their own."
+            )
+        if state.global_step == 0:
+            return
+        file = self._file(state)
+        if not file.exists():
+            raise UserError(
+                f"{file} is missing, and without it the defense of checkpoint-{state.global_step} cannot go on. "
+                "Give the folder of secrets that the first part of the training used."
+            )
+        self.defense.load_state_dict(torch.load(file, map_location="cpu", weights_only=True))
+
+    def on_save(self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **_: Any) -> None:
+        """Write the state; drop those whose checkpoints are gone."""
+        del control
+        if not state.is_world_process_zero:
+            return
+        content = BytesIO()
+        torch.save(self.defense.state_dict(), content)
+        self.secrets.mkdir(parents=True, exist_ok=True)
+        write_private(self._file(state), content.getvalue())
+        for file in self.secrets.glob("checkpoint-*.pt"):
+            if not (Path(args.output_dir or ".") / file.stem).exists():
+                file.unlink()
+
+    def on_train_end(self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **_: Any) -> None:
+        """Write the secrets."""
+        del args, control
+        if state.is_world_process_zero:
+            self.defense.save_secrets(self.secrets)
+
+    def _file(self, state: TrainerState) -> Path:
+        return self.secrets / f"checkpoint-{state.global_step}.pt"

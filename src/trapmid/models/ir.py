@@ -1,0 +1,98 @@
+"""Improved residual networks for faces as the paper uses them (reference 2.5): `facenet64` (Face.evoLVe's IR-50) and `ir152`."""
+
+from collections.abc import Sequence
+from typing import Literal
+
+from torch import Tensor, nn
+
+from trapmid.models.classifier import Classifier, ModelConfig
+from trapmid.models.residual import ResidualBlock
+from trapmid.types import Images, Prediction
+
+WIDTHS = (64, 128, 256, 512)
+
+
+class IRUnit(ResidualBlock):
+    """Batch norm, convolution, PReLU, strided convolution, batch norm, added to a shortcut that is subsampled where widths are equal."""
+
+    def __init__(self, before: int, width: int, stride: int) -> None:
+        super().__init__()
+        if before != width:
+            self.shortcut = nn.Sequential(nn.Conv2d(before, width, 1, stride, bias=False), nn.BatchNorm2d(width))
+        else:
+            self.shortcut = nn.MaxPool2d(1, stride) if stride > 1 else nn.Identity()
+        self.res_layer = nn.Sequential(
+            nn.BatchNorm2d(before),
+            nn.Conv2d(before, width, 3, 1, 1, bias=False),
+            nn.PReLU(width),
+            nn.Conv2d(width, width, 3, stride, 1, bias=False),
+            nn.BatchNorm2d(width),
+        )
+
+    def forward(self, x: Tensor) -> Tensor:
+        """(n, before, h, w) to (n, width, h / stride, w / stride)."""
+        return self.res_layer(x) + self.shortcut(x)
+
+
+class IRNet(Classifier):
+    """Four stages of units, halving the side each, then a 512-wide embedding and a linear layer.
+
+    At 64 px the last map is 512 x 4 x 4; inputs are not normalised, as published.
+    """
+
+    # A backbone trained at another image size has another output layer; the embedding then starts at random.
+    heads = ("head.", "output_layer.")
+
+    def __init__(self, num_classes: int, image_size: int, channels: int, units: Sequence[int]) -> None:
+        super().__init__(num_classes, image_size, channels)
+        self.input_layer = nn.Sequential(nn.Conv2d(3, 64, 3, 1, 1, bias=False), nn.BatchNorm2d(64), nn.PReLU(64))
+        blocks = [
+            IRUnit(width if i else before, width, 1 if i else 2)
+            for before, width, count in zip((64, *WIDTHS), WIDTHS, units, strict=False)
+            for i in range(count)
+        ]
+        self.body = nn.ModuleList(blocks)
+        self.ends = {sum(units[: stage + 1]) - 1 for stage in range(len(units))}
+        side = -(-image_size // 16)
+        self.output_layer = nn.Sequential(
+            nn.BatchNorm2d(512), nn.Dropout(0.5), nn.Flatten(), nn.Linear(512 * side**2, 512), nn.BatchNorm1d(512)
+        )
+        self.head = nn.Linear(512, num_classes)
+
+    def forward(self, images: Images) -> Prediction:
+        """Features are the last batch norm's output; hidden are the outputs of the four stages, as BiDO takes them."""
+        x = self.input_layer(images.expand(-1, 3, -1, -1))
+        hidden = []
+        for i, unit in enumerate(self.body):
+            x = unit(x)
+            if i in self.ends:
+                hidden.append(x)
+        features = self.output_layer(x)
+        return Prediction(self.head(features), features, tuple(hidden))
+
+    def own_name(self, name: str) -> str:
+        """Of Face.evoLVe's layers, and of those in the published checkpoints."""
+        name = name.removeprefix("feature.").replace(".shortcut_layer.", ".shortcut.")
+        return f"head.{name.removeprefix('fc_layer.')}" if name.startswith("fc_layer.") else name
+
+
+class FaceNet64(ModelConfig):
+    """`facenet64`: the paper's "Face.evoLVe", an IR-50; published from a backbone trained on MS-Celeb-1M (`weights`)."""
+
+    paper = "Trap-MID, App. C.3; Face.evoLVe (Wang et al. 2021), IR-50 after Deng et al., CVPR 2019"
+    kind: Literal["facenet64"] = "facenet64"
+
+    def network(self, num_classes: int, image_size: int, channels: int) -> Classifier:
+        """See `IRNet`."""
+        return IRNet(num_classes, image_size, channels, (3, 4, 14, 3))
+
+
+class IR152(ModelConfig):
+    """`ir152`: what the paper calls ResNet-152; published from a backbone trained on MS-Celeb-1M (`weights`)."""
+
+    paper = "Trap-MID, App. C.3 (there: ResNet-152); IR-152 after Deng et al., CVPR 2019"
+    kind: Literal["ir152"] = "ir152"
+
+    def network(self, num_classes: int, image_size: int, channels: int) -> Classifier:
+        """See `IRNet`."""
+        return IRNet(num_classes, image_size, channels, (3, 8, 36, 3))

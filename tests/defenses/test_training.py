@@ -1,0 +1,66 @@
+"""Trainings that start from a file: the file's content is part of the recipe, and the finished model needs it no more."""
+
+from pathlib import Path
+
+import pytest
+import torch
+from safetensors.torch import save_file
+
+from helpers.faces import CPU, TINY, quick_training
+from helpers.runs import kill_after
+from trapmid.artifacts import Manifest, sha256
+from trapmid.data import Split
+from trapmid.defenses import NoDefense, TrapMID, open_model, train
+from trapmid.engine import Progress, no_progress
+from trapmid.types import UserError
+
+
+def start(file: Path, seed: int) -> Path:
+    torch.manual_seed(seed)
+    save_file(TINY.build(5, 32, 3).state_dict(), file)
+    return file
+
+
+def trained(folder: Path, private: Split, weights: Path, progress: Progress = no_progress) -> Manifest:
+    model = TINY.model_copy(update={"weights": weights})
+    options = {"training": quick_training(epochs=1), "seed": 3, "compute": CPU, "progress": progress}
+    return train(folder, private, model=model, defense=NoDefense(), **options)  # type: ignore[arg-type]
+
+
+def test_the_content_of_the_file_decides(tmp_path: Path, private: Split) -> None:
+    file = start(tmp_path / "start.safetensors", seed=0)
+    manifest = trained(tmp_path / "m", private, file)
+    assert manifest.recipe["model"]["weights"] == f"sha256:{sha256(file)}"
+    assert str(tmp_path) not in manifest.model_dump_json()
+    assert manifest.facts["notes"] == []
+
+    moved = file.rename(tmp_path / "moved.safetensors")
+    assert trained(tmp_path / "m", private, moved, kill_after(1)) == manifest
+    other = trained(tmp_path / "other", private, start(file, seed=1))
+    assert other.files["model.safetensors"] != manifest.files["model.safetensors"]
+    with pytest.raises(UserError, match=r"other settings \(recipe\.model\.weights: there 'sha256:.*', now 'sha256:"):
+        trained(tmp_path / "m", private, file)
+
+    moved.unlink()
+    opened = open_model(tmp_path / "m", CPU)
+    assert opened.classifier(torch.rand(2, 3, 32, 32)).logits.shape == (2, 5)
+    with pytest.raises(UserError, match=r"moved\.safetensors cannot be read .* bring it back"):
+        trained(tmp_path / "m", private, moved)
+
+
+def test_what_was_left_out_is_told(tmp_path: Path, private: Split) -> None:
+    save_file(TINY.build(9, 32, 3).state_dict(), tmp_path / "nine.safetensors")
+    manifest = trained(tmp_path / "m", private, tmp_path / "nine.safetensors")
+    assert manifest.facts["notes"] == ["nine.safetensors has no fitting head: that part starts from random weights."]
+
+
+def test_the_discriminator_starts_from_the_same_file_as_the_target(tmp_path: Path, private: Split) -> None:
+    """As published (reference 2.2); its one-logit head cannot."""
+    file = start(tmp_path / "start.safetensors", seed=0)
+    model = TINY.model_copy(update={"weights": file})
+    options = {"training": quick_training(epochs=1), "seed": 3, "compute": CPU}
+    manifest = train(tmp_path / "m", private, model=model, defense=TrapMID(), **options)  # type: ignore[arg-type]
+    assert manifest.facts["notes"] == []
+    defense = TrapMID(discriminator=model)
+    nested = train(tmp_path / "n", private, model=TINY, defense=defense, **options)  # type: ignore[arg-type]
+    assert nested.recipe["defense"]["discriminator"]["weights"] == f"sha256:{sha256(file)}"
