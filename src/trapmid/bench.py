@@ -21,6 +21,7 @@ from trapmid.attacks.search import top_n
 from trapmid.augment import Augment, Augmentation, KorniaAugmentation, WarpAugmentation
 from trapmid.engine import Compute, Progress, no_progress, randomness
 from trapmid.models import VGG16, ModelConfig, Tiny
+from trapmid.objective import CROSS_ENTROPY
 from trapmid.priors import CGAN, Strided
 from trapmid.priors.cgan import hinge_loss
 from trapmid.targets import WhiteBoxTarget
@@ -244,10 +245,10 @@ class _Step:
         _descend(self.optimizer, self.door.loss(self.images, self.labels))
 
     def train_discriminator(self) -> None:
-        self.door._train_discriminator(self.images, self.targets, 0.02)
+        self.door._train_discriminators(self.images, self.targets, 0.02)
 
     def move_triggers(self) -> None:
-        self.door._move_triggers(self.images, self.targets, 0.02)
+        self.door._move_triggers(self.images, self.targets, 0.02, CROSS_ENTROPY)
 
     def augment_both(self) -> None:
         self.augment(self.images)
@@ -261,6 +262,7 @@ class _Step:
     def published(self) -> None:
         """The authors' order (reference 2.2): the trigger step's backward pass fills the gradients of every weight too."""
         door, model, x, y = self.door, self.model, self.images, self.targets
+        assert door.discriminator is not None
         model.eval()
         triggers = door.triggers.detach().requires_grad_()
         poisoned = blend(x, triggers[y], 0.02)

@@ -104,7 +104,8 @@ def audit(
     Args:
         job: what is run, and in which folder.
         seeds: instead of the recipe's, e.g. --seeds 0 1 2.
-        defenses: kinds to keep of the recipe's, e.g. --defenses none trapmid.
+        defenses: which, e.g. --defenses none trapmid bido trapmid+negls: the recipe's, or any kind with its published constants;
+            + stacks them.
         attacks: kinds to keep of the recipe's.
         identities: how many private identities take part, those with the most images.
         redact: leave private images out of the report.
@@ -126,7 +127,7 @@ def train(
 
     Args:
         job: what is run, and in which folder.
-        defense: kind of the defense.
+        defense: name of the defense: the recipe's, or any kind with its published constants, or several joined by +.
         seed: of the training.
         machine: where numbers are computed.
     """
@@ -134,7 +135,7 @@ def train(
     def only(task: "Task") -> bool:
         return (task.kind, task.defense, task.seed) == ("train", defense, seed)
 
-    _run(job, machine, {"seeds": (seed,)}, only=only)
+    _run(job, machine, {"seeds": (seed,), "also": defense}, only=only)
 
 
 def attack(
@@ -159,7 +160,7 @@ def attack(
     def only(task: "Task") -> bool:
         return (task.kind, task.member, task.defense, task.seed) == ("attack", attack, defense, seed)
 
-    _run(job, machine, {"seeds": (seed,)}, only=only)
+    _run(job, machine, {"seeds": (seed,), "also": defense}, only=only)
 
 
 def measure(out: Path, device: str = "auto") -> None:
@@ -281,7 +282,7 @@ def _run(
     Args:
         job: recipe, data, folder.
         machine: where.
-        chosen: members, seeds and identities instead of the recipe's; empty values leave the recipe's.
+        chosen: what `choose` takes instead of the recipe's members, seeds and identities; empty values leave the recipe's.
         redact: leave private images out of the report.
         only: the tasks that are wanted; without it the whole audit runs and is reported.
     """
@@ -295,12 +296,13 @@ def _run(
         from trapmid.artifacts import open_artifact
         from trapmid.audit.run import run, settle
         from trapmid.engine import Compute
-        from trapmid.recipes import choose
+        from trapmid.recipes import choose, with_defense
         from trapmid.report.collect import write_report
     out = job.out or Path("runs") / str(job.recipe)
     if job.recipe is None:
         seeds = chosen.get("seeds")
         recipe = settle(None, out).model_copy(update={"seeds": seeds} if seeds else {})
+        recipe = with_defense(recipe, chosen["also"]) if "also" in chosen else recipe
     else:
         given = {name: value or None for name, value in chosen.items()}
         recipe = choose(job.recipe, private=job.private, public=job.public, changes=job.changes, **given)

@@ -5,7 +5,7 @@ from typing import Any, final
 import torch
 from torch import Tensor, nn
 
-from trapmid.types import Images, Labels, Prediction, UserError
+from trapmid.types import Images, Labels, Prediction, UserError, prediction_of
 
 
 class LabelTarget:
@@ -26,8 +26,7 @@ class LabelTarget:
 
     def _answer(self, images: Images) -> Prediction:
         self.queries += len(images)
-        output = self._model(images)
-        return output if isinstance(output, Prediction) else Prediction(output, output)
+        return prediction_of(self._model(images))
 
     def state_dict(self) -> dict[str, Any]:
         """The count of queries, so that a resumed attack goes on counting."""

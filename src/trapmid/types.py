@@ -27,11 +27,19 @@ class Prediction(NamedTuple):
         logits: (n, num_classes), before the softmax.
         features: (n, d), the penultimate activations: the input of the last linear layer.
         hidden: maps of earlier blocks, in order, for defenses that regularise them; empty where there are none.
+        posterior: mean and standard deviation (n, d) of the normal distribution that `features` were drawn from; None where
+            they are not drawn.
     """
 
     logits: Tensor
     features: Tensor
     hidden: tuple[Tensor, ...] = ()
+    posterior: tuple[Tensor, Tensor] | None = None
+
+    def part(self, rows: slice) -> "Prediction":
+        """What is said about some of the images."""
+        posterior = None if self.posterior is None else (self.posterior[0][rows], self.posterior[1][rows])
+        return Prediction(self.logits[rows], self.features[rows], tuple(h[rows] for h in self.hidden), posterior)
 
 
 @runtime_checkable
@@ -45,6 +53,11 @@ class HasLogits(Protocol):
 def logits_of(output: Tensor | HasLogits) -> Tensor:
     """The logits of what a network returned."""
     return output if isinstance(output, Tensor) else output.logits
+
+
+def prediction_of(output: Tensor | HasLogits) -> Prediction:
+    """What a network returned as a `Prediction`; where it shows logits alone, they are the features, too."""
+    return output if isinstance(output, Prediction) else Prediction(logits_of(output), logits_of(output))
 
 
 @runtime_checkable

@@ -1,6 +1,7 @@
 """The drop-in adds nothing to a defense: the same numbers as the defense itself, and as `Trapdoor` for Trap-MID."""
 
 import doctest
+import re
 from pathlib import Path
 
 import pytest
@@ -9,7 +10,8 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 import trapmid.defenses.dropin
-from trapmid.defenses import Defended, NoDefense, TrapMID
+from trapmid.defenses import DPSGD, MID, Defended, NegLS, NoDefense, Stacked, TrapMID
+from trapmid.defenses.smoothing import smoothed_cross_entropy
 from trapmid.engine import randomness, seed_of
 from trapmid.trapdoor import Trapdoor
 from trapmid.types import UserError
@@ -38,7 +40,7 @@ def test_without_a_defense_it_is_the_cross_entropy_of_augmented_images() -> None
     defended = Defended(NoDefense(), model, optimizer, **SHAPE, **LENGTH, augment=lambda x: x.flip(3))  # type: ignore[arg-type]
     images, labels = batch()
     torch.testing.assert_close(defended.loss(images, labels), F.cross_entropy(model(images.flip(3)), labels))
-    assert defended.state_dict() == {}
+    assert defended.state_dict() == {"steps": 1}
 
 
 def test_trapmid_is_the_trapdoor(tmp_path: Path) -> None:
@@ -69,6 +71,27 @@ def test_trapmid_is_the_trapdoor(tmp_path: Path) -> None:
     assert set(losses) == {"clean", "poisoned"}
     assert "trapdoor_success_in_batch" in notes
     assert defended.save_secrets(tmp_path / "s") == tmp_path / "s" / "secrets.safetensors"
+
+
+def test_schedules_run_over_the_calls() -> None:
+    model = network()
+    optimizer = torch.optim.SGD(model.parameters(), lr=0.1)
+    negls = NegLS(smoothing=-0.5, start_at=0.5, full_at=0.5)
+    defended = Defended(negls, model, optimizer, **SHAPE, **LENGTH, augment=identity)  # type: ignore[arg-type]
+    images, labels = batch()
+    plain = F.cross_entropy(model(images), labels).detach()
+    losses = [defended.loss(images, labels).detach() for _ in range(6)]
+    torch.testing.assert_close(torch.stack(losses[:3]), plain.expand(3))
+    smoothed = smoothed_cross_entropy(model(images), labels, -0.5).detach()
+    torch.testing.assert_close(torch.stack(losses[3:]), smoothed.expand(3))
+
+
+def test_what_is_more_than_its_losses_is_refused() -> None:
+    model = network()
+    optimizer = torch.optim.SGD(model.parameters(), lr=0.1)
+    for defense in (DPSGD(), Stacked(parts=(TrapMID(), MID()))):
+        with pytest.raises(UserError, match=rf"{re.escape(defense.name)} is more than its losses.*`trapmid\.train`"):
+            Defended(defense, model, optimizer, **SHAPE, **LENGTH)  # type: ignore[arg-type]
 
 
 def test_mistakes_are_the_defenses_own() -> None:

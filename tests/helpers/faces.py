@@ -6,7 +6,7 @@ from trapmid.augment import WarpAugmentation
 from trapmid.data import ImageSet, Split, SplitConfig, SyntheticSource, split
 from trapmid.defenses import AdamW, Training
 from trapmid.engine import Compute
-from trapmid.models import Tiny
+from trapmid.models import ModelConfig, SmallResNet, Tiny
 
 CPU = Compute("cpu")
 TINY = Tiny(widths=(8, 16, 32), strides=(2, 2, 2))
@@ -32,3 +32,8 @@ def quick_training(epochs: int = 2, **changes: object) -> Training:
     """Batches of 10, AdamW, warp augmentation: four steps an epoch on `tiny_private()`."""
     values: dict[str, object] = {"batch_size": 10, "optimizer": AdamW(rate=3e-3), "augmentation": WarpAugmentation()}
     return Training.model_validate({"epochs": epochs, **values, **changes})
+
+
+def network_for(defense: str) -> ModelConfig:
+    """A network that a kind of defense can work on, as small as they come: `TINY`, but for one that removes skip connections."""
+    return SmallResNet(width=8, dropout=0.0) if defense == "rolss" else TINY

@@ -3,7 +3,7 @@
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
-from helpers.faces import CPU, TINY, quick_training, tiny_private
+from helpers.faces import CPU, network_for, quick_training, tiny_private
 from helpers.runs import log_of
 from trapmid.defenses import DEFENSES, train
 
@@ -15,8 +15,9 @@ def losses(defense: str) -> list[dict[str, float]]:
     (kind,) = (member for member in DEFENSES if member.model_fields["kind"].default == defense)
     with TemporaryDirectory() as folder:
         target = Path(folder) / "model"
+        training = quick_training(epochs=4)
         train(
-            target, tiny_private(), model=TINY, defense=kind(), training=quick_training(epochs=4), seed=0, compute=CPU
+            target, tiny_private(), model=network_for(defense), defense=kind(), training=training, seed=0, compute=CPU
         )
         rows = log_of(target)
     return [{name: value for name, value in row.items() if name == "step" or name.startswith("loss_")} for row in rows]

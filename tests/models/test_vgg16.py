@@ -36,9 +36,11 @@ def test_features_hidden_and_head(vgg: Classifier) -> None:
         (2, 128, 16, 16),
         (2, 256, 8, 8),
         (2, 512, 4, 4),
+        (2, 2048),
     ]
-    for ours, expected in zip(prediction.hidden, maps, strict=False):
+    for ours, expected in zip(prediction.hidden[:4], maps, strict=False):
         assert torch.equal(ours, expected)
+    assert torch.equal(prediction.hidden[4], prediction.features)
     assert prediction.features.shape == (2, 2048)
     torch.testing.assert_close(prediction.features, vgg.norm(maps[-1].flatten(1)))  # type: ignore[operator]
     assert vgg.head.weight.shape == (10, 2048)  # type: ignore[union-attr]

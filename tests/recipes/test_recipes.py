@@ -8,10 +8,10 @@ from pydantic import ValidationError
 from trapmid.audit import Recipe, plan
 from trapmid.augment import KorniaAugmentation
 from trapmid.data import FlatFolderSource, SplitConfig, SyntheticSource, split
-from trapmid.defenses import TrapMID, train
+from trapmid.defenses import BiDO, NegLS, Stacked, TrapMID, train
 from trapmid.engine import Compute, read_log
 from trapmid.models import VGG16
-from trapmid.recipes import RECIPES, choose
+from trapmid.recipes import RECIPES, choose, with_defense
 from trapmid.types import UserError
 
 
@@ -77,6 +77,21 @@ def test_choosing_and_changing():
     assert recipe.defense("trapmid").blend.end == 0.01
 
 
+def test_any_defense_joins_any_recipe_and_stacks_are_named():
+    recipe = choose(
+        "demo",
+        defenses=("none", "bido", "trapmid+negls"),
+        also="ted+",
+        changes=("defenses.trapmid+negls.parts.negls.images=clean", "defenses.bido.sigma=4"),
+    )
+    assert [defense.name for defense in recipe.defenses] == ["none", "bido", "trapmid+negls", "ted+"]
+    tuned = choose("demo").defense("trapmid")
+    assert recipe.defense("trapmid+negls") == Stacked(parts=(tuned, NegLS(images="clean")))
+    assert recipe.defense("bido") == BiDO(sigma=4)
+    assert with_defense(recipe, "bido") is recipe
+    assert {task.defense for task in plan(recipe) if task.kind == "train"} == {d.name for d in recipe.defenses}
+
+
 def test_members_of_one_kind_stand_side_by_side_under_their_labels():
     recipe = choose("demo")
     faint = recipe.defense("trapmid").model_copy(update={"label": "trapmid-faint"})
@@ -106,7 +121,8 @@ def test_images_of_nobody_in_particular_are_public_only(tmp_path):
     ("name", "options", "told"),
     [
         ("nope", {}, "not a recipe. Expected one of demo"),
-        ("demo", {"defenses": ("nope",)}, "has no defense 'nope'. It has none, trapmid"),
+        ("demo", {"defenses": ("nope",)}, "'nope' is not a defense. Expected one of none, trapmid"),
+        ("demo", {"also": "nope"}, "'nope' is not a defense. Expected one of none, trapmid"),
         ("demo", {"changes": ("training.epochs",)}, "has no '='"),
         ("demo", {"changes": ("training.epoch=3",)}, "there is no 'epoch'. Expected one of epochs"),
         ("demo", {"changes": ("training.epochs=many",)}, "training.epochs"),

@@ -52,6 +52,20 @@ def test_success_of_a_model_that_answers_and_of_one_that_does_not(n: int) -> Non
     assert trapdoor_success(Answers(), secrets(ratio=0.0), images, rng) == pytest.approx(1 / CLASSES, abs=1 / used)
 
 
+def test_masks_are_kept_and_used(tmp_path: Path) -> None:
+    masks = torch.zeros(CLASSES, 1, CLASSES, 4)
+    masks[:, :, :, :2] = 1
+    masked = Secrets(secrets().triggers, 0.5, masks)
+    images, targets = torch.rand(3, 1, CLASSES, 4), torch.tensor([3, 0, 3])
+    poisoned = masked.poison(images, targets)
+    assert torch.equal(poisoned[..., 2:], images[..., 2:])
+    torch.testing.assert_close(poisoned[..., :2], secrets().poison(images, targets)[..., :2])
+    masked.save(tmp_path)
+    assert torch.equal(Secrets.load(tmp_path).poison(images, targets), poisoned)
+    secrets().save(tmp_path)
+    assert Secrets.load(tmp_path).masks is None
+
+
 def test_poison() -> None:
     images, targets = torch.rand(3, 1, CLASSES, 4), torch.tensor([3, 0, 3])
     expected = 0.7 * images + 0.3 * secrets().triggers[targets]

@@ -6,12 +6,15 @@ from dataclasses import dataclass
 
 import pytest
 import torch
+from pydantic import ValidationError
 from torch import Tensor, nn
 from torch.nn import functional as F
 
 import trapmid.trapdoor.trapdoor
+from trapmid.objective import Objective
 from trapmid.trapdoor import BlendSchedule, Trapdoor, TrapdoorSettings
-from trapmid.types import UserError
+from trapmid.trapdoor.settings import FeatureDiscriminator
+from trapmid.types import Prediction, UserError, logits_of
 
 CLASSES, SHAPE = 5, (3, 8, 8)
 
@@ -95,6 +98,7 @@ def test_three_steps_as_the_reference_says(optimizer: str) -> None:
     twin = copy.deepcopy(model)
     trained = optimize(model)
     door = trapdoor_for(model, trained)
+    assert door.discriminator is not None
     copied = copy.deepcopy(door.discriminator)
     naive = Naive(twin, optimize(twin), copied, optimize(copied), door.triggers.clone())
     same_stream = trapdoor_for(network(CLASSES), trained).targets
@@ -242,8 +246,163 @@ def test_resumes_from_its_state() -> None:
     resumed.load_state_dict(saved)
     assert continued(resumed, other) == expected
     assert torch.equal(resumed.triggers, door.triggers)
+    assert door.discriminator is not None
+    assert resumed.discriminator is not None
     for name, value in door.discriminator.state_dict().items():
         assert torch.equal(resumed.discriminator.state_dict()[name], value)
+
+
+def gradient_of(door: Trapdoor, images: Tensor, targets: Tensor, **weights: float) -> Tensor:
+    """Of the trigger loss as reference 2.2 writes it, each term by a forward pass of its own."""
+    leaf = door.triggers.clone().requires_grad_()
+    poisoned = 0.98 * images + 0.02 * leaf[targets]
+    total = torch.zeros(())
+    if "effect" in weights:
+        total = total + weights["effect"] * F.cross_entropy(logits_of(door.model.eval()(poisoned)), targets)
+    if "image" in weights:
+        assert door.discriminator is not None
+        total = total + weights["image"] * F.softplus(-door.discriminator.eval()(poisoned)).mean()
+    if "features" in weights:
+        assert door.feature_discriminator is not None
+        total = (
+            total + weights["features"] * F.softplus(-door.feature_discriminator(door.model.eval()(poisoned))).mean()
+        )
+    return torch.autograd.grad(total, leaf)[0]
+
+
+@pytest.mark.parametrize(
+    ("settings", "weights"),
+    [
+        ({}, {"effect": 1.0, "image": 1.0}),
+        ({"naturalness_weight": 0.0}, {"effect": 1.0}),
+        ({"effect_weight": 0.0}, {"image": 1.0}),
+        ({"effect_weight": 0.5, "naturalness_weight": 2.0}, {"effect": 0.5, "image": 2.0}),
+        ({"feature_discriminator": {"width": 7}}, {"effect": 1.0, "image": 0.5, "features": 0.5}),
+    ],
+    ids=["published", "trapdoor alone", "discriminator alone", "weighted", "feature discriminator"],
+)
+def test_what_moves_the_triggers(settings: dict[str, object], weights: dict[str, float]) -> None:
+    model = WithFeatures()
+    optimizer = torch.optim.SGD(model.parameters(), lr=0.05)
+    door = trapdoor_for(model, optimizer, settings=TrapdoorSettings.model_validate(settings))
+    images, _ = batch(4)
+    targets = torch.tensor([0, 2, 2, 4])
+    expected = gradient_of(door, images, targets, **weights)
+    before = door.triggers.clone()
+    door._move_triggers(images, targets, 0.02, Objective())
+    torch.testing.assert_close(door.triggers, (before - 0.01 * expected.sign()).clamp(0, 1), rtol=0, atol=1e-12)
+    assert (door.triggers != before).any()
+
+
+class WithFeatures(nn.Module):
+    """A network that shows the features its last layer reads."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        body = network(CLASSES)
+        self.body, self.head = body[:-1], body[-1]  # type: ignore[index]
+
+    def forward(self, images: Tensor) -> Prediction:
+        features = self.body(images)
+        return Prediction(self.head(features), features)
+
+
+def test_feature_discriminator() -> None:
+    """It learns to tell features apart, and the classifier is charged for those it can tell."""
+    model = WithFeatures()
+    optimizer = torch.optim.SGD(model.parameters(), lr=0.0)
+    feature = FeatureDiscriminator(width=16, model_weight=0.5)
+    settings = TrapdoorSettings(feature_discriminator=feature, blend=BlendSchedule(end=1.0), discriminator_rate=0.05)
+    door = trapdoor_for(model, optimizer, settings=settings, total_steps=40)
+    accuracies = []
+    for _ in range(40):
+        losses, notes = door.losses(0.1 * batch(8)[0], batch(8)[1])
+        accuracies.append(float(notes["feature_discriminator_accuracy"]))
+    assert sum(accuracies[-5:]) / 5 > 0.9 > sum(accuracies[:3]) / 3
+    assert losses.keys() == {"clean", "poisoned", "natural_features"}
+    assert all(p.grad is None for p in model.parameters())
+    losses["natural_features"].backward()
+    assert model.body[0].weight.grad is not None  # type: ignore[union-attr, index]
+    assert door.feature_discriminator is not None
+    resumed = trapdoor_for(WithFeatures(), optimizer, settings=settings)
+    resumed.load_state_dict(copy.deepcopy(door.state_dict()))
+    prediction = model(batch(3)[0])
+    assert resumed.feature_discriminator is not None
+    assert torch.equal(resumed.feature_discriminator(prediction), door.feature_discriminator(prediction))
+
+
+@pytest.mark.parametrize("settings", [{"trigger_updates": 0}, {"naturalness_weight": 0.0}])
+def test_no_discriminator_where_none_is_asked(settings: dict[str, object]) -> None:
+    _, door = start(**settings)
+    _, notes = door.losses(*batch())
+    assert door.discriminator is None
+    assert set(notes) == {"trapdoor_success_in_batch"}
+    assert set(door.state_dict()) == {"triggers", "targets", "step"}
+
+
+def test_settings_that_move_nothing_are_refused() -> None:
+    with pytest.raises(ValidationError, match=r"nothing moves the triggers\. Set trigger_updates=0"):
+        TrapdoorSettings(effect_weight=0.0, naturalness_weight=0.0)
+    with pytest.raises(ValidationError, match="feature_discriminator needs trigger_updates"):
+        TrapdoorSettings(trigger_updates=0, feature_discriminator=FeatureDiscriminator())
+
+
+def test_squares_move_within_their_masks() -> None:
+    _, door = start(trigger_start="squares")
+    assert door.masks is not None
+    first, masks = door.triggers.clone(), door.masks.clone()
+    images, labels = batch(5)
+    targets = copy.deepcopy(door.targets).draw(5)
+    poisoned = door.poison(images, targets, door.triggers, 0.02)
+    torch.testing.assert_close(poisoned, images + 0.02 * masks[targets] * (first[targets] - images))
+    door.loss(images, labels)
+    moved = door.triggers != first
+    assert moved.any()
+    assert not (moved & (masks == 0)).any()
+    assert torch.equal(door.secrets().masks, masks)  # type: ignore[arg-type]
+    other = trapdoor_for(network(CLASSES), door.optimizer, settings=door.settings, seed=8)
+    assert not torch.equal(other.masks, masks)  # type: ignore[arg-type]
+    other.load_state_dict(copy.deepcopy(door.state_dict()))
+    assert torch.equal(other.masks, masks)  # type: ignore[arg-type]
+
+
+def test_another_objective_joins_the_trapdoor() -> None:
+    """Criteria for clean and for poisoned images, and a term on the clean half of the prediction."""
+    seen: dict[str, Tensor] = {}
+
+    def term(prediction: Prediction, images: Tensor, labels: Tensor) -> dict[str, Tensor]:
+        seen.update(logits=prediction.logits, images=images, labels=labels)
+        return {"extra": prediction.features.square().mean()}
+
+    def doubled(logits: Tensor, labels: Tensor) -> Tensor:
+        return 2 * F.cross_entropy(logits, labels)
+
+    model, door = start(weight=0.3, trigger_updates=0)
+    images, labels = batch(4)
+    objective = Objective(clean=nn.CrossEntropyLoss(label_smoothing=0.2), poisoned=doubled).with_term(term)
+    targets = copy.deepcopy(door.targets).draw(4)
+    losses, _ = door.losses(images, labels, objective)
+    logits = model.train()(torch.cat([images, 0.98 * images + 0.02 * door.triggers[targets]]))
+    assert losses.keys() == {"clean", "extra", "poisoned"}
+    torch.testing.assert_close(losses["clean"], 0.7 * F.cross_entropy(logits[:4], labels, label_smoothing=0.2))
+    torch.testing.assert_close(losses["poisoned"], 0.3 * 2 * F.cross_entropy(logits[4:], targets))
+    torch.testing.assert_close(losses["extra"], logits[:4].square().mean())
+    assert torch.equal(seen["images"], images)
+    assert torch.equal(seen["labels"], labels)
+    torch.testing.assert_close(seen["logits"], logits[:4])
+
+
+def test_the_poisoned_criterion_moves_the_triggers() -> None:
+    _, door = start(naturalness_weight=0.0)
+    _, opposite = start(naturalness_weight=0.0)
+    opposite.model.load_state_dict(door.model.state_dict())
+    images, labels = batch(5)
+    before = door.triggers.clone()
+    door.loss(images, labels)
+    opposite.loss(images, labels, Objective(poisoned=lambda logits, targets: -F.cross_entropy(logits, targets)))
+    steps = [(d.triggers - before)[(before > 0.02) & (before < 0.98)] for d in (door, opposite)]
+    torch.testing.assert_close(steps[0], -steps[1])
+    assert steps[0].any()
 
 
 def test_normalised_images_are_refused() -> None:

@@ -9,7 +9,7 @@ from hypothesis.extra import numpy as hnp
 from pydantic import ValidationError
 
 from trapmid.trapdoor import BlendSchedule
-from trapmid.trapdoor.triggers import TargetLabels, blend, draw_triggers, signed_step, stratified_labels
+from trapmid.trapdoor.triggers import TargetLabels, blend, draw_squares, draw_triggers, signed_step, stratified_labels
 
 unit = st.floats(0, 1, width=32)
 shapes = st.tuples(st.integers(0, 3), st.integers(1, 3), st.integers(1, 5), st.integers(1, 5))
@@ -73,12 +73,13 @@ def test_target_labels_are_stratified_per_draw_and_resume() -> None:
 
 @pytest.mark.parametrize("start", ["uniform", "low-frequency"])
 def test_first_triggers(start: str) -> None:
-    triggers = draw_triggers(start, 6, (3, 32, 24), rng())  # type: ignore[arg-type]
+    triggers, masks = draw_triggers(start, 6, (3, 32, 24), rng())  # type: ignore[arg-type]
+    assert masks is None
     assert triggers.shape == (6, 3, 32, 24)
     assert float(triggers.min()) >= 0
     assert float(triggers.max()) <= 1
     assert float(triggers.mean()) == pytest.approx(0.5, abs=0.03)
-    assert torch.equal(triggers, draw_triggers(start, 6, (3, 32, 24), rng()))  # type: ignore[arg-type]
+    assert torch.equal(triggers, draw_triggers(start, 6, (3, 32, 24), rng()).triggers)  # type: ignore[arg-type]
     assert not torch.equal(triggers[0], triggers[1])
     neighbours = float((triggers[..., 1:] - triggers[..., :-1]).abs().mean())
     if start == "uniform":  # independent pixels: the mean distance of two uniforms is 1/3, their variance 1/12
@@ -86,6 +87,53 @@ def test_first_triggers(start: str) -> None:
         assert float(triggers.var()) == pytest.approx(1 / 12, rel=0.05)
     else:
         assert neighbours < 0.15
+
+
+def test_blend_within_a_mask() -> None:
+    images, triggers = torch.rand(2, 3, 4, 4), torch.rand(2, 3, 4, 4)
+    masks = torch.zeros(2, 1, 4, 4)
+    masks[0, :, 1:3, 0], masks[1, :, 3, 3] = 1, 1
+    found = blend(images, triggers, 0.3, masks)
+    for n in range(2):
+        for y in range(4):
+            for x in range(4):
+                m = 0.3 * masks[n, 0, y, x]
+                torch.testing.assert_close(found[n, :, y, x], m * triggers[n, :, y, x] + (1 - m) * images[n, :, y, x])
+    torch.testing.assert_close(blend(images, triggers, 0.3, torch.ones(2, 1, 4, 4)), blend(images, triggers, 0.3))
+
+
+@pytest.mark.parametrize(("size", "side"), [(64, 6), (32, 3), (8, 1)])
+def test_squares(size: int, side: int) -> None:
+    """Five squares of `side` pixels for each class; pixels away from the border are covered as often as uniform places say."""
+    triggers, masks = draw_triggers("squares", 300, (3, size, size), rng())
+    assert masks is not None
+    assert triggers.shape == (300, 3, size, size)
+    assert masks.shape == (300, 1, size, size)
+    assert masks.unique().tolist() == [0, 1]
+    assert not triggers[(masks == 0).expand_as(triggers)].any()
+    assert float(triggers.min()) >= 0
+    assert float(triggers.max()) <= 1
+    covered = masks.sum((1, 2, 3))
+    assert int(covered.max()) == 5 * side**2
+    assert int(covered.min()) >= side**2
+    hit = side**2 / (size - side + 1) ** 2
+    middle = masks[:, 0, side - 1 : size - side + 1, side - 1 : size - side + 1].mean()
+    assert float(middle) == pytest.approx(1 - (1 - hit) ** 5, rel=0.1)
+    again = draw_triggers("squares", 300, (3, size, size), rng())
+    assert torch.equal(triggers, again.triggers)
+    assert torch.equal(masks, again.masks)  # type: ignore[arg-type]
+
+
+def test_a_squares_pixels_are_normal_and_clipped() -> None:
+    """One square as large as the image, in one channel: five summed draws, so the sum of five clipped normals, clipped."""
+    triggers, masks = draw_squares(4000, (1, 1, 1), rng(1))
+    assert masks is not None
+    assert masks.all()
+    draw = np.random.default_rng(0)
+    normals = draw.random((4000, 5)) + draw.random((4000, 5)) * draw.standard_normal((4000, 5))
+    expected = normals.clip(0, 1).sum(1).clip(0, 1)
+    assert float(triggers.mean()) == pytest.approx(expected.mean(), abs=0.01)
+    assert float((triggers < 1).float().mean()) == pytest.approx((expected < 1).mean(), abs=0.02)
 
 
 def test_signed_step() -> None:

@@ -15,7 +15,7 @@ from torch import Tensor
 from trapmid.artifacts import Draft, Manifest, make, open_artifact
 from trapmid.attacks.attack import Attack, Found, Run, T
 from trapmid.data.images import ImageSet
-from trapmid.engine import Compute, Progress, no_progress, peak_memory_mib
+from trapmid.engine import Compute, Progress, no_progress, peak_memory_mib, randomness
 from trapmid.priors import Prior
 from trapmid.targets import LabelTarget, demand
 from trapmid.types import Pixels, UserError
@@ -67,7 +67,9 @@ def attack(
         started = time.monotonic()
         clock = _Clock(draft.folder / "seconds.json")
         run = Run(seed, compute or Compute(), draft.folder, prior, progress)
-        searched = method.prepare(target, public, run)
+        # a target may draw when it answers, outside the loops that govern randomness themselves
+        with randomness(seed, "attack", device=run.compute.target):
+            searched = method.prepare(target, public, run)
         clock.add("prior", time.monotonic() - started)
         per_batch = getattr(method, "identities_per_batch", 0) or target.num_classes
         parts: list[Found] = []
@@ -75,7 +77,8 @@ def attack(
             file = draft.folder / f"found-{number}.safetensors"
             if not file.exists():
                 began = time.monotonic()
-                _save_part(file, method.invert(target, searched, batch, run), target)
+                with randomness(seed, "attack", number, device=run.compute.target):
+                    _save_part(file, method.invert(target, searched, batch, run), target)
                 clock.add("search", time.monotonic() - began)
             parts.append(_load_part(file, target))
         found = Found(

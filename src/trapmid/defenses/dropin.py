@@ -10,7 +10,7 @@ from torch import Tensor, nn
 from trapmid.augment import KorniaAugmentation
 from trapmid.defenses.defense import Defense, Setting
 from trapmid.engine import Compute, randomness
-from trapmid.types import Images, Labels
+from trapmid.types import Images, Labels, UserError
 
 
 @final
@@ -42,7 +42,11 @@ class Defended:
         batch_size: images in each call.
         augment: from images to changed images of the same shape, applied to all that `model` is shown. Default: the published
             one; leave geometric augmentation out of the data loader.
+        mean: of the pixels, one number a channel, for defenses that paint with it; default: mid-grey.
         seed: of what the defense draws at its start.
+
+    Raises:
+        UserError: the defense is more than its losses.
     """
 
     def __init__(
@@ -57,17 +61,26 @@ class Defended:
         steps_per_epoch: int,
         batch_size: int,
         augment: Callable[[Tensor], Tensor] | None = None,
+        mean: tuple[float, ...] | None = None,
         seed: int = 0,
     ) -> None:
+        if not defense.is_in_its_losses:
+            raise UserError(
+                f"{defense.name} is more than its losses: it changes the network or the steps themselves. Train with `trapmid.train`."
+            )
+        self._steps, self._steps_per_epoch = 0, steps_per_epoch
         device = next(model.parameters()).device
         with randomness(seed, "defense", device=device):
             self._run = defense.start(
                 Setting(
                     model=model,
+                    classifier=model,
                     optimizer=optimizer,
                     architecture=None,
                     num_classes=num_classes,
                     image_shape=image_shape,
+                    images=steps_per_epoch * batch_size,
+                    mean=mean or (0.5,) * image_shape[0],
                     epochs=epochs,
                     steps_per_epoch=steps_per_epoch,
                     batch_size=batch_size,
@@ -89,7 +102,9 @@ class Defended:
 
     def losses(self, images: Images, labels: Labels) -> tuple[Mapping[str, Tensor], Mapping[str, Tensor]]:
         """The terms of `loss` by name, and numbers worth logging."""
-        return self._run.losses(images, labels)
+        epoch = self._steps // self._steps_per_epoch
+        self._steps += 1
+        return self._run.losses(images, labels, epoch)
 
     def save_secrets(self, folder: str | Path) -> Path | None:
         """Write the defense's secrets into a folder of their own, readable by the owner alone; None if it has none."""
@@ -98,9 +113,10 @@ class Defended:
 
     def state_dict(self) -> dict[str, Any]:
         """All that a resume needs besides the model and its optimizer."""
-        return {name: part.state_dict() for name, part in self._run.parts().items()}
+        return {"steps": self._steps, **{name: part.state_dict() for name, part in self._run.parts().items()}}
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
         """The inverse of `state_dict`."""
+        self._steps = state_dict["steps"]
         for name, part in self._run.parts().items():
             part.load_state_dict(state_dict[name])

@@ -1,28 +1,26 @@
 """Training: images and a defense in, a model and its secrets out. Every defense trains in this loop, with the same augmentation."""
 
-from collections.abc import Mapping
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
 import torch
 from pydantic import Field
-from safetensors.torch import load_file, save_file
+from safetensors.torch import save_file
 from torch import Tensor, nn
 
-from trapmid.artifacts import Draft, Manifest, make, open_artifact, recorded
+from trapmid.artifacts import Draft, Manifest, make, recorded
 from trapmid.augment import AnyAugmentation, KorniaAugmentation
 from trapmid.config import Config, fingerprint
-from trapmid.data.images import ImageSet, to_unit
+from trapmid.data.images import to_unit
 from trapmid.data.splits import Split
 from trapmid.defenses.defense import Defense, DefenseRun, Setting
+from trapmid.defenses.opening import WEIGHTS, accuracy_on
 from trapmid.engine import LOG, BestState, Compute, Loop, Progress, generator, no_progress, peak_memory_mib, randomness
-from trapmid.models import AnyModel, ModelConfig
+from trapmid.models import ModelConfig
 from trapmid.models.batchnorm import recalibrate_batch_norm
-from trapmid.trapdoor import SECRETS, refuse_others_secrets
-from trapmid.types import Labels, Stateful, UserError, logits_of
-
-WEIGHTS = "model.safetensors"
+from trapmid.trapdoor import refuse_others_secrets
+from trapmid.types import Labels, Stateful, UserError
 
 
 class SGD(Config):
@@ -104,7 +102,8 @@ def train(
         progress: who is told how far it is.
 
     Returns:
-        The manifest; `facts` holds `kept_epoch`, `val_accuracy`, `notes` (what initial weights left out) and `warnings`.
+        The manifest; `facts` holds `kept_epoch`, `val_accuracy`, `notes` (what initial weights left out), `warnings` and what
+        the defense has to say.
 
     Raises:
         UserError: the images do not fill a batch, or `target` or `secrets` is another model's.
@@ -147,7 +146,7 @@ class _Fit:
         progress: Progress,
     ) -> None:
         self.draft, self.training, self.seed, self.compute, self.secrets = draft, training, seed, compute, secrets
-        self.identity = fingerprint([draft.recipe, draft.parents])
+        self.defense, self.identity = defense, fingerprint([draft.recipe, draft.parents])
         refuse_others_secrets(secrets, self.identity)
         self.train, self.chosen_on = private.part("train"), private.part("test" if training.keep == "test" else "val")
         self.steps_per_epoch = len(self.train) // training.batch_size
@@ -160,24 +159,26 @@ class _Fit:
         device = compute.target
         with randomness(seed, "weights", device=device):
             network = model.build(len(self.train.identities), size, channels)
-            self.model: nn.Module = compute.place(network)
+            classifier = defense.adapt(network)
+            self.model: nn.Module = compute.place(classifier)
             self.optimizer = training.optimizer.build(self.model)
-            self.augment = training.augmentation.build(size)
-            self.run_of_defense: DefenseRun = defense.start(
-                Setting(
-                    model=self.model,
-                    optimizer=self.optimizer,
-                    architecture=model,
-                    num_classes=len(self.train.identities),
-                    image_shape=(channels, size, size),
-                    epochs=training.epochs,
-                    steps_per_epoch=self.steps_per_epoch,
-                    batch_size=training.batch_size,
-                    augment=self.augment,
-                    compute=compute,
-                    seed=seed,
-                )
+            self.setting = Setting(
+                model=self.model,
+                classifier=classifier,
+                optimizer=self.optimizer,
+                architecture=model,
+                num_classes=len(self.train.identities),
+                image_shape=(channels, size, size),
+                images=len(self.train),
+                mean=tuple(to_unit(self.train.pixels).mean((0, 2, 3)).tolist()),
+                epochs=training.epochs,
+                steps_per_epoch=self.steps_per_epoch,
+                batch_size=training.batch_size,
+                augment=training.augmentation.build(size),
+                compute=compute,
+                seed=seed,
             )
+            self.run_of_defense: DefenseRun = defense.start(self.setting)
         parts: dict[str, Stateful] = {"model": self.model, **self.run_of_defense.parts()}
         self.kept, self.notes = parts, network.notes
         self.best = BestState()
@@ -193,8 +194,8 @@ class _Fit:
             name, steps, seed, compute, state, draft.folder, self.steps_per_epoch, progress=progress, stream="train"
         )
         self.pixels, self.labels = self.train.pixels.to(device), self.train.labels.to(device)
-        self._order = torch.empty(0, dtype=torch.int64)
-        self._order_of = -1
+        self._batches: Sequence[Labels] = ()
+        self._batches_of = -1
 
     def run(self) -> Manifest:
         rows = self.loop.run(self.step, self.at_epoch)
@@ -216,17 +217,17 @@ class _Fit:
             "kept_epoch": int(chosen["step"]) // self.steps_per_epoch,
             "val_accuracy": chosen["val_accuracy"],
             "notes": list(self.notes),
-            "warnings": list(self.run_of_defense.advice({**last, **chosen})),
+            "warnings": list(self.defense.advice(self.setting, {**last, **chosen})),
+            **self.defense.facts(self.setting),
         }
         return self.draft.finish([WEIGHTS, LOG], facts, self.loop.seconds, peak_memory_mib())
 
     def step(self, number: int) -> Mapping[str, Tensor]:
         rows = self._batch(number)
         self.model.train()
-        losses, notes = self.run_of_defense.losses(to_unit(self.pixels[rows]), self.labels[rows])
-        self.optimizer.zero_grad()
-        torch.stack(list(losses.values())).sum().backward()
-        self.optimizer.step()
+        epoch = number // self.steps_per_epoch
+        losses, notes = self.run_of_defense.losses(to_unit(self.pixels[rows]), self.labels[rows], epoch)
+        self.run_of_defense.update(torch.stack(list(losses.values())).sum())
         if self.schedule is not None:
             self.schedule.step()
         return {**{f"loss_{name}": value for name, value in losses.items()}, **notes}
@@ -257,61 +258,8 @@ class _Fit:
     def _batch(self, number: int) -> Labels:
         """Rows of batch `number`: a function of the seed and the epoch, so that a resume needs no loader position."""
         epoch, position = divmod(number, self.steps_per_epoch)
-        if epoch != self._order_of:
-            self._order = torch.randperm(len(self.train), generator=generator(self.seed, "order", epoch)).to(
-                self.pixels.device
-            )
-            self._order_of = epoch
-        return self._order[position * self.training.batch_size : (position + 1) * self.training.batch_size]
-
-
-@torch.no_grad()
-def logits_on(model: nn.Module, images: ImageSet, batch: int = 256) -> Tensor:
-    """Logits (n, classes), on the CPU, of a model in eval mode over a whole set."""
-    device = next(model.parameters()).device
-    was_training = model.training
-    model.eval()
-    logits = torch.cat(
-        [logits_of(model(to_unit(pixels.to(device)))).float().cpu() for pixels in images.pixels.split(batch)]
-    )
-    model.train(was_training)
-    return logits
-
-
-def accuracy_on(model: nn.Module, images: ImageSet) -> float:
-    """Share of a set that the model, in eval mode, names rightly."""
-    return float((logits_on(model, images).argmax(1) == images.labels).double().mean())
-
-
-@dataclass(frozen=True, eq=False)
-class TrainedModel:
-    """A model opened from its folder: what is needed to use it, and nothing of how to break it."""
-
-    classifier: nn.Module
-    manifest: Manifest
-    identities: tuple[str, ...]
-    image_shape: tuple[int, int, int]
-
-
-class _Architecture(Config):
-    model: AnyModel
-
-
-def open_model(folder: Path, compute: Compute | None = None) -> TrainedModel:
-    """The trained classifier in `folder`, in eval mode, on the device of `compute`.
-
-    Raises:
-        UserError: the folder is no model, is damaged, or holds the triggers beside the weights or below them.
-    """
-    manifest = open_artifact(folder, "model")
-    if given_away := next(folder.rglob(SECRETS), None):
-        raise UserError(
-            f"{given_away} lies within the model's folder: whoever gets the model gets the triggers. Move the secrets elsewhere."
-        )
-    recipe = manifest.recipe
-    channels, size, _ = recipe["image_shape"]
-    architecture = _Architecture(model=recipe["model"]).model
-    classifier = architecture.without_pretraining().build(len(recipe["identities"]), size, channels)
-    classifier.load_state_dict(load_file(folder / WEIGHTS))
-    placed = (compute or Compute()).place(classifier).eval()
-    return TrainedModel(placed, manifest, tuple(recipe["identities"]), (channels, size, size))
+        if epoch != self._batches_of:
+            rng = generator(self.seed, "order", epoch)
+            self._batches = self.defense.batches(self.train.labels, self.training.batch_size, rng)
+            self._batches_of = epoch
+        return self._batches[position].to(self.pixels.device)

@@ -14,8 +14,8 @@ from trapmid.attacks import Found
 from trapmid.data.images import ImageSet
 from trapmid.data.splits import Split
 from trapmid.defenses import TrainedModel
-from trapmid.defenses.training import logits_on
-from trapmid.engine import generator
+from trapmid.defenses.opening import logits_on
+from trapmid.engine import generator, randomness
 from trapmid.metrics.accuracy import Acceptance, rank_of_label
 from trapmid.metrics.fidelity import FidelityNetwork, frechet_distance, kernel_distance
 from trapmid.metrics.intervals import Interval, over_identities, over_seeds
@@ -172,10 +172,11 @@ def measure_model(
     yield _score(cell, NOBODY, "clean_accuracy", over_identities(right.double(), test.labels))
     if secrets is not None:
         images = test.images().to(next(model.classifier.parameters()).device)
-        rates = [
-            trapdoor_success(model.classifier, secrets, images, generator(draw, "trapdoor success"))
-            for draw in range(5)
-        ]
+        with randomness(0, "measure", device=images.device):  # a model may draw when it answers
+            rates = [
+                trapdoor_success(model.classifier, secrets, images, generator(draw, "trapdoor success"))
+                for draw in range(5)
+            ]
         yield _score(cell, NOBODY, "trapdoor_success", Interval(sum(rates) / len(rates), min(rates), max(rates)))
 
 

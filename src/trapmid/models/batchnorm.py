@@ -1,5 +1,6 @@
-"""Batch norm statistics recomputed under the present weights."""
+"""Batch norm statistics recomputed under the present weights, and batch norm replaced."""
 
+import math
 from collections.abc import Iterable
 
 import torch
@@ -30,3 +31,27 @@ def recalibrate_batch_norm(model: nn.Module, batches: Iterable[tuple[Tensor, ...
     for norm, momentum in zip(norms, momenta, strict=True):
         norm.momentum = momentum
     model.train(was_training)
+
+
+class Copy(nn.Module):
+    """Its input, in memory of its own."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        """The same numbers."""
+        return x.clone()
+
+
+def group_norm_for_batch_norm(module: nn.Module) -> nn.Module:
+    """`module`, with every batch norm in it replaced by a group norm of 32 groups (or the most that divide the channels).
+
+    For trainings in which no image may have a part in another's gradient. A batch norm's weights and statistics are lost. The
+    output is a copy, since timm's residual blocks add to it in place, which layers with backward hooks do not bear.
+    """
+    for name, child in module.named_children():
+        if isinstance(child, nn.modules.batchnorm._BatchNorm):
+            norm = nn.GroupNorm(math.gcd(32, child.num_features), child.num_features, child.eps, child.affine)
+            fused = child.children()  # dropout and activation, in some of timm's
+            module.add_module(name, nn.Sequential(norm, Copy(), *fused))
+        else:
+            group_norm_for_batch_norm(child)
+    return module

@@ -21,10 +21,12 @@ class Classifier(nn.Module, ABC):
         num_classes: number of logits.
         image_size: height and width the network was built for, in pixels.
         channels: one or three.
+        head: the last layer: linear, from features to logits.
         heads: prefixes of the layers whose size depends on identities or image size; a weights file may lack or differ in them.
         notes: which of them a weights file left random.
     """
 
+    head: nn.Module
     heads: tuple[str, ...] = ("head.",)
     notes: tuple[str, ...] = ()
 

@@ -6,17 +6,17 @@ from typing import Literal
 from torch import Tensor, nn
 
 from trapmid.models.classifier import Classifier, ModelConfig
+from trapmid.models.residual import ResidualBlock
 from trapmid.types import Images, Prediction
 
 WIDTHS = (64, 128, 256, 512)
 
 
-class IRUnit(nn.Module):
+class IRUnit(ResidualBlock):
     """Batch norm, convolution, PReLU, strided convolution, batch norm, added to a shortcut that is subsampled where widths are equal."""
 
     def __init__(self, before: int, width: int, stride: int) -> None:
         super().__init__()
-        self.shortcut: nn.Module
         if before != width:
             self.shortcut = nn.Sequential(nn.Conv2d(before, width, 1, stride, bias=False), nn.BatchNorm2d(width))
         else:

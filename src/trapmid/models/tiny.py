@@ -6,6 +6,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from trapmid.models.classifier import Classifier, ModelConfig
+from trapmid.models.residual import ResidualBlock
 from trapmid.types import Images, Prediction
 
 
@@ -29,9 +30,14 @@ class TinyNet(Classifier):
         self.head = nn.Linear(widths[-1] * side**2, num_classes)
 
     def forward(self, images: Images) -> Prediction:
-        """Features are the last map, flattened."""
-        features = self.body(images * 2 - 1).flatten(1)
-        return Prediction(self.head(features), features)
+        """Features are the last map, flattened; hidden are all maps."""
+        x, hidden = images * 2 - 1, []
+        for layer in self.body:
+            x = layer(x)
+            if isinstance(layer, nn.ReLU):
+                hidden.append(x)
+        features = x.flatten(1)
+        return Prediction(self.head(features), features, tuple(hidden))
 
 
 class Tiny(ModelConfig):
@@ -47,7 +53,7 @@ class Tiny(ModelConfig):
         return TinyNet(num_classes, image_size, channels, self.widths, self.strides)
 
 
-class PreActivationBlock(nn.Module):
+class PreActivationBlock(ResidualBlock):
     """Two 3x3 convolutions behind group norm and SiLU, added to a shortcut."""
 
     def __init__(self, before: int, width: int, stride: int) -> None:
@@ -76,9 +82,13 @@ class SmallResNetwork(Classifier):
         self.head = nn.Linear(widths[-1], num_classes)
 
     def forward(self, images: Images) -> Prediction:
-        """Features are the average over positions of the last map."""
-        features = F.silu(self.norm(self.blocks(self.stem(images * 2 - 1)))).mean((2, 3))
-        return Prediction(self.head(self.dropout(features)), features)
+        """Features are the average over positions of the last map; hidden are the blocks' outputs."""
+        x, hidden = self.stem(images * 2 - 1), []
+        for block in self.blocks:
+            x = block(x)
+            hidden.append(x)
+        features = F.silu(self.norm(x)).mean((2, 3))
+        return Prediction(self.head(self.dropout(features)), features, tuple(hidden))
 
 
 class SmallResNet(ModelConfig):

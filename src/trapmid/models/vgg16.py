@@ -25,14 +25,14 @@ class VGG16Net(Classifier):
         self.head = nn.Linear(flat, num_classes)
 
     def forward(self, images: Images) -> Prediction:
-        """Features are the batch norm's output; hidden are the first four pooled maps, as BiDO takes them."""
+        """Features are the batch norm's output; hidden are the first four pooled maps and the features, as BiDO takes them."""
         x = images.expand(-1, 3, -1, -1)
         hidden = []
         for block in self.blocks:
             x = block(x)
             hidden.append(x)
         features = self.norm(torch.flatten(x, 1))
-        return Prediction(self.head(features), features, tuple(hidden[:4]))
+        return Prediction(self.head(features), features, (*hidden[:4], features))
 
     def own_name(self, name: str) -> str:
         """Of torchvision's layers, and of those in the published checkpoints."""

@@ -9,6 +9,7 @@ from pydantic import ValidationError
 
 from trapmid.audit import Recipe
 from trapmid.data import guess_source
+from trapmid.defenses import parse_defense
 from trapmid.recipes.celeba64_cpu import celeba64_cpu
 from trapmid.recipes.celeba64_vgg16 import celeba64_vgg16
 from trapmid.recipes.demo import demo
@@ -28,6 +29,7 @@ def choose(
     public: Path | None = None,
     seeds: tuple[int, ...] | None = None,
     defenses: tuple[str, ...] | None = None,
+    also: str | None = None,
     attacks: tuple[str, ...] | None = None,
     identities: int | None = None,
     changes: tuple[str, ...] = (),
@@ -39,7 +41,8 @@ def choose(
         private: path to the private images; its kind is guessed.
         public: path to the attacker's images.
         seeds: instead of the recipe's.
-        defenses: names to keep.
+        defenses: names to keep, of the recipe's or of any defense with its published constants; several joined by + are stacked.
+        also: a defense that joins these if they lack it.
         attacks: names to keep.
         identities: how many take part.
         changes: `path.to.key=value` each, where value is JSON or a bare word and a list's entry goes by its number or name,
@@ -51,9 +54,12 @@ def choose(
     if name not in RECIPES:
         raise UserError(f"{name!r} is not a recipe. Expected one of {', '.join(RECIPES)}.")
     recipe = RECIPES[name]()
-    values: dict[str, Any] = recipe.model_dump(mode="json")
     if defenses is not None:
-        values["defenses"] = [recipe.defense(member).model_dump(mode="json") for member in defenses]
+        chosen = tuple(parse_defense(text, recipe.defenses) for text in defenses)
+        recipe = recipe.model_copy(update={"defenses": chosen})
+    if also is not None:
+        recipe = with_defense(recipe, also)
+    values: dict[str, Any] = recipe.model_dump(mode="json")
     if attacks is not None:
         values["attacks"] = [recipe.attack(member).model_dump(mode="json") for member in attacks]
     if seeds is not None:
@@ -70,6 +76,17 @@ def choose(
     except ValidationError as problem:
         told = "; ".join(f"{'.'.join(map(str, error['loc']))}: {error['msg']}" for error in problem.errors())
         raise UserError(f"The changed recipe does not fit: {told}") from problem
+
+
+def with_defense(recipe: Recipe, text: str) -> Recipe:
+    """The recipe, joined by a defense that it may lack, as `parse_defense` reads it.
+
+    Raises:
+        UserError: there is no such defense.
+    """
+    if text in {defense.name for defense in recipe.defenses}:
+        return recipe
+    return recipe.model_copy(update={"defenses": (*recipe.defenses, parse_defense(text, recipe.defenses))})
 
 
 def _apply(values: dict[str, Any], change: str) -> None:
@@ -89,7 +106,7 @@ def _apply(values: dict[str, Any], change: str) -> None:
 
 def _key(place: Any, key: str, change: str) -> str | int:
     if isinstance(place, list):
-        names = [entry.get("label") or entry["kind"] for entry in place]
+        names = [_name(entry) for entry in place]
         if key in names:
             return names.index(key)
         if key.isdigit() and int(key) < len(place):
@@ -99,3 +116,10 @@ def _key(place: Any, key: str, change: str) -> str | int:
         return key
     known = ", ".join(place) if isinstance(place, dict) else "nothing below it"
     raise UserError(f"--set {change!r}: there is no {key!r}. Expected one of {known}.")
+
+
+def _name(entry: dict[str, Any]) -> str:
+    """A member's name, of its JSON."""
+    if entry.get("label"):
+        return str(entry["label"])
+    return "+".join(map(_name, entry["parts"])) if "parts" in entry else str(entry["kind"])

@@ -4,10 +4,11 @@ import copy
 from collections.abc import Iterator
 from contextlib import contextmanager
 
+import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from trapmid.types import Images, logits_of
+from trapmid.types import Images, Prediction, logits_of
 
 
 class TwinDiscriminator(nn.Module):
@@ -24,6 +25,20 @@ class TwinDiscriminator(nn.Module):
     def forward(self, images: Images) -> Tensor:
         """(n, 1): higher is more benign."""
         return self.head(logits_of(self.body(images)))
+
+
+class FeatureCritic(nn.Module):
+    """Two layers on a classifier's features and the one-hot of its answer (reference 2.2)."""
+
+    def __init__(self, features: int, num_classes: int, width: int) -> None:
+        super().__init__()
+        self.num_classes = num_classes
+        self.layers = nn.Sequential(nn.Linear(features + num_classes, width), nn.ReLU(), nn.Linear(width, 1))
+
+    def forward(self, prediction: Prediction) -> Tensor:
+        """(n, 1): higher is more benign."""
+        answer = F.one_hot(prediction.logits.argmax(1), self.num_classes).to(prediction.features)
+        return self.layers(torch.cat([prediction.features, answer], 1))
 
 
 def discriminator_loss(logits: Tensor) -> Tensor:

@@ -22,18 +22,18 @@ class Secrets:
     Attributes:
         triggers: (num_classes, c, h, w) in [0, 1].
         blend_ratio: how strongly they are blended.
+        masks: where each is, (num_classes, 1, h, w) in {0, 1}; None for everywhere.
     """
 
     triggers: Tensor
     blend_ratio: float
+    masks: Tensor | None = None
 
     def poison(self, images: Images, targets: Labels) -> Images:
         """`images` with the trigger of `targets`, on the device of `images`."""
-        return blend(
-            images,
-            self.triggers.to(images.device)[targets.to(self.triggers.device)].to(images.device),
-            self.blend_ratio,
-        )
+        targets = targets.to(self.triggers.device)
+        masks = None if self.masks is None else self.masks[targets].to(images.device)
+        return blend(images, self.triggers[targets].to(images.device), self.blend_ratio, masks)
 
     def save(self, folder: Path, model: str = "") -> Path:
         """Write them into `folder`, readable by the owner alone (mode 0600).
@@ -47,14 +47,13 @@ class Secrets:
         """
         refuse_others_secrets(folder, model)
         folder.mkdir(parents=True, exist_ok=True)
-        data = save(
-            {
-                "triggers": self.triggers.cpu().contiguous(),
-                "blend_ratio": torch.tensor(self.blend_ratio, dtype=torch.float64),
-            },
-            {"model": model},
-        )
-        return write_private(folder / SECRETS, data)
+        tensors = {
+            "triggers": self.triggers.cpu().contiguous(),
+            "blend_ratio": torch.tensor(self.blend_ratio, dtype=torch.float64),
+        }
+        if self.masks is not None:
+            tensors["masks"] = self.masks.cpu().contiguous()
+        return write_private(folder / SECRETS, save(tensors, {"model": model}))
 
     @staticmethod
     def load(folder: Path) -> "Secrets":
@@ -65,7 +64,7 @@ class Secrets:
         """
         try:
             tensors = load((folder / SECRETS).read_bytes())
-            return Secrets(tensors["triggers"], float(tensors["blend_ratio"]))
+            return Secrets(tensors["triggers"], float(tensors["blend_ratio"]), tensors.get("masks"))
         except (OSError, SafetensorError, KeyError) as problem:
             raise UserError(
                 f"{folder} holds no trapdoor secrets ({problem}). Expected the {SECRETS} that `trapmid train --defense trapmid` writes."

@@ -1,6 +1,6 @@
 """Triggers: one faint picture per identity, how it is blended into images, drawn at first, and moved (Trap-MID Sec. 3.3, Eq. 3, Alg. 1)."""
 
-from typing import Any, Literal
+from typing import Any, Literal, NamedTuple
 
 import torch
 from pydantic import Field
@@ -10,30 +10,72 @@ from torch.nn import functional as F
 from trapmid.config import Config
 from trapmid.types import Images, Labels
 
-TriggerStart = Literal["uniform", "low-frequency"]
+TriggerStart = Literal["uniform", "low-frequency", "squares"]
+SQUARES, SQUARE_SIDE = 5, 6 / 64
 
 
-def blend(images: Images, triggers: Images, ratio: float | Tensor) -> Images:
-    """Pi(x) = (1 - ratio) x + ratio k (Eq. 3). Both in [0, 1] and `ratio` in [0, 1] keep the result in [0, 1].
+def blend(images: Images, triggers: Images, ratio: float | Tensor, masks: Tensor | None = None) -> Images:
+    """Pi(x) = (1 - m ratio) x + m ratio k (Eq. 3; reference 3). Both in [0, 1] and `ratio` in [0, 1] keep the result in [0, 1].
 
     Args:
         images: (n, c, h, w).
         triggers: (n, c, h, w), the trigger of each image's target identity.
         ratio: the blend ratio alpha; a tensor (n, 1, 1, 1) gives each image its own.
+        masks: m, (n, 1, h, w) in {0, 1}: where the trigger is; None for everywhere, as in Trap-MID.
     """
+    if masks is not None:
+        ratio = ratio * masks
     return images + ratio * (triggers - images)
 
 
-def draw_triggers(start: TriggerStart, num_classes: int, shape: tuple[int, int, int], rng: torch.Generator) -> Tensor:
-    """First triggers (num_classes, c, h, w) in [0, 1].
+class FirstTriggers(NamedTuple):
+    """Triggers before any training.
 
-    `uniform` is as published: every pixel U[0, 1). `low-frequency` is normal noise of 8 x 8 about grey, upsampled.
+    Attributes:
+        triggers: (num_classes, c, h, w) in [0, 1].
+        masks: where each is, (num_classes, 1, h, w) in {0, 1}; None for everywhere.
+    """
+
+    triggers: Tensor
+    masks: Tensor | None = None
+
+
+def draw_triggers(
+    start: TriggerStart, num_classes: int, shape: tuple[int, int, int], rng: torch.Generator
+) -> FirstTriggers:
+    """Triggers for images of `shape` (c, h, w).
+
+    `uniform` is as published: every pixel U[0, 1). `low-frequency` is normal noise of 8 x 8 about grey, upsampled. `squares` are
+    TeD's (`draw_squares`), which leave the rest of the image alone.
     """
     channels, height, width = shape
     if start == "uniform":
-        return torch.rand(num_classes, channels, height, width, generator=rng)
+        return FirstTriggers(torch.rand(num_classes, channels, height, width, generator=rng))
+    if start == "squares":
+        return draw_squares(num_classes, shape, rng)
     coarse = torch.randn(num_classes, channels, 8, 8, generator=rng)
-    return F.interpolate(0.5 + 0.25 * coarse, size=(height, width), mode="bilinear", align_corners=False).clamp(0, 1)
+    smooth = F.interpolate(0.5 + 0.25 * coarse, size=(height, width), mode="bilinear", align_corners=False)
+    return FirstTriggers(smooth.clamp(0, 1))
+
+
+def draw_squares(num_classes: int, shape: tuple[int, int, int], rng: torch.Generator) -> FirstTriggers:
+    """Five squares a class at random places, summed and clipped where they overlap (TeD as in Trap-MID App. D.1; reference 3).
+
+    A square's pixels are normal with a mean and a standard deviation from U[0, 1) for each channel, clipped to [0, 1]. Its side
+    is 6 pixels at 64, and the same share of other sizes.
+    """
+    channels, height, width = shape
+    side = max(1, round(SQUARE_SIDE * height))
+    triggers, masks = torch.zeros(num_classes, channels, height, width), torch.zeros(num_classes, 1, height, width)
+    everyone, within = torch.arange(num_classes)[:, None, None, None], torch.arange(side)
+    for _ in range(SQUARES):
+        mean, deviation = torch.rand(2, num_classes, channels, 1, 1, generator=rng)
+        pixels = mean + deviation * torch.randn(num_classes, channels, side, side, generator=rng)
+        top = torch.randint(height - side + 1, (num_classes, 1, 1, 1), generator=rng) + within[:, None]
+        left = torch.randint(width - side + 1, (num_classes, 1, 1, 1), generator=rng) + within
+        triggers[everyone, torch.arange(channels)[:, None, None], top, left] += pixels.clamp(0, 1)
+        masks[everyone, 0, top, left] = 1
+    return FirstTriggers(triggers.clamp(0, 1), masks)
 
 
 def signed_step(triggers: Tensor, gradient: Tensor, size: float) -> Tensor:

@@ -1,0 +1,26 @@
+"""Label smoothing (Szegedy et al., CVPR 2016): no defense but the control for NegLS, since positive smoothing helps an inversion."""
+
+from typing import Literal, final
+
+from pydantic import Field
+
+from trapmid.defenses.smoothing import Smoothing
+from trapmid.objective import Objective
+
+
+@final
+class LS(Smoothing):
+    """`ls`: positive label smoothing, the opposite of `negls`.
+
+    Attributes:
+        smoothing: a, the share of the label that is spread over all classes.
+    """
+
+    paper = "Label smoothing (Szegedy et al., CVPR 2016; as a control in Struppek et al., ICLR 2024)"
+    kind: Literal["ls"] = "ls"
+    smoothing: float = Field(0.1, ge=0.0, le=1.0)
+
+    def objective(self, objective: Objective, epoch: int, epochs: int) -> Objective:
+        """The same in every epoch."""
+        del epoch, epochs
+        return self.smooth(objective, self.smoothing)

@@ -1,0 +1,77 @@
+"""Opening a trained model from its folder, and asking it about a whole set."""
+
+from dataclasses import dataclass
+from pathlib import Path
+
+import torch
+from safetensors.torch import load_file
+from torch import Tensor, nn
+
+from trapmid.artifacts import Manifest, open_artifact
+from trapmid.config import Config
+from trapmid.data.images import ImageSet, to_unit
+from trapmid.defenses.stacked import AnyDefense
+from trapmid.engine import Compute, randomness
+from trapmid.models import AnyModel
+from trapmid.trapdoor import SECRETS
+from trapmid.types import UserError, logits_of
+
+WEIGHTS = "model.safetensors"
+
+
+@torch.no_grad()
+def logits_on(model: nn.Module, images: ImageSet, batch: int = 256) -> Tensor:
+    """Logits (n, classes), on the CPU, of a model in eval mode over a whole set.
+
+    A model that draws (`mid`) draws the same each time it is asked about the same set.
+    """
+    device = next(model.parameters()).device
+    was_training = model.training
+    model.eval()
+    with randomness(0, "evaluate", device=device):
+        logits = torch.cat(
+            [logits_of(model(to_unit(pixels.to(device)))).float().cpu() for pixels in images.pixels.split(batch)]
+        )
+    model.train(was_training)
+    return logits
+
+
+def accuracy_on(model: nn.Module, images: ImageSet) -> float:
+    """Share of a set that the model, in eval mode, names rightly."""
+    return float((logits_on(model, images).argmax(1) == images.labels).double().mean())
+
+
+@dataclass(frozen=True, eq=False)
+class TrainedModel:
+    """A model opened from its folder: what is needed to use it, and nothing of how to break it."""
+
+    classifier: nn.Module
+    manifest: Manifest
+    identities: tuple[str, ...]
+    image_shape: tuple[int, int, int]
+
+
+class _Network(Config):
+    model: AnyModel
+    defense: AnyDefense
+
+
+def open_model(folder: Path, compute: Compute | None = None) -> TrainedModel:
+    """The trained classifier in `folder`, in eval mode, on the device of `compute`.
+
+    Raises:
+        UserError: the folder is no model, is damaged, or holds the triggers beside the weights or below them.
+    """
+    manifest = open_artifact(folder, "model")
+    if given_away := next(folder.rglob(SECRETS), None):
+        raise UserError(
+            f"{given_away} lies within the model's folder: whoever gets the model gets the triggers. Move the secrets elsewhere."
+        )
+    recipe = manifest.recipe
+    channels, size, _ = recipe["image_shape"]
+    built = _Network.model_validate({"model": recipe["model"], "defense": recipe["defense"]})
+    network = built.model.without_pretraining().build(len(recipe["identities"]), size, channels)
+    classifier = built.defense.adapt(network)
+    classifier.load_state_dict(load_file(folder / WEIGHTS))
+    placed = (compute or Compute()).place(classifier).eval()
+    return TrainedModel(placed, manifest, tuple(recipe["identities"]), (channels, size, size))

@@ -1,0 +1,42 @@
+"""TeD (Shan et al., CCS 2020) as Trap-MID compares with it: trapdoors of five squares, fixed or optimised (App. D.1; reference 3)."""
+
+from typing import Literal, final
+
+from pydantic import Field
+
+from trapmid.defenses.planting import Planting
+from trapmid.trapdoor import Planter, Trapdoor
+from trapmid.trapdoor.triggers import BlendSchedule, TriggerStart
+
+
+@final
+class TeD(Planting):
+    """`ted`: five random squares as each identity's trigger, never moved.
+
+    The paper tries blend ratios 0.1 and 0.2 (`blend.end`) and trains without augmentation; here it gets the recipe's. The
+    original TeD had seven clusters of 3 x 3 and planted them after a normal training.
+    """
+
+    paper = "TeD (Shan et al., CCS 2020) as in Trap-MID, App. D.1"
+    kind: Literal["ted"] = "ted"
+    blend: BlendSchedule = BlendSchedule(end=0.1)
+    weight: float = Field(0.5, ge=0.0, le=1.0)
+    trigger_start: TriggerStart = "squares"
+    trigger_updates: int = Field(0, ge=0)
+
+    def planter(self) -> type[Planter]:
+        """The published order."""
+        return Trapdoor
+
+
+@final
+class TeDPlus(Planting):
+    """`ted+`: the same squares with Trap-MID's blend ratio, weight, augmentation and trigger optimisation."""
+
+    paper = "TeD+ (Liu & Chen, NeurIPS 2024), App. D.1"
+    kind: Literal["ted+"] = "ted+"
+    trigger_start: TriggerStart = "squares"
+
+    def planter(self) -> type[Planter]:
+        """The published order."""
+        return Trapdoor

@@ -1,0 +1,74 @@
+"""The bottleneck of MID: its KL divergence against torch's, its draws, and what of VGG-16 it leaves out."""
+
+import pytest
+import torch
+from torch import nn
+from torch.distributions import Independent, Normal, kl_divergence
+from torch.nn import functional as F
+
+from helpers.faces import TINY
+from trapmid.defenses import MID
+from trapmid.defenses.mid import BottleneckNet, divergence
+from trapmid.models import VGG16
+from trapmid.objective import CROSS_ENTROPY
+
+
+def test_divergence_is_torchs() -> None:
+    mean, deviation = torch.randn(4, 6, dtype=torch.float64), torch.rand(4, 6, dtype=torch.float64) * 3 + 0.01
+    normal, standard = (
+        Independent(Normal(a, b), 1) for a, b in ((mean, deviation), (torch.zeros_like(mean), torch.ones_like(mean)))
+    )
+    torch.testing.assert_close(divergence(mean, deviation), kl_divergence(normal, standard))
+
+
+def test_prediction_and_loss() -> None:
+    net = MID(width=12, weight=0.5).adapt(TINY.build(5, 32, 3))
+    assert isinstance(net, BottleneckNet)
+    images, labels = torch.rand(3, 3, 32, 32), torch.tensor([0, 1, 4])
+    net.eval()
+    torch.manual_seed(5)
+    prediction = net(images)
+    assert prediction.posterior is not None
+    mean, deviation = prediction.posterior
+    encoded = net.encoder(net.body(images).features)
+    torch.testing.assert_close(mean, encoded[:, :12])
+    torch.testing.assert_close(deviation, F.softplus(encoded[:, 12:] - 5))
+    torch.manual_seed(5)
+    torch.testing.assert_close(prediction.features, mean + deviation * torch.randn(3, 12))
+    torch.testing.assert_close(prediction.logits, net.head(prediction.features))
+    assert prediction.logits.shape == (3, 5)
+
+    losses = MID(width=12, weight=0.5).objective(CROSS_ENTROPY, 0, 1).of(prediction, images, labels)
+    assert losses.keys() == {"clean", "information"}
+    torch.testing.assert_close(losses["information"], 0.5 * divergence(mean, deviation).mean())
+    torch.testing.assert_close(losses["clean"], F.cross_entropy(prediction.logits, labels))
+
+
+def test_it_draws_at_test_time_too() -> None:
+    net = MID().adapt(TINY.build(5, 32, 3)).eval()
+    images = torch.rand(2, 3, 32, 32)
+    with torch.no_grad():
+        torch.manual_seed(0)
+        one, other = net(images).logits, net(images).logits
+        torch.manual_seed(0)
+        again = net(images).logits
+    assert torch.equal(one, again)
+    assert not torch.equal(one, other)
+
+
+def test_on_vgg16_it_reads_the_pooled_maps() -> None:
+    net = MID().adapt(VGG16().build(5, 32, 3))
+    assert isinstance(net, BottleneckNet)
+    assert (net.encoder.in_features, net.encoder.out_features, net.head.in_features) == (512, 2048, 1024)  # type: ignore[union-attr]
+    assert not any(isinstance(layer, nn.BatchNorm1d) for layer in net.modules())
+    assert net(torch.rand(2, 3, 32, 32)).logits.shape == (2, 5)
+
+
+def test_constants() -> None:
+    assert (MID().weight, MID().width) == (0.003, 1024)
+    with pytest.raises(AssertionError, match="adapt was not applied"):
+        CROSS_ENTROPY.with_term(MID().information).of(TINY.build(5, 32, 3)(torch.rand(2, 3, 32, 32)), *_any())
+
+
+def _any() -> tuple[torch.Tensor, torch.Tensor]:
+    return torch.rand(2, 3, 32, 32), torch.tensor([0, 1])
