@@ -21,6 +21,9 @@ from trapmid.types import Images, Labels, Logits, logits_of
 HELD_OUT_SHARE, HELD_OUT_MOST = 0.1, 1000
 """Public images on which agreement with the target is measured, and which the surrogate does not learn from."""
 
+PERIOD = 100
+"""Steps between two rows of a surrogate's log."""
+
 
 class Lesson(NamedTuple):
     """A surrogate that is about to learn.
@@ -85,6 +88,7 @@ class Surrogate(Wrapper[S], ABC, Generic[S]):
             run.compute,
             {"network": network, "optimizer": optimizer, "schedule": schedule, "target": target},
             run.folder / "surrogate",
+            PERIOD,
             progress=run.progress,
             stream=f"{self.kind} surrogate",
         ).run(step, at_period)

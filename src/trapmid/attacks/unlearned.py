@@ -9,7 +9,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from trapmid.attacks.attack import Run
-from trapmid.attacks.surrogates import Lesson, Surrogate, divergence
+from trapmid.attacks.surrogates import PERIOD, Lesson, Surrogate, divergence
 from trapmid.augment import Augment
 from trapmid.data.images import ImageSet, to_unit
 from trapmid.engine import Loop
@@ -89,6 +89,7 @@ class Unlearned(Surrogate[WhiteBoxTarget]):
             run.compute,
             {"triggers": held, "target": target},
             run.folder / "triggers",
+            PERIOD,
             progress=run.progress,
             stream=f"{self.kind} triggers",
         ).run(step)

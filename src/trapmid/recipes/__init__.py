@@ -9,6 +9,7 @@ from pydantic import ValidationError
 
 from trapmid.audit import Recipe
 from trapmid.data import guess_source
+from trapmid.recipes.attacks_adaptive import adaptive_cpu, adaptive_demo
 from trapmid.recipes.celeba64_cpu import celeba64_cpu
 from trapmid.recipes.celeba64_vgg16 import celeba64_vgg16
 from trapmid.recipes.demo import demo
@@ -18,6 +19,8 @@ RECIPES: dict[str, Callable[[], Recipe]] = {
     "demo": demo,
     "celeba64-cpu": celeba64_cpu,
     "celeba64_vgg16": celeba64_vgg16,
+    "adaptive-cpu": adaptive_cpu,
+    "adaptive-demo": adaptive_demo,
 }
 
 
@@ -89,7 +92,7 @@ def _apply(values: dict[str, Any], change: str) -> None:
 
 def _key(place: Any, key: str, change: str) -> str | int:
     if isinstance(place, list):
-        names = [entry.get("label") or entry["kind"] for entry in place]
+        names = [_name(entry) for entry in place]
         if key in names:
             return names.index(key)
         if key.isdigit() and int(key) < len(place):
@@ -99,3 +102,9 @@ def _key(place: Any, key: str, change: str) -> str | int:
         return key
     known = ", ".join(place) if isinstance(place, dict) else "nothing below it"
     raise UserError(f"--set {change!r}: there is no {key!r}. Expected one of {known}.")
+
+
+def _name(entry: dict[str, Any]) -> str:
+    """As `Member.name`, of a member that is JSON already; a wrapper's goes on with the name of what it wraps."""
+    kind: str = entry["kind"]
+    return entry.get("label") or (f"{kind}-{_name(entry['base'])}" if "base" in entry else kind)
