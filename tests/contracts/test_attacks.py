@@ -23,6 +23,7 @@ from trapmid import engine
 from trapmid.artifacts import Manifest
 from trapmid.attacks import ATTACKS, AnyAttack, Attack, Found, Run, attack, open_found
 from trapmid.attacks.inversion import FOUND
+from trapmid.attacks.wrapping import Wrapper
 from trapmid.data import ImageSet
 from trapmid.engine import Progress, no_progress
 from trapmid.models import Classifier
@@ -177,6 +178,8 @@ def test_resumes_to_the_same_bytes_and_queries(
     every_period_a_checkpoint: None,
 ) -> None:
     """Killed before the first checkpoint, right after one, and between two (here one is written at every period)."""
+    if issubclass(member, Wrapper) and (task, done) not in {("gan", 11), ("search", 25)}:
+        pytest.skip("these loops are the base's; a wrapper is killed once in each, and in its own where it has one")
     _, manifest = finished_of(member, finished)
     with pytest.raises(Killed):
         run(tmp_path / "attack", model, public, setting(member), progress=KillAt(task, done))

@@ -47,11 +47,11 @@ PLGMI_TINY = PLGMI(
     identities_per_batch=3,
     chunk=4,
 )
-STUDY: dict[str, Any] = {"augmentation": NoAugmentation(), "batch_size": 16, "rate": 1e-2}
+STUDY: dict[str, Any] = {"augmentation": NoAugmentation(), "batch_size": 16}
 TINY_ATTACKS: dict[str, Attack[Any]] = {
     "plgmi": PLGMI_TINY,
-    "distilled": Distilled(base=PLGMI_TINY, student=TINY, steps=40, **STUDY),
-    "robust": Robust(base=PLGMI_TINY, student=TINY, steps=30, perturbation_steps=1, **STUDY),
+    "distilled": Distilled(base=PLGMI_TINY, student=TINY, steps=40, rate=1e-2, **STUDY),
+    "robust": Robust(base=PLGMI_TINY, student=TINY, steps=30, rate=1e-2, perturbation_steps=1, **STUDY),
     "smoothed": Smoothed(base=PLGMI_TINY, degradation=Degradation(jpeg_quality=None, noise=0.02), draws=2),
     "unlearned": Unlearned(base=PLGMI_TINY, steps=3, trigger_steps=3, **STUDY),
     "evading": Evading(base=PLGMI_TINY),
