@@ -27,8 +27,9 @@ def test_measures_everything_the_docs_speak_of(measurements: list[Measurement]) 
     steps = {f"{what}-{model}" for what in ("trapmid-step", "trigger-gradient") for model in ("tiny", "vgg16")}
     shares = {f"share-{part}" for part in ("discriminator", "trigger", "augmentation", "model")}
     formats = {f"{what}-{net}" for what in ("channels-last", "bf16") for net in ("tiny", "gan")}
+    searches = {"batched-search", "batched-brep", "shared-selection"}
     names = [m.name for m in measurements]
-    assert set(names) == steps | shares | formats | {"batched-search", "top-n", "warp-forward", "warp-backward"}
+    assert set(names) == steps | shares | formats | searches | {"top-n", "warp-forward", "warp-backward"}
     assert len(set(names)) == len(names)
 
 
