@@ -121,7 +121,7 @@ def test_a_broken_server_is_given_up() -> None:
 
 def test_a_silent_server_is_given_up() -> None:
     with serving(server((200, GOOD))) as url:
-        model = HttpModel(url, pause=0.01, tries=2, seconds=5)
+        model = HttpModel(url, pause=0.01, tries=2, seconds=5.0)
     with pytest.raises(UserError, match=r"no answer in 2 tries of 5 seconds.*Is the server running"):
         model(torch.rand(2, *SHAPE))
 

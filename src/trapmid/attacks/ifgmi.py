@@ -7,7 +7,7 @@ blocks painted stays; the final selection is PPA's.
 """
 
 from dataclasses import dataclass
-from typing import ClassVar, Literal, Self, final
+from typing import ClassVar, Literal, final
 
 import torch
 from pydantic import Field, model_validator
@@ -42,7 +42,7 @@ class IFGMI(Attack[WhiteBoxTarget]):
     chunk: int = Field(100, ge=1)
 
     @model_validator(mode="after")
-    def _a_radius_a_layer(self) -> Self:
+    def _a_radius_a_layer(self) -> "IFGMI":
         if len(self.radii) != len(self.layer_steps):
             raise ValueError(f"{len(self.layer_steps)} layer_steps and {len(self.radii)} radii; expected as many")
         return self

@@ -54,7 +54,7 @@ def fitting_chunk(wanted: int, each: int, max_memory: int, device: torch.device)
     fits = int((max_memory - taken) / (HEADROOM * each))
     if fits < 1:
         raise UserError(
-            f"--max-memory {_mib(max_memory)} is too little: {_mib(taken)} are taken before the search, and one image takes "
+            f"--max-memory {_mib(float(max_memory))} is too little: {_mib(float(taken))} are taken before the search, and one image takes "
             f"{_mib(HEADROOM * each)}. Raise it to {_mib(taken + HEADROOM * each)} at least."
         )
     return min(wanted, fits)

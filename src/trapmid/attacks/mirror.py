@@ -7,7 +7,7 @@ either parent.
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any, ClassVar, Literal, Self, final
+from typing import Any, ClassVar, Literal, final
 
 import torch
 from pydantic import Field, model_validator
@@ -63,7 +63,7 @@ class MIRROR(Attack[ScoreTarget]):
     chunk: int = Field(100, ge=1)
 
     @model_validator(mode="after")
-    def _selects_from_more(self) -> Self:
+    def _selects_from_more(self) -> "MIRROR":
         if not self.images_per_identity <= self.population <= self.candidates:
             raise ValueError(
                 f"images_per_identity={self.images_per_identity}, population={self.population}, candidates={self.candidates}: each is chosen from the next"

@@ -1,7 +1,7 @@
 """Plug & Play Attacks (Struppek et al., ICML 2022): a search in the style space of a StyleGAN2 that knows no target (reference 4.7)."""
 
 from collections.abc import Callable
-from typing import ClassVar, Literal, Self, final
+from typing import ClassVar, Literal, final
 
 import torch
 from pydantic import Field, model_validator
@@ -63,7 +63,7 @@ class PPA(Attack[WhiteBoxTarget]):
     chunk: int = Field(100, ge=1)
 
     @model_validator(mode="after")
-    def _selects_from_more(self) -> Self:
+    def _selects_from_more(self) -> "PPA":
         if not self.images_per_identity <= self.starts <= self.candidates:
             raise ValueError(
                 f"images_per_identity={self.images_per_identity}, starts={self.starts}, candidates={self.candidates}: each is chosen from the next"
