@@ -96,7 +96,7 @@ TINY_ATTACKS: dict[str, Attack[Any]] = {
     ),
     "brep": BREP(
         prior=STYLE_TINY,
-        start_batches=60,
+        start_batches=12,
         start_batch=64,
         sphere=6,
         radius=0.3,
