@@ -52,6 +52,11 @@ class IFGMI(Attack[WhiteBoxTarget]):
         """How many identities are searched at once; 0 for all."""
         return self.ppa.identities_per_batch
 
+    @property
+    def images_per_identity(self) -> int:
+        """How many the final selection keeps."""
+        return self.ppa.images_per_identity
+
     def public_prior(self) -> PriorConfig | None:
         """PPA's."""
         return self.ppa.public_prior()

@@ -34,8 +34,11 @@ def bytes_per_image(loss: Callable[[Tensor, slice], Tensor], latents: Tensor) ->
         loss: per latent, of the latents of a slice, as `optimise` takes it.
         latents: (n, latent_size), n > 1, with gradients wanted.
     """
-    one, two = (bytes_kept(lambda count=count: loss(latents[:count], slice(0, count))) for count in (1, 2))
-    return two - one
+
+    def of(count: int) -> int:
+        return bytes_kept(lambda: loss(latents[:count], slice(0, count)))
+
+    return of(2) - of(1)
 
 
 def fitting_chunk(wanted: int, each: int, max_memory: int, device: torch.device) -> int:

@@ -35,13 +35,13 @@ class MIRROR(Attack[ScoreTarget]):
         prior: the generator.
         candidates: random styles shown to the target once, for all identities.
         truncation: of those.
-        population: styles per identity that live on.
-        children: per identity and generation; parents live on if they are better.
+        population: styles that live on, of each picture that is searched for.
+        children: per population and generation; parents live on if they are better.
         generations: how often.
         mutation: share of a child's coordinates that are moved.
         strength: standard deviation of those moves, in standard deviations of P space.
         bound: how many standard deviations from the mean of P space a coordinate may lie.
-        images_per_identity: how many of the last population are the result.
+        images_per_identity: populations per identity, which share nothing; the fittest of each is a result.
         identities_per_batch: how many identities are searched at once; 0 for all.
         chunk: images decoded at once, which bounds memory.
     """
@@ -64,9 +64,9 @@ class MIRROR(Attack[ScoreTarget]):
 
     @model_validator(mode="after")
     def _selects_from_more(self) -> "MIRROR":
-        if not self.images_per_identity <= self.population <= self.candidates:
+        if self.images_per_identity * self.population > self.candidates:
             raise ValueError(
-                f"images_per_identity={self.images_per_identity}, population={self.population}, candidates={self.candidates}: each is chosen from the next"
+                f"images_per_identity={self.images_per_identity} populations of {self.population} are more than candidates={self.candidates}"
             )
         return self
 
@@ -82,10 +82,14 @@ class MIRROR(Attack[ScoreTarget]):
         return prior
 
     def invert(self, target: ScoreTarget, prior: Prior, identities: Labels, run: Run) -> Found:
-        """All identities' populations breed at once."""
-        generator = searchable(prior)
-        space, labels = p_space(generator, self.bound, run.seed), identities.to(run.compute.target)
-        first = space.clip(shown_candidates(run).best(identities, self.population).to(run.compute.target))
+        """All populations of all identities breed at once."""
+        generator, each, m = searchable(prior), self.images_per_identity, self.population
+        space = p_space(generator, self.bound, run.seed)
+        labels = identities.repeat_interleave(each).to(run.compute.target)
+        best = shown_candidates(run).best(identities, each * m)
+        # dealt like cards, so that every population of an identity begins with some of the best
+        dealt = best.unflatten(1, (m, each)).transpose(1, 2).flatten(0, 1)
+        first = space.clip(dealt.to(run.compute.target))
         herd = _Herd(first, self._confidence(first, labels, generator, target))
 
         def breed(_: int) -> Mapping[str, Tensor]:
@@ -104,13 +108,13 @@ class MIRROR(Attack[ScoreTarget]):
             period=10,
             progress=run.progress,
         ).run(breed)
-        best = herd.styles[:, : self.images_per_identity].flatten(0, 1)
         with torch.no_grad():
-            pixels = torch.cat([to_pixels(generator.synthesise(part)) for part in best.split(self.chunk)])
-        return found_of(pixels, labels.repeat_interleave(self.images_per_identity), target, self.chunk)
+            fittest = herd.styles[:, 0].split(self.chunk)
+            pixels = torch.cat([to_pixels(generator.synthesise(part)) for part in fittest])
+        return found_of(pixels, labels, target, self.chunk)
 
     @torch.no_grad()
-    def _confidence(self, styles: Tensor, labels: Labels, prior: StylePrior, target: ScoreTarget) -> Tensor:
+    def _confidence(self, styles: Tensor, labels: Tensor, prior: StylePrior, target: ScoreTarget) -> Tensor:
         k, m, size = styles.shape
         sure = [
             target.scores(prior.synthesise(part).clamp(0, 1)).gather(1, y[:, None]).squeeze(1)
@@ -134,7 +138,7 @@ class MIRROR(Attack[ScoreTarget]):
 
 
 class _Herd:
-    """The populations (k, m, style_size) with their fitness (k, m), the fittest first."""
+    """The populations (n, m, style_size) with their fitness (n, m), the fittest first."""
 
     def __init__(self, styles: Tensor, fitness: Tensor) -> None:
         self.styles, self.fitness = styles[:, :0], fitness[:, :0]

@@ -1,6 +1,7 @@
 """Attacking a model that trapmid did not train: what answers at a file or a URL, and public images, in; reconstructions out."""
 
 from pathlib import Path
+from typing import Any
 
 from trapmid.artifacts import Manifest
 from trapmid.attacks import attack
@@ -39,7 +40,7 @@ def attack_foreign(
         UserError: the attack needs more than the model answers, there are no public images, or the budget is spent.
     """
     compute, folders, method = compute or Compute(), Folders(out), recipe.attack(member)
-    target = open_target(model, budget)
+    target: Any = open_target(model, budget)  # `demand` makes it what the attack's type asks for
     demand(target, method.needs, method.name)
     channels, height, width = model.image_shape
     if height != width or channels not in (1, 3):
@@ -48,7 +49,9 @@ def attack_foreign(
         )
     if recipe.public is None:
         raise UserError(f"Recipe {recipe.name} needs public images. Give --public PATH.")
-    public = recipe.public.load(height, channels, lambda done, total: progress("load public images", done, total, ""))
+    public = recipe.public.load(
+        height, 1 if channels == 1 else 3, lambda done, total: progress("load public images", done, total, "")
+    )
     parents, prior, wanted = {"model": model.digest, "public": public.digest()}, None, method.public_prior()
     if wanted is not None:
         folder = folders.prior(prior_name(wanted))

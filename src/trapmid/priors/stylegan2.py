@@ -16,7 +16,7 @@ from trapmid.data.images import ImageSet, to_unit
 from trapmid.engine import Compute, Loop, Progress, no_progress, randomness
 from trapmid.priors.prior import PriorConfig, StylePrior
 from trapmid.priors.style_networks import Features, Mapping, StyleDiscriminator, Synthesis
-from trapmid.types import Images, UserError
+from trapmid.types import Images, Stateful, UserError
 
 GENERATOR = "generator.safetensors"
 FOR_THE_MEAN = 10_000
@@ -225,7 +225,7 @@ class _Fit:
             self.discriminator.parameters(), config.rate * lazy, (config.betas[0] ** lazy, config.betas[1] ** lazy)
         )
         self.average = AveragedModel(networks, multi_avg_fn=get_ema_multi_avg_fn(config.ema))
-        state = {
+        state: dict[str, Stateful] = {
             "generator": networks,
             "discriminator": self.discriminator,
             "of_generator": self.of_generator,

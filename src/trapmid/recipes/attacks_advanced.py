@@ -53,6 +53,6 @@ def advanced_attacks(style: StyleGAN2, plain: AnyPrior) -> tuple[PPA, IFGMI, MIR
     return (
         ppa,
         IFGMI(ppa=ppa, layer_steps=(15, 15, 15), radii=(0.1, 0.1, 0.1)),
-        MIRROR(prior=style, candidates=1000, population=20, children=20, generations=40),
-        BREP(prior=plain, start_batches=200, steps_per_radius=60, steps=300, images_per_identity=5),
+        MIRROR(prior=style, candidates=1000, population=10, children=10, generations=30),
+        BREP(prior=plain, start_batches=200, sphere=20, steps_per_radius=40, steps=100, images_per_identity=2),
     )

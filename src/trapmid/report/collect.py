@@ -16,6 +16,7 @@ from trapmid.audit.tasks import SAMPLES, AuditData, load_data
 from trapmid.engine import LOG, no_progress, read_log
 from trapmid.metrics.scores import Score, read_scores
 from trapmid.report.contents import (
+    Access,
     Attack,
     Contents,
     Cost,
@@ -28,17 +29,28 @@ from trapmid.report.contents import (
     Reconstruction,
 )
 from trapmid.report.page import render
+from trapmid.targets import InformedTarget, LabelTarget, ScoreTarget, WhiteBoxTarget
 
 TITLES = {
     "none": "Unprotected",
     "trapmid": "Trap-MID",
     "plgmi": "PLG-MI",
+    "ppa": "PPA",
+    "ifgmi": "IF-GMI",
+    "mirror": "MIRROR",
+    "brep": "BREP-MI",
     "classifier": "Evaluation classifier",
     "embedder": "Face embedder",
 }
 JUDGE_NOTES = {
     "classifier": "another architecture, trained on the private training images",
     "embedder": "MobileFaceNet pretrained on other faces; nearest centroid of the private training images",
+}
+ACCESS: dict[type[LabelTarget], Access] = {
+    LabelTarget: "label",
+    ScoreTarget: "score",
+    WhiteBoxTarget: "white-box",
+    InformedTarget: "white-box",
 }
 PRIVATE_SHOWN, FOUND_SHOWN = 3, 3
 COLLAPSED = 0.2
@@ -77,7 +89,7 @@ def collect(out: Path) -> Contents:
             Attack(
                 name=a.name,
                 title=TITLES.get(a.name, a.name),
-                access="white-box",
+                access=ACCESS[a.needs],
                 attempts=a.images_per_identity,
                 paper=a.paper,
             )
@@ -170,7 +182,10 @@ def _curves(folders: Folders, trained: dict[Task, Manifest], attacked: dict[Task
                 "loss of the discriminator": row["discriminator"],
             }
             for row in read_log(folders.of(t) / GAN_LOG)
+            if "generator" in row
         ]
+        if not rows:  # the attack trained nothing
+            continue
         curves.append(Curves(cell=f"{TITLES.get(t.member, t.member)} prior, {_cell(t)}", rows=rows, x="step"))
     return curves
 
