@@ -84,8 +84,8 @@ def test_features_lead_to_the_same_picture(prior: StyleGAN) -> None:
 
 
 def test_same_seed_same_weights(public: ImageSet, prior: StyleGAN) -> None:
-    again, other = (STYLE_TINY.fit(public, 3, seed=seed, compute=CPU).networks.state_dict() for seed in (0, 1))
-    one = prior.networks.state_dict()
+    again, other = (STYLE_TINY.fit(public, 3, seed=seed, compute=CPU).generator.state_dict() for seed in (0, 1))
+    one = prior.generator.state_dict()
     torch.testing.assert_close(one, again, rtol=0, atol=0)
     assert not torch.equal(one["synthesis.b4.const"], other["synthesis.b4.const"])
 
@@ -108,7 +108,7 @@ def test_killed_and_resumed_ends_with_the_same_weights(
     with pytest.raises(Killed):
         STYLE_TINY.fit(public, 3, seed=0, compute=CPU, folder=tmp_path, progress=KillAt("prior", 7))
     again = STYLE_TINY.fit(public, 3, seed=0, compute=CPU, folder=tmp_path)
-    torch.testing.assert_close(again.networks.state_dict(), prior.networks.state_dict(), rtol=0, atol=0)
+    torch.testing.assert_close(again.generator.state_dict(), prior.generator.state_dict(), rtol=0, atol=0)
 
 
 def test_pretrained_and_opened_paints_the_same(prior: StyleGAN, public: ImageSet, tmp_path: Path) -> None:
@@ -120,7 +120,7 @@ def test_pretrained_and_opened_paints_the_same(prior: StyleGAN, public: ImageSet
 
 def official(file: Path, prior: StyleGAN, **changes: torch.Tensor) -> StyleGAN2:
     """A config that reads weights from `file`: names and shapes as official ones have them, of a 32 px network."""
-    save_file({k: v.contiguous() for k, v in {**prior.networks.state_dict(), **changes}.items()}, file)
+    save_file({k: v.contiguous() for k, v in {**prior.generator.state_dict(), **changes}.items()}, file)
     return STYLE_TINY.model_copy(update={"weights": file, "resolution": 32, "crop": 24})
 
 

@@ -135,14 +135,12 @@ class StyleGAN(StylePrior):
         image_size: int,
         compute: Compute,
     ) -> None:
-        self.networks = nn.ModuleDict({"mapping": mapping, "synthesis": synthesis})
-        self.generator = self.networks
+        self.generator = nn.ModuleDict({"mapping": mapping, "synthesis": synthesis}).eval()
         self.mean = mapping
         self.mapping, self.synthesis = compute.place(mapping), compute.place(synthesis)
         self.latent_size, self.style_size, self.num_classes = config.latent_size, config.style_size, num_classes
         self.blocks, self.crop, self.image_size = len(synthesis.sides), config.crop, image_size
         self.device, self.rows = compute.target, []
-        self.generator.eval()
 
     def map(self, latents: Tensor, truncation: float = 1.0) -> Tensor:
         """See `StylePrior.map`."""
@@ -172,7 +170,7 @@ class StyleGAN(StylePrior):
 
     def save(self, folder: Path) -> list[str]:
         """Write the generator into `folder`, under the official names."""
-        state = self.networks.state_dict()
+        state = self.generator.state_dict()
         save_file({name: value.contiguous().cpu() for name, value in state.items()}, folder / GENERATOR)
         return [GENERATOR]
 
@@ -184,7 +182,7 @@ class StyleGAN(StylePrior):
         """
         if not file.is_file():
             raise UserError(f"{file} does not exist. Expected the state dict of a StyleGAN2-ADA G_ema as safetensors.")
-        given, wanted = load_file(file), self.networks.state_dict()
+        given, wanted = load_file(file), self.generator.state_dict()
         for name in sorted(given.keys() | wanted.keys()):
             there, here = (tuple(d[name].shape) if name in d else None for d in (given, wanted))
             if there != here:
@@ -192,7 +190,7 @@ class StyleGAN(StylePrior):
                     f"{file} does not fit the generator: {name} is {there or 'missing'} there and {here or 'not wanted'} here. "
                     "Set resolution, latent_size, style_size, mapping_layers, capacity and widest to the network's."
                 )
-        self.networks.load_state_dict(given)
+        self.generator.load_state_dict(given)
         return self
 
 
@@ -218,7 +216,7 @@ class _Fit:
             self.prior = config.build(num_classes, public.image_size, public.channels, compute)
             discriminator = StyleDiscriminator(public.image_size, public.channels, config.capacity, config.widest)
             self.discriminator = compute.place(discriminator)
-        networks = self.prior.networks
+        networks = self.prior.generator
         lazy = config.r1_every / (config.r1_every + 1)
         self.of_generator = torch.optim.Adam(networks.parameters(), config.rate, config.betas)
         self.of_discriminator = torch.optim.Adam(
@@ -236,7 +234,7 @@ class _Fit:
 
     def run(self) -> StyleGAN:
         self.prior.rows = self.loop.run(self.step)
-        self.prior.networks.load_state_dict(self.average.module.state_dict())
+        self.prior.generator.load_state_dict(self.average.module.state_dict())
         self.prior.generator.eval()
         with torch.no_grad(), randomness(self.seed, "prior", "mean style", device=self.device):
             latents = torch.randn(FOR_THE_MEAN, self.config.latent_size, device=self.device)
@@ -259,7 +257,7 @@ class _Fit:
         self.discriminator.requires_grad_(False)
         notes["generator"] = F.softplus(-self.discriminator(self.augment(self._generate()))).mean()
         _descend(self.of_generator, notes["generator"])
-        self.average.update_parameters(self.prior.networks)
+        self.average.update_parameters(self.prior.generator)
         return notes
 
     def _generate(self) -> Images:
