@@ -176,6 +176,26 @@ def test_log_ahead_of_the_checkpoint_and_cut_off(tmp_path: Path) -> None:
     assert without_seconds(read_log(tmp_path / LOG)) == expected
 
 
+def test_stops_before_its_steps_are_over_and_stays_stopped(tmp_path: Path) -> None:
+    def run() -> list[int]:
+        seen: list[int] = []
+        state = nn.Linear(1, 1, bias=False)
+        state.weight.data.zero_()
+        loop = Loop("walk", 100, 0, CPU, {"state": state}, tmp_path, period=5)
+
+        def step(number: int) -> Mapping[str, Tensor]:
+            seen.append(number)
+            state.weight.data += 1
+            return {"at": state.weight.sum()}
+
+        rows = loop.run(step, stop=lambda: float(state.weight.detach()) >= 7)
+        assert [row["step"] for row in rows] == [5, 7]
+        return seen
+
+    assert run() == list(range(7))
+    assert run() == []
+
+
 def test_name_is_for_show_where_a_stream_is_given() -> None:
     def rows(name: str, stream: str | None) -> list[dict[str, float]]:
         return without_seconds(Walk(None, name=name, stream=stream).run())

@@ -49,6 +49,7 @@ class KorniaAugmentation(Augmentation):
     paper = "Trap-MID, Sec. 3.3 and App. C.4"
     kind: Literal["kornia"] = "kornia"
     crop_area: tuple[float, float] = (0.8, 1.0)
+    crop_ratio: tuple[float, float] = (1.0, 1.0)
     crop_probability: float = 0.5
     brightness: float = 0.0
     contrast: float = 0.0
@@ -62,7 +63,7 @@ class KorniaAugmentation(Augmentation):
         from kornia import augmentation as K
 
         crop = K.RandomResizedCrop(
-            (image_size, image_size), scale=self.crop_area, ratio=(1.0, 1.0), p=self.crop_probability
+            (image_size, image_size), scale=self.crop_area, ratio=self.crop_ratio, p=self.crop_probability
         )
         jitter = K.ColorJitter(self.brightness, self.contrast, p=self.jitter_probability)
         flip = K.RandomHorizontalFlip(p=self.flip_probability)

@@ -19,6 +19,7 @@ from torch.nn import functional as F
 from trapmid.attacks import PLGMI, Run
 from trapmid.attacks.search import top_n
 from trapmid.augment import Augment, Augmentation, KorniaAugmentation, WarpAugmentation
+from trapmid.bench_attacks import initial_selection, repulsion
 from trapmid.engine import Compute, Progress, no_progress, randomness
 from trapmid.models import VGG16, ModelConfig, Tiny
 from trapmid.objective import CROSS_ENTROPY
@@ -89,6 +90,8 @@ class _Bench:
             "shares of a Trap-MID step": self.shares_of_a_step,
             "search": self.search,
             "top-n": self.selection,
+            "label-only search": self.repulsion,
+            "initial selection": self.initial_selection,
             "memory format and precision": self.formats,
             "augmentation": self.augmentation,
         }
@@ -175,6 +178,18 @@ class _Bench:
         what = f"top 30 of {images:,} images for {classes} classes: loop over a priority queue -> tensor.topk"
         queue, topk = lambda: _queue_top_n(scores, 30), lambda: top_n(scores, 30)
         self.compare("top-n", what, "Same rows.", queue, topk, max(1, self.repeats // 5))
+
+    def repulsion(self) -> None:
+        count, steps = (3, 1) if self.quick else (20, 3)
+        what = f"{steps} steps of BREP-MI for {count} identities, 33 images each: one by one -> one batch"
+        note = "Same answers. A GPU is mostly idle without batches."
+        self.compare("batched-brep", what, note, *repulsion(count, steps, self.size, self.compute), repeats=1)
+
+    def initial_selection(self) -> None:
+        count, candidates = (2, 4) if self.quick else (10, 100)
+        what = f"{candidates} candidates of PPA for {count} identities: shown for each -> shown once for all"
+        pair = initial_selection(count, candidates, self.size, self.compute)
+        self.compare("shared-selection", what, "Same choice, and as many times fewer queries.", *pair, repeats=1)
 
     def formats(self) -> None:
         nets: dict[str, tuple[str, Callable[[torch.memory_format], Work]]] = {

@@ -32,11 +32,13 @@ class Machine:
         device: auto, cpu, cuda or cuda:N.
         precision: 32-true, or bf16-mixed for GPUs.
         jobs: tasks side by side; 0 for one per core on a CPU, one on a GPU. Changes no number.
+        max_memory: what one search may take, e.g. 8GiB; it decides how many images are searched in one pass. Default: no limit.
     """
 
     device: str = "auto"
     precision: Literal["32-true", "bf16-mixed"] = "32-true"
     jobs: int = 0
+    max_memory: str = ""
 
 
 @dataclass(frozen=True)
@@ -143,19 +145,30 @@ def attack(
     attack: str = "plgmi",
     defense: str = "none",
     seed: int = 0,
+    target: str = "",
+    budget: int | None = None,
     machine: Machine = HERE,
 ) -> None:
     """Attack one classifier of a run folder into OUT/attacks/ATTACK/DEFENSE-sSEED; trains it first if it is not there.
 
+    With --target it attacks a model of somebody else instead, into OUT/attacks/ATTACK/foreign-sSEED: an .onnx file, or a URL
+    that answers as examples/server.py does. Of the recipe only the attack and the public images count then.
+
     Example: trapmid attack --out runs/demo --attack plgmi --defense none --seed 0
+    Example: trapmid attack --recipe attacks-advanced-cpu --target model.onnx --public public.parquet --attack mirror
 
     Args:
         job: what is run, and in which folder.
         attack: kind of the attack.
         defense: kind of the defense that trained the classifier.
         seed: of training and attack.
+        target: path of an .onnx file, or a http:// or https:// address.
+        budget: the most images that --target may be shown.
         machine: where numbers are computed.
     """
+    if target:
+        _attack_foreign(target, job, attack, seed, budget, machine)
+        return
 
     def only(task: "Task") -> bool:
         return (task.kind, task.member, task.defense, task.seed) == ("attack", attack, defense, seed)
@@ -308,7 +321,7 @@ def _run(
         recipe = choose(job.recipe, private=job.private, public=job.public, changes=job.changes, **given)
     recipe = settle(recipe, out)
     console.print(f"{recipe.name}: {recipe.about}\nRun folder: {out}  (interrupted, the same command resumes)")
-    compute = Compute(machine.device, machine.precision)
+    compute = Compute(machine.device, machine.precision, _bytes(machine.max_memory))
     with Watch() as progress:
         run(recipe, out, only=only, compute=compute, jobs=machine.jobs or None, progress=progress)
     for model in sorted((out / "models").glob("*/manifest.json")):
@@ -322,6 +335,39 @@ def _run(
         print_scores(out)
         console.print(f"Report: {write_report(out, redact=redact)}")
     console.print(f"Done in {(time.monotonic() - started) / 60:.1f} minutes.")
+
+
+def _attack_foreign(target: str, job: Job, attack: str, seed: int, budget: int | None, machine: Machine) -> None:
+    _check_paths(job.public)
+    if job.recipe is None:
+        raise UserError("--target takes attack and public images from a recipe: name it with --recipe.")
+    with _loading():
+        from trapmid.audit.foreign import attack_foreign
+        from trapmid.engine import Compute
+        from trapmid.reach import reach
+        from trapmid.recipes import choose
+    model = reach(target)
+    recipe = choose(job.recipe, public=job.public, changes=job.changes)
+    out = job.out or Path("runs") / "foreign"
+    compute = Compute(machine.device, machine.precision, _bytes(machine.max_memory))
+    console.print(f"{target}: {len(model.identities)} identities, answers with {model.answers}\nRun folder: {out}")
+    with Watch() as progress:
+        made = attack_foreign(model, recipe, attack, out, seed=seed, budget=budget, compute=compute, progress=progress)
+    facts = made.facts
+    console.print(
+        f"{facts['images']} pictures for {facts['queries']:,} queries; the target is {facts['confidence']:.1%} sure of them on average.\n"
+        f"Pictures: {out / 'attacks' / attack / f'foreign-s{seed}' / 'reconstructions.parquet'}"
+    )
+
+
+def _bytes(text: str) -> int | None:
+    """`8GiB`, `8G` or `500MiB` as bytes; None for nothing."""
+    units = {"K": 2**10, "M": 2**20, "G": 2**30, "T": 2**40}
+    number = text.strip().upper().removesuffix("IB").removesuffix("B")
+    try:
+        return int(float(number.rstrip("KMGT")) * units.get(number[-1], 1)) if number else None
+    except ValueError as problem:
+        raise UserError(f"--max-memory {text!r} is no amount of memory. Expected e.g. 8GiB or 500MiB.") from problem
 
 
 def _check_paths(*paths: Path | None) -> None:

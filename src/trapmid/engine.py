@@ -94,10 +94,12 @@ class Compute:
     Attributes:
         device: `auto`, `cpu`, `cuda` or `cuda:N`. Under `torchrun` every process takes the device of its rank.
         precision: `32-true`, or `bf16-mixed` (forward passes in bfloat16, weights and sums in float32).
+        max_memory: bytes that a search may take, of the process on a CPU and of tensors on a GPU; None for no limit.
     """
 
     device: str = "auto"
     precision: Precision = "32-true"
+    max_memory: int | None = None
 
     @cached_property
     def fabric(self) -> "Fabric":
@@ -222,13 +224,17 @@ class Loop:
     seconds: float = 0.0
 
     def run(
-        self, step: Callable[[int], Mapping[str, Tensor]], at_period: Callable[[int], Mapping[str, float]] | None = None
+        self,
+        step: Callable[[int], Mapping[str, Tensor]],
+        at_period: Callable[[int], Mapping[str, float]] | None = None,
+        stop: Callable[[], bool] = lambda: False,
     ) -> list[dict[str, float]]:
         """Run what is left of the loop.
 
         Args:
             step: does step number i (from 0) and returns scalars to log by name; they are averaged over the period.
             at_period: called with the number of steps done at the end of every period; returns more numbers for the row.
+            stop: whether there is nothing left to do, before `steps` are over; a function of what `state` holds.
 
         Returns:
             One row per period: `step`, `seconds`, the averages, what `at_period` gave.
@@ -238,12 +244,14 @@ class Loop:
         saved = time.monotonic()
         sums: dict[str, Tensor] = {}
         first = done
-        while done < self.steps:
+        over = done == self.steps or stop()
+        while not over:
             with randomness(self.seed, self._stream, "step", done, self.compute.rank, device=self.compute.target):
                 for name, value in step(done).items():
                     sums[name] = sums[name] + value.detach() if name in sums else value.detach().clone()
             done += 1
-            if done % self.period == 0 or done == self.steps:
+            over = done == self.steps or stop()
+            if done % self.period == 0 or over:
                 with randomness(self.seed, self._stream, "period", done, self.compute.rank, device=self.compute.target):
                     extra = at_period(done) if at_period is not None else {}
                 count = done - first
@@ -256,7 +264,7 @@ class Loop:
                 }
                 self._append(row)
                 sums, first = {}, done
-                if self.folder is not None and (done == self.steps or time.monotonic() - saved > CHECKPOINT_SECONDS):
+                if self.folder is not None and (over or time.monotonic() - saved > CHECKPOINT_SECONDS):
                     save_checkpoint(self.folder / LATEST, done, self.seconds, self.state)
                     saved = time.monotonic()
             self.progress(self.name, done, self.steps, self._note())

@@ -1,8 +1,9 @@
 """What an attacker may do with a model. The type an attack asks for is the access it needs; every image shown is counted."""
 
 import copy
+from abc import ABC, abstractmethod
 from collections.abc import Callable
-from typing import Any, final
+from typing import Any, Literal, final
 
 import torch
 from torch import Tensor, nn
@@ -10,8 +11,34 @@ from torch import Tensor, nn
 from trapmid.types import Images, Labels, Prediction, UserError, prediction_of
 
 
+class OpaqueModel(nn.Module, ABC):
+    """A model that is asked, not held: it answers without gradients. `trapmid.reach` has those that a file or a URL stands for.
+
+    Attributes:
+        identities: the name of each class, in order.
+        image_shape: (channels, height, width) it takes, in [0, 1].
+        answers: what it says about an image.
+        digest: sixteen hex digits of what is known about it, for manifests.
+    """
+
+    identities: tuple[str, ...]
+    image_shape: tuple[int, int, int]
+    answers: Literal["labels", "scores"]
+    digest: str
+
+    @abstractmethod
+    def forward(self, images: Images) -> Tensor:
+        """(n, num_classes), log-probabilities; 0 and minus infinity where it answers with labels."""
+
+
 class LabelTarget:
     """A model that answers with labels only.
+
+    Args:
+        model: any module from images in [0, 1] to logits or a `Prediction`.
+        num_classes: identities it knows.
+        image_shape: what it takes.
+        budget: the most images it may be shown; None for no limit.
 
     Attributes:
         num_classes: identities it knows.
@@ -21,12 +48,19 @@ class LabelTarget:
 
     access = "label-only"
 
-    def __init__(self, model: nn.Module, num_classes: int, image_shape: tuple[int, int, int]) -> None:
-        self._model = model.eval().requires_grad_(False)
+    def __init__(
+        self, model: nn.Module, num_classes: int, image_shape: tuple[int, int, int], *, budget: int | None = None
+    ) -> None:
+        self._model, self._budget = model.eval().requires_grad_(False), budget
         self.num_classes, self.image_shape, self.queries = num_classes, image_shape, 0
         self.device = next((p.device for p in model.parameters()), torch.device("cpu"))
 
     def _answer(self, images: Images) -> Prediction:
+        if self._budget is not None and self.queries + len(images) > self._budget:
+            raise UserError(
+                f"The query budget of {self._budget:,} images is spent: {self.queries:,} were shown and the next batch has {len(images):,}. "
+                "Raise --budget to go on from here, or lower the attack's candidates, searches or steps."
+            )
         self.queries += len(images)
         return prediction_of(self._model(images))
 
@@ -59,6 +93,15 @@ class WhiteBoxTarget(ScoreTarget):
     """A model whose weights the attacker holds: predictions carry gradients to the images."""
 
     access = "white-box"
+
+    def __init__(
+        self, model: nn.Module, num_classes: int, image_shape: tuple[int, int, int], *, budget: int | None = None
+    ) -> None:
+        if isinstance(model, OpaqueModel):
+            raise UserError(
+                f"{type(model).__name__} answers with {model.answers} and carries no gradients, so it is no white-box target. Hold the weights in a module, or choose an attack that needs less: `trapmid list`."
+            )
+        super().__init__(model, num_classes, image_shape, budget=budget)
 
     def predict(self, images: Images) -> Prediction:
         """Logits and features, differentiable with respect to `images`."""
@@ -112,6 +155,17 @@ class InformedTarget(WhiteBoxTarget):
     ) -> None:
         super().__init__(model, num_classes, image_shape)
         self.signatures = signatures.to(self.device)
+
+
+def open_target(model: OpaqueModel, budget: int | None = None) -> LabelTarget:
+    """A target with the access that the model's answers give: labels, or scores.
+
+    Args:
+        model: what is asked.
+        budget: the most images it may be shown; None for no limit.
+    """
+    access = ScoreTarget if model.answers == "scores" else LabelTarget
+    return access(model, len(model.identities), model.image_shape, budget=budget)
 
 
 def demand(target: LabelTarget, needed: type[LabelTarget], attack: str) -> None:

@@ -12,6 +12,8 @@ sys.path.insert(0, str(Path(__file__).parent.parent))
 import torch
 
 from helpers.golden import FILE, losses
+from helpers_attacks.golden import FILE as STYLEGAN2
+from helpers_attacks.golden import style_losses
 from trapmid.artifacts import versions
 from trapmid.defenses import DEFENSES
 
@@ -24,6 +26,8 @@ TOLERANCE = (
 if __name__ == "__main__":
     torch.set_num_threads(1)
     found = {kind.model_fields["kind"].default: losses(kind.model_fields["kind"].default) for kind in DEFENSES}
+    of_style = {"regenerate": "python tests/golden/regenerate.py", "versions": versions(), "losses": style_losses()}
+    STYLEGAN2.write_text(json.dumps(of_style, indent=1) + "\n")
     content = {
         "regenerate": "python tests/golden/regenerate.py",
         "tolerance": TOLERANCE,

@@ -1,16 +1,17 @@
 """What the tests of priors, attacks and metrics share: tiny images, a tiny target, a tiny PLG-MI, and a way to kill a run."""
 
+from functools import cache
 from typing import Any
 
 import torch
 from torch.nn import functional as F
 
-from trapmid.attacks import PLGMI, Attack, Distilled, Evading, Robust, Smoothed, Unlearned
+from trapmid.attacks import BREP, IFGMI, MIRROR, PLGMI, PPA, Attack, Distilled, Evading, Robust, Smoothed, Unlearned
 from trapmid.augment import Degradation, NoAugmentation, WarpAugmentation
 from trapmid.data import ImageSet, SyntheticSource
 from trapmid.engine import Compute, generator, randomness
 from trapmid.models import Classifier, Tiny
-from trapmid.priors import CGAN, Strided
+from trapmid.priors import CGAN, Prior, PriorConfig, Strided, StyleGAN2
 from trapmid.targets import InformedTarget, LabelTarget, WhiteBoxTarget
 from trapmid.types import logits_of
 
@@ -48,8 +49,64 @@ PLGMI_TINY = PLGMI(
     chunk=4,
 )
 STUDY: dict[str, Any] = {"augmentation": NoAugmentation(), "batch_size": 16}
+STYLE_TINY = StyleGAN2(
+    latent_size=16,
+    style_size=12,
+    mapping_layers=2,
+    capacity=128,
+    widest=16,
+    iterations=12,
+    batch_size=8,
+    rate=5e-3,
+    r1=0.1,
+    r1_every=4,
+    ema=0.5,
+    log_every=4,
+)
+PPA_TINY = PPA(
+    prior=STYLE_TINY,
+    truncation=1.0,
+    candidates=40,
+    starts=3,
+    search_augmentation=WARP,
+    search_steps=25,
+    search_rate=0.1,
+    selection_augmentation=WARP,
+    selection_draws=3,
+    images_per_identity=PER_IDENTITY,
+    identities_per_batch=3,
+    chunk=4,
+)
 TINY_ATTACKS: dict[str, Attack[Any]] = {
     "plgmi": PLGMI_TINY,
+    "ppa": PPA_TINY,
+    "ifgmi": IFGMI(
+        ppa=PPA_TINY.model_copy(update={"search_steps": 12}), layer_steps=(10, 10), radii=(0.3, 0.3), chunk=5
+    ),
+    "mirror": MIRROR(
+        prior=STYLE_TINY,
+        candidates=40,
+        population=6,
+        children=8,
+        generations=12,
+        strength=1.0,
+        bound=2.0,
+        images_per_identity=PER_IDENTITY,
+        identities_per_batch=3,
+        chunk=20,
+    ),
+    "brep": BREP(
+        prior=STYLE_TINY,
+        start_batches=12,
+        start_batch=64,
+        sphere=6,
+        radius=0.3,
+        steps_per_radius=6,
+        steps=25,
+        images_per_identity=PER_IDENTITY,
+        identities_per_batch=3,
+        chunk=64,
+    ),
     "distilled": Distilled(base=PLGMI_TINY, student=TINY, steps=40, rate=1e-2, **STUDY),
     "robust": Robust(base=PLGMI_TINY, student=TINY, steps=30, rate=1e-2, perturbation_steps=1, **STUDY),
     "smoothed": Smoothed(base=PLGMI_TINY, degradation=Degradation(jpeg_quality=None, noise=0.02), draws=2),
@@ -64,6 +121,17 @@ def faces(identities: int, each: int, *, first: int = 0, size: int = SIZE, chann
     return SyntheticSource(identities=identities, images_per_identity=each, first_identity=first).load(
         size, 1 if channels == 1 else 3
     )
+
+
+def prior_of(method: Attack[Any]) -> Prior | None:
+    """What `method` wants trained before it knows a target, trained on eight people; once per config."""
+    wanted = method.public_prior()
+    return None if wanted is None else _prior(wanted)
+
+
+@cache
+def _prior(config: PriorConfig) -> Prior:
+    return config.fit(faces(8, 4, first=100), CLASSES, seed=0, compute=CPU)
 
 
 def trained_classifier(images: ImageSet, steps: int = 40) -> Classifier:

@@ -13,7 +13,7 @@ from trapmid.augment import WarpAugmentation
 from trapmid.data import ImageSet
 from trapmid.data.images import to_unit
 from trapmid.engine import generator, randomness
-from trapmid.priors import CGAN, GAN, PRIORS, open_prior, pretrain
+from trapmid.priors import CGAN, GAN, PRIORS, PriorConfig, open_prior, pretrain
 from trapmid.priors.cgan import _Fit, hinge_loss
 
 CLASSES = 3
@@ -43,9 +43,8 @@ def assert_same_weights(one: GAN, other: GAN) -> None:
 
 
 @pytest.mark.parametrize("prior", PRIORS)
-def test_equals_its_own_json(prior: type[CGAN]) -> None:
-    for config in (prior(), TINY_GAN):
-        assert prior.model_validate_json(config.model_dump_json()) == config
+def test_equals_its_own_json(prior: type[PriorConfig]) -> None:
+    assert prior.model_validate_json(prior().model_dump_json()) == prior()
     assert prior.paper
 
 

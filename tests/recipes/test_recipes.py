@@ -11,7 +11,9 @@ from trapmid.data import FlatFolderSource, SplitConfig, SyntheticSource, split
 from trapmid.defenses import BiDO, NegLS, Stacked, TrapMID, train
 from trapmid.engine import Compute, read_log
 from trapmid.models import VGG16
+from trapmid.priors import CGAN
 from trapmid.recipes import RECIPES, choose, with_defense
+from trapmid.recipes.attacks_advanced import advanced_attacks, small_stylegan2
 from trapmid.types import UserError
 
 
@@ -132,3 +134,11 @@ def test_images_of_nobody_in_particular_are_public_only(tmp_path):
 def test_mistakes_are_told(name, options, told):
     with pytest.raises(UserError, match=told):
         choose(name, **options)
+
+
+def test_advanced_attacks_fit_into_a_recipe():
+    style = small_stylegan2()
+    recipe = choose("demo").model_copy(update={"attacks": advanced_attacks(style, CGAN(iterations=5))})
+    assert Recipe.model_validate_json(recipe.model_dump_json()) == recipe
+    assert [attack.name for attack in recipe.attacks] == ["ppa", "ifgmi", "mirror", "brep"]
+    assert len(recipe.priors()) == 2

@@ -1,5 +1,6 @@
 """What an attack is: a frozen config that gets a target and public images - never private images, never secrets, never a judge."""
 
+import json
 from abc import ABC, abstractmethod
 from dataclasses import dataclass
 from pathlib import Path
@@ -15,6 +16,7 @@ from trapmid.targets import LabelTarget
 from trapmid.types import Labels, Pixels
 
 T = TypeVar("T", bound=LabelTarget)
+NOTES = "notes.json"
 
 
 @dataclass(frozen=True)
@@ -35,6 +37,18 @@ class Run:
     prior: Prior | None = None
     progress: Progress = no_progress
 
+    def note(self, **facts: float) -> None:
+        """Keep numbers of the attack's own, such as how many identities it found no start for; the manifest will have them."""
+        self.folder.mkdir(parents=True, exist_ok=True)
+        new = self.folder / (NOTES + ".new")
+        new.write_text(json.dumps(self.notes() | facts))
+        new.replace(self.folder / NOTES)
+
+    def notes(self) -> dict[str, float]:
+        """What has been noted, over resumed runs."""
+        file = self.folder / NOTES
+        return json.loads(file.read_text()) if file.exists() else {}
+
 
 @dataclass(frozen=True, eq=False)
 class Found:
@@ -43,7 +57,8 @@ class Found:
     Attributes:
         pixels: (n, c, h, w), uint8.
         labels: (n,), the identity each is meant to show.
-        confidence: (n,), the target's own probability of that identity: the attacker's view of success.
+        confidence: (n,), the target's own probability of that identity: the attacker's view of success. Of a target that
+            answers with labels only, 1 where it names the identity and 0 elsewhere.
     """
 
     pixels: Pixels

@@ -1,6 +1,5 @@
 """Attacking: a target and public images in, reconstructions out; a killed attack resumes at the batch of identities it was in."""
 
-import io
 import json
 import time
 from pathlib import Path
@@ -8,13 +7,12 @@ from pathlib import Path
 import pyarrow as pa
 import pyarrow.parquet as pq
 import torch
-from PIL import Image
 from safetensors.torch import load_file, save_file
 from torch import Tensor
 
 from trapmid.artifacts import Draft, Manifest, make, open_artifact
 from trapmid.attacks.attack import Attack, Found, Run, T
-from trapmid.data.images import ImageSet
+from trapmid.data.images import ImageSet, from_png, to_png
 from trapmid.engine import Compute, Progress, no_progress, peak_memory_mib, randomness
 from trapmid.priors import Prior
 from trapmid.targets import LabelTarget, demand
@@ -94,7 +92,7 @@ def attack(
             "seconds": clock.seconds,
             "confidence": float(found.confidence.mean()),
             "diversity": diversity(found.pixels, found.labels),
-            "notes": dict(searched.notes),
+            "notes": {**searched.notes, **run.notes()},
         }
         return draft.finish([FOUND, GAN_LOG], facts, sum(clock.seconds.values()), peak_memory_mib())
 
@@ -111,7 +109,7 @@ def write_found(file: Path, found: Found, identities: tuple[str, ...]) -> None:
     """Reconstructions as image Parquet, in the layout that our readers and the `datasets` library take: PNG bytes, identity, and the target's confidence."""
     rows = [
         {
-            "image": {"bytes": _png(pixels), "path": f"{identities[label]}-{i}.png"},
+            "image": {"bytes": to_png(pixels), "path": f"{identities[label]}-{i}.png"},
             "identity": identities[label],
             "label": label,
             "confidence": confidence,
@@ -130,7 +128,7 @@ def write_found(file: Path, found: Found, identities: tuple[str, ...]) -> None:
 def read_found(file: Path) -> Found:
     """The inverse of `write_found`."""
     rows = pq.read_table(file).to_pylist()
-    pixels = torch.stack([_pixels(row["image"]["bytes"]) for row in rows])
+    pixels = torch.stack([from_png(row["image"]["bytes"]) for row in rows])
     return Found(
         pixels, torch.tensor([row["label"] for row in rows]), torch.tensor([row["confidence"] for row in rows])
     )
@@ -150,24 +148,6 @@ def diversity(pixels: Pixels, labels: Tensor) -> dict[str, float]:
         return float(distance[pairs].mean()) if bool(pairs.any()) else 0.0
 
     return {"within": mean_over(same & off_diagonal), "between": mean_over(~same)}
-
-
-def _png(pixels: Tensor) -> bytes:
-    array = pixels.permute(1, 2, 0).squeeze(2).numpy()
-    stream = io.BytesIO()
-    Image.fromarray(array).save(stream, format="PNG")
-    return stream.getvalue()
-
-
-def _pixels(png: bytes) -> Tensor:
-    image = Image.open(io.BytesIO(png))
-    channels = len(image.getbands())
-    return (
-        torch.frombuffer(bytearray(image.tobytes()), dtype=torch.uint8)
-        .view(image.height, image.width, channels)
-        .permute(2, 0, 1)
-        .contiguous()
-    )
 
 
 def _save_part(file: Path, found: Found, target: LabelTarget) -> None:

@@ -8,11 +8,13 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from trapmid.attacks.attack import Found, Run
-from trapmid.data.images import to_pixels
-from trapmid.engine import Loop, generator
+from trapmid.attacks.memory import bytes_per_image, fitting_chunk
+from trapmid.augment import Augment
+from trapmid.data.images import to_pixels, to_unit
+from trapmid.engine import Loop, generator, randomness
 from trapmid.priors import Prior
-from trapmid.targets import WhiteBoxTarget
-from trapmid.types import Images, Labels, Logits, Stateful
+from trapmid.targets import ScoreTarget, WhiteBoxTarget
+from trapmid.types import Images, Labels, Logits, Pixels, Stateful
 
 
 def max_margin(logits: Logits, labels: Labels) -> Tensor:
@@ -47,6 +49,8 @@ def optimise(
     chunk: int,
     folder: Path | None = None,
     also: Mapping[str, Stateful] | None = None,
+    betas: tuple[float, float] = (0.9, 0.999),
+    project: Callable[[Tensor], Tensor] = lambda latents: latents,
 ) -> Tensor:
     """Adam on all latents at once.
 
@@ -58,9 +62,12 @@ def optimise(
         rate: of Adam.
         run: seed, compute, progress.
         name: for progress, and the purpose of the random stream.
-        chunk: how many latents are decoded at once; bounds memory, changes no result but the draws of augmentation.
+        chunk: how many latents are decoded at once; bounds memory, changes no result but the draws of augmentation. Where
+            the run has a `max_memory` it is lowered to what fits.
         folder: for a checkpoint.
         also: what else a checkpoint has to hold.
+        betas: of Adam.
+        project: from latents (n, latent_size) that a step left to those that are allowed.
 
     Returns:
         (n, latent_size), detached.
@@ -68,7 +75,11 @@ def optimise(
     device = run.compute.target
     held = torch.nn.ParameterDict({"latents": torch.nn.Parameter(latents.to(device, copy=True))})
     moving = held["latents"]
-    adam = torch.optim.Adam([moving], rate)
+    adam = torch.optim.Adam([moving], rate, betas)
+    if run.compute.max_memory is not None and len(latents) > 1:
+        with randomness(run.seed, name, "memory", device=device):
+            each = bytes_per_image(loss, moving)
+        chunk = fitting_chunk(chunk, each, run.compute.max_memory, device)
 
     def step(number: int) -> Mapping[str, Tensor]:
         del number
@@ -80,6 +91,8 @@ def optimise(
             losses.sum().backward()
             total += losses.detach().sum()
         adam.step()
+        with torch.no_grad():
+            moving.copy_(project(moving))
         return {"loss": total / len(latents)}
 
     Loop(
@@ -128,3 +141,33 @@ def decode_found(latents: Tensor, labels: Labels, prior: Prior, target: WhiteBox
         pixels.append(saved.cpu())
         confidence.append(scores.gather(1, y.to(scores.device)[:, None]).squeeze(1).cpu())
     return Found(torch.cat(pixels), labels.cpu(), torch.cat(confidence))
+
+
+@torch.no_grad()
+def robust_confidence(pixels: Pixels, labels: Labels, target: ScoreTarget, augment: Augment, draws: int) -> Tensor:
+    """(n,): the target's mean probability of the label over `draws` random changes of each picture (PPA, Sec. 3.4).
+
+    What only fools the target does not survive the changes.
+    """
+    images, total = to_unit(pixels), torch.zeros(len(pixels), device=pixels.device)
+    for _ in range(draws):
+        total += target.scores(augment(images)).gather(1, labels[:, None]).squeeze(1)
+    return total / draws
+
+
+def surest(pixels: Pixels, labels: Labels, sure: Tensor, keep: int) -> tuple[Tensor, Tensor]:
+    """Of each identity's pictures the `keep` with the highest `sure` (n,); identities have equally many and follow one another."""
+    per_identity = len(labels) // len(labels.unique())
+    best = sure.view(-1, per_identity).topk(keep, dim=1).indices
+    rows = (best + torch.arange(len(best), device=best.device)[:, None] * per_identity).flatten().to(pixels.device)
+    return pixels[rows], labels[rows]
+
+
+@torch.no_grad()
+def found_of(pixels: Pixels, labels: Labels, target: ScoreTarget, chunk: int) -> Found:
+    """Pictures, with how sure the target is of each."""
+    confidence = [
+        target.scores(to_unit(part.to(target.device))).cpu().gather(1, y.cpu()[:, None]).squeeze(1)
+        for part, y in zip(pixels.split(chunk), labels.split(chunk), strict=True)
+    ]
+    return Found(pixels.cpu(), labels.cpu(), torch.cat(confidence))

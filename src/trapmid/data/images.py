@@ -1,9 +1,11 @@
 """A set of images with their identities, decoded and held in memory as bytes: 64 px colour costs 12 KiB an image."""
 
 import hashlib
+import io
 from dataclasses import dataclass
 
 import torch
+from PIL import Image
 from torch import Tensor
 
 from trapmid.config import fingerprint
@@ -18,6 +20,20 @@ def to_unit(pixels: Pixels) -> Images:
 def to_pixels(images: Images) -> Pixels:
     """Floats in [0, 1] to bytes 0..255, rounded and contiguous; values outside are clipped, as a saved picture would be."""
     return images.clamp(0.0, 1.0).mul(255.0).round().to(torch.uint8, memory_format=torch.contiguous_format)
+
+
+def to_png(pixels: Tensor) -> bytes:
+    """One picture (c, h, w), uint8, of one or three channels, as PNG."""
+    stream = io.BytesIO()
+    Image.fromarray(pixels.permute(1, 2, 0).squeeze(2).numpy()).save(stream, format="PNG")
+    return stream.getvalue()
+
+
+def from_png(png: bytes) -> Tensor:
+    """The inverse of `to_png`."""
+    image = Image.open(io.BytesIO(png))
+    flat = torch.frombuffer(bytearray(image.tobytes()), dtype=torch.uint8)
+    return flat.view(image.height, image.width, len(image.getbands())).permute(2, 0, 1).contiguous()
 
 
 @dataclass(frozen=True, eq=False)

@@ -4,6 +4,7 @@ from abc import ABC, abstractmethod
 from collections.abc import Mapping
 from pathlib import Path
 from types import MappingProxyType
+from typing import final
 
 import torch
 from torch import Tensor, nn
@@ -11,6 +12,7 @@ from torch import Tensor, nn
 from trapmid.config import Member
 from trapmid.data.images import ImageSet
 from trapmid.engine import Compute, Progress, no_progress
+from trapmid.priors.style_networks import Features
 from trapmid.types import Images, Labels
 
 
@@ -49,6 +51,41 @@ class Prior(ABC):
         return torch.cat(
             [self.decode(z.to(self.device), y.to(self.device)).float().clamp(0, 1).cpu() for z, y in pairs]
         )
+
+
+class StylePrior(Prior):
+    """A prior whose latents first become styles, which attacks search instead.
+
+    Attributes:
+        style_size: length of a style.
+        blocks: of the synthesis network; its features after each can be had.
+        generator: `map` and `synthesise`.
+    """
+
+    style_size: int
+    blocks: int
+
+    @abstractmethod
+    def map(self, latents: Tensor, truncation: float = 1.0) -> Tensor:
+        """Styles (n, style_size) of latents (n, latent_size); `truncation` below 1 pulls them towards the mean style."""
+
+    @abstractmethod
+    def synthesise(self, styles: Tensor) -> Images:
+        """Images (n, c, h, w), differentiable with respect to `styles` (n, style_size)."""
+
+    @abstractmethod
+    def features_at(self, styles: Tensor, blocks: int, start: Features | None = None) -> Features:
+        """What synthesis has come to after that many blocks, from the beginning or from `start`."""
+
+    @abstractmethod
+    def from_features(self, features: Features, styles: Tensor) -> Images:
+        """Images (n, c, h, w) that the remaining blocks make of `features`; differentiable with respect to both."""
+
+    @final
+    def decode(self, latents: Tensor, labels: Labels) -> Images:
+        """Map and synthesise; labels are ignored."""
+        del labels
+        return self.synthesise(self.map(latents))
 
 
 class PriorConfig(Member, ABC):

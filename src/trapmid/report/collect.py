@@ -30,12 +30,16 @@ from trapmid.report.contents import (
     Reconstruction,
 )
 from trapmid.report.page import render
-from trapmid.targets import LabelTarget, ScoreTarget, WhiteBoxTarget
+from trapmid.targets import InformedTarget, LabelTarget, ScoreTarget, WhiteBoxTarget
 
 TITLES = {
     "none": "Unprotected",
     "trapmid": "Trap-MID",
     "plgmi": "PLG-MI",
+    "ppa": "PPA",
+    "ifgmi": "IF-GMI",
+    "mirror": "MIRROR",
+    "brep": "BREP-MI",
     "classifier": "Evaluation classifier",
     "embedder": "Face embedder",
 }
@@ -49,6 +53,12 @@ WRAPPED = {
 JUDGE_NOTES = {
     "classifier": "another architecture, trained on the private training images",
     "embedder": "MobileFaceNet pretrained on other faces; nearest centroid of the private training images",
+}
+ACCESS: dict[type[LabelTarget], Access] = {
+    LabelTarget: "label",
+    ScoreTarget: "score",
+    WhiteBoxTarget: "white-box",
+    InformedTarget: "white-box",
 }
 PRIVATE_SHOWN, FOUND_SHOWN = 3, 3
 COLLAPSED = 0.2
@@ -88,7 +98,7 @@ def collect(out: Path) -> Contents:
             Attack(
                 name=a.name,
                 title=_title(a.name),
-                access=_access(a.needs),
+                access=ACCESS[a.needs],
                 adaptive=a.adaptive,
                 attempts=a.images_per_identity,
                 paper=a.paper,
@@ -182,7 +192,10 @@ def _curves(folders: Folders, trained: dict[Task, Manifest], attacked: dict[Task
                 "loss of the discriminator": row["discriminator"],
             }
             for row in read_log(folders.of(t) / GAN_LOG)
+            if "generator" in row
         ]
+        if not rows:  # the attack trained nothing
+            continue
         curves.append(Curves(cell=f"{_title(t.member)} prior, {_cell(t)}", rows=rows, x="step"))
     return curves
 
@@ -220,12 +233,6 @@ def _warnings(trained: dict[Task, Manifest], attacked: dict[Task, Manifest]) -> 
                 "that it did not learn from. What failed on it might not fail on a better copy."
             )
     return said
-
-
-def _access(needs: type[LabelTarget]) -> Access:
-    if issubclass(needs, WhiteBoxTarget):
-        return "white-box"
-    return "score" if issubclass(needs, ScoreTarget) else "label"
 
 
 def _title(name: str) -> str:

@@ -1,0 +1,170 @@
+"""Plug & Play Attacks (Struppek et al., ICML 2022): a search in the style space of a StyleGAN2 that knows no target (reference 4.7)."""
+
+from collections.abc import Callable
+from typing import ClassVar, Literal, final
+
+import torch
+from pydantic import Field, model_validator
+from torch import Tensor
+
+from trapmid.attacks.attack import Attack, Found, Run
+from trapmid.attacks.search import found_of, optimise, robust_confidence, surest
+from trapmid.attacks.styles import searchable, show_candidates, shown_candidates, style_prior
+from trapmid.augment import AnyAugmentation, KorniaAugmentation
+from trapmid.data.images import ImageSet, to_pixels
+from trapmid.engine import randomness
+from trapmid.priors import Prior, PriorConfig, StyleGAN2
+from trapmid.targets import LabelTarget, WhiteBoxTarget
+from trapmid.types import Images, Labels, Logits, Pixels
+
+
+@final
+class PPA(Attack[WhiteBoxTarget]):
+    """`ppa`: no prior of its own to train, so one public StyleGAN2 serves against every target; the defaults are the published constants.
+
+    One style for all layers is searched. The authors truncate the styles of the first eight layers only; where all layers
+    share one style there is no such difference.
+
+    Attributes:
+        prior: the generator; the authors use official FFHQ weights (`prior.weights`, `crop` 800).
+        truncation: of the styles that a search may start from.
+        candidates: random styles shown to the target once, for all identities.
+        starts: styles per identity that are searched from, the target's favourites among the candidates.
+        search_augmentation: during the search.
+        search_steps: of Adam.
+        search_rate: of Adam.
+        betas: of Adam.
+        selection_augmentation: in the final selection; stronger than in the search, so that it asks something new.
+        selection_draws: random changes that a picture has to survive.
+        images_per_identity: how many the final selection keeps.
+        identities_per_batch: how many identities are searched at once; 0 for all.
+        chunk: images decoded at once, which bounds memory.
+    """
+
+    paper: ClassVar[str] = "PPA (Struppek et al., ICML 2022), Sec. 3"
+    needs: ClassVar[type[LabelTarget]] = WhiteBoxTarget
+    kind: Literal["ppa"] = "ppa"
+    prior: StyleGAN2 = StyleGAN2()
+    truncation: float = Field(0.5, gt=0, le=1)
+    candidates: int = Field(5_000, ge=1)
+    starts: int = Field(200, ge=1)
+    search_augmentation: AnyAugmentation = KorniaAugmentation(
+        crop_area=(0.9, 1.0), crop_probability=1.0, flip_probability=0.0, rotation_probability=0.0
+    )
+    search_steps: int = Field(70, ge=1)
+    search_rate: float = 0.005
+    betas: tuple[float, float] = (0.1, 0.1)
+    selection_augmentation: AnyAugmentation = KorniaAugmentation(
+        crop_area=(0.5, 0.9), crop_ratio=(0.8, 1.2), crop_probability=1.0, rotation_probability=0.0
+    )
+    selection_draws: int = Field(100, ge=1)
+    images_per_identity: int = Field(50, ge=1)
+    identities_per_batch: int = Field(0, ge=0)
+    chunk: int = Field(100, ge=1)
+
+    @model_validator(mode="after")
+    def _selects_from_more(self) -> "PPA":
+        if not self.images_per_identity <= self.starts <= self.candidates:
+            raise ValueError(
+                f"images_per_identity={self.images_per_identity}, starts={self.starts}, candidates={self.candidates}: each is chosen from the next"
+            )
+        return self
+
+    def public_prior(self) -> PriorConfig | None:
+        """The StyleGAN2; the attack itself trains nothing."""
+        return self.prior
+
+    def prepare(self, target: WhiteBoxTarget, public: ImageSet, run: Run) -> Prior:
+        """The initial selection's pictures, shown once for all identities."""
+        del public
+        prior = style_prior(run, self.name)
+        show_candidates(prior, target, self.candidates, self.truncation, self.chunk, run)
+        return prior
+
+    def invert(self, target: WhiteBoxTarget, prior: Prior, identities: Labels, run: Run) -> Found:
+        """Adam on the styles of all identities at once, then the final selection."""
+        generator = searchable(prior)
+        first = shown_candidates(run).best(identities, self.starts).flatten(0, 1)
+        labels = identities.repeat_interleave(self.starts).to(run.compute.target)
+        styles = self.search(
+            first,
+            lambda points, _: generator.synthesise(points),
+            labels,
+            target,
+            run,
+            f"search-{int(identities[0])}",
+            self.search_steps,
+        )
+        with torch.no_grad():
+            pixels = torch.cat([to_pixels(generator.synthesise(part)) for part in styles.split(self.chunk)])
+        return self.select(pixels, labels, target, run)
+
+    def search(
+        self,
+        start: Tensor,
+        synthesise: Callable[[Tensor, slice], Images],
+        labels: Labels,
+        target: WhiteBoxTarget,
+        run: Run,
+        folder: str,
+        steps: int,
+        project: Callable[[Tensor], Tensor] = lambda points: points,
+    ) -> Tensor:
+        """Minimise the Poincare distance to the label from every point in `start` (n, d), all at once.
+
+        Args:
+            start: where to.
+            synthesise: points (m, d), which are those of a slice, to images.
+            labels: (n,), the identity each is to show.
+            target: whose answer counts.
+            run: seed, compute, folder.
+            folder: within `run.folder`, for a checkpoint; also the purpose of the random stream.
+            steps: of Adam.
+            project: see `optimise`.
+
+        Returns:
+            (n, d).
+        """
+        augment = self.search_augmentation.build(target.image_shape[-1])
+
+        def loss(points: Tensor, part: slice) -> Tensor:
+            return poincare_distance(target.predict(augment(synthesise(points, part))).logits, labels[part])
+
+        return optimise(
+            start,
+            loss,
+            steps=steps,
+            rate=self.search_rate,
+            run=run,
+            name=f"{self.name} {folder} {run.folder.name.split('.')[0]}",
+            chunk=self.chunk,
+            folder=run.folder / folder,
+            also={"target": target},
+            betas=self.betas,
+            project=project,
+        )
+
+    def select(self, pixels: Pixels, labels: Labels, target: WhiteBoxTarget, run: Run) -> Found:
+        """The final selection among pictures (n, c, h, w) of identities that follow one another."""
+        augment = self.selection_augmentation.build(target.image_shape[-1])
+        with randomness(run.seed, self.name, "final selection", int(labels[0]), device=run.compute.target):
+            sure = torch.cat(
+                [
+                    robust_confidence(part, y, target, augment, self.selection_draws)
+                    for part, y in zip(pixels.split(self.chunk), labels.split(self.chunk), strict=True)
+                ]
+            )
+        kept, of = surest(pixels, labels, sure, self.images_per_identity)
+        return found_of(kept, of, target, self.chunk)
+
+
+def poincare_distance(logits: Logits, labels: Labels) -> Tensor:
+    """(n,): hyperbolic distance between the logits, scaled to an l1 norm of 1, and the label's corner of the ball (PPA Eq. 4).
+
+    Its gradient does not vanish as the label's probability nears 1, as that of cross-entropy does.
+    """
+    u = logits / logits.abs().sum(1, keepdim=True)
+    v = torch.zeros_like(u).scatter_(1, labels[:, None], 1 - 1e-4)
+    apart = (u - v).square().sum(1)
+    room = (1 - u.square().sum(1)) * (1 - v.square().sum(1))
+    return torch.acosh(1 + 2 * apart / room)

@@ -1,0 +1,79 @@
+"""The initial selection that attacks on a style prior share: random styles shown to the target once, for all identities (PPA, Sec. 3.2)."""
+
+from dataclasses import dataclass
+
+import torch
+from safetensors.torch import load_file, save_file
+from torch import Tensor
+
+from trapmid.attacks.attack import Run
+from trapmid.engine import generator
+from trapmid.priors import Prior, StylePrior
+from trapmid.targets import ScoreTarget
+from trapmid.types import Labels, UserError
+
+FILE = "candidates.safetensors"
+
+
+@dataclass(frozen=True, eq=False)
+class Candidates:
+    """Random styles and what the target says about them.
+
+    Attributes:
+        styles: (n, style_size).
+        scores: (n, num_classes), mean probability over a picture and its mirror image.
+    """
+
+    styles: Tensor
+    scores: Tensor
+
+    def best(self, identities: Labels, keep: int) -> Tensor:
+        """(k, keep, style_size): for each identity the styles whose pictures the target is surest of, best first."""
+        return self.styles[self.scores[:, identities].topk(keep, dim=0).indices.T]
+
+
+def style_prior(run: Run, attack: str) -> StylePrior:
+    """The run's prior, which has to have styles.
+
+    Raises:
+        UserError: it has none.
+    """
+    if not isinstance(run.prior, StylePrior):
+        raise UserError(f"{attack} searches the styles of a stylegan2 prior; it was given {type(run.prior).__name__}.")
+    return run.prior
+
+
+@torch.no_grad()
+def show_candidates(
+    prior: StylePrior, target: ScoreTarget, count: int, truncation: float, chunk: int, run: Run
+) -> None:
+    """Show the target `count` random pictures and their mirror images, unless `run.folder` has its answers already."""
+    file = run.folder / FILE
+    if file.exists():
+        target.queries = int(load_file(file)["queries"])
+        return
+    latents = torch.randn(count, prior.latent_size, generator=generator(run.seed, "candidates"))
+    styles, scores = [], []
+    for part in latents.split(chunk):
+        styles.append(prior.map(part.to(prior.device), truncation))
+        images = prior.synthesise(styles[-1]).clamp(0, 1)
+        scores.append((target.scores(images) + target.scores(images.flip(3))).cpu() / 2)
+        run.progress("initial selection", sum(map(len, scores)), count, "")
+    run.folder.mkdir(parents=True, exist_ok=True)
+    new = file.with_suffix(".new")
+    tensors = {"styles": torch.cat(styles).cpu(), "scores": torch.cat(scores), "queries": torch.tensor(target.queries)}
+    save_file(tensors, new)
+    new.replace(file)
+
+
+def shown_candidates(run: Run) -> Candidates:
+    """What `show_candidates` left in `run.folder`."""
+    tensors = load_file(run.folder / FILE)
+    return Candidates(tensors["styles"], tensors["scores"])
+
+
+def searchable(prior: Prior) -> StylePrior:
+    """The prior that `prepare` returned, with its weights frozen."""
+    assert isinstance(prior, StylePrior)
+    prior.generator.requires_grad_(False)
+    return prior

@@ -1,0 +1,72 @@
+"""Attacking a model that trapmid did not train: what answers at a file or a URL, and public images, in; reconstructions out."""
+
+from pathlib import Path
+from typing import Any
+
+from trapmid.artifacts import Manifest
+from trapmid.attacks import attack
+from trapmid.audit.plan import Folders
+from trapmid.audit.recipe import Recipe, prior_name
+from trapmid.engine import Compute, Progress, no_progress
+from trapmid.priors import open_prior, pretrain
+from trapmid.targets import OpaqueModel, demand, open_target
+from trapmid.types import UserError
+
+
+def attack_foreign(
+    model: OpaqueModel,
+    recipe: Recipe,
+    member: str,
+    out: Path,
+    *,
+    seed: int = 0,
+    budget: int | None = None,
+    compute: Compute | None = None,
+    progress: Progress = no_progress,
+) -> Manifest:
+    """Attack `model` with one attack of a recipe, into OUT/attacks/MEMBER/foreign-sSEED; its prior goes to OUT/priors. Resumes.
+
+    Args:
+        model: what is asked; `trapmid.reach` opens files and URLs.
+        recipe: has the attack and the public images; the rest of it does not count.
+        member: name of the attack.
+        out: the run folder.
+        seed: of the attack.
+        budget: the most images that may be shown to the model.
+        compute: device and precision of the prior.
+        progress: who is told how far it is.
+
+    Raises:
+        UserError: the attack needs more than the model answers, there are no public images, or the budget is spent.
+    """
+    compute, folders, method = compute or Compute(), Folders(out), recipe.attack(member)
+    target: Any = open_target(model, budget)  # `demand` makes it what the attack's type asks for
+    demand(target, method.needs, method.name)
+    channels, height, width = model.image_shape
+    if height != width or channels not in (1, 3):
+        raise UserError(
+            f"The target takes images of shape {model.image_shape}. Expected square ones of 1 or 3 channels."
+        )
+    if recipe.public is None:
+        raise UserError(f"Recipe {recipe.name} needs public images. Give --public PATH.")
+    public = recipe.public.load(
+        height, 1 if channels == 1 else 3, lambda done, total: progress("load public images", done, total, "")
+    )
+    parents, prior, wanted = {"model": model.digest, "public": public.digest()}, None, method.public_prior()
+    if wanted is not None:
+        folder = folders.prior(prior_name(wanted))
+        pretrain(folder, wanted, public, len(model.identities), compute=compute, progress=progress)
+        prior, manifest = open_prior(folder, wanted, compute)
+        parents["prior"] = manifest.digest()
+    return attack(
+        folders.attack(method.name, "foreign", seed),
+        target,
+        public,
+        method=method,
+        identities=model.identities,
+        seed=seed,
+        parents=parents,
+        prior=prior,
+        compute=compute,
+        progress=progress,
+    )

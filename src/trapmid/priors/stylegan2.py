@@ -1,0 +1,294 @@
+"""The StyleGAN2 prior (Karras et al., CVPR 2020): logistic losses, lazy R1, an average of weights; or official weights."""
+
+from collections.abc import Mapping as Named
+from pathlib import Path
+from typing import Any, ClassVar, Literal, final
+
+import torch
+from pydantic import Field
+from safetensors.torch import load_file, save_file
+from torch import Tensor, nn
+from torch.nn import functional as F
+from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
+
+from trapmid.augment import AnyAugmentation, NoAugmentation
+from trapmid.data.images import ImageSet, to_unit
+from trapmid.engine import Compute, Loop, Progress, no_progress, randomness
+from trapmid.priors.prior import PriorConfig, StylePrior
+from trapmid.priors.style_networks import Features, Mapping, StyleDiscriminator, Synthesis
+from trapmid.types import Images, Stateful, UserError
+
+GENERATOR = "generator.safetensors"
+FOR_THE_MEAN = 10_000
+"""Latents whose mean style is the centre of truncation."""
+
+
+class StyleGAN2(PriorConfig):
+    """`stylegan2`: PPA's prior; the defaults are the published constants.
+
+    Attributes:
+        weights: official weights as a safetensors file: the state dict of the `G_ema` of a StyleGAN2-ADA network snapshot,
+            names unchanged. None to train.
+        resolution: side of the generator's pictures, a power of two; None for the side of the public images.
+        crop: side of the centre of a picture that is kept, before it is resized to the side of the public images; None for all.
+        latent_size: length of a latent.
+        style_size: length of a style.
+        mapping_layers: between the two.
+        capacity: width of a map times its side, up to `widest`.
+        widest: the most channels.
+        iterations: of both networks in turn; 25 million images as published.
+        batch_size: images a step.
+        rate: Adam's learning rate, of both.
+        betas: Adam's.
+        r1: weight of the squared gradient of the discriminator at real images.
+        r1_every: steps between two such penalties, which make up in strength for the steps without.
+        mixing: share of the images whose layers take two styles, exchanged at a random layer.
+        augmentation: of real and generated images before the discriminator; `none` is published.
+        ema: decay of the average of generator weights that is used after training.
+        log_every: iterations between two rows of the log.
+
+    Not built, against the published training: path length regularisation. The centre of truncation is the mean style of
+    10,000 latents after training, where the authors track it during training.
+    """
+
+    paper: ClassVar[str] = "StyleGAN2 (Karras et al., CVPR 2020)"
+    kind: Literal["stylegan2"] = "stylegan2"
+    weights: Path | None = None
+    resolution: int | None = Field(None, ge=8)
+    crop: int | None = Field(None, ge=8)
+    latent_size: int = Field(512, ge=1)
+    style_size: int = Field(512, ge=1)
+    mapping_layers: int = Field(8, ge=1)
+    capacity: int = Field(32_768, ge=1)
+    widest: int = Field(512, ge=1)
+    iterations: int = Field(781_250, ge=1)
+    batch_size: int = Field(32, ge=2)
+    rate: float = 2e-3
+    betas: tuple[float, float] = (0.0, 0.99)
+    r1: float = Field(10.0, ge=0)
+    r1_every: int = Field(16, ge=1)
+    mixing: float = Field(0.9, ge=0, le=1)
+    augmentation: AnyAugmentation = NoAugmentation()
+    ema: float = Field(0.998, ge=0, lt=1)
+    log_every: int = 100
+
+    def fit(
+        self,
+        public: ImageSet,
+        num_classes: int,
+        *,
+        seed: int,
+        compute: Compute,
+        folder: Path | None = None,
+        progress: Progress = no_progress,
+    ) -> "StyleGAN":
+        """Train on public images, or read official weights.
+
+        Raises:
+            UserError: the generator cannot make pictures of that side, or the weights do not fit.
+        """
+        if self.weights is None:
+            return _Fit(self, public, num_classes, seed, compute, folder, progress).run()
+        prior = self.build(num_classes, public.image_size, public.channels, compute).load(self.weights)
+        size = torch.tensor(float(sum(p.numel() for p in prior.generator.parameters())))
+        prior.rows = Loop("prior", 1, seed, compute, {}, folder, progress=progress).run(lambda _: {"parameters": size})
+        return prior
+
+    def build(self, num_classes: int, image_size: int, channels: int, compute: Compute) -> "StyleGAN":
+        """A generator with random weights, on the device.
+
+        Raises:
+            UserError: its resolution is no power of two, or smaller than the crop.
+        """
+        resolution = self.resolution_for(image_size)
+        mapping = Mapping(self.latent_size, self.style_size, self.mapping_layers)
+        synthesis = Synthesis(resolution, channels, self.style_size, self.capacity, self.widest)
+        return StyleGAN(self, mapping, synthesis, num_classes, image_size, compute)
+
+    def resolution_for(self, image_size: int) -> int:
+        """The side of the generator's pictures where images of `image_size` are wanted."""
+        resolution = self.resolution or image_size
+        if resolution & (resolution - 1) or resolution < 8:
+            raise UserError(
+                f"stylegan2 makes pictures whose side is a power of two from 8 up; asked for {resolution} px. Set prior.resolution, or load the images at 32 or 64 px."
+            )
+        if self.crop is not None and self.crop > resolution:
+            raise UserError(f"stylegan2 cannot keep the {self.crop} px in the middle of a picture of {resolution} px.")
+        return resolution
+
+    def open(self, folder: Path, num_classes: int, image_shape: tuple[int, int, int], compute: Compute) -> "StyleGAN":
+        """See `PriorConfig.open`."""
+        channels, size, _ = image_shape
+        return self.build(num_classes, size, channels, compute).load(folder / GENERATOR)
+
+
+@final
+class StyleGAN(StylePrior):
+    """A generator in eval mode: noise is fixed, so that a picture is a function of its style."""
+
+    def __init__(
+        self,
+        config: StyleGAN2,
+        mapping: Mapping,
+        synthesis: Synthesis,
+        num_classes: int,
+        image_size: int,
+        compute: Compute,
+    ) -> None:
+        self.generator = nn.ModuleDict({"mapping": mapping, "synthesis": synthesis}).eval()
+        self.mean = mapping
+        self.mapping, self.synthesis = compute.place(mapping), compute.place(synthesis)
+        self.latent_size, self.style_size, self.num_classes = config.latent_size, config.style_size, num_classes
+        self.blocks, self.crop, self.image_size = len(synthesis.sides), config.crop, image_size
+        self.device, self.rows = compute.target, []
+
+    def map(self, latents: Tensor, truncation: float = 1.0) -> Tensor:
+        """See `StylePrior.map`."""
+        return self.mean.w_avg.lerp(self.mapping(latents), truncation)
+
+    def synthesise(self, styles: Tensor) -> Images:
+        """See `StylePrior.synthesise`."""
+        return self._framed(self.synthesis(styles).picture)
+
+    def features_at(self, styles: Tensor, blocks: int, start: Features | None = None) -> Features:
+        """See `StylePrior.features_at`."""
+        return self.synthesis(styles, start, blocks)
+
+    def from_features(self, features: Features, styles: Tensor) -> Images:
+        """See `StylePrior.from_features`."""
+        return self._framed(self.synthesis(styles, features).picture)
+
+    def _framed(self, picture: Tensor) -> Images:
+        side = picture.shape[-1]
+        if self.crop is not None:
+            edge = (side - self.crop) // 2
+            picture = picture[:, :, edge : edge + self.crop, edge : edge + self.crop]
+        if picture.shape[-1] != self.image_size:
+            size = (self.image_size, self.image_size)
+            picture = F.interpolate(picture, size, mode="bilinear", align_corners=False, antialias=True)
+        return picture * 0.5 + 0.5
+
+    def save(self, folder: Path) -> list[str]:
+        """Write the generator into `folder`, under the official names."""
+        state = self.generator.state_dict()
+        save_file({name: value.contiguous().cpu() for name, value in state.items()}, folder / GENERATOR)
+        return [GENERATOR]
+
+    def load(self, file: Path) -> "StyleGAN":
+        """Fill the generator with what `save` wrote, or with official weights; returns itself.
+
+        Raises:
+            UserError: names or shapes differ.
+        """
+        if not file.is_file():
+            raise UserError(f"{file} does not exist. Expected the state dict of a StyleGAN2-ADA G_ema as safetensors.")
+        given, wanted = load_file(file), self.generator.state_dict()
+        for name in sorted(given.keys() | wanted.keys()):
+            there, here = (tuple(d[name].shape) if name in d else None for d in (given, wanted))
+            if there != here:
+                raise UserError(
+                    f"{file} does not fit the generator: {name} is {there or 'missing'} there and {here or 'not wanted'} here. "
+                    "Set resolution, latent_size, style_size, mapping_layers, capacity and widest to the network's."
+                )
+        self.generator.load_state_dict(given)
+        return self
+
+
+class _Fit:
+    def __init__(
+        self,
+        config: StyleGAN2,
+        public: ImageSet,
+        num_classes: int,
+        seed: int,
+        compute: Compute,
+        folder: Path | None,
+        progress: Progress,
+    ) -> None:
+        if config.resolution_for(public.image_size) != public.image_size or config.crop is not None:
+            raise UserError(
+                f"stylegan2 trains at the side of the public images, {public.image_size} px; resolution and crop are for official weights (prior.weights)."
+            )
+        self.config, self.seed, self.device = config, seed, compute.target
+        self.pixels = public.pixels.to(self.device)
+        self.augment = config.augmentation.build(public.image_size)
+        with randomness(seed, "prior", "weights", device=self.device):
+            self.prior = config.build(num_classes, public.image_size, public.channels, compute)
+            discriminator = StyleDiscriminator(public.image_size, public.channels, config.capacity, config.widest)
+            self.discriminator = compute.place(discriminator)
+        networks = self.prior.generator
+        lazy = config.r1_every / (config.r1_every + 1)
+        self.of_generator = torch.optim.Adam(networks.parameters(), config.rate, config.betas)
+        self.of_discriminator = torch.optim.Adam(
+            self.discriminator.parameters(), config.rate * lazy, (config.betas[0] ** lazy, config.betas[1] ** lazy)
+        )
+        self.average = AveragedModel(networks, multi_avg_fn=get_ema_multi_avg_fn(config.ema))
+        state: dict[str, Stateful] = {
+            "generator": networks,
+            "discriminator": self.discriminator,
+            "of_generator": self.of_generator,
+            "of_discriminator": self.of_discriminator,
+            "average": self.average,
+        }
+        self.loop = Loop("prior", config.iterations, seed, compute, state, folder, config.log_every, progress=progress)
+
+    def run(self) -> StyleGAN:
+        self.prior.rows = self.loop.run(self.step)
+        self.prior.generator.load_state_dict(self.average.module.state_dict())
+        self.prior.generator.eval()
+        with torch.no_grad(), randomness(self.seed, "prior", "mean style", device=self.device):
+            latents = torch.randn(FOR_THE_MEAN, self.config.latent_size, device=self.device)
+            self.prior.mean.w_avg.copy_(self.prior.mapping(latents).mean(0))
+        return self.prior
+
+    def step(self, number: int) -> Named[str, Tensor]:
+        """The discriminator, its penalty where it is due, then the generator."""
+        self.prior.generator.train()
+        self.discriminator.requires_grad_(True)
+        with torch.no_grad():
+            generated = self._generate()
+        of_real, of_generated = self.discriminator(self._real()), self.discriminator(self.augment(generated))
+        notes = {"discriminator": logistic_loss(of_real, of_generated), "gap": of_real.mean() - of_generated.mean()}
+        _descend(self.of_discriminator, notes["discriminator"])
+        if number % self.config.r1_every == 0:
+            penalty = r1_penalty(self.discriminator, self._real()).mean() / 4  # published for images in [-1, 1]
+            _descend(self.of_discriminator, self.config.r1 / 2 * self.config.r1_every * penalty)
+
+        self.discriminator.requires_grad_(False)
+        notes["generator"] = F.softplus(-self.discriminator(self.augment(self._generate()))).mean()
+        _descend(self.of_generator, notes["generator"])
+        self.average.update_parameters(self.prior.generator)
+        return notes
+
+    def _generate(self) -> Images:
+        n, layers = self.config.batch_size, 2 * self.prior.blocks
+        first, second = (
+            self.prior.mapping(torch.randn(n, self.config.latent_size, device=self.device)) for _ in range(2)
+        )
+        exchanged_at = torch.randint(1, layers, (n, 1, 1), device=self.device)
+        mixed = torch.rand(n, 1, 1, device=self.device) < self.config.mixing
+        beyond = torch.arange(layers, device=self.device)[None, :, None] >= exchanged_at
+        styles = torch.where(mixed & beyond, second[:, None], first[:, None])
+        return self.prior.synthesis(styles).picture * 0.5 + 0.5
+
+    def _real(self) -> Images:
+        rows = torch.randint(len(self.pixels), (self.config.batch_size,), device=self.device)
+        return self.augment(to_unit(self.pixels[rows]))
+
+
+def logistic_loss(of_real: Tensor, of_generated: Tensor) -> Tensor:
+    """Mean of softplus(-D(real)) plus mean of softplus(D(generated)) (Goodfellow et al. 2014, non-saturating)."""
+    return F.softplus(-of_real).mean() + F.softplus(of_generated).mean()
+
+
+def r1_penalty(discriminator: nn.Module, images: Images) -> Tensor:
+    """(n,): squared length of the discriminator's gradient at each real image (Mescheder et al. 2018, Eq. 9), differentiable."""
+    images = images.detach().requires_grad_()
+    (gradient,) = torch.autograd.grad(discriminator(images).sum(), images, create_graph=True)
+    return gradient.square().sum((1, 2, 3))
+
+
+def _descend(optimizer: Any, loss: Tensor) -> None:
+    optimizer.zero_grad()
+    loss.backward()
+    optimizer.step()

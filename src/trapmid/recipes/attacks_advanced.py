@@ -1,0 +1,58 @@
+"""Attacks on a style prior and by labels or scores alone, sized for two cores: members for the recipes of CPU audits."""
+
+from trapmid.attacks import BREP, IFGMI, MIRROR, PPA
+from trapmid.augment import WarpAugmentation
+from trapmid.priors import AnyPrior, StyleGAN2
+
+
+def small_stylegan2() -> StyleGAN2:
+    """A generator of 0.2 M weights for 32 and 64 px; docs/results.md says what it costs.
+
+    R1 is weaker than the published 10, which is for 1024 px: the gradient of a picture grows with the number of its pixels.
+    """
+    return StyleGAN2(
+        latent_size=64,
+        style_size=64,
+        mapping_layers=3,
+        capacity=256,
+        widest=64,
+        iterations=2000,
+        batch_size=16,
+        rate=3e-3,
+        r1=0.1,
+        ema=0.995,
+        augmentation=WarpAugmentation(crop_area=(0.88, 1.0), shift=0.04, rotation_degrees=4.0, padding="reflection"),
+        log_every=50,
+    )
+
+
+def small_ppa(prior: StyleGAN2) -> PPA:
+    """`ppa` with 1,000 candidates and 10 starts instead of 5,000 and 200."""
+    crop = WarpAugmentation(crop_area=(0.9, 1.0), crop_probability=1.0, flip_probability=0.0, rotation_probability=0.0)
+    return PPA(
+        prior=prior,
+        truncation=0.7,
+        candidates=1000,
+        starts=10,
+        search_augmentation=crop,
+        search_rate=0.02,
+        selection_augmentation=crop.model_copy(update={"crop_area": (0.5, 0.9), "flip_probability": 0.5}),
+        selection_draws=20,
+        images_per_identity=5,
+    )
+
+
+def advanced_attacks(style: StyleGAN2, plain: AnyPrior) -> tuple[PPA, IFGMI, MIRROR, BREP]:
+    """`ppa`, `ifgmi` and `mirror` on a style prior; `brep` on any.
+
+    Args:
+        style: the prior whose styles are searched.
+        plain: the prior whose latents are searched.
+    """
+    ppa = small_ppa(style)
+    return (
+        ppa,
+        IFGMI(ppa=ppa, layer_steps=(15, 15, 15), radii=(0.1, 0.1, 0.1)),
+        MIRROR(prior=style, candidates=1000, population=10, children=10, generations=30),
+        BREP(prior=plain, start_batches=200, sphere=20, steps_per_radius=40, steps=100, images_per_identity=2),
+    )

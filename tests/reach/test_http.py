@@ -1,0 +1,175 @@
+"""Models behind URLs: the example server on the loopback address, and servers that misbehave."""
+
+import importlib.util
+import json
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from torch import nn
+
+from trapmid.reach import HttpModel, reach
+from trapmid.targets import LabelTarget, ScoreTarget, open_target
+from trapmid.types import UserError
+
+SHAPE, NAMES = (3, 8, 8), ("anna", "bob", "carl")
+DESCRIBED = {"identities": NAMES, "image_shape": SHAPE, "answers": "scores"}
+
+
+@pytest.fixture(autouse=True)
+def no_proxy(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("no_proxy", "127.0.0.1")
+
+
+@contextmanager
+def serving(server: ThreadingHTTPServer) -> Iterator[str]:
+    threading.Thread(target=server.serve_forever, daemon=True).start()
+    try:
+        yield f"http://127.0.0.1:{server.server_port}"
+    finally:
+        server.shutdown()
+        server.server_close()
+
+
+def example() -> Any:
+    file = Path(__file__).parents[2] / "examples" / "server.py"
+    spec = importlib.util.spec_from_file_location("example_server", file)
+    assert spec is not None
+    assert spec.loader is not None
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
+
+
+def network() -> nn.Module:
+    torch.manual_seed(0)
+    return nn.Sequential(nn.Flatten(), nn.Linear(192, 3))
+
+
+@pytest.mark.parametrize("answers", ["scores", "labels"])
+def test_the_example_server_answers_as_the_model_does(answers: str) -> None:
+    net = network()
+    with serving(example().serve(net, NAMES, SHAPE, answers, 0)) as url:
+        model = reach(url)
+        assert isinstance(model, HttpModel)
+        assert (model.identities, model.image_shape, model.answers) == (NAMES, SHAPE, answers)
+        target = open_target(model)
+        images = torch.rand(70, *SHAPE)  # more than one request takes
+        with torch.no_grad():
+            expected = net((images * 255).round() / 255)
+        assert torch.equal(target.labels(images), expected.argmax(1))
+        if answers == "scores":
+            assert isinstance(target, ScoreTarget)
+            torch.testing.assert_close(target.scores(images), expected.softmax(1), atol=1e-5, rtol=1e-4)
+        else:
+            assert type(target) is LabelTarget
+        with pytest.raises(UserError, match=r"refused: 400 .*expected pictures of shape"):
+            target.labels(torch.rand(1, 3, 9, 9))
+
+
+def server(*answers: tuple[int, Any], first: Any = DESCRIBED) -> ThreadingHTTPServer:
+    """Describes itself by `first`, then gives `answers` in order, the last one again and again; counts POSTs in `asked`."""
+
+    class Handler(BaseHTTPRequestHandler):
+        def do_GET(self) -> None:
+            self.say(200, first)
+
+        def do_POST(self) -> None:
+            self.rfile.read(int(self.headers["Content-Length"]))
+            made.asked += 1
+            self.say(*answers[min(made.asked, len(answers)) - 1])
+
+        def say(self, status: int, content: Any) -> None:
+            body = content if isinstance(content, bytes) else json.dumps(content).encode()
+            self.send_response(status)
+            self.send_header("Content-Length", str(len(body)))
+            self.send_header("Location", "http://127.0.0.1:1/")
+            self.end_headers()
+            self.wfile.write(body)
+
+        def log_message(self, *args: Any) -> None:
+            pass
+
+    made: Any = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
+    made.asked = 0
+    return made
+
+
+GOOD = {"scores": [[0.2, 0.3, 0.5], [1.0, 0.0, 0.0]]}
+
+
+@pytest.mark.parametrize("status", [429, 500, 503])
+def test_a_busy_server_is_asked_again(status: int) -> None:
+    busy = server((status, {}), (status, {}), (200, GOOD))
+    with serving(busy) as url:
+        found = HttpModel(url, pause=0.01)(torch.rand(2, *SHAPE))
+    torch.testing.assert_close(found.exp(), torch.tensor(GOOD["scores"]))
+    assert busy.asked == 3
+
+
+def test_a_broken_server_is_given_up() -> None:
+    broken = server((503, {"error": "out of order"}))
+    with serving(broken) as url, pytest.raises(UserError, match=r"no answer in 3 tries .*503 .*out of order"):
+        HttpModel(url, pause=0.01, tries=3)(torch.rand(2, *SHAPE))
+    assert broken.asked == 3
+
+
+def test_a_silent_server_is_given_up() -> None:
+    with serving(server((200, GOOD))) as url:
+        model = HttpModel(url, pause=0.01, tries=2, seconds=5.0)
+    with pytest.raises(UserError, match=r"no answer in 2 tries of 5 seconds.*Is the server running"):
+        model(torch.rand(2, *SHAPE))
+
+
+@pytest.mark.parametrize(
+    ("answer", "told"),
+    [
+        ((200, b"<html>"), "not JSON"),
+        ((200, {"labels": [0, 1]}), r"Expected \{'scores': \.\.\.\} with 2 rows of 3 probabilities"),
+        ((200, {"scores": [[0.2, 0.3, 0.5]]}), r"scores of shape \(1, 3\)"),
+        ((200, {"scores": [[0.2, 0.3], [0.5, 0.5]]}), r"scores of shape \(2, 2\)"),
+        ((200, {"scores": [[5.0, -4.0, 0.0], [1.0, 0.0, 0.0]]}), "whose rows sum to"),
+        ((200, {"scores": [[9.0, 4.0, 0.0], [1.0, 0.0, 0.0]]}), "whose rows sum to"),
+        ((200, {"scores": "many"}), "answered with"),
+        ((200, []), "answered with"),
+        ((403, {"error": "no key"}), "refused: 403 .*no key"),
+        ((302, {}), "refused: 302"),
+    ],
+)
+def test_bad_answers_are_told(answer: tuple[int, Any], told: str) -> None:
+    bad = server(answer)
+    with serving(bad) as url, pytest.raises(UserError, match=told):
+        HttpModel(url, pause=0.01)(torch.rand(2, *SHAPE))
+    assert bad.asked == 1
+
+
+@pytest.mark.parametrize("labels", [[0], [0, 3], [0, -1], [0, 0.5], ["anna", "bob"], [[0], [1]]])
+def test_bad_labels_are_told(labels: list[Any]) -> None:
+    bad = server((200, {"labels": labels}), first={**DESCRIBED, "answers": "labels"})
+    with serving(bad) as url, pytest.raises(UserError, match="2 whole numbers from 0 to 2"):
+        HttpModel(url)(torch.rand(2, *SHAPE))
+
+
+def test_a_server_that_does_not_describe_itself() -> None:
+    with (
+        serving(server((200, GOOD), first={"name": "classifier"})) as url,
+        pytest.raises(UserError, match="does not describe itself"),
+    ):
+        HttpModel(url)
+
+
+def test_budget() -> None:
+    counted = server((200, GOOD))
+    with serving(counted) as url:
+        target = open_target(HttpModel(url), budget=5)
+        for _ in range(2):
+            target.labels(torch.rand(2, *SHAPE))
+        with pytest.raises(UserError, match="budget of 5 images is spent: 4 were shown and the next batch has 2"):
+            target.labels(torch.rand(2, *SHAPE))
+    assert counted.asked == 2
+    assert target.queries == 4

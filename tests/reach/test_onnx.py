@@ -1,0 +1,75 @@
+"""Models in ONNX files: logits or probabilities, any batch size or a fixed one, and what is refused."""
+
+from pathlib import Path
+
+import numpy as np
+import onnx
+import pytest
+import torch
+from onnx import TensorProto, helper, numpy_helper
+
+from trapmid.reach import OnnxModel, reach
+from trapmid.targets import LabelTarget, ScoreTarget, WhiteBoxTarget, open_target
+from trapmid.types import UserError
+
+SHAPE, CLASSES = (3, 8, 8), 5
+WEIGHTS = np.random.default_rng(0).normal(size=(3 * 64, CLASSES)).astype(np.float32)
+
+
+def written(file: Path, *, softmax: bool = False, batch: int | str = "n", shape: tuple[int, ...] = SHAPE) -> Path:
+    """A linear classifier of pictures."""
+    nodes = [
+        helper.make_node("Flatten", ["images"], ["flat"]),
+        helper.make_node("MatMul", ["flat", "weights"], ["logits"]),
+        *([helper.make_node("Softmax", ["logits"], ["out"], axis=1)] if softmax else []),
+    ]
+    graph = helper.make_graph(
+        nodes,
+        "linear",
+        [helper.make_tensor_value_info("images", TensorProto.FLOAT, [batch, *shape])],
+        [helper.make_tensor_value_info("out" if softmax else "logits", TensorProto.FLOAT, [batch, CLASSES])],
+        [numpy_helper.from_array(WEIGHTS, "weights")],
+    )
+    onnx.save(helper.make_model(graph, opset_imports=[helper.make_opsetid("", 17)], ir_version=9), file)
+    return file
+
+
+@pytest.mark.parametrize("softmax", [False, True])
+@pytest.mark.parametrize("batch", ["n", 1, 4])
+def test_scores_are_the_networks(softmax: bool, batch: int | str, tmp_path: Path) -> None:
+    model = reach(str(written(tmp_path / "net.onnx", softmax=softmax, batch=batch)))
+    images = torch.rand(6, *SHAPE, generator=torch.Generator().manual_seed(0))
+    target = open_target(model)
+    assert isinstance(target, ScoreTarget)
+    assert (target.num_classes, target.image_shape) == (CLASSES, SHAPE)
+    expected = (images.flatten(1) @ torch.from_numpy(WEIGHTS)).softmax(1)
+    torch.testing.assert_close(target.scores(images), expected, atol=1e-6, rtol=1e-4)
+    assert torch.equal(LabelTarget(model, CLASSES, SHAPE).labels(images), expected.argmax(1))
+    assert target.queries == 6
+
+
+def test_is_no_white_box(tmp_path: Path) -> None:
+    model = OnnxModel(written(tmp_path / "net.onnx"))
+    with pytest.raises(UserError, match="OnnxModel answers with scores and carries no gradients"):
+        WhiteBoxTarget(model, CLASSES, SHAPE)
+
+
+def test_names_and_digest(tmp_path: Path) -> None:
+    file = written(tmp_path / "net.onnx")
+    assert OnnxModel(file).identities == tuple(f"class-0000{i}" for i in range(5))
+    assert OnnxModel(file, tuple("abcde")).identities == tuple("abcde")
+    assert OnnxModel(file).digest != OnnxModel(written(tmp_path / "other.onnx", softmax=True)).digest
+    with pytest.raises(UserError, match="knows 5 classes, and 2 names were given"):
+        OnnxModel(file, ("a", "b"))
+
+
+def test_what_is_no_classifier_of_images(tmp_path: Path) -> None:
+    with pytest.raises(UserError, match=r"takes images \['n', 192\]\. Expected one input of images"):
+        OnnxModel(written(tmp_path / "flat.onnx", shape=(192,)))
+    (tmp_path / "broken.onnx").write_bytes(b"nothing")
+    with pytest.raises(UserError, match="is not a network that onnxruntime can run"):
+        OnnxModel(tmp_path / "broken.onnx")
+    with pytest.raises(UserError, match=r"absent\.onnx does not exist"):
+        OnnxModel(tmp_path / "absent.onnx")
+    with pytest.raises(UserError, match=r"'model.pt' is neither an \.onnx file nor a http:// or https:// address"):
+        reach("model.pt")
