@@ -48,7 +48,7 @@ def test_r1_is_the_squared_gradient_image_by_image() -> None:
     found = r1_penalty(net, images)
     for i in range(4):
         jacobian = torch.autograd.functional.jacobian(lambda x: net(x[None]).squeeze(), images[i])
-        assert float(found[i]) == pytest.approx(float(jacobian.square().sum()))
+        assert float(found[i].detach()) == pytest.approx(float(jacobian.square().sum()))
     found.mean().backward()
     step, weight = 1e-6, net[0].weight
     gradient = float(weight.grad[0, 0, 0, 0])

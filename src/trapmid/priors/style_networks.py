@@ -137,7 +137,7 @@ def batch_deviation(x: Tensor, group: int = 4) -> Tensor:
     """
     n, _, height, width = x.shape
     size = group if n % group == 0 else n
-    deviation = (x.view(size, n // size, -1).var(0, unbiased=False) + 1e-8).sqrt().mean(1)
+    deviation = (x.reshape(size, n // size, -1).var(0, unbiased=False) + 1e-8).sqrt().mean(1)
     return deviation.repeat(size)[:, None, None, None].expand(-1, -1, height, width)
 
 
