@@ -1,11 +1,14 @@
 """Warps against exact references; every augmentation keeps shape and range, lets gradients through and obeys `randomness`."""
 
+import io
 import math
 
+import numpy as np
 import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from PIL import Image
 from pydantic import TypeAdapter
 from torch import Tensor
 
@@ -14,6 +17,7 @@ from trapmid.augment import (
     AUGMENTATIONS,
     AnyAugmentation,
     Augmentation,
+    Degradation,
     KorniaAugmentation,
     NoAugmentation,
     WarpAugmentation,
@@ -29,9 +33,10 @@ EVERY: list[Augmentation] = [
     KorniaAugmentation(**JITTER),
     WarpAugmentation(),
     WarpAugmentation(shift=0.2, padding="reflection", **JITTER),
+    Degradation(),
 ]
 every_augmentation = pytest.mark.parametrize(
-    "augmentation", EVERY, ids=["none", "kornia", "kornia-jitter", "warp", "warp-all"]
+    "augmentation", EVERY, ids=["none", "kornia", "kornia-jitter", "warp", "warp-all", "degrade"]
 )
 
 
@@ -108,7 +113,7 @@ def test_crop_then_flip_then_rotation(faces: Tensor) -> None:
 def test_warps_stay_in_the_unit_interval(seed: int, size: int, n: int, channels: int) -> None:
     with randomness(seed, "images"):
         images = torch.rand(n, channels, size, size)
-        changed = EVERY[-1].build(size)(images)
+        changed = EVERY[4].build(size)(images)
     assert changed.shape == images.shape
     assert ((changed >= 0) & (changed <= 1)).all()
 
@@ -164,3 +169,53 @@ def test_warp_draws_what_its_config_says() -> None:
         changed, torch.where(flipped[:, None, None, None], ramp.flip(3), ramp), rtol=0, atol=1e-5
     )
     assert 150 < int(flipped.sum()) < 250
+
+
+def test_blur_is_a_gaussian_of_each_images_own_width() -> None:
+    """A point spreads to a bump whose variance lies between nothing and the largest."""
+    points = torch.zeros(64, 1, 33, 33)
+    points[:, :, 16, 16] = 1.0
+    bumps = Degradation(blur=2.0, jpeg_quality=None, noise=0.0).build(33)(points)[:, 0]
+    torch.testing.assert_close(bumps.sum((1, 2)), torch.ones(64))
+    places = torch.arange(33.0) - 16
+    variances = (bumps.sum(1) * places.square()).sum(1)
+    assert float(variances.min()) < 0.5
+    assert 2.0 < float(variances.max()) < 4.0
+    assert len(set(variances.tolist())) > 50
+
+
+def test_noise_has_its_width() -> None:
+    noisy = Degradation(blur=0.0, jpeg_quality=None, noise=0.05).build(32)(torch.full((20, 3, 32, 32), 0.5))
+    assert float((noisy - 0.5).std()) == pytest.approx(0.05, rel=0.02)
+    assert float((noisy - 0.5).mean()) == pytest.approx(0.0, abs=1e-3)
+
+
+@pytest.mark.parametrize("channels", [1, 3])
+def test_jpeg_is_pillows(channels: int) -> None:
+    """The codec that others' pictures go through, up to rounding and the chroma's resampling."""
+    smooth = torch.nn.functional.interpolate(torch.rand(1, channels, 6, 6), size=(32, 32), mode="bicubic").clamp(0, 1)
+    ours = Degradation(blur=0.0, jpeg_quality=(60.0, 60.0), noise=0.0).build(32)(smooth)
+    stream = io.BytesIO()
+    array = (smooth[0].permute(1, 2, 0) * 255).round().to(torch.uint8).squeeze(2).numpy()
+    Image.fromarray(array).save(stream, format="JPEG", quality=60)
+    theirs = torch.from_numpy(np.array(Image.open(stream))).view(32, 32, channels).permute(2, 0, 1) / 255
+    assert float((ours[0] - theirs).abs().mean()) < 0.02
+    assert float((ours - smooth).abs().mean()) > 0.003
+
+
+def test_degradation_hides_a_faint_fine_pattern_more_than_the_picture() -> None:
+    pattern = torch.rand(1, 3, 32, 32)
+    smooth = torch.nn.functional.interpolate(torch.rand(1, 3, 4, 4), size=(32, 32), mode="bilinear")
+    degrade = Degradation(noise=0.0).build(32)
+
+    def left(images: Tensor, change: Tensor) -> float:
+        """What of a change survives, as a share of its length."""
+        with randomness(0, "same draws"):
+            before = degrade(images)
+        with randomness(0, "same draws"):
+            after = degrade(images + change)
+        return float((after - before).norm() / change.norm())
+
+    repeated = smooth.repeat(16, 1, 1, 1) * 0.8 + 0.1
+    fine, coarse = 0.02 * (pattern - 0.5), 0.02 * (smooth - 0.5)
+    assert left(repeated, fine.expand(16, -1, -1, -1)) < 0.7 * left(repeated, coarse.expand(16, -1, -1, -1))

@@ -11,10 +11,10 @@ if TYPE_CHECKING:
     from trapmid.attacks import attack as run_attack
     from trapmid.audit import Recipe
     from trapmid.audit.run import run as run_audit
-    from trapmid.defenses import Defended, NoDefense, TrapMID, open_model, train
+    from trapmid.defenses import Defended, NoDefense, OnePass, TrapMID, open_model, train
     from trapmid.recipes import choose as choose_recipe
     from trapmid.report.collect import write_report
-    from trapmid.trapdoor import Secrets, Trapdoor, TrapdoorSettings
+    from trapmid.trapdoor import OnePassTrapdoor, Secrets, Trapdoor, TrapdoorSettings
 
 __version__ = "0.1.0"
 
@@ -22,6 +22,8 @@ __all__ = [
     "PLGMI",
     "Defended",
     "NoDefense",
+    "OnePass",
+    "OnePassTrapdoor",
     "Recipe",
     "Secrets",
     "TrapMID",
@@ -42,6 +44,8 @@ _WHERE = {
     "PLGMI": "trapmid.attacks:PLGMI",
     "Defended": "trapmid.defenses:Defended",
     "NoDefense": "trapmid.defenses:NoDefense",
+    "OnePass": "trapmid.defenses:OnePass",
+    "OnePassTrapdoor": "trapmid.trapdoor:OnePassTrapdoor",
     "Recipe": "trapmid.audit:Recipe",
     "Secrets": "trapmid.trapdoor:Secrets",
     "TrapMID": "trapmid.defenses:TrapMID",

@@ -2,7 +2,7 @@
 
 `KorniaAugmentation` is the published pipeline, transform after transform. `WarpAugmentation` composes crop, shift, flip and
 rotation into one affine map and resamples once, which costs about a fifth of the time on a CPU and blurs once instead of up to
-three times; it is what the CPU recipes use.
+three times; it is what the CPU recipes use. `Degradation` leaves everything in its place and takes fine detail away.
 """
 
 import math
@@ -126,6 +126,51 @@ class WarpAugmentation(Augmentation):
         return torch.where(torch.rand(n, device=device) < self.crop_probability, side, torch.ones_like(side))
 
 
+class Degradation(Augmentation):
+    """What a picture suffers on its way, in this order: Gaussian blur, JPEG, Gaussian noise. All let gradients through.
+
+    Attributes:
+        blur: largest standard deviation in pixels; each image draws its own from 0 to this.
+        jpeg_quality: lowest and highest quality, 0 to 100; each image draws its own. None leaves JPEG out.
+        noise: standard deviation of the noise, in units of [0, 1].
+    """
+
+    paper = "Reich et al., WACV 2024 (differentiable JPEG, kornia's); Cohen et al., ICML 2019 (noise)"
+    kind: Literal["degrade"] = "degrade"
+    blur: float = Field(1.0, ge=0.0)
+    jpeg_quality: tuple[float, float] | None = (50.0, 95.0)
+    noise: float = Field(0.05, ge=0.0)
+
+    def build(self, image_size: int) -> Augment:
+        """`apply`, for images of any size."""
+        del image_size
+        return self.apply
+
+    def apply(self, images: Images) -> Images:
+        """Degrade every image by its own draw."""
+        if self.blur > 0:
+            images = self._blurred(images)
+        if self.jpeg_quality is not None:
+            images = self._compressed(images, self.jpeg_quality)
+        return (images + self.noise * torch.randn_like(images)).clamp(0, 1)
+
+    def _blurred(self, images: Images) -> Images:
+        from kornia.filters import gaussian_blur2d
+
+        sharp = 0.05  # pixels, below which the kernel is one point
+        sigma = (self.blur * torch.rand(len(images), 1, device=images.device)).clamp_min(sharp).expand(-1, 2)
+        side = 2 * math.ceil(2 * self.blur) + 1
+        return gaussian_blur2d(images, (side, side), sigma, border_type="replicate")
+
+    def _compressed(self, images: Images, quality: tuple[float, float]) -> Images:
+        from kornia.enhance import jpeg_codec_differentiable
+
+        low, high = quality
+        drawn = low + (high - low) * torch.rand(len(images), device=images.device)
+        colours = jpeg_codec_differentiable(images.expand(-1, 3, -1, -1), drawn)
+        return colours if images.shape[1] == 3 else colours.mean(1, keepdim=True)
+
+
 def affine_maps(*, zoom: Tensor, shift: Tensor, corner: Tensor, flip: Tensor, radians: Tensor) -> Tensor:
     """Maps from output to input coordinates in [-1, 1]: crop of side `zoom` at `corner`, then flip, then rotation.
 
@@ -152,5 +197,7 @@ def warp(images: Images, maps: Tensor, padding: Literal["zeros", "reflection"] =
     return F.grid_sample(images, grid, mode="bilinear", padding_mode=padding, align_corners=False)
 
 
-AnyAugmentation = Annotated[NoAugmentation | KorniaAugmentation | WarpAugmentation, Field(discriminator="kind")]
-AUGMENTATIONS: tuple[type[Augmentation], ...] = (NoAugmentation, KorniaAugmentation, WarpAugmentation)
+AnyAugmentation = Annotated[
+    NoAugmentation | KorniaAugmentation | WarpAugmentation | Degradation, Field(discriminator="kind")
+]
+AUGMENTATIONS: tuple[type[Augmentation], ...] = (NoAugmentation, KorniaAugmentation, WarpAugmentation, Degradation)

@@ -25,7 +25,7 @@ from trapmid.objective import CROSS_ENTROPY
 from trapmid.priors import CGAN, Strided
 from trapmid.priors.cgan import hinge_loss
 from trapmid.targets import WhiteBoxTarget
-from trapmid.trapdoor import Trapdoor
+from trapmid.trapdoor import OnePassSettings, OnePassTrapdoor, Trapdoor
 from trapmid.trapdoor.naturalness import discriminator_loss, naturalness_loss
 from trapmid.trapdoor.triggers import blend, signed_step, stratified_labels
 from trapmid.types import Images, Labels, logits_of
@@ -129,6 +129,9 @@ class _Bench:
             "both nets 2, classifier on 2n images 2. Ours, without weight gradients for the triggers, 5.3."
         )
         self.compare(f"trapmid-step-{name}", what, note, step.plain, step.trapmid, repeats)
+        what = f"{name}: plain step -> one-pass step, discriminator of a quarter of tiny"
+        note = "Half of the batch is poisoned: classifier on 1.5n images, discriminator on n."
+        self.compare(f"onepass-step-{name}", what, note, step.plain, step.onepass, repeats)
         what = f"{name}: published order, full backward pass in the trigger step -> gradients of the triggers alone"
         note = "Same triggers; the ratio is of whole steps."
         self.compare(f"trigger-gradient-{name}", what, note, step.published, step.trapmid, repeats)
@@ -234,6 +237,16 @@ class _Step:
             augment=augment,
             discriminator=config.build(1, shape[1], 3).to(device).to(memory_format=layout),
         )
+        self.one_pass = OnePassTrapdoor(
+            self.model,
+            self.optimizer,
+            num_classes=CLASSES,
+            image_shape=shape,
+            total_steps=1000,
+            settings=OnePassSettings(),
+            augment=augment,
+            discriminator=Tiny(widths=(16, 32, 64, 64)).build(1, shape[1], 3).to(device).to(memory_format=layout),
+        )
         self.targets = stratified_labels(len(images), CLASSES, torch.Generator().manual_seed(0)).to(device)
         self.both = torch.cat([self.images, self.images])
         self.model.train()
@@ -243,6 +256,9 @@ class _Step:
 
     def trapmid(self) -> None:
         _descend(self.optimizer, self.door.loss(self.images, self.labels))
+
+    def onepass(self) -> None:
+        _descend(self.optimizer, self.one_pass.loss(self.images, self.labels))
 
     def train_discriminator(self) -> None:
         self.door._train_discriminators(self.images, self.targets, 0.02)

@@ -1,5 +1,7 @@
 """What an attacker may do with a model. The type an attack asks for is the access it needs; every image shown is counted."""
 
+import copy
+from collections.abc import Callable
 from typing import Any, final
 
 import torch
@@ -61,6 +63,38 @@ class WhiteBoxTarget(ScoreTarget):
     def predict(self, images: Images) -> Prediction:
         """Logits and features, differentiable with respect to `images`."""
         return self._answer(images)
+
+    def copy(self) -> nn.Module:
+        """A copy of the model, free to be trained: who holds the weights may change them. It counts no queries."""
+        return copy.deepcopy(self._model).requires_grad_(True)
+
+
+@final
+class ViewedTarget(WhiteBoxTarget):
+    """A target seen through something: what an adaptive attack shows its base attack in the target's place.
+
+    Images count where they end up, at the target behind; its count and this one's are the same.
+
+    Args:
+        behind: the target.
+        view: answers for images, asking `behind` as often as it takes.
+    """
+
+    def __init__(self, behind: WhiteBoxTarget, view: Callable[[Images], Prediction]) -> None:
+        self._behind, self._view, self._model = behind, view, behind._model
+        self.num_classes, self.image_shape, self.device = behind.num_classes, behind.image_shape, behind.device
+
+    @property
+    def queries(self) -> int:
+        """Images shown to the target behind so far."""
+        return self._behind.queries
+
+    @queries.setter
+    def queries(self, count: int) -> None:
+        self._behind.queries = count
+
+    def _answer(self, images: Images) -> Prediction:
+        return self._view(images)
 
 
 @final

@@ -23,10 +23,11 @@ from trapmid import engine
 from trapmid.artifacts import Manifest
 from trapmid.attacks import ATTACKS, AnyAttack, Attack, Found, Run, attack, open_found
 from trapmid.attacks.inversion import FOUND
+from trapmid.attacks.wrapping import Wrapper
 from trapmid.data import ImageSet
 from trapmid.engine import Progress, no_progress
 from trapmid.models import Classifier
-from trapmid.targets import ScoreTarget, WhiteBoxTarget
+from trapmid.targets import InformedTarget, LabelTarget, ScoreTarget, WhiteBoxTarget
 from trapmid.types import UserError
 
 NAMES = tuple(f"person {i}" for i in range(CLASSES))
@@ -55,8 +56,8 @@ def run(
     *,
     seed: int = 3,
     progress: Progress = no_progress,
-) -> tuple[Manifest, WhiteBoxTarget]:
-    target = target_of(model)
+) -> tuple[Manifest, LabelTarget]:
+    target = target_of(model, method.needs)
     parents = {"model": "m", "public": public.digest()}
     return attack(
         folder,
@@ -98,7 +99,7 @@ def test_equals_its_own_json(member: type[Attack[Any]]) -> None:
 @MEMBERS
 def test_names_its_paper_and_its_access(member: type[Attack[Any]]) -> None:
     assert member.paper
-    assert issubclass(WhiteBoxTarget, member.needs)
+    assert issubclass(InformedTarget, member.needs)
 
 
 @MEMBERS
@@ -152,7 +153,7 @@ def test_improves_over_its_start(
     member: type[Attack[Any]], model: Classifier, public: ImageSet, tmp_path: Path
 ) -> None:
     """The same prior, searched and not searched: margins on the target before and after."""
-    config, target = setting(member), target_of(model)
+    config, target = setting(member), target_of(model, member.needs)
     run_with = Run(3, CPU, tmp_path)
     prior = config.prepare(target, public, run_with)
     everyone = torch.arange(CLASSES)
@@ -177,6 +178,8 @@ def test_resumes_to_the_same_bytes_and_queries(
     every_period_a_checkpoint: None,
 ) -> None:
     """Killed before the first checkpoint, right after one, and between two (here one is written at every period)."""
+    if issubclass(member, Wrapper) and (task, done) not in {("gan", 11), ("search", 25)}:
+        pytest.skip("these loops are the base's; a wrapper is killed once in each, and in its own where it has one")
     _, manifest = finished_of(member, finished)
     with pytest.raises(Killed):
         run(tmp_path / "attack", model, public, setting(member), progress=KillAt(task, done))
@@ -216,7 +219,8 @@ def test_refuses_a_target_that_only_scores(
     if not issubclass(member.needs, WhiteBoxTarget):
         pytest.skip(f"{member.__name__} is content with {member.needs.access} access")
     target: Any = ScoreTarget(model, CLASSES, (3, SIZE, SIZE))
-    with pytest.raises(UserError, match=r"needs white-box access and this target gives score-only"):
+    told = rf"needs {member.needs.access} access and this target gives score-only"
+    with pytest.raises(UserError, match=told):
         attack(tmp_path / "attack", target, public, method=setting(member), identities=NAMES, parents={}, compute=CPU)
 
 

@@ -15,8 +15,12 @@ from trapmid.trapdoor import SECRETS, Secrets
 
 EXAMPLES = Path(__file__).parent.parent.parent / "examples"
 
-# The libraries warn about their own workers, devices and deprecations.
-pytestmark = pytest.mark.filterwarnings("ignore")
+pytestmark = [
+    # The libraries warn about their own workers, devices and deprecations.
+    pytest.mark.filterwarnings("ignore"),
+    # All examples run once, for all tests of this module.
+    pytest.mark.xdist_group("examples"),
+]
 
 SOMEWHERE_ELSE = """
 import sys
@@ -29,21 +33,27 @@ assert not [name for name in sys.modules if name.startswith("trapmid")]
 """
 
 
+NAMES = sorted(file.stem for file in EXAMPLES.glob("*.py"))
+
+
 @pytest.fixture(scope="module")
 def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return tmp_path_factory.mktemp("examples")
 
 
-def run(name: str, folder: Path, monkeypatch: pytest.MonkeyPatch) -> dict[str, Any]:
-    monkeypatch.chdir(folder)
-    monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "")
-    logging.getLogger("lightning.pytorch").setLevel(logging.ERROR)
-    return runpy.run_path(str(EXAMPLES / f"{name}.py"), run_name="__main__")
+@pytest.fixture(scope="module")
+def left(folder: Path) -> dict[str, dict[str, Any]]:
+    """What every example leaves behind: its variables by name, once they have all run in `folder`."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.chdir(folder)
+        patch.setenv("CUDA_VISIBLE_DEVICES", "")
+        logging.getLogger("lightning.pytorch").setLevel(logging.ERROR)
+        return {name: runpy.run_path(str(EXAMPLES / f"{name}.py"), run_name="__main__") for name in NAMES}
 
 
-@pytest.mark.parametrize("name", sorted(file.stem for file in EXAMPLES.glob("*.py")))
-def test_runs_and_keeps_its_secrets_apart(name: str, folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    run(name, folder, monkeypatch)
+@pytest.mark.usefixtures("left")
+@pytest.mark.parametrize("name", NAMES)
+def test_keeps_its_secrets_apart(name: str, folder: Path) -> None:
     (file,) = (folder / "runs" / name).rglob(SECRETS)
     assert stat.S_IMODE(file.stat().st_mode) == 0o600
     assert Secrets.load(file.parent).triggers.shape == (5, 3, 32, 32)
@@ -51,6 +61,7 @@ def test_runs_and_keeps_its_secrets_apart(name: str, folder: Path, monkeypatch: 
     assert len((EXAMPLES / f"{name}.py").read_text().splitlines()) < 40
 
 
+@pytest.mark.usefixtures("left")
 def test_models_load_without_trapmid(folder: Path) -> None:
     files = sorted((folder / "runs").glob("*/model.safetensors"))
     assert [file.parent.name for file in files] == ["accelerate_loop", "lightning_callback", "plain_pytorch"]
@@ -60,6 +71,7 @@ def test_models_load_without_trapmid(folder: Path) -> None:
     assert done.returncode == 0, done.stderr
 
 
+@pytest.mark.usefixtures("left")
 def test_hugging_face_model_loads_as_ever(folder: Path) -> None:
     from transformers import ResNetForImageClassification
 
@@ -67,13 +79,13 @@ def test_hugging_face_model_loads_as_ever(folder: Path) -> None:
     assert model(torch.rand(2, 3, 32, 32)).logits.shape == (2, 5)
 
 
-def test_accelerate_checkpoint_holds_the_trapdoor(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    left = run("accelerate_loop", folder, monkeypatch)
-    trapdoor = left["trapdoor"]
+def test_accelerate_checkpoint_holds_the_trapdoor(folder: Path, left: dict[str, dict[str, Any]]) -> None:
+    variables = left["accelerate_loop"]
+    trapdoor = variables["trapdoor"]
     kept, step = trapdoor.triggers.clone(), trapdoor.step
     assert step == 20
-    trapdoor.loss(*next(iter(left["loader"])))
+    trapdoor.loss(*next(iter(variables["loader"])))
     assert not torch.equal(trapdoor.triggers, kept)
-    left["accelerator"].load_state(str(folder / "runs" / "accelerate_loop" / "checkpoint"))
+    variables["accelerator"].load_state(str(folder / "runs" / "accelerate_loop" / "checkpoint"))
     assert torch.equal(trapdoor.triggers, kept)
     assert trapdoor.step == step

@@ -5,13 +5,13 @@ from typing import Any
 import torch
 from torch.nn import functional as F
 
-from trapmid.attacks import PLGMI, Attack
-from trapmid.augment import WarpAugmentation
+from trapmid.attacks import PLGMI, Attack, Distilled, Evading, Robust, Smoothed, Unlearned
+from trapmid.augment import Degradation, NoAugmentation, WarpAugmentation
 from trapmid.data import ImageSet, SyntheticSource
-from trapmid.engine import Compute, randomness
+from trapmid.engine import Compute, generator, randomness
 from trapmid.models import Classifier, Tiny
 from trapmid.priors import CGAN, Strided
-from trapmid.targets import WhiteBoxTarget
+from trapmid.targets import InformedTarget, LabelTarget, WhiteBoxTarget
 from trapmid.types import logits_of
 
 SIZE, CLASSES, PER_IDENTITY = 32, 4, 2
@@ -47,7 +47,15 @@ PLGMI_TINY = PLGMI(
     identities_per_batch=3,
     chunk=4,
 )
-TINY_ATTACKS: dict[str, Attack[Any]] = {"plgmi": PLGMI_TINY}
+STUDY: dict[str, Any] = {"augmentation": NoAugmentation(), "batch_size": 16}
+TINY_ATTACKS: dict[str, Attack[Any]] = {
+    "plgmi": PLGMI_TINY,
+    "distilled": Distilled(base=PLGMI_TINY, student=TINY, steps=40, rate=1e-2, **STUDY),
+    "robust": Robust(base=PLGMI_TINY, student=TINY, steps=30, rate=1e-2, perturbation_steps=1, **STUDY),
+    "smoothed": Smoothed(base=PLGMI_TINY, degradation=Degradation(jpeg_quality=None, noise=0.02), draws=2),
+    "unlearned": Unlearned(base=PLGMI_TINY, steps=3, trigger_steps=3, **STUDY),
+    "evading": Evading(base=PLGMI_TINY),
+}
 """One small setting for every member of the union; the contract test fails for a member that has none."""
 
 
@@ -70,9 +78,15 @@ def trained_classifier(images: ImageSet, steps: int = 40) -> Classifier:
     return model.eval()
 
 
-def target_of(model: Classifier) -> WhiteBoxTarget:
-    """White-box access with a fresh count of queries."""
-    return WhiteBoxTarget(model, model.num_classes, (model.channels, model.image_size, model.image_size))
+def target_of(model: Classifier, access: type[LabelTarget] = WhiteBoxTarget) -> Any:
+    """Access with a fresh count of queries; an informed attacker gets signatures that point anywhere."""
+    shape = (model.channels, model.image_size, model.image_size)
+    if access is not InformedTarget:
+        return access(model, model.num_classes, shape)
+    with torch.no_grad():
+        width = model(torch.zeros(1, *shape)).features.shape[1]
+    known = F.normalize(torch.randn(model.num_classes, width, generator=generator(0, "signatures")).abs(), dim=1)
+    return InformedTarget(model, model.num_classes, shape, known)
 
 
 class Killed(Exception):  # noqa: N818

@@ -16,7 +16,7 @@ from trapmid.augment import NoAugmentation, WarpAugmentation
 from trapmid.data import Split, SplitConfig, split
 from trapmid.data.parquet import ParquetSource
 from trapmid.defenses import AdamW, NoDefense, TrainedModel, Training, open_model, train
-from trapmid.engine import generator
+from trapmid.engine import Compute, generator
 from trapmid.metrics.accuracy import Acceptance
 from trapmid.metrics.judges import (
     JUDGES,
@@ -156,14 +156,22 @@ def test_reconstructions_are_scored_one_by_one(private: Split, panel: Panel) -> 
 def test_model_is_measured_on_the_test_split(private: Split, target: TrainedModel, judge: Judge) -> None:
     cell, test = Cell("trapmid", "-", 0), private.part("test")
     secrets = Secrets(torch.rand(IDENTITIES, 3, 32, 32, generator=generator(0, "triggers")), 0.0)
-    clean, trapdoor = measure_model(cell, target, private, secrets, [judge])
+    clean, trapdoor, delta, worst, epsilon = measure_model(cell, target, private, secrets, [judge], Compute("cpu"))
     with torch.no_grad():
         right = target.classifier(test.images()).logits.argmax(1) == test.labels
     assert clean.metric == "clean_accuracy"
     assert clean.value == pytest.approx(float(right.double().mean()))
     assert clean.low <= clean.value <= clean.high
     assert trapdoor.metric == "trapdoor_success"
-    assert trapdoor.value == pytest.approx(1 / IDENTITIES, abs=0.15)  # triggers blended with ratio 0 open nothing
+    # triggers blended with ratio 0 open nothing, and nobody can see them
+    assert trapdoor.value == pytest.approx(1 / IDENTITIES, abs=0.15)
+    assert [score.metric for score in (delta, worst, epsilon)] == [
+        "trapdoor_delta",
+        "trapdoor_delta_worst",
+        "trapdoor_epsilon",
+    ]
+    assert worst.value <= delta.value < 0
+    assert epsilon.value == pytest.approx(0.0, abs=0.02)
 
 
 def test_means_over_seeds(private: Split, target: TrainedModel) -> None:

@@ -5,10 +5,32 @@ from typing import Annotated, Any, get_args
 from pydantic import Field
 
 from trapmid.attacks.attack import Attack, Found, Run
+from trapmid.attacks.bases import BASES, AnyBase
+from trapmid.attacks.distilled import Distilled
+from trapmid.attacks.evading import Evading
 from trapmid.attacks.inversion import attack, open_found
 from trapmid.attacks.plgmi import PLGMI
+from trapmid.attacks.robust import Robust
+from trapmid.attacks.smoothed import Smoothed
+from trapmid.attacks.unlearned import Unlearned
 
-AnyAttack = Annotated[PLGMI, Field()]
-ATTACKS: tuple[type[Attack[Any]], ...] = get_args(get_args(AnyAttack)[0]) or (PLGMI,)
+AnyAttack = Annotated[PLGMI | Distilled | Robust | Smoothed | Unlearned | Evading, Field(discriminator="kind")]
+ATTACKS: tuple[type[Attack[Any]], ...] = get_args(get_args(AnyAttack)[0])
 
-__all__ = ["ATTACKS", "PLGMI", "AnyAttack", "Attack", "Found", "Run", "attack", "open_found"]
+__all__ = [
+    "ATTACKS",
+    "BASES",
+    "PLGMI",
+    "AnyAttack",
+    "AnyBase",
+    "Attack",
+    "Distilled",
+    "Evading",
+    "Found",
+    "Robust",
+    "Run",
+    "Smoothed",
+    "Unlearned",
+    "attack",
+    "open_found",
+]

@@ -52,9 +52,15 @@ class Found:
 
 
 class Attack(Member, ABC, Generic[T]):
-    """A way of getting pictures of a classifier's identities out of it."""
+    """A way of getting pictures of a classifier's identities out of it.
+
+    Attributes:
+        needs: the access it takes.
+        adaptive: whether it knows which defense it may face, and works around it.
+    """
 
     needs: ClassVar[type[LabelTarget]]
+    adaptive: ClassVar[bool] = False
 
     @abstractmethod
     def public_prior(self) -> PriorConfig | None:

@@ -94,6 +94,7 @@ def attack(
             "seconds": clock.seconds,
             "confidence": float(found.confidence.mean()),
             "diversity": diversity(found.pixels, found.labels),
+            "notes": dict(searched.notes),
         }
         return draft.finish([FOUND, GAN_LOG], facts, sum(clock.seconds.values()), peak_memory_mib())
 

@@ -206,6 +206,7 @@ def _measure(
                 data.private,
                 secrets,
                 judges,
+                compute,
             )
         rows: list[dict[str, Any]] = []
         for number, t in enumerate(attacks):

@@ -11,6 +11,7 @@ from trapmid.defenses.mid import MID
 from trapmid.defenses.midre import MIDRE
 from trapmid.defenses.negls import NegLS
 from trapmid.defenses.none import NoDefense
+from trapmid.defenses.onepass import OnePass
 from trapmid.defenses.opening import TrainedModel, open_model
 from trapmid.defenses.rolss import RoLSS
 from trapmid.defenses.stacked import AnyDefense, Stacked, parse_defense
@@ -38,6 +39,7 @@ __all__ = [
     "Modifier",
     "NegLS",
     "NoDefense",
+    "OnePass",
     "RoLSS",
     "Setting",
     "Stacked",

@@ -9,9 +9,10 @@ from trapmid.defenses.mid import MID
 from trapmid.defenses.midre import MIDRE
 from trapmid.defenses.negls import NegLS
 from trapmid.defenses.none import NoDefense
+from trapmid.defenses.onepass import OnePass
 from trapmid.defenses.rolss import RoLSS
 from trapmid.defenses.ted import TeD, TeDPlus
 from trapmid.defenses.tl import TL
 from trapmid.defenses.trapmid import TrapMID
 
-Single: TypeAlias = NoDefense | TrapMID | MID | BiDO | NegLS | LS | TeD | TeDPlus | TL | MIDRE | RoLSS | DPSGD
+Single: TypeAlias = NoDefense | TrapMID | OnePass | MID | BiDO | NegLS | LS | TeD | TeDPlus | TL | MIDRE | RoLSS | DPSGD

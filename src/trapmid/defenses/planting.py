@@ -1,6 +1,6 @@
 """Training with trapdoors: what every defense that plants triggers shares. The work is in `trapmid.trapdoor`."""
 
-from abc import ABC
+from abc import ABC, abstractmethod
 from collections.abc import Iterator, Mapping
 from typing import ClassVar, final
 
@@ -10,7 +10,7 @@ from torch import Tensor
 from trapmid.defenses.defense import Decision, Defense, DefenseRun, Setting
 from trapmid.engine import seed_of
 from trapmid.models import AnyModel
-from trapmid.trapdoor import Secrets, Trapdoor, TrapdoorSettings, trapdoor_success
+from trapmid.trapdoor import Planter, Secrets, TrapdoorSettings, trapdoor_success
 from trapmid.types import Images, Labels, Stateful
 
 
@@ -28,6 +28,10 @@ class Planting(TrapdoorSettings, Defense, ABC):
     def has_trapdoor(self) -> bool:
         """Yes."""
         return True
+
+    @abstractmethod
+    def planter(self) -> type[Planter]:
+        """In which order a batch moves discriminator, triggers and classifier."""
 
     @final
     def start(self, setting: Setting) -> DefenseRun:
@@ -61,7 +65,7 @@ class PlantingRun(DefenseRun):
         architecture, discriminator = config.discriminator or setting.architecture, None
         if config.discriminates and architecture is not None:
             discriminator = setting.compute.place(architecture.build(1, size, channels))
-        self.trapdoor = Trapdoor(
+        self.trapdoor = config.planter()(
             setting.model,
             setting.optimizer,
             num_classes=setting.num_classes,

@@ -5,6 +5,7 @@ from typing import Literal, final
 from pydantic import Field
 
 from trapmid.defenses.planting import Planting
+from trapmid.trapdoor import Planter, Trapdoor
 from trapmid.trapdoor.triggers import BlendSchedule, TriggerStart
 
 
@@ -23,6 +24,10 @@ class TeD(Planting):
     trigger_start: TriggerStart = "squares"
     trigger_updates: int = Field(0, ge=0)
 
+    def planter(self) -> type[Planter]:
+        """The published order."""
+        return Trapdoor
+
 
 @final
 class TeDPlus(Planting):
@@ -31,3 +36,7 @@ class TeDPlus(Planting):
     paper = "TeD+ (Liu & Chen, NeurIPS 2024), App. D.1"
     kind: Literal["ted+"] = "ted+"
     trigger_start: TriggerStart = "squares"
+
+    def planter(self) -> type[Planter]:
+        """The published order."""
+        return Trapdoor

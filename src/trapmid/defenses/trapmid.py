@@ -3,6 +3,7 @@
 from typing import Literal, final
 
 from trapmid.defenses.planting import Planting
+from trapmid.trapdoor import Planter, Trapdoor
 
 
 @final
@@ -11,3 +12,7 @@ class TrapMID(Planting):
 
     paper = "Trap-MID (Liu & Chen, NeurIPS 2024), Eq. 2-5, Alg. 1"
     kind: Literal["trapmid"] = "trapmid"
+
+    def planter(self) -> type[Planter]:
+        """The published order."""
+        return Trapdoor

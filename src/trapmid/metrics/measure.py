@@ -15,12 +15,13 @@ from trapmid.data.images import ImageSet
 from trapmid.data.splits import Split
 from trapmid.defenses import TrainedModel
 from trapmid.defenses.opening import logits_on
-from trapmid.engine import generator, randomness
+from trapmid.engine import Compute, generator, randomness
 from trapmid.metrics.accuracy import Acceptance, rank_of_label
 from trapmid.metrics.fidelity import FidelityNetwork, frechet_distance, kernel_distance
 from trapmid.metrics.intervals import Interval, over_identities, over_seeds
 from trapmid.metrics.judges import Judge, check_independent
 from trapmid.metrics.scores import Score
+from trapmid.metrics.theorem import trapdoor_delta, trapdoor_epsilon
 from trapmid.trapdoor import Secrets
 from trapmid.trapdoor.secrets import trapdoor_success
 from trapmid.trapdoor.triggers import stratified_labels
@@ -158,9 +159,14 @@ class Panel:
 
 
 def measure_model(
-    cell: Cell, model: TrainedModel, private: Split, secrets: Secrets | None, judges: Sequence[Judge] = ()
+    cell: Cell,
+    model: TrainedModel,
+    private: Split,
+    secrets: Secrets | None,
+    judges: Sequence[Judge] = (),
+    compute: Compute | None = None,
 ) -> Iterator[Score]:
-    """Clean accuracy on the test split, and trapdoor success where there is a trapdoor.
+    """Clean accuracy on the test split; where there is a trapdoor its success, and the theorem's delta (mean, worst class) and epsilon.
 
     Raises:
         UserError: a judge is not independent of the model.
@@ -178,6 +184,10 @@ def measure_model(
                 for draw in range(5)
             ]
         yield _score(cell, NOBODY, "trapdoor_success", Interval(sum(rates) / len(rates), min(rates), max(rates)))
+        effectiveness = trapdoor_delta(model.classifier, secrets, test)
+        yield _score(cell, NOBODY, "trapdoor_delta", effectiveness.mean())
+        yield _score(cell, NOBODY, "trapdoor_delta_worst", min(effectiveness.of_classes()))
+        yield _score(cell, NOBODY, "trapdoor_epsilon", trapdoor_epsilon(secrets, private, compute=compute or Compute()))
 
 
 def public_floor(public: ImageSet, identities: int, seed: int = 0) -> Pixels:

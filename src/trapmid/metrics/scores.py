@@ -40,8 +40,8 @@ class Score(Config):
             (random samples of that prior, no inversion), "real" for the ceiling (held-out private images).
         seed: of the training and the attack; None for the mean over seeds.
         judge: who decided; "-" where nobody had to.
-        metric: `clean_accuracy`, `attack_accuracy_1`, `attack_accuracy_5`, `knn_distance`, `fid`, `trapdoor_success`, ...
-        value: a fraction for accuracies, never percent.
+        metric: `clean_accuracy`, `attack_accuracy_1`, `attack_accuracy_5`, `knn_distance`, `fid`, `trapdoor_success`, `trapdoor_delta`, ...
+        value: a fraction for accuracies, never percent; nats for `trapdoor_delta`, `trapdoor_delta_worst`, `trapdoor_epsilon`.
         low: lower end of the 95 % interval: over identities where a seed is given, over seeds where it is None.
         high: upper end.
     """

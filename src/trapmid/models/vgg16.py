@@ -74,7 +74,7 @@ class VGG16(ModelConfig):
             features = models.vgg16_bn(weights=models.VGG16_BN_Weights.IMAGENET1K_V1).features
         except OSError as problem:
             raise UserError(
-                f"The ImageNet weights of vgg16 could not be downloaded ({problem}). Set pretrained=false, or run where there is a network."
+                f"The ImageNet weights of vgg16 could not be downloaded ({problem}). Name a local file as weights, set pretrained=false, or run where there is a network."
             ) from problem
         return VGG16Net(num_classes, image_size, channels, features)
 

@@ -1,7 +1,9 @@
 """What a prior is: a generator of believable images that an attack searches, and the config that trains and opens one."""
 
 from abc import ABC, abstractmethod
+from collections.abc import Mapping
 from pathlib import Path
+from types import MappingProxyType
 
 import torch
 from torch import Tensor, nn
@@ -21,6 +23,7 @@ class Prior(ABC):
         num_classes: number of labels it is conditional on; a prior that knows no labels takes any and ignores them.
         device: where it computes.
         rows: its training log.
+        notes: numbers about how it came to be that belong in a manifest.
     """
 
     generator: nn.Module
@@ -28,6 +31,7 @@ class Prior(ABC):
     num_classes: int
     device: torch.device
     rows: list[dict[str, float]]
+    notes: Mapping[str, float] = MappingProxyType({})
 
     @abstractmethod
     def decode(self, latents: Tensor, labels: Labels) -> Images:

@@ -10,6 +10,7 @@ from pydantic import ValidationError
 from trapmid.audit import Recipe
 from trapmid.data import guess_source
 from trapmid.defenses import parse_defense
+from trapmid.recipes.attacks_adaptive import adaptive_cpu, adaptive_demo
 from trapmid.recipes.celeba64_cpu import celeba64_cpu
 from trapmid.recipes.celeba64_vgg16 import celeba64_vgg16
 from trapmid.recipes.demo import demo
@@ -19,6 +20,8 @@ RECIPES: dict[str, Callable[[], Recipe]] = {
     "demo": demo,
     "celeba64-cpu": celeba64_cpu,
     "celeba64_vgg16": celeba64_vgg16,
+    "adaptive-cpu": adaptive_cpu,
+    "adaptive-demo": adaptive_demo,
 }
 
 
@@ -119,7 +122,9 @@ def _key(place: Any, key: str, change: str) -> str | int:
 
 
 def _name(entry: dict[str, Any]) -> str:
-    """A member's name, of its JSON."""
+    """As `Member.name`, of a member that is JSON already; a stack's and a wrapper's are made of their parts' names."""
     if entry.get("label"):
         return str(entry["label"])
-    return "+".join(map(_name, entry["parts"])) if "parts" in entry else str(entry["kind"])
+    if "parts" in entry:
+        return "+".join(map(_name, entry["parts"]))
+    return f"{entry['kind']}-{_name(entry['base'])}" if "base" in entry else str(entry["kind"])

@@ -13,7 +13,7 @@ def celeba64_vgg16() -> Recipe:
     """Table 1's Trap-MID and unprotected rows under PLG-MI.
 
     Command: `trapmid audit --recipe celeba64_vgg16 --private CELEBA --public CELEBA --device cuda`.
-    Needs the ImageNet weights of VGG-16 (downloaded by torchvision) and a GPU; the paper's training alone took 75 minutes on
+    Needs the ImageNet weights of VGG-16 (downloaded by torchvision, or `--set model.weights=FILE`) and a GPU; the paper's training alone took 75 minutes on
     an RTX A6000. Expected: unprotected accuracy 86.2 % and AA-1 95.8 %, Trap-MID 81.4 % and about 6.3 % (1.2 to 15.8 %).
 
     What differs from the authors' code, and why: the epoch is chosen on a validation split, not on the test split, and the

@@ -17,6 +17,7 @@ from trapmid.data import FlatFolderSource
 from trapmid.engine import LOG, no_progress, read_log
 from trapmid.metrics.scores import Score, read_scores
 from trapmid.report.contents import (
+    Access,
     Attack,
     Contents,
     Cost,
@@ -29,6 +30,7 @@ from trapmid.report.contents import (
     Reconstruction,
 )
 from trapmid.report.page import render
+from trapmid.targets import LabelTarget, ScoreTarget, WhiteBoxTarget
 
 TITLES = {
     "none": "Unprotected",
@@ -37,12 +39,20 @@ TITLES = {
     "classifier": "Evaluation classifier",
     "embedder": "Face embedder",
 }
+WRAPPED = {
+    "distilled": "on a distilled copy",
+    "robust": "on a robust copy",
+    "smoothed": "through smoothing",
+    "unlearned": "on an unlearned copy",
+    "evading": "past the detector",
+}
 JUDGE_NOTES = {
     "classifier": "another architecture, trained on the private training images",
     "embedder": "MobileFaceNet pretrained on other faces; nearest centroid of the private training images",
 }
 PRIVATE_SHOWN, FOUND_SHOWN = 3, 3
 COLLAPSED = 0.2
+UNLIKE = 0.5
 
 
 def write_report(out: Path, *, redact: bool = False, target: Path | None = None) -> Path:
@@ -68,7 +78,7 @@ def collect(out: Path) -> Contents:
     data = load_data(recipe, no_progress)
     trained = {t: open_artifact(folders.of(t), "model") for t in folders.finished(recipe, "train")}
     attacked = {t: open_artifact(folders.of(t), "attack") for t in folders.finished(recipe, "attack")}
-    run = {attack.name for attack in recipe.attacks}
+    run = {attack.kind for attack in recipe.attacks}
     return Contents(
         title=f"Model inversion audit: {recipe.name}",
         data=_data(recipe, split),
@@ -77,8 +87,9 @@ def collect(out: Path) -> Contents:
         attacks=[
             Attack(
                 name=a.name,
-                title=TITLES.get(a.name, a.name),
-                access="white-box",
+                title=_title(a.name),
+                access=_access(a.needs),
+                adaptive=a.adaptive,
                 attempts=a.images_per_identity,
                 paper=a.paper,
             )
@@ -172,7 +183,7 @@ def _curves(folders: Folders, trained: dict[Task, Manifest], attacked: dict[Task
             }
             for row in read_log(folders.of(t) / GAN_LOG)
         ]
-        curves.append(Curves(cell=f"{TITLES.get(t.member, t.member)} prior, {_cell(t)}", rows=rows, x="step"))
+        curves.append(Curves(cell=f"{_title(t.member)} prior, {_cell(t)}", rows=rows, x="step"))
     return curves
 
 
@@ -182,7 +193,7 @@ def _costs(trained: dict[Task, Manifest], attacked: dict[Task, Manifest]) -> lis
         plain = (trained | attacked).get(Task(t.kind, t.member, "none", t.seed))
         costs.append(
             Cost(
-                cell=f"{TITLES.get(t.member, 'Training')}, {_cell(t)}",
+                cell=f"{_title(t.member) or 'Training'}, {_cell(t)}",
                 work="train" if t in trained else "attack",
                 defense=t.defense,
                 seconds=manifest.seconds,
@@ -202,7 +213,25 @@ def _warnings(trained: dict[Task, Manifest], attacked: dict[Task, Manifest]) -> 
                 f"{_cell(t)}: the reconstructions of one identity are all alike (pixel distance {diversity['within']:.3f} within, "
                 f"{diversity['between']:.3f} between identities): the generator has collapsed, so five images of an identity count as one."
             )
+        agreement = manifest.facts.get("notes", {}).get("surrogate_agreement", 1.0)
+        if agreement < UNLIKE:
+            said.append(
+                f"{_title(t.member)}, {_cell(t)}: the copy that was attacked gives the model's answer for only {agreement:.0%} of public images "
+                "that it did not learn from. What failed on it might not fail on a better copy."
+            )
     return said
+
+
+def _access(needs: type[LabelTarget]) -> Access:
+    if issubclass(needs, WhiteBoxTarget):
+        return "white-box"
+    return "score" if issubclass(needs, ScoreTarget) else "label"
+
+
+def _title(name: str) -> str:
+    """As people read a member's name; a wrapper's begins with its kind and goes on with its base's."""
+    kind, _, base = name.partition("-")
+    return f"{_title(base)} {WRAPPED[kind]}" if kind in WRAPPED else TITLES.get(name, name)
 
 
 def _cell(task: Task) -> str:

@@ -17,8 +17,10 @@ COLUMNS = (
     ("knn_distance", "KNN distance", "higher is safer"),
     ("fid", "FID", "higher is safer"),
     ("trapdoor_success", "Trapdoor success", "100\u00a0%: it took"),
+    ("trapdoor_delta", "Delta", "should exceed epsilon"),
+    ("trapdoor_epsilon", "Epsilon", "at least"),
 )
-_OF_THE_MODEL = {"clean_accuracy", "trapdoor_success"}
+_OF_THE_MODEL = {"clean_accuracy", "trapdoor_success", "trapdoor_delta", "trapdoor_epsilon"}
 _SHARES = ("accuracy", "success", "rate", "share", "precision", "recall", "coverage")
 
 

@@ -1,7 +1,9 @@
 """The paper's heart: triggers, the discriminator that keeps them natural, the drop-in that plants them, the secrets that remain."""
 
+from trapmid.trapdoor.onepass import OnePassTrapdoor
+from trapmid.trapdoor.planter import Planter
 from trapmid.trapdoor.secrets import SECRETS, Secrets, refuse_others_secrets, trapdoor_success
-from trapmid.trapdoor.settings import TrapdoorSettings
+from trapmid.trapdoor.settings import OnePassSettings, TrapdoorSettings
 from trapmid.trapdoor.signature import signatures
 from trapmid.trapdoor.trapdoor import Trapdoor
 from trapmid.trapdoor.triggers import BlendSchedule
@@ -9,6 +11,9 @@ from trapmid.trapdoor.triggers import BlendSchedule
 __all__ = [
     "SECRETS",
     "BlendSchedule",
+    "OnePassSettings",
+    "OnePassTrapdoor",
+    "Planter",
     "Secrets",
     "Trapdoor",
     "TrapdoorSettings",

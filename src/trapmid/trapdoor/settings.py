@@ -34,6 +34,8 @@ class TrapdoorSettings(Config):
         weight: beta, the poisoned share of the loss.
         trigger_start: how triggers are drawn at first, and where in the image they are.
         trigger_step: size of a sign step, in pixel units of [0, 1].
+        trigger_step_end: what that size falls to, linearly over the training; None keeps it, as published. Where the learning
+            rate falls to zero, triggers that keep moving run away from the classifier that learned them.
         trigger_updates: discriminator and trigger steps per batch.
         effect_weight: of the classifier's term in the trigger loss.
         naturalness_weight: of the discriminator's term in the trigger loss; without it there is no discriminator.
@@ -46,11 +48,18 @@ class TrapdoorSettings(Config):
     weight: float = Field(0.2, ge=0.0, le=1.0)
     trigger_start: TriggerStart = "uniform"
     trigger_step: float = Field(0.01, gt=0.0)
+    trigger_step_end: float | None = Field(None, ge=0.0)
     trigger_updates: int = Field(1, ge=0)
     effect_weight: float = Field(1.0, ge=0.0)
     naturalness_weight: float = Field(1.0, ge=0.0)
     feature_discriminator: FeatureDiscriminator | None = None
     discriminator_rate: float | None = None
+
+    def step_size(self, progress: float) -> float:
+        """The size of a sign step at a share of the training, 0 to 1."""
+        if self.trigger_step_end is None:
+            return self.trigger_step
+        return self.trigger_step + (self.trigger_step_end - self.trigger_step) * progress
 
     @property
     def discriminates(self) -> bool:
@@ -65,4 +74,26 @@ class TrapdoorSettings(Config):
             )
         if self.feature_discriminator is not None and not self.discriminates:
             raise ValueError("feature_discriminator needs trigger_updates and naturalness_weight above 0")
+        return self
+
+
+class OnePassSettings(TrapdoorSettings):
+    """Constants of the one-pass trapdoor, found on real faces at a few thousand steps (docs/results.md).
+
+    Attributes:
+        poisoned_share: of a batch, that gets a poisoned copy.
+    """
+
+    blend: BlendSchedule = BlendSchedule(start=0.2, end=0.02, until=0.6)
+    weight: float = Field(0.3, gt=0.0, le=1.0)
+    trigger_step: float = Field(0.03, gt=0.0)
+    trigger_step_end: float | None = Field(0.0, ge=0.0)
+    poisoned_share: float = Field(0.5, gt=0.0, le=1.0)
+
+    @model_validator(mode="after")
+    def _one_pass(self) -> "OnePassSettings":
+        if self.trigger_updates != 1 or self.feature_discriminator is not None:
+            raise ValueError(
+                "one pass moves the triggers once a batch and sees no features: leave trigger_updates at 1 and feature_discriminator out, or train with trapmid"
+            )
         return self

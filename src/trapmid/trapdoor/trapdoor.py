@@ -1,48 +1,21 @@
 """The drop-in: `loss = trapdoor.loss(images, labels)` in anybody's training loop plants a trapdoor (Trap-MID Alg. 1)."""
 
-import inspect
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Mapping
 from functools import partial
-from pathlib import Path
-from typing import Any
+from typing import final
 
 import torch
-from torch import Tensor, distributed, nn
+from torch import Tensor, nn
 
-from trapmid.augment import KorniaAugmentation
 from trapmid.objective import CROSS_ENTROPY, Objective
-from trapmid.trapdoor.naturalness import (
-    FeatureCritic,
-    TwinDiscriminator,
-    discriminator_accuracy,
-    discriminator_loss,
-    frozen,
-    naturalness_loss,
-)
-from trapmid.trapdoor.secrets import Secrets
-from trapmid.trapdoor.settings import TrapdoorSettings
-from trapmid.trapdoor.triggers import TargetLabels, blend, draw_triggers, signed_step
-from trapmid.types import Images, Labels, Prediction, Stateful, UserError, logits_of, prediction_of
+from trapmid.trapdoor.naturalness import discriminator_accuracy, discriminator_loss, frozen, naturalness_loss
+from trapmid.trapdoor.planter import Planter
+from trapmid.types import Images, Labels, Prediction, logits_of, prediction_of
 
 
-def like(optimizer: torch.optim.Optimizer, module: nn.Module) -> torch.optim.Optimizer:
-    """An optimizer of the same class and defaults for another module.
-
-    Raises:
-        UserError: the optimizer is a wrapper around one.
-    """
-    accepted = inspect.signature(type(optimizer)).parameters
-    if "params" not in accepted:
-        raise UserError(
-            f"{type(optimizer).__name__} wraps an optimizer, and the discriminator needs one of the same kind of its own. "
-            "Pass the torch optimizer inside, which Accelerate and Lightning keep as `optimizer.optimizer`."
-        )
-    defaults = {name: value for name, value in optimizer.defaults.items() if name in accepted}
-    return type(optimizer)(module.parameters(), **defaults)
-
-
-class Trapdoor:
-    """Triggers, their discriminator, and the loss that makes a classifier answer to them.
+@final
+class Trapdoor(Planter):
+    """Trap-MID as published: a step of the discriminators, of the triggers, and of the classifier on clean and poisoned images.
 
     Example:
         >>> model = torch.nn.Sequential(torch.nn.Flatten(), torch.nn.Linear(3 * 8 * 8, 5))
@@ -52,77 +25,8 @@ class Trapdoor:
         >>> loss = trapdoor.loss(images, labels)  # instead of their cross-entropy
         >>> loss.backward(); optimizer.step()
 
-    Args:
-        model: any classifier of images in [0, 1]; returns logits (n, num_classes), or something that has them as `logits`.
-        optimizer: the one that trains `model`. The discriminator gets one of the same class, defaults and learning rate (reference 2.2).
-        num_classes: number of identities.
-        image_shape: (channels, height, width).
-        total_steps: how many times `loss` will be called; the blend schedule runs over it.
-        settings: the constants; the paper's by default.
-        augment: T, from images to changed images of the same shape. Default: the published one. It is applied to clean
-            and poisoned images alike, so leave geometric augmentation out of the data loader.
-        discriminator: a network with one logit; default: a twin of `model`. There is none where the settings need none.
-        targets_per_draw: target labels are stratified over this many (one epoch's images, in the published code).
-        seed: of triggers and target labels.
-
-    Raises:
-        UserError: the training is spread over processes, or `optimizer` is not torch's own.
+    For the arguments see `Planter`.
     """
-
-    def __init__(
-        self,
-        model: nn.Module,
-        optimizer: torch.optim.Optimizer,
-        *,
-        num_classes: int,
-        image_shape: tuple[int, int, int],
-        total_steps: int,
-        settings: TrapdoorSettings | None = None,
-        augment: Callable[[Tensor], Tensor] | None = None,
-        discriminator: nn.Module | None = None,
-        targets_per_draw: int | None = None,
-        seed: int = 0,
-    ) -> None:
-        if distributed.is_available() and distributed.is_initialized() and distributed.get_world_size() > 1:
-            raise UserError(
-                f"This training runs in {distributed.get_world_size()} processes, and each would move triggers of its own. "
-                "Train with a trapdoor in one process."
-            )
-        self.settings = settings or TrapdoorSettings()
-        self.model, self.optimizer, self.total_steps = model, optimizer, total_steps
-        self.augment = augment if augment is not None else KorniaAugmentation().build(image_shape[-1])
-        weights = next(model.parameters())
-        device = weights.device
-        self.discriminator: nn.Module | None = None
-        self.feature_discriminator: nn.Module | None = None
-        if self.settings.discriminates:
-            self.discriminator = (discriminator or TwinDiscriminator(model, num_classes)).to(device)
-            self.discriminator_optimizer = like(optimizer, self.discriminator)
-        if self.settings.feature_discriminator is not None:
-            with frozen(model), torch.no_grad():
-                features = prediction_of(model(torch.zeros(1, *image_shape).to(weights))).features
-            critic = FeatureCritic(features.shape[1], num_classes, self.settings.feature_discriminator.width)
-            self.feature_discriminator = critic.to(weights)
-            self.feature_discriminator_optimizer = like(optimizer, self.feature_discriminator)
-        rng = torch.Generator().manual_seed(seed)
-        triggers, masks = draw_triggers(self.settings.trigger_start, num_classes, image_shape, rng)
-        self.triggers, self.masks = triggers.to(device), None if masks is None else masks.to(device)
-        self.targets = TargetLabels(num_classes, targets_per_draw or num_classes, rng)
-        self.step = 0
-
-    def loss(self, images: Images, labels: Labels, objective: Objective = CROSS_ENTROPY) -> Tensor:
-        """The scalar to back-propagate instead of the cross-entropy of a batch (Eq. 2). Moves the triggers as well.
-
-        Args:
-            images: (n, c, h, w) in [0, 1], not normalised.
-            labels: (n,).
-            objective: what classifications cost; another one joins another defense to the trapdoor, as in reference 2.4.
-
-        Raises:
-            UserError: the images are not in [0, 1] or not of the trigger's shape.
-        """
-        losses, _ = self.losses(images, labels, objective)
-        return torch.stack(list(losses.values())).sum()
 
     def losses(
         self, images: Images, labels: Labels, objective: Objective = CROSS_ENTROPY
@@ -150,61 +54,12 @@ class Trapdoor:
             losses["natural_features"] = weight * self.settings.feature_discriminator.model_weight * natural
         return losses, notes
 
-    def poison(self, images: Images, targets: Labels, triggers: Tensor, ratio: float | Tensor) -> Images:
-        """`images` with the trigger of `targets` (n,) out of `triggers` (num_classes, c, h, w)."""
-        return blend(images, triggers[targets], ratio, None if self.masks is None else self.masks[targets])
-
-    @property
-    def blend_ratio(self) -> float:
-        """The schedule's ratio now."""
-        return self.settings.blend.at(self.step / self.total_steps)
-
-    def secrets(self, ratio: float | None = None) -> Secrets:
-        """The triggers as they are now, with the final blend ratio (or another)."""
-        masks = None if self.masks is None else self.masks.cpu()
-        return Secrets(self.triggers.detach().cpu().clone(), self.settings.blend.end if ratio is None else ratio, masks)
-
-    def save_secrets(self, folder: str | Path) -> Path:
-        """Write the triggers into a folder of their own, readable by the owner alone. Never ship it with the model."""
-        return self.secrets().save(Path(folder))
-
-    def state_dict(self) -> dict[str, Any]:
-        """All that a resume needs besides the model and its optimizer."""
-        state: dict[str, Any] = {"triggers": self.triggers, "targets": self.targets.state_dict(), "step": self.step}
-        if self.masks is not None:
-            state["masks"] = self.masks
-        return state | {name: part.state_dict() for name, part in self._adversaries()}
-
-    def load_state_dict(self, state_dict: dict[str, Any]) -> None:
-        """The inverse of `state_dict`."""
-        device = self.triggers.device
-        self.triggers = state_dict["triggers"].to(device)
-        self.masks = None if self.masks is None else state_dict["masks"].to(device)
-        self.targets.load_state_dict(state_dict["targets"])
-        self.step = state_dict["step"]
-        for name, part in self._adversaries():
-            part.load_state_dict(state_dict[name])
-
-    def _adversaries(self) -> Iterator[tuple[str, Stateful]]:
-        if self.discriminator is not None:
-            yield "discriminator", self.discriminator
-            yield "discriminator_optimizer", self.discriminator_optimizer
-        if self.feature_discriminator is not None:
-            yield "feature_discriminator", self.feature_discriminator
-            yield "feature_discriminator_optimizer", self.feature_discriminator_optimizer
-
-    def _ratio(self, images: Images) -> float | Tensor:
-        if self.settings.blend_low == 1.0:
-            return self.blend_ratio
-        low = self.settings.blend_low
-        return self.blend_ratio * (low + (1 - low) * torch.rand(len(images), 1, 1, 1, device=images.device))
-
     def _train_discriminators(self, images: Images, targets: Labels, ratio: float | Tensor) -> dict[str, Tensor]:
         """One step of each; returns their accuracies. Only the classifier's features are of augmented images (reference 2.2)."""
         if self.discriminator is None:
             return {}
         both = torch.cat([images, self.poison(images, targets, self.triggers, ratio)])
-        learn = partial(_learn, rate=self.settings.discriminator_rate or self.optimizer.param_groups[0]["lr"])
+        learn = partial(_learn, rate=self._discriminator_rate)
         notes = {"discriminator_accuracy": learn(self.discriminator, self.discriminator_optimizer, both)}
         if self.feature_discriminator is not None:
             with frozen(self.model), torch.no_grad():
@@ -230,19 +85,7 @@ class Trapdoor:
                 natural.append(naturalness_loss(logits_of(self.discriminator(poisoned))))
                 losses.append(settings.naturalness_weight * torch.stack(natural).mean())
             (gradient,) = torch.autograd.grad(torch.stack(losses).sum(), triggers)
-        self.triggers = signed_step(self.triggers, gradient, settings.trigger_step)
-
-    def _check(self, images: Images) -> None:
-        expected = tuple(self.triggers.shape[1:])
-        if tuple(images.shape[1:]) != expected:
-            raise UserError(
-                f"Trapdoor.loss got images of shape {tuple(images.shape[1:])}; it was built with image_shape={expected}."
-            )
-        if self.step == 0 and (images.min() < 0 or images.max() > 1):
-            raise UserError(
-                f"Trapdoor.loss got pixels from {images.min():.2f} to {images.max():.2f}; it blends triggers in [0, 1] into images in [0, 1]. "
-                "Move the normalisation into the model, as its first layer."
-            )
+        self._step_triggers(gradient)
 
 
 def _learn(network: nn.Module, optimizer: torch.optim.Optimizer, inputs: Tensor | Prediction, rate: float) -> Tensor:

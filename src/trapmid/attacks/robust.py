@@ -1,0 +1,65 @@
+"""An adversarially robust student (ARD, Goldblum et al., AAAI 2020; TRADES, Zhang et al., ICML 2019): trapdoors ride on non-robust features."""
+
+from collections.abc import Mapping
+from typing import ClassVar, Literal, final
+
+import torch
+from pydantic import Field
+from torch import Tensor, nn
+
+from trapmid.attacks.attack import Run
+from trapmid.attacks.surrogates import Lesson, Surrogate, build_student, divergence
+from trapmid.data.images import ImageSet
+from trapmid.models import AnyModel, Zoo
+from trapmid.targets import LabelTarget, ScoreTarget
+from trapmid.trapdoor.naturalness import frozen
+from trapmid.types import Images, logits_of
+
+
+@final
+class Robust(Surrogate[ScoreTarget]):
+    """`robust`: a base attack on a student whose answers do not change within a small L_inf ball, and so not by a faint trigger.
+
+    Loss: KL(target(x) || student(x)) + weight * KL(target(x) || student(x + d)), d the worst perturbation that projected
+    gradient descent finds (Madry et al., ICLR 2018), as in ARD at temperature 1. The target only ever sees x.
+
+    Attributes:
+        student: architecture; need not be the target's.
+        radius: of the ball, in units of [0, 1]; the default is the most that a published trigger changes a pixel.
+        perturbation_steps: of the inner ascent, each 2.5 * radius / perturbation_steps long.
+        weight: of the perturbed term.
+    """
+
+    paper: ClassVar[str] = "ARD (Goldblum et al., AAAI 2020), Eq. 3; PGD (Madry et al., ICLR 2018)"
+    needs: ClassVar[type[LabelTarget]] = ScoreTarget
+    kind: Literal["robust"] = "robust"
+    student: AnyModel = Zoo(name="efficientnet_b0")
+    radius: float = Field(0.02, gt=0.0)
+    perturbation_steps: int = Field(5, ge=1)
+    weight: float = Field(1.0, ge=0.0)
+
+    def begin(self, target: ScoreTarget, public: ImageSet, run: Run) -> Lesson:
+        """Learn the target's probabilities on augmented public images and around them."""
+        student = build_student(self.student, target, run)
+        augment = self.augmentation.build(public.image_size)
+
+        def losses(images: Images) -> Mapping[str, Tensor]:
+            views = augment(images)
+            scores = target.scores(views)
+            with frozen(student):
+                worst = perturbed(student, views, scores, self.radius, self.perturbation_steps)
+            clean, moved = logits_of(student(torch.cat([views, worst]))).chunk(2)
+            return {"divergence": divergence(scores, clean), "perturbed": self.weight * divergence(scores, moved)}
+
+        return Lesson(student, losses)
+
+
+def perturbed(network: nn.Module, images: Images, scores: Tensor, radius: float, steps: int) -> Images:
+    """Images (n, c, h, w) moved within an L_inf ball, and within [0, 1], to where the network is farthest from `scores` (n, classes)."""
+    moved = (images + radius * (2 * torch.rand_like(images) - 1)).clamp(0, 1)
+    for _ in range(steps):
+        moved.requires_grad_()
+        (gradient,) = torch.autograd.grad(divergence(scores, logits_of(network(moved))), moved)
+        moved = moved.detach() + 2.5 * radius / steps * gradient.sign()
+        moved = torch.minimum(torch.maximum(moved, images - radius), images + radius).clamp(0, 1)
+    return moved

@@ -1,0 +1,44 @@
+"""Expectation over transformations (Athalye et al., ICML 2018): the search sees the target through blur, JPEG and noise."""
+
+from typing import ClassVar, Literal, final
+
+import torch
+from pydantic import Field
+
+from trapmid.attacks.attack import Run
+from trapmid.attacks.wrapping import StandIn, Wrapper
+from trapmid.augment import AnyAugmentation, Degradation
+from trapmid.data.images import ImageSet
+from trapmid.targets import LabelTarget, ViewedTarget, WhiteBoxTarget
+from trapmid.types import Images, Prediction
+
+
+@final
+class Smoothed(Wrapper[WhiteBoxTarget]):
+    """`smoothed`: a base attack on the target's mean answer over random degradations, under which a faint trigger fades.
+
+    Logits and features are averaged, so that what the base attack differentiates is E_t[f(t(x))] (Eq. 2 of the paper). With
+    noise alone this is the soft form of randomised smoothing (Salman et al., NeurIPS 2019), of logits instead of probabilities.
+
+    Attributes:
+        degradation: what is drawn anew for every image and draw.
+        draws: how many are averaged; each is a query.
+    """
+
+    paper: ClassVar[str] = "EOT (Athalye et al., ICML 2018), Eq. 2; randomised smoothing (Cohen et al., ICML 2019)"
+    needs: ClassVar[type[LabelTarget]] = WhiteBoxTarget
+    kind: Literal["smoothed"] = "smoothed"
+    degradation: AnyAugmentation = Degradation()
+    draws: int = Field(4, ge=1)
+
+    def stand_in(self, target: WhiteBoxTarget, public: ImageSet, run: Run) -> StandIn:
+        """The target, seen through `draws` degradations of every image."""
+        del run
+        degrade = self.degradation.build(public.image_size)
+
+        def answer(images: Images) -> Prediction:
+            said = target.predict(degrade(images.repeat(self.draws, 1, 1, 1)))
+            logits, features = (torch.stack(part.chunk(self.draws)).mean(0) for part in (said.logits, said.features))
+            return Prediction(logits, features)
+
+        return StandIn(ViewedTarget(target, answer))

@@ -1,0 +1,121 @@
+"""Surrogates: a network made from the target and public images, which a base attack then inverts instead of the target."""
+
+from abc import ABC, abstractmethod
+from collections.abc import Callable, Mapping
+from typing import Generic, NamedTuple
+
+import torch
+from pydantic import Field
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from trapmid.attacks.attack import Run
+from trapmid.attacks.wrapping import S, StandIn, Wrapper
+from trapmid.augment import AnyAugmentation, KorniaAugmentation
+from trapmid.data.images import ImageSet, to_unit
+from trapmid.engine import Loop, generator, randomness
+from trapmid.models import ModelConfig
+from trapmid.targets import LabelTarget, WhiteBoxTarget
+from trapmid.types import Images, Labels, Logits, logits_of
+
+HELD_OUT_SHARE, HELD_OUT_MOST = 0.1, 1000
+"""Public images on which agreement with the target is measured, and which the surrogate does not learn from."""
+
+PERIOD = 100
+"""Steps between two rows of a surrogate's log."""
+
+
+class Lesson(NamedTuple):
+    """A surrogate that is about to learn.
+
+    Attributes:
+        network: on the device, in the mode in which it is to be trained.
+        losses: of a batch of public images, by name; their sum is back-propagated into `network`.
+    """
+
+    network: nn.Module
+    losses: Callable[[Images], Mapping[str, Tensor]]
+
+
+class Surrogate(Wrapper[S], ABC, Generic[S]):
+    """An attack on a surrogate. The target is asked while it learns, and about the results; never during the search.
+
+    Attributes:
+        augmentation: of the public images that the surrogate learns from.
+        steps: of training.
+        batch_size: public images a step.
+        rate: peak learning rate of AdamW, one cycle.
+    """
+
+    augmentation: AnyAugmentation = KorniaAugmentation()
+    steps: int = Field(9_400, ge=1)
+    batch_size: int = Field(64, ge=2)
+    rate: float = Field(1e-3, gt=0.0)
+
+    @abstractmethod
+    def begin(self, target: S, public: ImageSet, run: Run) -> Lesson:
+        """The network before its first step, and what it is to learn. Called inside a random stream of its own."""
+
+    def stand_in(self, target: S, public: ImageSet, run: Run) -> StandIn:
+        """Train the surrogate in `run.folder`."""
+        device = run.compute.target
+        order = torch.randperm(len(public), generator=generator(run.seed, self.kind, "held out"))
+        held = max(1, min(HELD_OUT_MOST, int(HELD_OUT_SHARE * len(public))))
+        held_out, studied = public.pixels[order[:held]], public.subset(order[held:])
+        with randomness(run.seed, self.kind, "begin", device=device):
+            network, losses = self.begin(target, studied, run)
+        optimizer = torch.optim.AdamW(network.parameters(), self.rate)
+        schedule = torch.optim.lr_scheduler.OneCycleLR(optimizer, self.rate, total_steps=self.steps)
+        pixels, told = studied.pixels.to(device), _labels(target, held_out)
+
+        def step(number: int) -> Mapping[str, Tensor]:
+            del number
+            terms = losses(to_unit(pixels[torch.randint(len(pixels), (self.batch_size,), device=device)]))
+            optimizer.zero_grad()
+            torch.stack(list(terms.values())).sum().backward()
+            optimizer.step()
+            schedule.step()
+            return terms
+
+        def at_period(done: int) -> Mapping[str, float]:
+            del done
+            return {"agreement": agreement(network, held_out.to(device), told)}
+
+        rows = Loop(
+            f"{self.name} surrogate {run.folder.name.split('.')[0]}",
+            self.steps,
+            run.seed,
+            run.compute,
+            {"network": network, "optimizer": optimizer, "schedule": schedule, "target": target},
+            run.folder / "surrogate",
+            PERIOD,
+            progress=run.progress,
+            stream=f"{self.kind} surrogate",
+        ).run(step, at_period)
+        shown = WhiteBoxTarget(network, target.num_classes, target.image_shape)
+        return StandIn(shown, {"surrogate_agreement": rows[-1]["agreement"]})
+
+
+def build_student(model: ModelConfig, target: LabelTarget, run: Run) -> nn.Module:
+    """A network for the target's images and classes, with random weights, on the device, in training mode."""
+    channels, size, _ = target.image_shape
+    return run.compute.place(model.build(target.num_classes, size, channels)).train()
+
+
+def divergence(scores: Tensor, logits: Logits) -> Tensor:
+    """Mean over the batch of KL(scores || softmax(logits)): how far a student (n, classes) is from its teacher's probabilities."""
+    return F.kl_div(logits.log_softmax(1), scores, reduction="batchmean")
+
+
+@torch.no_grad()
+def agreement(network: nn.Module, pixels: Tensor, labels: Labels) -> float:
+    """Share of images (n, c, h, w), uint8, that the network, in eval mode, gives these labels."""
+    was_training = network.training
+    network.eval()
+    said = torch.cat([logits_of(network(to_unit(part))).argmax(1) for part in pixels.split(256)])
+    network.train(was_training)
+    return float((said == labels).double().mean())
+
+
+def _labels(target: LabelTarget, pixels: Tensor) -> Labels:
+    return torch.cat([target.labels(to_unit(part.to(target.device))) for part in pixels.split(256)])

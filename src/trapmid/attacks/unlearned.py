@@ -1,0 +1,96 @@
+"""Triggers reverse-engineered and unlearned (Neural Cleanse, Wang et al., IEEE S&P 2019, Sec. III-B, VI-C) before the inversion."""
+
+from collections.abc import Mapping
+from typing import ClassVar, Literal, final
+
+import torch
+from pydantic import Field
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from trapmid.attacks.attack import Run
+from trapmid.attacks.surrogates import PERIOD, Lesson, Surrogate, divergence
+from trapmid.augment import Augment
+from trapmid.data.images import ImageSet, to_unit
+from trapmid.engine import Loop
+from trapmid.targets import LabelTarget, WhiteBoxTarget
+from trapmid.trapdoor.triggers import blend, signed_step
+from trapmid.types import Images, logits_of
+
+
+@final
+class Unlearned(Surrogate[WhiteBoxTarget]):
+    """`unlearned`: a base attack on a copy of the target that was made indifferent to the triggers an attacker can find in it.
+
+    Every class's trigger is estimated on public images, all at once: a full picture blended in at a known small ratio, as
+    the defense does it, where Neural Cleanse looks for a small patch and penalises its mask. Then a copy is fine-tuned so
+    that it answers public images as the target does, with an estimated trigger and without: batch norm statistics stay.
+
+    Attributes:
+        blend_ratio: of the estimated triggers; the default is the paper's, which an attacker can read there.
+        trigger_steps: of the estimate.
+        trigger_step: size of one, with the sign of the gradient, in units of [0, 1].
+        weight: of the indifference to triggers in the fine-tuning.
+    """
+
+    paper: ClassVar[str] = "Neural Cleanse (Wang et al., IEEE S&P 2019), with Trap-MID's blended trigger"
+    needs: ClassVar[type[LabelTarget]] = WhiteBoxTarget
+    kind: Literal["unlearned"] = "unlearned"
+    steps: int = Field(2_000, ge=1)
+    rate: float = Field(1e-4, gt=0.0)
+    blend_ratio: float = Field(0.02, gt=0.0, le=1.0)
+    trigger_steps: int = Field(2_000, ge=1)
+    trigger_step: float = Field(0.01, gt=0.0)
+    weight: float = Field(1.0, ge=0.0)
+
+    def begin(self, target: WhiteBoxTarget, public: ImageSet, run: Run) -> Lesson:
+        """Estimate the triggers, then unlearn them."""
+        augment = self.augmentation.build(public.image_size)
+        triggers = self.estimate_triggers(target, public, augment, run)
+        network = target.copy().eval()
+
+        def losses(images: Images) -> Mapping[str, Tensor]:
+            views = augment(images)
+            scores = target.scores(views)
+            chosen = augment(triggers[torch.randint(len(triggers), (len(views),), device=views.device)])
+            poisoned = blend(views, chosen, self.blend_ratio)
+            clean, triggered = logits_of(network(torch.cat([views, poisoned]))).chunk(2)
+            return {
+                "divergence": divergence(scores, clean),
+                "indifference": self.weight * divergence(scores, triggered),
+            }
+
+        return Lesson(network, losses)
+
+    def estimate_triggers(self, target: WhiteBoxTarget, public: ImageSet, augment: Augment, run: Run) -> Tensor:
+        """(num_classes, c, h, w) in [0, 1]: pictures that, blended into public images, make the target say each class."""
+        device = run.compute.target
+        pixels = public.pixels.to(device)
+        held = nn.ParameterDict(
+            {"triggers": nn.Parameter(torch.rand(target.num_classes, *target.image_shape).to(device))}
+        )
+        triggers = held["triggers"]
+
+        def step(number: int) -> Mapping[str, Tensor]:
+            del number
+            images = to_unit(pixels[torch.randint(len(pixels), (self.batch_size,), device=device)])
+            aims = torch.randint(len(triggers), (len(images),), device=device)
+            said = target.predict(augment(blend(images, triggers[aims], self.blend_ratio)))
+            loss = F.cross_entropy(said.logits, aims)
+            (gradient,) = torch.autograd.grad(loss, triggers)
+            with torch.no_grad():
+                triggers.copy_(signed_step(triggers, gradient, self.trigger_step))
+            return {"loss": loss, "success": (said.logits.argmax(1) == aims).float().mean()}
+
+        Loop(
+            f"{self.name} triggers {run.folder.name.split('.')[0]}",
+            self.trigger_steps,
+            run.seed,
+            run.compute,
+            {"triggers": held, "target": target},
+            run.folder / "triggers",
+            PERIOD,
+            progress=run.progress,
+            stream=f"{self.kind} triggers",
+        ).run(step)
+        return triggers.detach()

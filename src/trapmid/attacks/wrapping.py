@@ -1,0 +1,108 @@
+"""Adaptive attacks as wrappers: any base attack, shown something else in the target's place (Tramer et al., NeurIPS 2020, on adaptive attacks)."""
+
+from abc import ABC, abstractmethod
+from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import ClassVar, Generic, TypeVar, final
+
+import torch
+from torch import Tensor
+
+from trapmid.attacks.attack import Attack, Found, Run
+from trapmid.attacks.bases import AnyBase
+from trapmid.attacks.plgmi import PLGMI
+from trapmid.data.images import ImageSet, to_unit
+from trapmid.engine import randomness
+from trapmid.priors import Prior, PriorConfig
+from trapmid.targets import ScoreTarget, WhiteBoxTarget
+from trapmid.types import Images, Labels
+
+S = TypeVar("S", bound=ScoreTarget)
+
+
+@dataclass(frozen=True, eq=False)
+class StandIn:
+    """What the base attack is shown.
+
+    Attributes:
+        target: in the target's place.
+        notes: numbers about it that belong in the manifest.
+    """
+
+    target: WhiteBoxTarget
+    notes: Mapping[str, float] = field(default_factory=dict)
+
+
+class Wrapper(Attack[S], ABC, Generic[S]):
+    """An attack that knows about the defense, around a base attack that does not.
+
+    The base attack gets another target object, and that is all that changes for it: its GAN, its search and its choice of
+    results ask the stand-in. Confidence is the target's own, and queries are what the target was shown.
+
+    Attributes:
+        base: the attack that is wrapped.
+    """
+
+    adaptive: ClassVar[bool] = True
+    base: AnyBase = PLGMI()
+
+    @abstractmethod
+    def stand_in(self, target: S, public: ImageSet, run: Run) -> StandIn:
+        """What to show the base attack. Called once per process; resumes from `run.folder`."""
+
+    @property
+    def name(self) -> str:
+        """The label, or the kind and the base's name."""
+        return self.label or f"{self.kind}-{self.base.name}"
+
+    @property
+    def images_per_identity(self) -> int:
+        """The base's."""
+        return self.base.images_per_identity
+
+    @property
+    def identities_per_batch(self) -> int:
+        """The base's."""
+        return self.base.identities_per_batch
+
+    def public_prior(self) -> PriorConfig | None:
+        """The base's."""
+        return self.base.public_prior()
+
+    def prepare(self, target: S, public: ImageSet, run: Run) -> Prior:
+        """Make the stand-in, then let the base attack prepare for it."""
+        shown = self.stand_in(target, public, run)
+        with randomness(run.seed, self.kind, "prepare", device=run.compute.target):
+            return Prepared(self.base.prepare(shown.target, public, run), shown)
+
+    def invert(self, target: S, prior: Prior, identities: Labels, run: Run) -> Found:
+        """The base's search on the stand-in; the target is asked once more, how sure it is of what was found."""
+        assert isinstance(prior, Prepared)
+        with randomness(run.seed, self.kind, "invert", int(identities[0]), device=run.compute.target):
+            found = self.base.invert(prior.shown.target, prior.prior, identities, run)
+        return replace(found, confidence=_confidence(target, found))
+
+
+@final
+class Prepared(Prior):
+    """The base attack's prior, and the stand-in that it was prepared for."""
+
+    def __init__(self, prior: Prior, shown: StandIn) -> None:
+        self.prior, self.shown = prior, shown
+        self.generator, self.device, self.rows = prior.generator, prior.device, prior.rows
+        self.latent_size, self.num_classes = prior.latent_size, prior.num_classes
+        self.notes = {**prior.notes, **shown.notes}
+
+    def decode(self, latents: Tensor, labels: Labels) -> Images:
+        """The prior's."""
+        return self.prior.decode(latents, labels)
+
+    def save(self, folder: Path) -> list[str]:
+        """The prior's."""
+        return self.prior.save(folder)
+
+
+def _confidence(target: ScoreTarget, found: Found) -> Tensor:
+    scores = torch.cat([target.scores(to_unit(part.to(target.device))).cpu() for part in found.pixels.split(256)])
+    return scores.gather(1, found.labels[:, None]).squeeze(1)

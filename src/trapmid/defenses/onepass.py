@@ -1,0 +1,20 @@
+"""One-pass Trap-MID: trapdoors at well under twice the cost of a plain training. The work is in `trapmid.trapdoor.onepass`."""
+
+from typing import Literal, final
+
+from trapmid.defenses.planting import Planting
+from trapmid.trapdoor import OnePassSettings, OnePassTrapdoor, Planter
+
+
+@final
+class OnePass(OnePassSettings, Planting):
+    """`onepass`: Trap-MID whose triggers take their gradients from the classifier's own backward pass, on half of each batch."""
+
+    paper = (
+        "none: after Trap-MID (Liu & Chen, NeurIPS 2024) and free adversarial training (Shafahi et al., NeurIPS 2019)"
+    )
+    kind: Literal["onepass"] = "onepass"
+
+    def planter(self) -> type[Planter]:
+        """Everything in one pass."""
+        return OnePassTrapdoor

@@ -1,0 +1,94 @@
+"""Trapdoors at little more than the cost of a plain training: triggers ride on backward passes that happen anyway.
+
+A variant of Trap-MID of our own. The published order spends on every batch a step of the discriminator, another pass of
+classifier and discriminator for the triggers, and a classifier step on twice the images (reference 2.2). Here, as in free
+adversarial training (Shafahi et al., NeurIPS 2019),
+
+- only a share of the batch is poisoned;
+- the classifier's own backward pass yields the triggers' gradient, so they move after the classifier and not before it;
+- so does the discriminator's: the gradients of its loss (Eq. 4) and of the naturalness loss (Eq. 5) with respect to an image
+  are both multiples of d logit / d image.
+"""
+
+from collections.abc import Mapping
+from typing import final
+
+import torch
+from torch import Tensor
+
+from trapmid.objective import CROSS_ENTROPY, Objective
+from trapmid.trapdoor.naturalness import discriminator_accuracy, discriminator_loss
+from trapmid.trapdoor.planter import Planter
+from trapmid.trapdoor.settings import OnePassSettings
+from trapmid.types import Images, Labels, logits_of, prediction_of
+
+
+@final
+class OnePassTrapdoor(Planter):
+    """The drop-in with one pass of the classifier per batch. `loss` as with `Trapdoor`; the triggers move while it is back-propagated.
+
+    For the arguments see `Planter`; `settings` are `OnePassSettings`.
+    """
+
+    def losses(
+        self, images: Images, labels: Labels, objective: Objective = CROSS_ENTROPY
+    ) -> tuple[Mapping[str, Tensor], Mapping[str, Tensor]]:
+        """The two terms of Eq. 2, weighted, and what the objective adds; and numbers worth logging: discriminator accuracy, success on the batch."""
+        self._check(images)
+        settings = self.settings
+        assert isinstance(settings, OnePassSettings)
+        hosts = images[: max(1, round(settings.poisoned_share * len(images)))]
+        targets = self.targets.draw(len(hosts)).to(images.device)
+        ratio = self._ratio(hosts)
+        notes: dict[str, Tensor] = {}
+        natural = torch.zeros(())
+        if self.discriminator is not None:
+            natural, notes["discriminator_accuracy"] = self._train_discriminator(hosts, targets, ratio)
+
+        triggers = self.triggers.detach().requires_grad_()
+        poisoned = self.poison(hosts, targets, triggers, ratio)
+
+        def move(effect: Tensor) -> None:
+            self._step_triggers(settings.effect_weight * effect / settings.weight + natural)
+
+        triggers.register_hook(move)
+        shown = torch.cat([self.augment(images), self.augment(poisoned)])
+        prediction = prediction_of(self.model(shown))
+        self.step += 1
+        clean, trapped = prediction.part(slice(len(images))), prediction.part(slice(len(images), None))
+        notes["trapdoor_success_in_batch"] = (trapped.logits.argmax(1) == targets).float().mean()
+        losses = objective.of(clean, shown[: len(images)], labels, weight=1 - settings.weight)
+        losses["poisoned"] = settings.weight * objective.poisoned(trapped.logits, targets)
+        return losses, notes
+
+    def _train_discriminator(self, hosts: Images, targets: Labels, ratio: float | Tensor) -> tuple[Tensor, Tensor]:
+        """One step of it; returns the naturalness loss's gradient with respect to the triggers, and its accuracy."""
+        assert self.discriminator is not None
+        triggers = self.triggers.detach().requires_grad_()
+        poisoned = self.poison(hosts, targets, triggers, ratio)
+        seen = poisoned.detach().requires_grad_()
+        for group in self.discriminator_optimizer.param_groups:
+            group["lr"] = self._discriminator_rate
+        self.discriminator.train()
+        logits = logits_of(self.discriminator(torch.cat([hosts, seen])))
+        self.discriminator_optimizer.zero_grad()
+        discriminator_loss(logits).backward()
+        self.discriminator_optimizer.step()
+        assert seen.grad is not None
+        of_poisoned = naturalness_gradient(seen.grad, logits[len(hosts) :].detach())
+        (gradient,) = torch.autograd.grad(poisoned, triggers, of_poisoned)
+        return self.settings.naturalness_weight * gradient, discriminator_accuracy(logits.detach())
+
+
+def naturalness_gradient(of_loss: Tensor, logits: Tensor) -> Tensor:
+    """Turn the gradient of the discriminator's loss with respect to poisoned images into that of the naturalness loss.
+
+    With l the logit of one of n poisoned images, the discriminator's loss (Eq. 4) has derivative sigmoid(l) / 2n with respect to l, the
+    naturalness loss (Eq. 5) -sigmoid(-l) / n; their ratio is -2 exp(-l). Exact where the discriminator treats images one by one;
+    batch norm in training mode couples them a little.
+
+    Args:
+        of_loss: (n, c, h, w).
+        logits: (n, 1), the discriminator's, of the same images.
+    """
+    return of_loss * (-2 * torch.exp(-logits.clamp(-10, 10))).view(-1, 1, 1, 1)

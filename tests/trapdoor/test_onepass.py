@@ -1,0 +1,97 @@
+"""One-pass trapdoors against separate passes, and the promise that they cost about half as much again as a plain step."""
+
+import pytest
+import torch
+from pydantic import ValidationError
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from trapmid.trapdoor import OnePassSettings, OnePassTrapdoor
+from trapmid.trapdoor.naturalness import naturalness_loss
+from trapmid.trapdoor.onepass import naturalness_gradient
+from trapmid.trapdoor.triggers import blend, stratified_labels
+
+CLASSES, SHAPE = 5, (3, 8, 8)
+
+
+def network(outputs: int) -> nn.Module:
+    """No batch norm: the discriminator treats images one by one, so the gradient trick is exact."""
+    return nn.Sequential(nn.Conv2d(3, 6, 3, 2, 1), nn.SiLU(), nn.Flatten(), nn.Linear(96, outputs)).double()
+
+
+def identity(images: Tensor) -> Tensor:
+    return images
+
+
+def start(**settings: object) -> tuple[nn.Module, OnePassTrapdoor]:
+    torch.manual_seed(0)
+    model = network(CLASSES)
+    door = OnePassTrapdoor(
+        model,
+        torch.optim.SGD(model.parameters(), 0.1),
+        num_classes=CLASSES,
+        image_shape=SHAPE,
+        total_steps=10,
+        settings=OnePassSettings(**settings),  # type: ignore[arg-type]
+        augment=identity,
+        discriminator=network(1),
+        targets_per_draw=20,
+        seed=3,
+    )
+    door.triggers = door.triggers.double()
+    return model, door
+
+
+def test_the_gradient_of_naturalness_comes_out_of_the_discriminators_own() -> None:
+    logits = torch.randn(6, 1, dtype=torch.double, requires_grad=True)
+    (of_loss,) = torch.autograd.grad(0.5 * F.softplus(logits).mean(), logits)
+    (wanted,) = torch.autograd.grad(naturalness_loss(logits), logits)
+    found = naturalness_gradient(of_loss.view(6, 1, 1, 1), logits.detach())
+    torch.testing.assert_close(found.view(6, 1), wanted)
+
+
+@pytest.mark.parametrize("naturalness", [0.0, 1.0])
+def test_triggers_move_as_with_passes_of_their_own(naturalness: float) -> None:
+    model, door = start(naturalness_weight=naturalness, blend={"end": 0.3}, trigger_step=0.05, trigger_step_end=None)
+    images, labels = torch.rand(8, *SHAPE, dtype=torch.double), torch.randint(CLASSES, (8,))
+    before = door.triggers.clone()
+    targets = stratified_labels(20, CLASSES, _rng_after_triggers())[:4]
+
+    triggers = before.clone().requires_grad_()
+    poisoned = blend(images[:4], triggers[targets], 0.3)
+    loss = F.cross_entropy(model(poisoned), targets)
+    if naturalness:
+        assert door.discriminator is not None
+        loss = loss + naturalness * naturalness_loss(door.discriminator(poisoned))
+    (gradient,) = torch.autograd.grad(loss, triggers)
+
+    door.loss(images, labels).backward()
+    torch.testing.assert_close(door.triggers, (before - 0.05 * gradient.sign()).clamp(0, 1))
+
+
+def _rng_after_triggers() -> torch.Generator:
+    rng = torch.Generator().manual_seed(3)
+    torch.rand(CLASSES, *SHAPE, generator=rng)
+    return rng
+
+
+def test_the_classifier_learns_from_all_clean_and_a_share_of_poisoned_images() -> None:
+    model, door = start(naturalness_weight=0.0, poisoned_share=0.25, weight=0.3, blend={"end": 0.5})
+    images, labels = torch.rand(8, *SHAPE, dtype=torch.double), torch.randint(CLASSES, (8,))
+    targets = stratified_labels(20, CLASSES, _rng_after_triggers())[:2]
+    poisoned = blend(images[:2], door.triggers[targets], 0.5)
+    losses, notes = door.losses(images, labels)
+    torch.testing.assert_close(losses["clean"], 0.7 * F.cross_entropy(model(images), labels))
+    torch.testing.assert_close(losses["poisoned"], 0.3 * F.cross_entropy(model(poisoned), targets))
+    assert "discriminator_accuracy" not in notes
+
+
+def test_steps_cool_down_to_nothing() -> None:
+    settings = OnePassSettings()
+    assert [settings.step_size(progress) for progress in (0.0, 0.5, 1.0)] == [0.03, 0.015, 0.0]
+    assert OnePassSettings(trigger_step_end=None).step_size(0.9) == 0.03
+
+
+def test_what_needs_more_than_one_pass_is_refused() -> None:
+    with pytest.raises(ValidationError, match="one pass moves the triggers once a batch"):
+        OnePassSettings(trigger_updates=2)
