@@ -24,7 +24,11 @@ def measurements(seen: list[tuple[int, int | None]]) -> list[Measurement]:
 
 
 def test_measures_everything_the_docs_speak_of(measurements: list[Measurement]) -> None:
-    steps = {f"{what}-{model}" for what in ("trapmid-step", "onepass-step", "trigger-gradient") for model in ("tiny", "vgg16")}
+    steps = {
+        f"{what}-{model}"
+        for what in ("trapmid-step", "onepass-step", "trigger-gradient")
+        for model in ("tiny", "vgg16")
+    }
     shares = {f"share-{part}" for part in ("discriminator", "trigger", "augmentation", "model")}
     formats = {f"{what}-{net}" for what in ("channels-last", "bf16") for net in ("tiny", "trapmid", "gan")}
     names = [m.name for m in measurements]
