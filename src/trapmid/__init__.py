@@ -11,7 +11,25 @@ if TYPE_CHECKING:
     from trapmid.attacks import attack as run_attack
     from trapmid.audit import Recipe
     from trapmid.audit.run import run as run_audit
-    from trapmid.defenses import Defended, NoDefense, OnePass, TrapMID, open_model, train
+    from trapmid.defenses import (
+        DPSGD,
+        LS,
+        MID,
+        MIDRE,
+        TL,
+        BiDO,
+        Defended,
+        NegLS,
+        NoDefense,
+        OnePass,
+        RoLSS,
+        Stacked,
+        TeD,
+        TeDPlus,
+        TrapMID,
+        open_model,
+        train,
+    )
     from trapmid.recipes import choose as choose_recipe
     from trapmid.report.collect import write_report
     from trapmid.trapdoor import OnePassTrapdoor, Secrets, Trapdoor, TrapdoorSettings
@@ -19,13 +37,24 @@ if TYPE_CHECKING:
 __version__ = "0.1.0"
 
 __all__ = [
+    "DPSGD",
+    "LS",
+    "MID",
+    "MIDRE",
     "PLGMI",
+    "TL",
+    "BiDO",
     "Defended",
+    "NegLS",
     "NoDefense",
     "OnePass",
     "OnePassTrapdoor",
     "Recipe",
+    "RoLSS",
     "Secrets",
+    "Stacked",
+    "TeD",
+    "TeDPlus",
     "TrapMID",
     "Trapdoor",
     "TrapdoorSettings",
@@ -41,16 +70,27 @@ __all__ = [
 # The verbs on a whole run are called run_*: `trapmid.audit` is a package, and importing it anywhere would replace a
 # function of that name.
 _WHERE = {
-    "PLGMI": "trapmid.attacks:PLGMI",
+    "BiDO": "trapmid.defenses:BiDO",
     "Defended": "trapmid.defenses:Defended",
+    "DPSGD": "trapmid.defenses:DPSGD",
+    "LS": "trapmid.defenses:LS",
+    "MID": "trapmid.defenses:MID",
+    "MIDRE": "trapmid.defenses:MIDRE",
+    "NegLS": "trapmid.defenses:NegLS",
     "NoDefense": "trapmid.defenses:NoDefense",
     "OnePass": "trapmid.defenses:OnePass",
     "OnePassTrapdoor": "trapmid.trapdoor:OnePassTrapdoor",
+    "PLGMI": "trapmid.attacks:PLGMI",
     "Recipe": "trapmid.audit:Recipe",
+    "RoLSS": "trapmid.defenses:RoLSS",
     "Secrets": "trapmid.trapdoor:Secrets",
-    "TrapMID": "trapmid.defenses:TrapMID",
+    "Stacked": "trapmid.defenses:Stacked",
+    "TeD": "trapmid.defenses:TeD",
+    "TeDPlus": "trapmid.defenses:TeDPlus",
+    "TL": "trapmid.defenses:TL",
     "Trapdoor": "trapmid.trapdoor:Trapdoor",
     "TrapdoorSettings": "trapmid.trapdoor:TrapdoorSettings",
+    "TrapMID": "trapmid.defenses:TrapMID",
     "choose_recipe": "trapmid.recipes:choose",
     "open_model": "trapmid.defenses:open_model",
     "run_attack": "trapmid.attacks:attack",

@@ -20,7 +20,7 @@ class Shown(nn.Sequential):
     """A network that shows a map in between, for the defense that asks for some."""
 
     def forward(self, images: Tensor) -> Prediction:
-        maps = self[:3](images)
+        maps = self[2](self[1](self[0](images)))
         features = self[3](maps)
         return Prediction(self[4](features), features, (maps,))
 

@@ -1,16 +1,21 @@
 """The bottleneck of MID: its KL divergence against torch's, its draws, and what of VGG-16 it leaves out."""
 
+from pathlib import Path
+
 import pytest
 import torch
 from torch import nn
 from torch.distributions import Independent, Normal, kl_divergence
 from torch.nn import functional as F
 
-from helpers.faces import TINY
+import helpers_attacks
+from helpers.faces import CPU, TINY
+from trapmid.attacks import attack, open_found
 from trapmid.defenses import MID
 from trapmid.defenses.mid import BottleneckNet, divergence
 from trapmid.models import VGG16
 from trapmid.objective import CROSS_ENTROPY
+from trapmid.types import UserError
 
 
 def test_divergence_is_torchs() -> None:
@@ -64,11 +69,23 @@ def test_on_vgg16_it_reads_the_pooled_maps() -> None:
     assert net(torch.rand(2, 3, 32, 32)).logits.shape == (2, 5)
 
 
-def test_constants() -> None:
+def test_attacked_with_the_same_seed_it_gives_the_same_away(tmp_path: Path) -> None:
+    """Pseudo-labels, search and final confidence all hang on its draws; none of them on the caller's random state."""
+    model = MID(width=16).adapt(helpers_attacks.TINY.build(4, 32, 3)).eval()
+    gan = helpers_attacks.TINY_GAN.model_copy(update={"iterations": 2, "log_every": 1})
+    method = helpers_attacks.PLGMI_TINY.model_copy(update={"prior": gan, "search_steps": 2})
+    public = helpers_attacks.faces(6, 3, first=100)
+    for seed in (1, 2):
+        torch.manual_seed(seed)
+        target = helpers_attacks.target_of(model)
+        attack(tmp_path / str(seed), target, public, method=method, identities=tuple("abcd"), parents={}, compute=CPU)
+    one, other = (open_found(tmp_path / name)[0] for name in ("1", "2"))
+    assert torch.equal(one.pixels, other.pixels)
+    assert torch.equal(one.confidence, other.confidence)
+
+
+def test_a_network_without_its_head_is_told() -> None:
     assert (MID().weight, MID().width) == (0.003, 1024)
-    with pytest.raises(AssertionError, match="adapt was not applied"):
-        CROSS_ENTROPY.with_term(MID().information).of(TINY.build(5, 32, 3)(torch.rand(2, 3, 32, 32)), *_any())
-
-
-def _any() -> tuple[torch.Tensor, torch.Tensor]:
-    return torch.rand(2, 3, 32, 32), torch.tensor([0, 1])
+    images, labels = torch.rand(2, 3, 32, 32), torch.tensor([0, 1])
+    with pytest.raises(UserError, match=r"mid reads a bottleneck .* Put `MID\.adapt\(classifier\)` in the classifier's place"):
+        CROSS_ENTROPY.with_term(MID().information).of(TINY.build(5, 32, 3)(images), images, labels)

@@ -16,7 +16,7 @@ from trapmid.audit.recipe import Recipe, prior_name
 from trapmid.data import ImageSet, Source, Split, check_disjoint, split
 from trapmid.data.images import to_pixels
 from trapmid.defenses import TrainedModel, open_model, train
-from trapmid.engine import Compute, Progress, generator, peak_memory_mib
+from trapmid.engine import Compute, Progress, generator, peak_memory_mib, randomness
 from trapmid.metrics.judges import Judge
 from trapmid.metrics.measure import (
     FLOOR_IMAGES_PER_IDENTITY,
@@ -154,7 +154,8 @@ def _target(method: AnyAttack, model: TrainedModel, private: Split, secrets: Pat
     if method.needs is not InformedTarget:
         return method.needs(model.classifier, len(model.identities), model.image_shape)
     images = private.part("train").images().to(compute.target)
-    known = signatures(model.classifier, images, Secrets.load(secrets), generator(0, "signatures"))
+    with randomness(0, "signatures", device=images.device):  # a model may draw when it answers
+        known = signatures(model.classifier, images, Secrets.load(secrets), generator(0, "signatures"))
     return InformedTarget(model.classifier, len(model.identities), model.image_shape, known)
 
 

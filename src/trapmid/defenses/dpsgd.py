@@ -151,12 +151,16 @@ def spent_epsilon(noise_multiplier: float, delta: float, sample_rate: float, ste
 
 @contextmanager
 def _opacus() -> Iterator[None]:
-    """Opacus, without advice on a bound that is only passed on the way, and on hooks of layers that see images."""
+    """Opacus, without warnings that are about nothing the user could change: of bounds passed on the way, hooks, memory layout."""
     try:
         import opacus  # noqa: F401
     except ImportError as problem:
         raise UserError("dpsgd needs Opacus. Install it with `pip install 'trapmid[dp]'`.") from problem
     with warnings.catch_warnings():
-        warnings.filterwarnings("ignore", message="Optimal order is the (largest|smallest) alpha")
-        warnings.filterwarnings("ignore", message="Full backward hook is firing when gradients are computed")
+        for message in (
+            "Optimal order is the (largest|smallest) alpha",
+            "Full backward hook is firing when gradients are computed",
+            "grad and param do not obey the gradient layout contract",
+        ):
+            warnings.filterwarnings("ignore", message=message)
         yield

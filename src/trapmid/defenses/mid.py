@@ -12,7 +12,7 @@ from trapmid.defenses.defense import Modifier
 from trapmid.models import Classifier
 from trapmid.models.vgg16 import VGG16Net
 from trapmid.objective import Objective
-from trapmid.types import Images, Labels, Prediction
+from trapmid.types import Images, Labels, Prediction, UserError
 
 
 @final
@@ -46,9 +46,16 @@ class MID(Modifier):
         return objective.with_term(self.information)
 
     def information(self, prediction: Prediction, images: Images, labels: Labels) -> Mapping[str, Tensor]:
-        """The bottleneck's KL divergence, mean over the batch, weighted."""
+        """The bottleneck's KL divergence, mean over the batch, weighted.
+
+        Raises:
+            UserError: the classifier has no bottleneck.
+        """
         del images, labels
-        assert prediction.posterior is not None, "adapt was not applied"
+        if prediction.posterior is None:
+            raise UserError(
+                "mid reads a bottleneck and this classifier has none. Put `MID.adapt(classifier)` in the classifier's place."
+            )
         return {"information": self.weight * divergence(*prediction.posterior).mean()}
 
 

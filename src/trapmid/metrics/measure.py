@@ -183,8 +183,8 @@ def measure_model(
                 trapdoor_success(model.classifier, secrets, images, generator(draw, "trapdoor success"))
                 for draw in range(5)
             ]
+            effectiveness = trapdoor_delta(model.classifier, secrets, test)
         yield _score(cell, NOBODY, "trapdoor_success", Interval(sum(rates) / len(rates), min(rates), max(rates)))
-        effectiveness = trapdoor_delta(model.classifier, secrets, test)
         yield _score(cell, NOBODY, "trapdoor_delta", effectiveness.mean())
         yield _score(cell, NOBODY, "trapdoor_delta_worst", min(effectiveness.of_classes()))
         yield _score(cell, NOBODY, "trapdoor_epsilon", trapdoor_epsilon(secrets, private, compute=compute or Compute()))
