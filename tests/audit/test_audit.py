@@ -2,6 +2,7 @@
 
 import json
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -10,10 +11,12 @@ from pathlib import Path
 
 import pytest
 
+from trapmid.attacks import Distilled, Evading
 from trapmid.audit.plan import Task, plan, with_needs
 from trapmid.audit.run import run, settle
 from trapmid.engine import Compute
 from trapmid.metrics.scores import read_scores
+from trapmid.models import Tiny
 from trapmid.recipes import choose
 from trapmid.report.collect import write_report
 from trapmid.types import UserError
@@ -106,6 +109,35 @@ def test_seeds_join_a_folder_and_other_settings_do_not(audited):
         settle(choose("demo", changes=(*SMALL, "defenses.trapmid.weight=0.9")), copy)
     with pytest.raises(UserError, match="no such task"):
         run(recipe, out, only=lambda task: task.seed == 99, compute=CPU, jobs=1)
+
+
+def test_an_attacker_who_knows_joins_where_there_is_a_trapdoor(audited):
+    out, recipe = audited
+    copy = out.with_name(out.name + "-adaptive")
+    shutil.copytree(out, copy)
+    assert "No attack tried here knew of the defense" in write_report(copy).read_text()
+    (base,) = recipe.attacks
+    knowing = (Evading(base=base), Distilled(base=base, student=Tiny(), steps=2, batch_size=8))
+    joined = settle(recipe.model_copy(update={"attacks": knowing}), copy)
+    attacks = {(task.member, task.defense) for task in plan(joined) if task.kind == "attack"}
+    assert ("evading-plgmi", "trapmid") in attacks
+    assert ("evading-plgmi", "none") not in attacks
+    run(joined, copy, compute=CPU, jobs=1)
+    scores = {(s.defense, s.attack, s.metric): s for s in read_scores(copy)}
+    assert ("trapmid", "evading-plgmi", "attack_accuracy_1") in scores
+    assert ("none", "distilled-plgmi", "attack_accuracy_1") in scores
+    delta, epsilon = scores["trapmid", "-", "trapdoor_delta"], scores["trapmid", "-", "trapdoor_epsilon"]
+    assert delta.low <= delta.value <= delta.high
+    assert epsilon.low <= epsilon.value <= epsilon.high
+    manifest = copy / "attacks" / "distilled-plgmi" / "trapmid-s0" / "manifest.json"
+    facts = json.loads(manifest.read_text())
+    facts["facts"]["notes"]["surrogate_agreement"] = 0.31
+    manifest.write_text(json.dumps(facts))
+    page = write_report(copy).read_text()
+    assert "PLG-MI past the detector" in page
+    assert "score access, 5 reconstructions per identity, told of the defense" in page
+    assert "answer for only 31% of public images" in page
+    assert "No attack tried here knew of the defense" not in page
 
 
 def test_killed_with_its_workers_and_run_again_it_ends_with_the_same_scores(audited, tmp_path):

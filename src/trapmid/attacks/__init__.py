@@ -5,7 +5,7 @@ from typing import Annotated, Any, get_args
 from pydantic import Field
 
 from trapmid.attacks.attack import Attack, Found, Run
-from trapmid.attacks.bases import BASES, AnyBase
+from trapmid.attacks.bases import AnyBase
 from trapmid.attacks.distilled import Distilled
 from trapmid.attacks.evading import Evading
 from trapmid.attacks.inversion import attack, open_found
@@ -19,7 +19,6 @@ ATTACKS: tuple[type[Attack[Any]], ...] = get_args(get_args(AnyAttack)[0])
 
 __all__ = [
     "ATTACKS",
-    "BASES",
     "PLGMI",
     "AnyAttack",
     "AnyBase",

@@ -1,11 +1,9 @@
 """The attacks that an adaptive wrapper can hold: all that are content with white-box access and wrap nothing themselves."""
 
-from typing import Annotated, Any
+from typing import Annotated
 
 from pydantic import Field
 
-from trapmid.attacks.attack import Attack
 from trapmid.attacks.plgmi import PLGMI
 
 AnyBase = Annotated[PLGMI, Field()]
-BASES: tuple[type[Attack[Any]], ...] = (PLGMI,)
