@@ -12,11 +12,13 @@ from pathlib import Path
 import pytest
 import torch
 
+from trapmid.attacks import Distilled, Evading
 from trapmid.audit.plan import Task, plan, with_needs
 from trapmid.audit.run import measure_finished, run, settle
 from trapmid.engine import Compute
 from trapmid.metrics.inception import Inception, InceptionFeatures
 from trapmid.metrics.scores import read_scores
+from trapmid.models import Tiny
 from trapmid.recipes import choose
 from trapmid.report.collect import write_report
 from trapmid.types import UserError
@@ -122,9 +124,38 @@ def test_fidelity_joins_a_finished_folder_and_only_measures_again(audited, tmp_p
     scores = read_scores(tmp_path / "run")
     rows = {(s.defense, s.attack, s.metric) for s in scores if s.judge == "inception"}
     assert {(d, "plgmi", m) for d in ("none", "trapmid") for m in ("fid", "kid")} <= rows
-    assert {("-", name, "kid") for name in ("real", "prior", "public")} <= rows
+    assert {("-", name, "kid") for name in ("real", "prior:cgan", "public")} <= rows
     assert {s.judge for s in scores if s.metric == "attack_accuracy_1"} == {"classifier"}
     assert "inception" in write_report(tmp_path / "run").read_text()
+
+
+def test_an_attacker_who_knows_joins_where_there_is_a_trapdoor(audited):
+    out, recipe = audited
+    copy = out.with_name(out.name + "-adaptive")
+    shutil.copytree(out, copy)
+    assert "No attack tried here knew of the defense" in write_report(copy).read_text()
+    (base,) = recipe.attacks
+    knowing = (Evading(base=base), Distilled(base=base, student=Tiny(), steps=2, batch_size=8))
+    joined = settle(recipe.model_copy(update={"attacks": knowing}), copy)
+    attacks = {(task.member, task.defense) for task in plan(joined) if task.kind == "attack"}
+    assert ("evading-plgmi", "trapmid") in attacks
+    assert ("evading-plgmi", "none") not in attacks
+    run(joined, copy, compute=CPU, jobs=1)
+    scores = {(s.defense, s.attack, s.metric): s for s in read_scores(copy)}
+    assert ("trapmid", "evading-plgmi", "attack_accuracy_1") in scores
+    assert ("none", "distilled-plgmi", "attack_accuracy_1") in scores
+    delta, epsilon = scores["trapmid", "-", "trapdoor_delta"], scores["trapmid", "-", "trapdoor_epsilon"]
+    assert delta.low <= delta.value <= delta.high
+    assert epsilon.low <= epsilon.value <= epsilon.high
+    manifest = copy / "attacks" / "distilled-plgmi" / "trapmid-s0" / "manifest.json"
+    facts = json.loads(manifest.read_text())
+    facts["facts"]["notes"]["surrogate_agreement"] = 0.31
+    manifest.write_text(json.dumps(facts))
+    page = write_report(copy).read_text()
+    assert "PLG-MI past the detector" in page
+    assert "score access, 5 reconstructions per identity, told of the defense" in page
+    assert "answer for only 31% of public images" in page
+    assert "No attack tried here knew of the defense" not in page
 
 
 def test_killed_with_its_workers_and_run_again_it_ends_with_the_same_scores(audited, tmp_path):

@@ -87,5 +87,7 @@ def test_attacked_with_the_same_seed_it_gives_the_same_away(tmp_path: Path) -> N
 def test_a_network_without_its_head_is_told() -> None:
     assert (MID().weight, MID().width) == (0.003, 1024)
     images, labels = torch.rand(2, 3, 32, 32), torch.tensor([0, 1])
-    with pytest.raises(UserError, match=r"mid reads a bottleneck .* Put `MID\.adapt\(classifier\)` in the classifier's place"):
+    with pytest.raises(
+        UserError, match=r"mid reads a bottleneck .* Put `MID\.adapt\(classifier\)` in the classifier's place"
+    ):
         CROSS_ENTROPY.with_term(MID().information).of(TINY.build(5, 32, 3)(images), images, labels)

@@ -1,4 +1,4 @@
-"""Record the losses of the tiny trainings anew: `.venv/bin/python tests/golden/regenerate.py` (or `uv run python ...`).
+"""Record the losses of the tiny trainings and surrogates anew: `.venv/bin/python tests/golden/regenerate.py` (or `uv run python ...`).
 
 Do this only when a change is meant to change numbers, and say so in the commit.
 """
@@ -11,7 +11,8 @@ sys.path.insert(0, str(Path(__file__).parent.parent))
 
 import torch
 
-from helpers.golden import FILE, losses
+from helpers.golden import FILE, SURROGATES, losses, surrogate_row
+from helpers_attacks import SURROGATE_KINDS
 from helpers_attacks.golden import FILE as STYLEGAN2
 from helpers_attacks.golden import style_losses
 from trapmid.artifacts import versions
@@ -25,6 +26,7 @@ TOLERANCE = (
 
 if __name__ == "__main__":
     torch.set_num_threads(1)
+    SURROGATES.write_text(json.dumps({kind: surrogate_row(kind) for kind in SURROGATE_KINDS}, indent=1) + "\n")
     found = {kind.model_fields["kind"].default: losses(kind.model_fields["kind"].default) for kind in DEFENSES}
     of_style = {"regenerate": "python tests/golden/regenerate.py", "versions": versions(), "losses": style_losses()}
     STYLEGAN2.write_text(json.dumps(of_style, indent=1) + "\n")

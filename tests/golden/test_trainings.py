@@ -1,10 +1,11 @@
-"""Refactors keep the numbers of the tiny trainings."""
+"""Refactors keep the numbers of the tiny trainings and surrogates."""
 
 import json
 
 import pytest
 
-from helpers.golden import FILE, losses
+from helpers.golden import FILE, SURROGATES, losses, surrogate_row
+from helpers_attacks import SURROGATE_KINDS
 from trapmid.defenses import DEFENSES
 
 GOLDEN = json.loads(FILE.read_text())
@@ -19,3 +20,9 @@ def test_losses_are_as_recorded(defense: str) -> None:
         assert row == pytest.approx(golden, rel=1e-4), (
             f"tolerance: {GOLDEN['tolerance']}. If the change is meant: {GOLDEN['regenerate']}"
         )
+
+
+@pytest.mark.parametrize("kind", SURROGATE_KINDS)
+def test_surrogates_learn_as_recorded(kind: str) -> None:
+    """Six steps against a target with random weights. Signs of gradients flip where they are nearly zero, hence the tolerance."""
+    assert surrogate_row(kind) == pytest.approx(json.loads(SURROGATES.read_text())[kind], rel=1e-3)

@@ -1,13 +1,19 @@
-"""The tiny trainings whose losses tests/golden/trainings.json records."""
+"""The tiny trainings and surrogates whose losses the files of tests/golden record."""
 
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
+import helpers_attacks
 from helpers.faces import CPU, network_for, quick_training, tiny_private
 from helpers.runs import log_of
+from helpers_attacks import faces, target_of
+from trapmid.attacks import Run
+from trapmid.attacks.surrogates import Surrogate
 from trapmid.defenses import DEFENSES, train
+from trapmid.engine import randomness
 
 FILE = Path(__file__).parent.parent / "golden" / "trainings.json"
+SURROGATES = FILE.with_name("surrogates.json")
 
 
 def losses(defense: str) -> list[dict[str, float]]:
@@ -21,3 +27,15 @@ def losses(defense: str) -> list[dict[str, float]]:
         )
         rows = log_of(target)
     return [{name: value for name, value in row.items() if name == "step" or name.startswith("loss_")} for row in rows]
+
+
+def surrogate_row(kind: str) -> dict[str, float]:
+    """The mean losses and the agreement of six steps on 32 public images."""
+    with randomness(0, "golden target"):
+        target = target_of(helpers_attacks.TINY.build(4, 32, 3).eval())
+    method = helpers_attacks.TINY_ATTACKS[kind]
+    assert isinstance(method, Surrogate)
+    with TemporaryDirectory() as folder:
+        method.model_copy(update={"steps": 6}).stand_in(target, faces(8, 4, first=100), Run(0, CPU, Path(folder)))
+        (row,) = log_of(Path(folder) / "surrogate")
+    return row

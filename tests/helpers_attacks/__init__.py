@@ -7,6 +7,7 @@ import torch
 from torch.nn import functional as F
 
 from trapmid.attacks import BREP, IFGMI, MIRROR, PLGMI, PPA, Attack, Distilled, Evading, Robust, Smoothed, Unlearned
+from trapmid.attacks.surrogates import Surrogate
 from trapmid.augment import Degradation, NoAugmentation, WarpAugmentation
 from trapmid.data import ImageSet, SyntheticSource
 from trapmid.engine import Compute, generator, randomness
@@ -114,6 +115,7 @@ TINY_ATTACKS: dict[str, Attack[Any]] = {
     "evading": Evading(base=PLGMI_TINY),
 }
 """One small setting for every member of the union; the contract test fails for a member that has none."""
+SURROGATE_KINDS = [kind for kind, method in TINY_ATTACKS.items() if isinstance(method, Surrogate)]
 
 
 def faces(identities: int, each: int, *, first: int = 0, size: int = SIZE, channels: int = 3) -> ImageSet:

@@ -122,9 +122,17 @@ def test_a_trained_discriminator_finds_the_divergence_of_two_gaussians() -> None
     assert interval.high - interval.low < 0.3
 
 
+def test_images_vouch_for_no_more_than_their_logarithm() -> None:
+    """A discriminator that is right about all of 50 images, and sure of it, has not shown that the distributions lie 200 apart."""
+    sure = LogOdds(torch.full((50,), 100.0), torch.full((50,), -100.0), torch.arange(50))
+    assert sure.bound() == pytest.approx(math.log(50))
+    interval = sure.interval(1.0)
+    assert interval.low == interval.high == interval.value == sure.bound()
+
+
 def test_epsilon_grows_with_the_blend() -> None:
     invisible, faint, plain = (
         trapdoor_epsilon(secrets(ratio), tiny_private(), epochs=60, compute=CPU).value for ratio in (0.0, 0.02, 0.3)
     )
     assert invisible == pytest.approx(0.0, abs=0.05)
-    assert plain > max(1.0, faint + 0.5)
+    assert math.log(50) >= plain > max(1.0, faint + 0.5)

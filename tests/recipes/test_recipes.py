@@ -119,6 +119,16 @@ def test_images_of_nobody_in_particular_are_public_only(tmp_path):
         choose("celeba64-cpu", private=tmp_path)
 
 
+def test_a_wrapper_goes_by_its_kind_and_its_bases_name():
+    recipe = choose("adaptive-demo", changes=("attacks.smoothed-plgmi.draws=7", "attacks.evading-plgmi.base.top_n=3"))
+    assert recipe.attack("smoothed-plgmi").draws == 7
+    assert recipe.attack("evading-plgmi").base.top_n == 3
+    assert len(recipe.priors()) == 1  # every wrapper starts from its base's
+    assert {attack.name for attack in choose("adaptive-cpu").attacks} == {attack.name for attack in recipe.attacks}
+    with pytest.raises(UserError, match=r"not in the list\. Expected one of plgmi, distilled-plgmi"):
+        choose("adaptive-demo", changes=("attacks.distilled.steps=7",))
+
+
 @pytest.mark.parametrize(
     ("name", "options", "told"),
     [

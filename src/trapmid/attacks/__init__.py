@@ -5,7 +5,7 @@ from typing import Annotated, Any, get_args
 from pydantic import Field
 
 from trapmid.attacks.attack import Attack, Found, Run
-from trapmid.attacks.bases import BASES, AnyBase
+from trapmid.attacks.bases import AnyBase
 from trapmid.attacks.brep import BREP
 from trapmid.attacks.distilled import Distilled
 from trapmid.attacks.evading import Evading
@@ -26,7 +26,6 @@ ATTACKS: tuple[type[Attack[Any]], ...] = get_args(get_args(AnyAttack)[0])
 
 __all__ = [
     "ATTACKS",
-    "BASES",
     "BREP",
     "IFGMI",
     "MIRROR",

@@ -59,4 +59,4 @@ class Evading(Wrapper[InformedTarget]):
 
 def similarity(features: Features, signatures: Tensor) -> Tensor:
     """(n, num_classes): cosine between features (n, d) and signatures (num_classes, d) of unit length."""
-    return F.normalize(features, dim=1) @ signatures.T
+    return F.normalize(features.float(), dim=1) @ signatures.T

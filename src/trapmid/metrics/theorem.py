@@ -1,5 +1,6 @@
 """The theorem's two numbers for a trained trapdoor (Trap-MID Sec. 3.4, Def. 1 and 2, Theorem 1): delta, how effective it is, epsilon, how unnatural."""
 
+import math
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import NamedTuple
@@ -145,10 +146,17 @@ class LogOdds:
     def bound(self, scale: float = 1.0) -> float:
         """E_benign[T] - log E_poisoned[exp T], T = `scale` times the log-odds (Donsker & Varadhan 1983), in nats.
 
-        For any T that did not see these images this is, up to the bias of the logarithm of a mean, at most O(1/n), a lower
-        bound of KL(benign || poisoned), reached by T = log p/q, which the perfect discriminator's log-odds are.
+        For any T that did not see these images this is, up to the O(1/n) bias of the logarithm of a mean, a lower bound of
+        KL(benign || poisoned), reached by T = log p/q, which the perfect discriminator's log-odds are. It ends at log n:
+        n images cannot vouch for more (McAllester & Stratos, AISTATS 2020).
         """
-        return float(scale * self.benign.double().mean()) - _log_mean_exp(scale * self.poisoned.double().numpy())
+        bound = float(scale * self.benign.double().mean()) - _log_mean_exp(scale * self.poisoned.double().numpy())
+        return min(bound, self.most)
+
+    @property
+    def most(self) -> float:
+        """log n, in nats."""
+        return math.log(len(self.poisoned))
 
     def best_scale(self) -> float:
         """The scale from 0 to 1 with the highest bound, which is concave in it: an overconfident discriminator is toned down."""
@@ -169,7 +177,7 @@ class LogOdds:
         picks = np.random.default_rng(seed).integers(len(counts), size=(draws, len(counts)))
         n = counts[picks].sum(1)
         redrawn = sums[picks].sum(1) / n - np.log(exponentials[picks].sum(1) / n) - top
-        return _interval(self.bound(scale), redrawn)
+        return _interval(self.bound(scale), redrawn.clip(max=self.most))
 
 
 def fit_log_odds(
@@ -223,8 +231,9 @@ def trapdoor_epsilon(
     at least that to their mixture.
 
     What it is worth: it can only be too low, apart from chance, because this discriminator, with these images, sees less than the best
-    one. The true divergence may be infinite: blending narrows the range of a pixel, so that a black or white one rules a trigger out.
-    Read it as what an attacker's discriminator of this size has to go by.
+    one. It ends at the logarithm of `PAIRS_PER_IMAGE` times the test images, which a discriminator reaches that makes no mistake
+    on them. The true divergence may be infinite: blending narrows the range of a pixel, so that a black or white one rules a
+    trigger out. Read it as what an attacker's discriminator of this size has to go by.
 
     Args:
         secrets: the triggers.

@@ -22,10 +22,10 @@ def adaptive(base: PLGMI) -> tuple[AnyAttack, ...]:
     """`base` by itself and inside every wrapper, with surrogates that train in minutes on one core."""
     return (
         base,
-        Distilled(base=base, student=Tiny(), augmentation=STUDY, steps=1500, rate=3e-3),
-        Robust(base=base, student=Tiny(), augmentation=STUDY, steps=1000, rate=3e-3, perturbation_steps=3),
+        Distilled(base=base, student=Tiny(), augmentation=STUDY, steps=800, rate=3e-3),
+        Robust(base=base, student=Tiny(), augmentation=STUDY, steps=500, rate=3e-3, perturbation_steps=2),
         Smoothed(base=base, degradation=Degradation(), draws=2),
-        Unlearned(base=base, augmentation=STUDY, steps=500, rate=3e-4, trigger_steps=500, trigger_step=0.02),
+        Unlearned(base=base, augmentation=STUDY, steps=300, rate=3e-4, trigger_steps=300, trigger_step=0.02),
         Evading(base=base),
     )
 
