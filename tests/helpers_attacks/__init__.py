@@ -1,17 +1,19 @@
-"""What the tests of priors, attacks and metrics share: tiny images, a tiny target, a tiny PLG-MI, and a way to kill a run."""
+"""What the tests of priors, attacks and metrics share: tiny images, a tiny target, every attack tiny, and a way to kill a run."""
 
+from functools import cache
 from typing import Any
 
 import torch
 from torch.nn import functional as F
 
-from trapmid.attacks import PLGMI, Attack
+from trapmid.attacks import GMI, KEDMI, LOMMA, PLGMI, Attack, MIFace, PLGMIPlus, PLGMIPlusPlus, PublicNearest
+from trapmid.attacks.distillation import Distillation
 from trapmid.augment import WarpAugmentation
 from trapmid.data import ImageSet, SyntheticSource
 from trapmid.engine import Compute, randomness
 from trapmid.models import Classifier, Tiny
-from trapmid.priors import CGAN, Strided
-from trapmid.targets import WhiteBoxTarget
+from trapmid.priors import CGAN, DCGAN, Prior, SemiGAN, Strided
+from trapmid.targets import InformedTarget, LabelTarget, WhiteBoxTarget
 from trapmid.types import logits_of
 
 SIZE, CLASSES, PER_IDENTITY = 32, 4, 2
@@ -47,8 +49,47 @@ PLGMI_TINY = PLGMI(
     identities_per_batch=3,
     chunk=4,
 )
-TINY_ATTACKS: dict[str, Attack[Any]] = {"plgmi": PLGMI_TINY}
+TINY_DCGAN = DCGAN(
+    width=4, latent_size=16, iterations=12, batch_size=8, discriminator_steps=1, rate=2e-3, log_every=4, ema=0.5
+)
+TINY_SEMIGAN = SemiGAN(
+    width=4, latent_size=16, iterations=12, batch_size=8, discriminator_steps=1, rate=2e-3, log_every=4, ema=0.5
+)
+SEARCH: dict[str, Any] = {
+    "images_per_identity": PER_IDENTITY,
+    "search_steps": 30,
+    "identities_per_batch": 3,
+    "chunk": 4,
+}
+GMI_TINY = GMI(prior=TINY_DCGAN, search_rate=0.01, **SEARCH)
+KEDMI_TINY = KEDMI(prior=TINY_SEMIGAN, search_rate=0.1, **SEARCH)
+TINY_ATTACKS: dict[str, Attack[Any]] = {
+    "gmi": GMI_TINY,
+    "kedmi": KEDMI_TINY,
+    "lomma": LOMMA(
+        base=GMI_TINY,
+        students=(Tiny(widths=(4, 8), strides=(2, 2)),),
+        distillation=Distillation(epochs=2, batch_size=8),
+    ),
+    "miface": MIFace(start_noise=0.3, search_rate=20.0, **SEARCH),
+    "plgmi": PLGMI_TINY,
+    "plgmi+": PLGMIPlus.model_validate(PLGMI_TINY.model_dump(exclude={"kind"})),
+    "plgmi++": PLGMIPlusPlus.model_validate(PLGMI_TINY.model_dump(exclude={"kind"})),
+    "public-nearest": PublicNearest(images_per_identity=PER_IDENTITY),
+}
 """One small setting for every member of the union; the contract test fails for a member that has none."""
+
+STAGES: dict[str, tuple[tuple[str, int], ...]] = {
+    "gmi": (("search", 1), ("search", 25)),
+    "kedmi": (("gan", 11), ("search", 25)),
+    "lomma": (("student", 7), ("search", 25)),
+    "miface": (("search", 25),),
+    "plgmi": (("gan", 1), ("gan", 8), ("gan", 11), ("search", 1), ("search", 20), ("search", 25)),
+    "plgmi+": (("gan", 11), ("search", 25)),
+    "plgmi++": (("gan", 11), ("search", 25)),
+    "public-nearest": (),
+}
+"""Where each is killed: part of a task's name, and how many of its steps are done."""
 
 
 def faces(identities: int, each: int, *, first: int = 0, size: int = SIZE, channels: int = 3) -> ImageSet:
@@ -73,6 +114,23 @@ def trained_classifier(images: ImageSet, steps: int = 40) -> Classifier:
 def target_of(model: Classifier) -> WhiteBoxTarget:
     """White-box access with a fresh count of queries."""
     return WhiteBoxTarget(model, model.num_classes, (model.channels, model.image_size, model.image_size))
+
+
+def target_for(method: Attack[Any], model: Classifier) -> LabelTarget:
+    """As much access as an attack needs, with a fresh count of queries and made-up signatures."""
+    shape = (model.channels, model.image_size, model.image_size)
+    if method.needs is not InformedTarget:
+        return method.needs(model, model.num_classes, shape)
+    rng = torch.Generator().manual_seed(0)
+    signatures = F.normalize(torch.rand(model.num_classes, model.head.in_features, generator=rng), dim=1)  # type: ignore[union-attr]
+    return InformedTarget(model, model.num_classes, shape, signatures)
+
+
+@cache
+def prior_of(method: Attack[Any], public: ImageSet) -> Prior | None:
+    """What an attack wants trained before, trained."""
+    wanted = method.public_prior()
+    return None if wanted is None else wanted.fit(public, CLASSES, seed=0, compute=CPU)
 
 
 class Killed(Exception):  # noqa: N818

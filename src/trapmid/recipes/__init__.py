@@ -9,6 +9,7 @@ from pydantic import ValidationError
 
 from trapmid.audit import Recipe
 from trapmid.data import guess_source
+from trapmid.recipes.attacks_cpu import attacks_cpu, attacks_demo
 from trapmid.recipes.celeba64_cpu import celeba64_cpu
 from trapmid.recipes.celeba64_vgg16 import celeba64_vgg16
 from trapmid.recipes.demo import demo
@@ -18,6 +19,8 @@ RECIPES: dict[str, Callable[[], Recipe]] = {
     "demo": demo,
     "celeba64-cpu": celeba64_cpu,
     "celeba64_vgg16": celeba64_vgg16,
+    "attacks-demo": attacks_demo,
+    "attacks-cpu": attacks_cpu,
 }
 
 

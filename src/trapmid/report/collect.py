@@ -32,7 +32,16 @@ from trapmid.report.page import render
 TITLES = {
     "none": "Unprotected",
     "trapmid": "Trap-MID",
+    "gmi": "GMI",
+    "kedmi": "KED-MI",
+    "lomma": "LOMMA",
+    "lomma-gmi": "LOMMA (GMI)",
+    "lomma-kedmi": "LOMMA (KED-MI)",
+    "miface": "MI-FACE",
     "plgmi": "PLG-MI",
+    "plgmi+": "PLG-MI+",
+    "plgmi++": "PLG-MI++",
+    "public-nearest": "Public look-alikes",
     "classifier": "Evaluation classifier",
     "embedder": "Face embedder",
 }
@@ -67,7 +76,7 @@ def collect(out: Path) -> Contents:
     data = load_data(recipe, no_progress)
     trained = {t: open_artifact(folders.of(t), "model") for t in folders.finished(recipe, "train")}
     attacked = {t: open_artifact(folders.of(t), "attack") for t in folders.finished(recipe, "attack")}
-    run = {attack.name for attack in recipe.attacks}
+    run = {attack.kind for attack in recipe.attacks}
     return Contents(
         title=f"Model inversion audit: {recipe.name}",
         data=_data(recipe, split),
@@ -77,7 +86,7 @@ def collect(out: Path) -> Contents:
             Attack(
                 name=a.name,
                 title=TITLES.get(a.name, a.name),
-                access="white-box",
+                access=a.needs.access,
                 attempts=a.images_per_identity,
                 paper=a.paper,
             )
@@ -196,10 +205,11 @@ def _warnings(trained: dict[Task, Manifest], attacked: dict[Task, Manifest]) -> 
     said = [f"{_cell(t)}: {warning}" for t, manifest in trained.items() for warning in manifest.facts["warnings"]]
     for t, manifest in attacked.items():
         diversity = manifest.facts["diversity"]
-        if diversity["within"] < COLLAPSED * diversity["between"]:
+        several = manifest.facts["images"] > len(manifest.recipe["identities"])
+        if several and diversity["within"] < COLLAPSED * diversity["between"]:
             said.append(
                 f"{_cell(t)}: the reconstructions of one identity are all alike (pixel distance {diversity['within']:.3f} within, "
-                f"{diversity['between']:.3f} between identities): the generator has collapsed, so five images of an identity count as one."
+                f"{diversity['between']:.3f} between identities): the generator has collapsed, so the images of one identity count as one."
             )
     return said
 
