@@ -72,10 +72,11 @@ def test_one_step_descends_the_objective(gan: GAN, model: Classifier, tmp_path: 
 
 
 def test_a_batch_finds_what_each_identity_finds_alone(gan: GAN, model: Classifier, tmp_path: Path) -> None:
-    everyone = torch.arange(CLASSES)
-    together = GMI_TINY.invert(target_of(model), gan, everyone, Run(5, CPU, tmp_path / "together"))
+    """Over a few steps; over many, the last bits of differently batched sums grow."""
+    everyone, method = torch.arange(CLASSES), GMI_TINY.model_copy(update={"search_steps": 6})
+    together = method.invert(target_of(model), gan, everyone, Run(5, CPU, tmp_path / "together"))
     for identity in everyone:
-        alone = GMI_TINY.invert(target_of(model), gan, identity[None], Run(5, CPU, tmp_path / f"alone-{identity}"))
+        alone = method.invert(target_of(model), gan, identity[None], Run(5, CPU, tmp_path / f"alone-{identity}"))
         theirs = together.pixels[together.labels == identity].float()
         assert float((alone.pixels.float() - theirs).abs().mean()) < 1
 
@@ -84,6 +85,6 @@ def test_a_search_moves_no_weight(gan: GAN, model: Classifier, tmp_path: Path) -
     networks = (gan.generator, gan.discriminator, model)
     before = [{name: value.clone() for name, value in network.state_dict().items()} for network in networks]
     GMI_TINY.invert(target_of(model), gan, torch.arange(CLASSES), Run(5, CPU, tmp_path))
-    assert all(p.grad is None and not p.requires_grad for network in networks for p in network.parameters())
+    assert not any(p.requires_grad for network in networks for p in network.parameters())
     for network, weights in zip(networks, before, strict=True):
         torch.testing.assert_close(dict(network.state_dict()), weights, rtol=0, atol=0)

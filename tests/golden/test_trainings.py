@@ -4,8 +4,9 @@ import json
 
 import pytest
 
-from helpers.golden import FILE, losses
+from helpers.golden import FILE, losses, prior_losses
 from trapmid.defenses import DEFENSES
+from trapmid.priors import PRIORS
 
 GOLDEN = json.loads(FILE.read_text())
 
@@ -19,3 +20,12 @@ def test_losses_are_as_recorded(defense: str) -> None:
         assert row == pytest.approx(golden, rel=1e-4), (
             f"tolerance: {GOLDEN['tolerance']}. If the change is meant: {GOLDEN['regenerate']}"
         )
+
+
+@pytest.mark.parametrize("prior", [kind.model_fields["kind"].default for kind in PRIORS])
+def test_losses_of_priors_are_as_recorded(prior: str) -> None:
+    expected = GOLDEN["priors"][prior]
+    found = prior_losses(prior)
+    assert len(found) == len(expected) == 3
+    for row, golden in zip(found, expected, strict=True):
+        assert row == pytest.approx(golden, rel=1e-3, abs=1e-4), f"If the change is meant: {GOLDEN['regenerate']}"

@@ -3,8 +3,11 @@
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
-from helpers.faces import CPU, TINY, quick_training, tiny_private
-from helpers.runs import log_of
+import torch
+
+from helpers.faces import CPU, TINY, quick_training, tiny_private, tiny_public
+from helpers.runs import log_of, without_seconds
+from helpers_attacks import TINY_DCGAN, TINY_GAN, TINY_SEMIGAN
 from trapmid.defenses import DEFENSES, train
 
 FILE = Path(__file__).parent.parent / "golden" / "trainings.json"
@@ -20,3 +23,15 @@ def losses(defense: str) -> list[dict[str, float]]:
         )
         rows = log_of(target)
     return [{name: value for name, value in row.items() if name == "step" or name.startswith("loss_")} for row in rows]
+
+
+def prior_losses(prior: str) -> list[dict[str, float]]:
+    """The losses of each third of twelve steps of a tiny pair: seed 0, three classes, made-up soft labels."""
+    public = tiny_public()
+    soft_labels = torch.rand(len(public), 3, generator=torch.Generator().manual_seed(0)).softmax(1)
+    gan = {
+        "cgan": lambda: TINY_GAN.fit(public, 3, seed=0, compute=CPU),
+        "dcgan": lambda: TINY_DCGAN.fit(public, 3, seed=0, compute=CPU),
+        "semigan": lambda: TINY_SEMIGAN.fit(public, soft_labels, seed=0, compute=CPU),
+    }[prior]()
+    return without_seconds(gan.rows)

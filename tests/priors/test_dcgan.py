@@ -75,7 +75,7 @@ def test_penalty_of_a_critic_whose_gradient_is_known() -> None:
         (float((r * (1 - s) + g * s).norm()) - 1) ** 2
         for r, g, s in zip(real, generated, shares.flatten(), strict=True)
     ]
-    assert float(found) == pytest.approx(sum(expected) / 6, rel=1e-5)
+    assert float(found.detach()) == pytest.approx(sum(expected) / 6, rel=1e-5)
 
 
 def test_penalty_of_a_critic_of_slope_one_is_zero() -> None:

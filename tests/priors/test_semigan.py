@@ -20,6 +20,7 @@ from trapmid.priors.semigan import (
     realness,
     summed_entropy,
 )
+from trapmid.types import UserError
 
 CLASSES = 3
 
@@ -164,6 +165,12 @@ def test_starts_from_the_generator_of_a_dcgan(public: ImageSet, soft_labels: Ten
     start = TINY_DCGAN.fit(public, CLASSES, seed=5, compute=CPU)
     fit = SemiGANFit(TINY_SEMIGAN, Training(public, CLASSES, 0, CPU), soft_labels, start)
     torch.testing.assert_close(fit.generator.state_dict(), start.generator.state_dict(), rtol=0, atol=0)
+
+
+def test_a_start_of_other_shapes_is_refused(public: ImageSet, soft_labels: Tensor) -> None:
+    start = TINY_DCGAN.model_copy(update={"width": 8, "iterations": 1}).fit(public, CLASSES, seed=5, compute=CPU)
+    with pytest.raises(UserError, match="networks of other shapes"):
+        SemiGANFit(TINY_SEMIGAN, Training(public, CLASSES, 0, CPU), soft_labels, start)
 
 
 def test_killed_and_resumed_ends_with_the_same_weights(

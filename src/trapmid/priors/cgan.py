@@ -12,7 +12,7 @@ from torch.nn import functional as F
 from trapmid.augment import AnyAugmentation, NoAugmentation
 from trapmid.data.images import ImageSet, to_unit
 from trapmid.engine import Compute, Progress, no_progress
-from trapmid.priors.gan import GAN, Fit, GANConfig, Losses, Training
+from trapmid.priors.gan import GAN, Fit, GANConfig, Losses, Training, begin_with
 from trapmid.priors.prior import PriorConfig
 from trapmid.priors.sn_resnet import SNResNet
 from trapmid.priors.strided import Strided
@@ -100,8 +100,8 @@ class CGANFit(Fit):
         self.pseudo_labels = None if pseudo_labels is None else pseudo_labels.to(self.device)
         self.augment = config.augmentation.build(training.public.image_size)
         if start is not None:
-            self.generator.load_state_dict(start.generator.state_dict())
-            self.discriminator.load_state_dict(start.discriminator.state_dict())
+            begin_with(self.generator, start.generator)
+            begin_with(self.discriminator, start.discriminator)
 
     def generator_losses(self) -> Losses:
         """The negative verdict, and the attack's guidance."""

@@ -2,6 +2,7 @@
 
 from abc import ABC, abstractmethod
 from collections.abc import Mapping
+from contextlib import AbstractContextManager
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, final
@@ -17,7 +18,7 @@ from trapmid.data.images import ImageSet
 from trapmid.engine import Compute, Loop, Progress, no_progress, randomness
 from trapmid.models.batchnorm import recalibrate_batch_norm
 from trapmid.priors.prior import Prior
-from trapmid.types import Images, Labels, Stateful
+from trapmid.types import Images, Labels, Stateful, UserError
 
 GENERATOR, DISCRIMINATOR = "generator.safetensors", "discriminator.safetensors"
 
@@ -151,9 +152,14 @@ class Fit(ABC):
 
     def run(self) -> GAN:
         """Train, and put the averaged weights into the generator where there is an average."""
-        training, state = self.training, dict[str, Stateful](self.training.also)
-        state |= {"generator": self.generator, "discriminator": self.discriminator}
-        state |= {"of_generator": self.of_generator, "of_discriminator": self.of_discriminator}
+        training = self.training
+        state: dict[str, Stateful] = {
+            "generator": self.generator,
+            "discriminator": self.discriminator,
+            "of_generator": self.of_generator,
+            "of_discriminator": self.of_discriminator,
+            **training.also,
+        }
         if self.average is not None:
             state["average"] = _StateOfAverage(self.average)
         loop = Loop(
@@ -189,7 +195,7 @@ class Fit(ABC):
             notes |= {**losses, **more}
         return notes
 
-    def randomness(self, purpose: str) -> Any:
+    def randomness(self, purpose: str) -> AbstractContextManager[None]:
         """`engine.randomness` of this training for one purpose."""
         return randomness(self.training.seed, self.training.name, purpose, device=self.device)
 
@@ -204,6 +210,20 @@ class Fit(ABC):
     def latents(self) -> Tensor:
         """A batch of latents."""
         return torch.randn(self.config.batch_size, self.gan.latent_size, device=self.device)
+
+
+def begin_with(module: nn.Module, start: nn.Module) -> None:
+    """Give `module` the weights of `start`, of a training before.
+
+    Raises:
+        UserError: they are networks of different shapes.
+    """
+    try:
+        module.load_state_dict(start.state_dict())
+    except RuntimeError as problem:
+        raise UserError(
+            f"The warm start has networks of other shapes than the prior it is to start: {problem}. Give both the same widths and latent_size."
+        ) from problem
 
 
 class _StateOfAverage:

@@ -13,7 +13,7 @@ from torch.nn import functional as F
 from trapmid.data.images import ImageSet, to_unit
 from trapmid.engine import Compute, Progress, no_progress
 from trapmid.priors.dcgan import DCGenerator
-from trapmid.priors.gan import GAN, Fit, GANConfig, Losses, Training
+from trapmid.priors.gan import GAN, Fit, GANConfig, Losses, Training, begin_with
 from trapmid.priors.strided import halvings
 from trapmid.types import Images, Logits, Prediction, Stateful
 
@@ -144,7 +144,7 @@ class SemiGANFit(Fit):
         super().__init__(config, training)
         self.soft_labels = soft_labels.to(self.device)
         if start is not None:
-            self.generator.load_state_dict(start.generator.state_dict())
+            begin_with(self.generator, start.generator)
 
     def generator_losses(self) -> Losses:
         """The mean absolute difference between the mean features of generated and of real images, and the entropy."""
