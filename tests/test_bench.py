@@ -7,6 +7,8 @@ import torch
 
 from trapmid.attacks.search import top_n
 from trapmid.bench import Measurement, _queue_top_n, run
+from trapmid.bench.searches import Searches
+from trapmid.engine import Compute
 
 
 @pytest.fixture(scope="module")
@@ -31,9 +33,12 @@ def test_measures_everything_the_docs_speak_of(measurements: list[Measurement]) 
     }
     shares = {f"share-{part}" for part in ("discriminator", "trigger", "augmentation", "model")}
     formats = {f"{what}-{net}" for what in ("channels-last", "bf16") for net in ("tiny", "trapmid", "gan")}
-    searches = {"batched-search", "batched-brep", "shared-selection"}
+    searches = {
+        *("batched-search", "batched-brep", "shared-selection", "top-n"),
+        *("gmi-restarts", "decode-once", "soft-labels"),
+    }
     names = [m.name for m in measurements]
-    assert set(names) == steps | shares | formats | searches | {"top-n", "warp-forward", "warp-backward"}
+    assert set(names) == steps | shares | formats | searches | {"warp-forward", "warp-backward"}
     assert len(set(names)) == len(names)
 
 
@@ -54,3 +59,11 @@ def test_progress_reaches_its_end(measurements: list[Measurement], seen: list[tu
 def test_both_ways_of_selecting_agree() -> None:
     scores = torch.rand(100, 7, generator=torch.Generator().manual_seed(0))
     assert _queue_top_n(scores, 30) == top_n(scores, 30).tolist()
+
+
+@pytest.mark.parametrize("order", ["gmi-restarts", "decode-once", "soft-labels"])
+def test_both_orders_of_work_have_the_same_results(order: str) -> None:
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(0)
+        _, theirs, ours = Searches(Compute("cpu"), 32, 60, quick=True).orders()[order]
+    torch.testing.assert_close(theirs(), ours(), atol=1e-4, rtol=1e-3)

@@ -18,12 +18,13 @@ from helpers_attacks import (
     Killed,
     faces,
     prior_of,
+    target_for,
     target_of,
     trained_classifier,
 )
 from trapmid import engine
 from trapmid.artifacts import Manifest
-from trapmid.attacks import ATTACKS, AnyAttack, Attack, Found, Run, attack, open_found
+from trapmid.attacks import ATTACKS, AnyAttack, Attack, Found, PublicNearest, Run, attack, open_found
 from trapmid.attacks.inversion import FOUND
 from trapmid.data import ImageSet
 from trapmid.engine import Progress, no_progress
@@ -151,7 +152,7 @@ def test_a_seed_decides_every_byte(
     assert again.files[FOUND] == manifest.files[FOUND]
     assert target.queries == manifest.facts["queries"] == again.facts["queries"]
     run(tmp_path / "other", model, public, setting(member), seed=4)
-    assert not torch.equal(open_found(tmp_path / "other")[0].pixels, found.pixels)
+    assert torch.equal(open_found(tmp_path / "other")[0].pixels, found.pixels) == (member is PublicNearest)
 
 
 @MEMBERS
@@ -208,6 +209,8 @@ def test_resumes_between_two_batches_of_identities(
     member: type[Attack[Any]], finished: dict[str, Path], model: Classifier, public: ImageSet, tmp_path: Path
 ) -> None:
     """The first batch is finished and kept, the second had not begun to search."""
+    if member is PublicNearest:
+        pytest.skip(f"{member.__name__} does not search")
     _, manifest = finished_of(member, finished)
 
     finished_first = tmp_path / "attack.partial" / "found-0.safetensors"
@@ -239,8 +242,29 @@ def test_refuses_a_target_that_only_scores(
 @MEMBERS
 @pytest.mark.parametrize(("size", "channels"), [(28, 3), (32, 1)])
 def test_refuses_public_images_of_another_shape(
-    member: type[Attack[Any]], size: int, channels: int, model: Classifier, tmp_path: Path
+    member: type[Attack[Any]], size: int, channels: int, model: Classifier, public: ImageSet, tmp_path: Path
 ) -> None:
     with pytest.raises(UserError, match=rf"\(3, 32, 32\); the public images are \({channels}, {size}, {size}\)"):
-        run(tmp_path / "attack", model, faces(2, 2, size=size, channels=channels), setting(member))
+        attack(
+            tmp_path / "attack",
+            target_for(setting(member), model),
+            faces(2, 2, size=size, channels=channels),
+            method=setting(member),
+            identities=NAMES,
+            parents={},
+            prior=prior_of(setting(member), public),
+            compute=CPU,
+        )
     assert not (tmp_path / "attack.partial").exists()
+
+
+@MEMBERS
+def test_asks_for_the_prior_it_wants(
+    member: type[Attack[Any]], model: Classifier, public: ImageSet, tmp_path: Path
+) -> None:
+    method = setting(member)
+    if method.public_prior() is None:
+        pytest.skip(f"{member.__name__} wants none")
+    target: Any = target_for(method, model)
+    with pytest.raises(UserError, match=r"starts from the prior dcgan, and there is none"):
+        attack(tmp_path / "attack", target, public, method=method, identities=NAMES, parents={}, compute=CPU)

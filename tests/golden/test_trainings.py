@@ -4,9 +4,10 @@ import json
 
 import pytest
 
-from helpers.golden import FILE, SURROGATES, losses, surrogate_row
+from helpers.golden import FILE, SURROGATES, losses, prior_losses, surrogate_row
 from helpers_attacks import SURROGATE_KINDS
 from trapmid.defenses import DEFENSES
+from trapmid.priors import PRIORS
 
 GOLDEN = json.loads(FILE.read_text())
 
@@ -26,3 +27,12 @@ def test_losses_are_as_recorded(defense: str) -> None:
 def test_surrogates_learn_as_recorded(kind: str) -> None:
     """Six steps against a target with random weights. Signs of gradients flip where they are nearly zero, hence the tolerance."""
     assert surrogate_row(kind) == pytest.approx(json.loads(SURROGATES.read_text())[kind], rel=1e-3)
+
+
+@pytest.mark.parametrize("prior", [kind.model_fields["kind"].default for kind in PRIORS])
+def test_losses_of_priors_are_as_recorded(prior: str) -> None:
+    expected = GOLDEN["priors"][prior]
+    found = prior_losses(prior)
+    assert len(found) == len(expected) == 3
+    for row, golden in zip(found, expected, strict=True):
+        assert row == pytest.approx(golden, rel=1e-3, abs=1e-4), f"If the change is meant: {GOLDEN['regenerate']}"

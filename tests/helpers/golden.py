@@ -3,10 +3,12 @@
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
+import torch
+
 import helpers_attacks
-from helpers.faces import CPU, network_for, quick_training, tiny_private
-from helpers.runs import log_of
-from helpers_attacks import faces, target_of
+from helpers.faces import CPU, network_for, quick_training, tiny_private, tiny_public
+from helpers.runs import log_of, without_seconds
+from helpers_attacks import TINY_DCGAN, TINY_GAN, TINY_SEMIGAN, faces, target_of
 from trapmid.attacks import Run
 from trapmid.attacks.surrogates import Surrogate
 from trapmid.defenses import DEFENSES, train
@@ -39,3 +41,15 @@ def surrogate_row(kind: str) -> dict[str, float]:
         method.model_copy(update={"steps": 6}).stand_in(target, faces(8, 4, first=100), Run(0, CPU, Path(folder)))
         (row,) = log_of(Path(folder) / "surrogate")
     return row
+
+
+def prior_losses(prior: str) -> list[dict[str, float]]:
+    """The losses of each third of twelve steps of a tiny pair: seed 0, three classes, made-up soft labels."""
+    public = tiny_public()
+    soft_labels = torch.rand(len(public), 3, generator=torch.Generator().manual_seed(0)).softmax(1)
+    gan = {
+        "cgan": lambda: TINY_GAN.fit(public, 3, seed=0, compute=CPU),
+        "dcgan": lambda: TINY_DCGAN.fit(public, 3, seed=0, compute=CPU),
+        "semigan": lambda: TINY_SEMIGAN.fit(public, soft_labels, seed=0, compute=CPU),
+    }[prior]()
+    return without_seconds(gan.rows)

@@ -1,4 +1,4 @@
-"""What the tests of priors, attacks and metrics share: tiny images, a tiny target, a tiny PLG-MI, and a way to kill a run."""
+"""What the tests of priors, attacks and metrics share: tiny images, a tiny target, every attack tiny, and a way to kill a run."""
 
 from functools import cache
 from typing import Any
@@ -6,13 +6,33 @@ from typing import Any
 import torch
 from torch.nn import functional as F
 
-from trapmid.attacks import BREP, IFGMI, MIRROR, PLGMI, PPA, Attack, Distilled, Evading, Robust, Smoothed, Unlearned
+from trapmid.attacks import (
+    BREP,
+    GMI,
+    IFGMI,
+    KEDMI,
+    LOMMA,
+    MIRROR,
+    PLGMI,
+    PPA,
+    Attack,
+    Distilled,
+    Evading,
+    MIFace,
+    PLGMIPlus,
+    PLGMIPlusPlus,
+    PublicNearest,
+    Robust,
+    Smoothed,
+    Unlearned,
+)
+from trapmid.attacks.distillation import Distillation
 from trapmid.attacks.surrogates import Surrogate
 from trapmid.augment import Degradation, NoAugmentation, WarpAugmentation
 from trapmid.data import ImageSet, SyntheticSource
 from trapmid.engine import Compute, generator, randomness
 from trapmid.models import Classifier, Tiny
-from trapmid.priors import CGAN, Prior, PriorConfig, Strided, StyleGAN2
+from trapmid.priors import CGAN, DCGAN, Prior, PriorConfig, SemiGAN, Strided, StyleGAN2
 from trapmid.targets import InformedTarget, LabelTarget, WhiteBoxTarget
 from trapmid.types import logits_of
 
@@ -44,8 +64,8 @@ PLGMI_TINY = PLGMI(
     augmentations=1,
     images_per_identity=PER_IDENTITY,
     candidates=3,
-    search_steps=30,
-    search_rate=0.1,
+    search_steps=12,
+    search_rate=0.2,
     identities_per_batch=3,
     chunk=4,
 )
@@ -78,6 +98,20 @@ PPA_TINY = PPA(
     identities_per_batch=3,
     chunk=4,
 )
+TINY_DCGAN = DCGAN(
+    width=4, latent_size=16, iterations=12, batch_size=8, discriminator_steps=1, rate=2e-3, log_every=4, ema=0.5
+)
+TINY_SEMIGAN = SemiGAN(
+    width=4, latent_size=16, iterations=12, batch_size=8, discriminator_steps=1, rate=2e-3, log_every=4, ema=0.5
+)
+SEARCH: dict[str, Any] = {
+    "images_per_identity": PER_IDENTITY,
+    "search_steps": 12,
+    "identities_per_batch": 3,
+    "chunk": 4,
+}
+GMI_TINY = GMI(prior=TINY_DCGAN, search_rate=0.02, **SEARCH)
+KEDMI_TINY = KEDMI(prior=TINY_SEMIGAN, search_rate=0.3, **SEARCH)
 TINY_ATTACKS: dict[str, Attack[Any]] = {
     "plgmi": PLGMI_TINY,
     "ppa": PPA_TINY,
@@ -113,6 +147,17 @@ TINY_ATTACKS: dict[str, Attack[Any]] = {
     "smoothed": Smoothed(base=PLGMI_TINY, degradation=Degradation(jpeg_quality=None, noise=0.02), draws=2),
     "unlearned": Unlearned(base=PLGMI_TINY, steps=3, trigger_steps=3, **STUDY),
     "evading": Evading(base=PLGMI_TINY),
+    "gmi": GMI_TINY,
+    "kedmi": KEDMI_TINY,
+    "lomma": LOMMA(
+        base=GMI_TINY,
+        students=(Tiny(widths=(4, 8), strides=(2, 2)),),
+        distillation=Distillation(epochs=2, batch_size=8),
+    ),
+    "miface": MIFace(start_noise=0.3, search_rate=2.0, **SEARCH),
+    "plgmi+": PLGMIPlus.model_validate(PLGMI_TINY.model_dump(exclude={"kind"})),
+    "plgmi++": PLGMIPlusPlus.model_validate(PLGMI_TINY.model_dump(exclude={"kind"})),
+    "public-nearest": PublicNearest(images_per_identity=PER_IDENTITY),
 }
 """One small setting for every member of the union; the contract test fails for a member that has none."""
 SURROGATE_KINDS = [kind for kind, method in TINY_ATTACKS.items() if isinstance(method, Surrogate)]
@@ -157,6 +202,11 @@ def target_of(model: Classifier, access: type[LabelTarget] = WhiteBoxTarget) -> 
         width = model(torch.zeros(1, *shape)).features.shape[1]
     known = F.normalize(torch.randn(model.num_classes, width, generator=generator(0, "signatures")).abs(), dim=1)
     return InformedTarget(model, model.num_classes, shape, known)
+
+
+def target_for(method: Attack[Any], model: Classifier) -> Any:
+    """As much access as an attack needs."""
+    return target_of(model, method.needs)
 
 
 class Killed(Exception):  # noqa: N818

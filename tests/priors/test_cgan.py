@@ -14,7 +14,8 @@ from trapmid.data import ImageSet
 from trapmid.data.images import to_unit
 from trapmid.engine import generator, randomness
 from trapmid.priors import CGAN, GAN, PRIORS, PriorConfig, open_prior, pretrain
-from trapmid.priors.cgan import _Fit, hinge_loss
+from trapmid.priors.cgan import CGANFit, hinge_loss
+from trapmid.priors.gan import Training
 
 CLASSES = 3
 
@@ -26,8 +27,8 @@ def public() -> ImageSet:
 
 def fit_of(
     config: CGAN, public: ImageSet, pseudo_labels: Tensor | None = None, start: GAN | None = None, seed: int = 0
-) -> _Fit:
-    return _Fit(config, public, CLASSES, pseudo_labels, None, start, {}, seed, CPU, None, lambda *_: None, "prior")
+) -> CGANFit:
+    return CGANFit(config, Training(public, CLASSES, seed, CPU), pseudo_labels, start=start)
 
 
 def weights(gan: GAN) -> dict[str, Tensor]:
@@ -81,7 +82,7 @@ def test_real_images_come_from_their_class_rows_only() -> None:
     rows = torch.tensor([[0, 1, 2], [10, 11, 12], [20, 2, 22]])
     fit = fit_of(TINY_GAN.model_copy(update={"dequantise": False, "batch_size": 300}), marked_images(30), rows)
     with randomness(0, "test"):
-        images, labels = fit._real()
+        images, labels = fit.real()
     drawn = (images[:, 0, 0, 0] * 255).round().long()
     for label in range(CLASSES):
         assert set(drawn[labels == label].tolist()) == set(rows[label].tolist())
@@ -90,7 +91,7 @@ def test_real_images_come_from_their_class_rows_only() -> None:
 def test_without_pseudo_labels_images_and_labels_are_independent() -> None:
     fit = fit_of(TINY_GAN.model_copy(update={"dequantise": False, "batch_size": 600}), marked_images(4))
     with randomness(0, "test"):
-        images, labels = fit._real()
+        images, labels = fit.real()
     drawn = (images[:, 0, 0, 0] * 255).round().long()
     table = torch.zeros(CLASSES, 4).index_put_((labels, drawn), torch.ones(600), accumulate=True)
     assert float(table.min()) > 25  # 50 expected
@@ -99,7 +100,7 @@ def test_without_pseudo_labels_images_and_labels_are_independent() -> None:
 def test_dequantisation_adds_less_than_one_level() -> None:
     fit = fit_of(TINY_GAN, marked_images(4))
     with randomness(0, "test"):
-        images, _ = fit._real()
+        images, _ = fit.real()
     levels = images * 255
     noise = levels - levels.floor()
     assert bool((levels.floor() < 4).all())
@@ -229,6 +230,6 @@ def test_pretrain_and_open(public: ImageSet, tmp_path: Path) -> None:
 def test_real_images_are_bytes_over_255(public: ImageSet) -> None:
     fit = fit_of(TINY_GAN.model_copy(update={"dequantise": False}), public)
     with randomness(0, "test"):
-        images, _ = fit._real()
+        images, _ = fit.real()
     known = {tuple(image.flatten().tolist()) for image in to_unit(public.pixels)}
     assert {tuple(image.flatten().tolist()) for image in images} <= known

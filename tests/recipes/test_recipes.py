@@ -5,6 +5,7 @@ import torch
 from PIL import Image
 from pydantic import ValidationError
 
+from trapmid.attacks import ATTACKS
 from trapmid.audit import Recipe, plan
 from trapmid.augment import KorniaAugmentation
 from trapmid.data import FlatFolderSource, SplitConfig, SyntheticSource, split
@@ -49,6 +50,23 @@ def test_the_papers_constants():
     )
     assert attack.candidates == attack.images_per_identity == 5
     assert recipe.priors() == {}
+
+
+def test_all_attacks_at_the_size_of_two_cores():
+    """The demo's own attack is among them unchanged, its informed kin have its settings, and every member is there."""
+    recipe, own = choose("attacks-demo"), choose("demo")
+    assert {attack.kind for attack in recipe.attacks} == {kind.model_fields["kind"].default for kind in ATTACKS}
+    assert (recipe.model, recipe.training, recipe.judges) == (own.model, own.training, own.judges)
+    assert (recipe.defenses, recipe.attack("plgmi")) == (own.defenses, own.attack("plgmi"))
+    settings = own.attack("plgmi").model_dump(exclude={"kind"})
+    for kind in ("plgmi+", "plgmi++"):
+        assert settings.items() <= recipe.attack(kind).model_dump().items()
+    assert {prior.kind for prior in recipe.priors().values()} == {"cgan", "dcgan"}
+    assert len(recipe.priors()) == 2
+    attacked = {(task.member, task.defense) for task in plan(recipe) if task.kind == "attack"}
+    assert ("plgmi++", "trapmid") in attacked
+    assert ("plgmi++", "none") not in attacked
+    assert {name for name, defense in attacked if defense == "none"} == {a.name for a in recipe.attacks} - {"plgmi++"}
 
 
 def test_the_papers_recipe_takes_its_first_steps(tmp_path):

@@ -4,22 +4,44 @@ from typing import Annotated, Any, get_args
 
 from pydantic import Field
 
-from trapmid.attacks.attack import Attack, Found, Run
+from trapmid.attacks.attack import Attack, Equipped, Found, Run
 from trapmid.attacks.bases import AnyBase
 from trapmid.attacks.brep import BREP
 from trapmid.attacks.distilled import Distilled
 from trapmid.attacks.evading import Evading
+from trapmid.attacks.gmi import GMI
 from trapmid.attacks.ifgmi import IFGMI
 from trapmid.attacks.inversion import attack, open_found
+from trapmid.attacks.kedmi import KEDMI
+from trapmid.attacks.lomma import LOMMA
+from trapmid.attacks.miface import MIFace
 from trapmid.attacks.mirror import MIRROR
 from trapmid.attacks.plgmi import PLGMI
+from trapmid.attacks.plgmi_plus import PLGMIPlus, PLGMIPlusPlus
 from trapmid.attacks.ppa import PPA
+from trapmid.attacks.public_nearest import PublicNearest
 from trapmid.attacks.robust import Robust
 from trapmid.attacks.smoothed import Smoothed
 from trapmid.attacks.unlearned import Unlearned
 
 AnyAttack = Annotated[
-    PLGMI | PPA | IFGMI | MIRROR | BREP | Distilled | Robust | Smoothed | Unlearned | Evading,
+    GMI
+    | KEDMI
+    | LOMMA
+    | MIFace
+    | PLGMI
+    | PLGMIPlus
+    | PLGMIPlusPlus
+    | PPA
+    | IFGMI
+    | MIRROR
+    | BREP
+    | PublicNearest
+    | Distilled
+    | Robust
+    | Smoothed
+    | Unlearned
+    | Evading,
     Field(discriminator="kind"),
 ]
 ATTACKS: tuple[type[Attack[Any]], ...] = get_args(get_args(AnyAttack)[0])
@@ -27,7 +49,10 @@ ATTACKS: tuple[type[Attack[Any]], ...] = get_args(get_args(AnyAttack)[0])
 __all__ = [
     "ATTACKS",
     "BREP",
+    "GMI",
     "IFGMI",
+    "KEDMI",
+    "LOMMA",
     "MIRROR",
     "PLGMI",
     "PPA",
@@ -35,8 +60,13 @@ __all__ = [
     "AnyBase",
     "Attack",
     "Distilled",
+    "Equipped",
     "Evading",
     "Found",
+    "MIFace",
+    "PLGMIPlus",
+    "PLGMIPlusPlus",
+    "PublicNearest",
     "Robust",
     "Run",
     "Smoothed",

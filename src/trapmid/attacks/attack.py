@@ -4,7 +4,7 @@ import json
 from abc import ABC, abstractmethod
 from dataclasses import dataclass
 from pathlib import Path
-from typing import ClassVar, Generic, TypeVar
+from typing import ClassVar, Generic, TypeVar, final
 
 from torch import Tensor
 
@@ -13,10 +13,11 @@ from trapmid.data.images import ImageSet
 from trapmid.engine import Compute, Progress, no_progress
 from trapmid.priors import Prior, PriorConfig
 from trapmid.targets import LabelTarget
-from trapmid.types import Labels, Pixels
+from trapmid.types import Images, Labels, Pixels
 
 T = TypeVar("T", bound=LabelTarget)
 NOTES = "notes.json"
+E = TypeVar("E")
 
 
 @dataclass(frozen=True)
@@ -37,6 +38,11 @@ class Run:
     prior: Prior | None = None
     progress: Progress = no_progress
 
+    @property
+    def cell(self) -> str:
+        """Which model is attacked, for names of tasks: the folder's name, finished or not."""
+        return self.folder.name.split(".")[0]
+
     def note(self, **facts: float) -> None:
         """Keep numbers of the attack's own, such as how many identities it found no start for; the manifest will have them."""
         self.folder.mkdir(parents=True, exist_ok=True)
@@ -48,6 +54,29 @@ class Run:
         """What has been noted, over resumed runs."""
         file = self.folder / NOTES
         return json.loads(file.read_text()) if file.exists() else {}
+
+
+@final
+class Equipped(Prior, Generic[E]):
+    """A prior with what else an attack's `prepare` made for its `invert`.
+
+    Attributes:
+        prior: the prior.
+        equipment: the rest.
+    """
+
+    def __init__(self, prior: Prior, equipment: E) -> None:
+        self.prior, self.equipment = prior, equipment
+        self.generator, self.device, self.rows = prior.generator, prior.device, prior.rows
+        self.latent_size, self.num_classes = prior.latent_size, prior.num_classes
+
+    def decode(self, latents: Tensor, labels: Labels) -> Images:
+        """The prior's."""
+        return self.prior.decode(latents, labels)
+
+    def save(self, folder: Path) -> list[str]:
+        """The prior's."""
+        return self.prior.save(folder)
 
 
 @dataclass(frozen=True, eq=False)

@@ -51,9 +51,15 @@ def attack(
         progress: who is told how far it is.
 
     Raises:
-        UserError: the target gives less access than the attack needs, or takes other images than the public ones.
+        UserError: the target gives less access than the attack needs, or takes other images than the public ones, or the
+            prior that the attack wants is missing.
     """
     demand(target, method.needs, method.name)
+    wanted = method.public_prior()
+    if wanted is not None and prior is None:
+        raise UserError(
+            f"{method.name} starts from the prior {wanted.name}, and there is none. Train it on the public images with `trapmid.priors.pretrain` and pass what `open_prior` returns as prior."
+        )
     shape = (public.channels, public.image_size, public.image_size)
     if shape != tuple(target.image_shape):
         raise UserError(

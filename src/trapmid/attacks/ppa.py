@@ -1,6 +1,7 @@
 """Plug & Play Attacks (Struppek et al., ICML 2022): a search in the style space of a StyleGAN2 that knows no target (reference 4.7)."""
 
 from collections.abc import Callable
+from functools import partial
 from typing import ClassVar, Literal, final
 
 import torch
@@ -140,7 +141,7 @@ class PPA(Attack[WhiteBoxTarget]):
             chunk=self.chunk,
             folder=run.folder / folder,
             also={"target": target},
-            betas=self.betas,
+            optimizer=partial(torch.optim.Adam, betas=self.betas),
             project=project,
         )
 

@@ -4,17 +4,67 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 
 import torch
+from pydantic import Field
 from torch import Tensor
 from torch.nn import functional as F
 
 from trapmid.attacks.attack import Found, Run
 from trapmid.attacks.memory import bytes_per_image, fitting_chunk
 from trapmid.augment import Augment
-from trapmid.data.images import to_pixels, to_unit
+from trapmid.config import Config
+from trapmid.data.images import ImageSet, to_pixels, to_unit
 from trapmid.engine import Loop, generator, randomness
 from trapmid.priors import Prior
 from trapmid.targets import ScoreTarget, WhiteBoxTarget
-from trapmid.types import Images, Labels, Logits, Pixels, Stateful
+from trapmid.types import Images, Labels, Logits, Pixels, Prediction, Stateful
+
+IdentityLoss = Callable[[Images, Labels], Tensor]
+"""How far each image (n,) is from showing its label, as an attack sees it; differentiable with respect to the images."""
+
+
+class SearchConfig(Config):
+    """The settings that all searches have; a member gives those without a default its paper's.
+
+    Attributes:
+        images_per_identity: searches per identity, from independent starts.
+        search_steps: of the optimiser.
+        search_rate: of the optimiser.
+        identities_per_batch: how many identities are searched at once; 0 for all.
+        chunk: images decoded at once, which bounds memory.
+    """
+
+    images_per_identity: int = Field(5, ge=1)
+    search_steps: int = Field(ge=1)
+    search_rate: float
+    identities_per_batch: int = Field(0, ge=0)
+    chunk: int = Field(100, ge=1)
+
+
+def score_public(target: ScoreTarget, public: ImageSet, run: Run) -> Tensor:
+    """(images, num_classes): how sure the target is of each identity on every public image; on the CPU."""
+    return _ask(lambda images: (target.scores(images),), target, public, run)[0]
+
+
+@torch.no_grad()
+def survey(target: WhiteBoxTarget, public: ImageSet, run: Run) -> Prediction:
+    """Logits and features of every public image, on the CPU."""
+    logits, features = _ask(lambda images: target.predict(images)[:2], target, public, run)
+    return Prediction(logits, features)
+
+
+def _ask(
+    question: Callable[[Images], tuple[Tensor, ...]], target: ScoreTarget, public: ImageSet, run: Run
+) -> list[Tensor]:
+    answers = []
+    for number, pixels in enumerate(public.pixels.split(256)):
+        answers.append([answer.cpu() for answer in question(to_unit(pixels.to(target.device)))])
+        run.progress("show the target public images", min(256 * (number + 1), len(public)), len(public), "")
+    return [torch.cat(column) for column in zip(*answers, strict=True)]
+
+
+def cross_entropy(target: WhiteBoxTarget) -> IdentityLoss:
+    """The negative log-probability of the label."""
+    return lambda images, labels: F.cross_entropy(target.predict(images).logits, labels, reduction="none")
 
 
 def max_margin(logits: Logits, labels: Labels) -> Tensor:
@@ -38,6 +88,11 @@ def initial_latents(identities: Labels, num_classes: int, per_identity: int, lat
     return everyone[identities]
 
 
+def within(box: tuple[float, float] | None) -> Callable[[Tensor], Tensor]:
+    """A projection that clamps every entry into `box`, or changes nothing where there is none."""
+    return (lambda latents: latents) if box is None else (lambda latents: latents.clamp(*box))
+
+
 def optimise(
     latents: Tensor,
     loss: Callable[[Tensor, slice], Tensor],
@@ -49,33 +104,33 @@ def optimise(
     chunk: int,
     folder: Path | None = None,
     also: Mapping[str, Stateful] | None = None,
-    betas: tuple[float, float] = (0.9, 0.999),
+    optimizer: Callable[..., torch.optim.Optimizer] = torch.optim.Adam,
     project: Callable[[Tensor], Tensor] = lambda latents: latents,
 ) -> Tensor:
-    """Adam on all latents at once.
+    """Gradient descent on all latents at once.
 
     Args:
-        latents: (n, latent_size), where to start.
+        latents: (n, ...), where to start: what each row's result is decoded from.
         loss: per latent (m,), of the latents of a slice; each latent's loss depends on itself alone, so that a batch of
             identities finds what each would find by itself.
-        steps: of Adam.
-        rate: of Adam.
+        steps: of the optimiser.
+        rate: its learning rate.
         run: seed, compute, progress.
         name: for progress, and the purpose of the random stream.
         chunk: how many latents are decoded at once; bounds memory, changes no result but the draws of augmentation. Where
             the run has a `max_memory` it is lowered to what fits.
         folder: for a checkpoint.
         also: what else a checkpoint has to hold.
-        betas: of Adam.
-        project: from latents (n, latent_size) that a step left to those that are allowed.
+        optimizer: called with the latents and `lr`; one that treats every entry by itself, as Adam and SGD do.
+        project: from latents (n, ...) that a step left to those that are allowed.
 
     Returns:
-        (n, latent_size), detached.
+        (n, ...), detached.
     """
     device = run.compute.target
     held = torch.nn.ParameterDict({"latents": torch.nn.Parameter(latents.to(device, copy=True))})
     moving = held["latents"]
-    adam = torch.optim.Adam([moving], rate, betas)
+    descent = optimizer([moving], lr=rate)
     if run.compute.max_memory is not None and len(latents) > 1:
         with randomness(run.seed, name, "memory", device=device):
             each = bytes_per_image(loss, moving)
@@ -83,14 +138,14 @@ def optimise(
 
     def step(number: int) -> Mapping[str, Tensor]:
         del number
-        adam.zero_grad()
+        descent.zero_grad()
         total = torch.zeros((), device=device)
         for start in range(0, len(latents), chunk):
             part = slice(start, start + chunk)
             losses = loss(moving[part], part)
             losses.sum().backward()
             total += losses.detach().sum()
-        adam.step()
+        descent.step()
         with torch.no_grad():
             moving.copy_(project(moving))
         return {"loss": total / len(latents)}
@@ -100,7 +155,7 @@ def optimise(
         steps,
         run.seed,
         run.compute,
-        {"latents": held, "adam": adam, **(also or {})},
+        {"latents": held, "optimizer": descent, **(also or {})},
         folder,
         period=10,
         progress=run.progress,

@@ -4,19 +4,26 @@ from typing import Annotated, get_args
 
 from pydantic import Field
 
-from trapmid.priors.cgan import CGAN, GAN
+from trapmid.config import Member
+from trapmid.priors.cgan import CGAN
+from trapmid.priors.dcgan import DCGAN
+from trapmid.priors.gan import GAN
 from trapmid.priors.pretraining import open_prior, pretrain
 from trapmid.priors.prior import Prior, PriorConfig, StylePrior
+from trapmid.priors.semigan import SemiGAN
 from trapmid.priors.sn_resnet import SNResNet
 from trapmid.priors.strided import Strided
 from trapmid.priors.style_networks import Features
 from trapmid.priors.stylegan2 import StyleGAN2
 
-AnyPrior = Annotated[CGAN | StyleGAN2, Field(discriminator="kind")]
-PRIORS: tuple[type[PriorConfig], ...] = get_args(get_args(AnyPrior)[0])
+AnyPrior = Annotated[CGAN | DCGAN | StyleGAN2, Field(discriminator="kind")]
+"""Those that know no target."""
+
+PRIORS: tuple[type[Member], ...] = (*get_args(get_args(AnyPrior)[0]), SemiGAN)
 
 __all__ = [
     "CGAN",
+    "DCGAN",
     "GAN",
     "PRIORS",
     "AnyPrior",
@@ -24,6 +31,7 @@ __all__ = [
     "Prior",
     "PriorConfig",
     "SNResNet",
+    "SemiGAN",
     "Strided",
     "StyleGAN2",
     "StylePrior",

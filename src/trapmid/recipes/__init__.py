@@ -11,6 +11,7 @@ from trapmid.audit import Recipe
 from trapmid.data import guess_source
 from trapmid.defenses import parse_defense
 from trapmid.recipes.attacks_adaptive import adaptive_cpu, adaptive_demo
+from trapmid.recipes.attacks_cpu import attacks_cpu, attacks_demo
 from trapmid.recipes.celeba64_cpu import celeba64_cpu
 from trapmid.recipes.celeba64_vgg16 import celeba64_vgg16
 from trapmid.recipes.demo import demo
@@ -22,6 +23,8 @@ RECIPES: dict[str, Callable[[], Recipe]] = {
     "celeba64_vgg16": celeba64_vgg16,
     "adaptive-cpu": adaptive_cpu,
     "adaptive-demo": adaptive_demo,
+    "attacks-demo": attacks_demo,
+    "attacks-cpu": attacks_cpu,
 }
 
 

@@ -51,6 +51,15 @@ TITLES = {
     "ifgmi": "IF-GMI",
     "mirror": "MIRROR",
     "brep": "BREP-MI",
+    "gmi": "GMI",
+    "kedmi": "KED-MI",
+    "lomma": "LOMMA",
+    "lomma-gmi": "LOMMA (GMI)",
+    "lomma-kedmi": "LOMMA (KED-MI)",
+    "miface": "MI-FACE",
+    "plgmi+": "PLG-MI+",
+    "plgmi++": "PLG-MI++",
+    "public-nearest": "Public look-alikes",
     "classifier": "Evaluation classifier",
     "embedder": "Face embedder",
 }
@@ -232,10 +241,11 @@ def _warnings(trained: dict[Task, Manifest], attacked: dict[Task, Manifest]) -> 
     said = [f"{_cell(t)}: {warning}" for t, manifest in trained.items() for warning in manifest.facts["warnings"]]
     for t, manifest in attacked.items():
         diversity = manifest.facts["diversity"]
-        if diversity["within"] < COLLAPSED * diversity["between"]:
+        several = manifest.facts["images"] > len(manifest.recipe["identities"])
+        if several and diversity["within"] < COLLAPSED * diversity["between"]:
             said.append(
                 f"{_cell(t)}: the reconstructions of one identity are all alike (pixel distance {diversity['within']:.3f} within, "
-                f"{diversity['between']:.3f} between identities): the generator has collapsed, so five images of an identity count as one."
+                f"{diversity['between']:.3f} between identities): the generator has collapsed, so the images of one identity count as one."
             )
         agreement = manifest.facts.get("notes", {}).get("surrogate_agreement", 1.0)
         if agreement < UNLIKE:

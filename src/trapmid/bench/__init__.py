@@ -19,7 +19,8 @@ from torch.nn import functional as F
 from trapmid.attacks import PLGMI, Run
 from trapmid.attacks.search import top_n
 from trapmid.augment import Augment, Augmentation, KorniaAugmentation, WarpAugmentation
-from trapmid.bench_attacks import initial_selection, repulsion
+from trapmid.bench.searches import Searches
+from trapmid.bench.selection import initial_selection, repulsion
 from trapmid.engine import Compute, Progress, no_progress, randomness
 from trapmid.models import VGG16, ModelConfig, Tiny
 from trapmid.objective import CROSS_ENTROPY
@@ -89,6 +90,7 @@ class _Bench:
             "training step, vgg16": lambda: self.training_step("vgg16", VGG16(), few, max(1, self.repeats // 5)),
             "shares of a Trap-MID step": self.shares_of_a_step,
             "search": self.search,
+            "order of searches": self.orders,
             "top-n": self.selection,
             "label-only search": self.repulsion,
             "initial selection": self.initial_selection,
@@ -171,6 +173,11 @@ class _Bench:
         note = "A CPU saves overhead only (a checkpoint per search included); a GPU is mostly idle without batches."
         one_by_one, together = lambda: search(*everyone.split(1)), lambda: search(everyone)
         self.compare("batched-search", what, note, one_by_one, together, max(1, self.repeats // 3))
+
+    def orders(self) -> None:
+        searches = Searches(self.compute, self.size, CLASSES, quick=self.quick)
+        for name, (what, theirs, ours) in searches.orders().items():
+            self.compare(name, what, "Same results.", theirs, ours, max(1, self.repeats // 3))
 
     def selection(self) -> None:
         images, classes = (500, 10) if self.quick else (10_000, 100)

@@ -1,0 +1,115 @@
+"""KED-MI (Chen et al., ICCV 2021): a GAN whose discriminator knows the target's soft labels; a distribution of latents per identity (reference 4.2)."""
+
+from typing import ClassVar, Literal, final
+
+import torch
+from pydantic import Field
+from torch import Tensor
+from torch.nn import functional as F
+
+from trapmid.attacks.attack import Attack, Found, Run
+from trapmid.attacks.search import (
+    IdentityLoss,
+    SearchConfig,
+    cross_entropy,
+    decode_found,
+    initial_latents,
+    optimise,
+    score_public,
+)
+from trapmid.data.images import ImageSet
+from trapmid.priors import DCGAN, GAN, Prior, PriorConfig, SemiGAN
+from trapmid.priors.semigan import realness
+from trapmid.targets import LabelTarget, WhiteBoxTarget
+from trapmid.types import Labels
+
+
+@final
+class KEDMI(SearchConfig, Attack[WhiteBoxTarget]):
+    """`kedmi`: knowledge-enriched distributional inversion; the defaults are the published constants.
+
+    Attributes:
+        prior: the GAN, trained with the target's soft labels.
+        warm_start: how a GAN with a generator of the same shapes is trained on the public images before the target is known,
+            from whose generator the attack's starts; None for random weights, as published.
+        identity_weight: of the cross-entropy, beside the discriminator's verdict.
+        box: where every entry of a latent is kept; None for no bounds, which is what the published clamp comes to, since it
+            acts on a copy.
+    """
+
+    paper: ClassVar[str] = "KED-MI (Chen et al., ICCV 2021), Eq. 1-8"
+    needs: ClassVar[type[LabelTarget]] = WhiteBoxTarget
+    kind: Literal["kedmi"] = "kedmi"
+    prior: SemiGAN = SemiGAN()
+    warm_start: DCGAN | None = None
+    identity_weight: float = 100.0
+    box: tuple[float, float] | None = None
+    search_steps: int = Field(1500, ge=1)
+    search_rate: float = 0.02
+
+    def public_prior(self) -> PriorConfig | None:
+        """The warm start."""
+        return self.warm_start
+
+    def prepare(self, target: WhiteBoxTarget, public: ImageSet, run: Run) -> Prior:
+        """Ask the target about the public images, then train the GAN."""
+        assert run.prior is None or isinstance(run.prior, GAN)
+        return self.prior.fit(
+            public,
+            score_public(target, public, run),
+            start=run.prior,
+            also={"target": target},
+            seed=run.seed,
+            compute=run.compute,
+            folder=run.folder / "gan",
+            progress=run.progress,
+            name=f"{self.kind} gan {run.cell}",
+        )
+
+    def invert(self, target: WhiteBoxTarget, prior: Prior, identities: Labels, run: Run) -> Found:
+        """Search by cross-entropy."""
+        return self.search(target, prior, identities, run, cross_entropy(target))
+
+    def search(
+        self, target: WhiteBoxTarget, prior: Prior, identities: Labels, run: Run, identity_loss: IdentityLoss
+    ) -> Found:
+        """Adam on mean and log-variance of every identity's latents, then `images_per_identity` samples of each.
+
+        Loss of a sample: -log D(G(z)) + identity_weight * identity_loss, where D = sigmoid(log sum exp of the discriminator's
+        logits).
+        """
+        assert isinstance(prior, GAN)
+        prior.freeze()
+        labels = identities.to(run.compute.target)
+        noise = initial_latents(identities, target.num_classes, self.images_per_identity, prior.latent_size, run.seed)
+
+        def loss(distributions: Tensor, part: slice) -> Tensor:
+            latents = self._latents(distributions, torch.randn_like(distributions[:, :1])).squeeze(1)
+            images = prior.decode(latents, labels[part])
+            realism = F.logsigmoid(realness(prior.discriminator(images).logits))
+            return self.identity_weight * identity_loss(images, labels[part]) - realism
+
+        distributions = optimise(
+            standing_start(len(identities), prior.latent_size),
+            loss,
+            steps=self.search_steps,
+            rate=self.search_rate,
+            run=run,
+            name=f"{self.kind} search {run.cell}",
+            chunk=self.chunk,
+            folder=run.folder / f"search-{int(identities[0])}",
+            also={"target": target},
+        )
+        latents = self._latents(distributions, noise.to(distributions.device)).flatten(0, 1)
+        return decode_found(latents, identities.repeat_interleave(self.images_per_identity), prior, target, self.chunk)
+
+    def _latents(self, distributions: Tensor, noise: Tensor) -> Tensor:
+        """(k, m, latent_size): mean + standard deviation * noise (k, m, latent_size), of distributions (k, 2, latent_size)."""
+        mean, log_variance = distributions[:, :1], distributions[:, 1:]
+        latents = mean + (0.5 * log_variance).exp() * noise
+        return latents if self.box is None else latents.clamp(*self.box)
+
+
+def standing_start(identities: int, latent_size: int) -> Tensor:
+    """(identities, 2, latent_size): means 0 and log-variances 1, as published."""
+    return torch.stack([torch.zeros(latent_size), torch.ones(latent_size)]).expand(identities, -1, -1)

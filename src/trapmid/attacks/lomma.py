@@ -1,0 +1,102 @@
+"""LOMMA (Nguyen et al., CVPR 2023): GMI or KED-MI with logits in place of cross-entropy, on the target and on students of it (reference 4.3).
+
+Deviation: the mean features are those of all public images, not of some 5,000, since the students' teacher has seen all anyway.
+"""
+
+from dataclasses import dataclass
+from typing import Annotated, ClassVar, Literal, final
+
+import torch
+from pydantic import Field
+from torch import Tensor, nn
+
+from trapmid.attacks.attack import Attack, Equipped, Found, Run
+from trapmid.attacks.distillation import Distillation
+from trapmid.attacks.gmi import GMI
+from trapmid.attacks.kedmi import KEDMI
+from trapmid.attacks.search import IdentityLoss, survey
+from trapmid.data.images import ImageSet
+from trapmid.models import AnyModel, Zoo
+from trapmid.priors import Prior, PriorConfig
+from trapmid.targets import LabelTarget, WhiteBoxTarget
+from trapmid.types import Images, Labels, logits_of
+
+
+@dataclass(frozen=True, eq=False)
+class Help:
+    """What LOMMA brings to a search.
+
+    Attributes:
+        students: networks that answer as the target does on public images; frozen.
+        mean_features: (d,), of the target on public images.
+    """
+
+    students: tuple[nn.Module, ...]
+    mean_features: Tensor
+
+
+@final
+class LOMMA(Attack[WhiteBoxTarget]):
+    """`lomma`: logit loss and model augmentation; the defaults are the published constants.
+
+    Published with the bases `GMI()` and `KEDMI(box=(-1, 1))`.
+
+    Attributes:
+        base: whose GAN, search and constants are used.
+        feature_weight: of keeping the target's features near their public mean.
+        students: architectures that help the target.
+        distillation: how they learn.
+    """
+
+    paper: ClassVar[str] = "LOMMA (Nguyen et al., CVPR 2023), Eq. 4-9"
+    needs: ClassVar[type[LabelTarget]] = WhiteBoxTarget
+    kind: Literal["lomma"] = "lomma"
+    base: Annotated[GMI | KEDMI, Field(discriminator="kind")] = GMI()
+    feature_weight: float = 1.0
+    students: tuple[AnyModel, ...] = (
+        Zoo(name="efficientnet_b0", pretrained=True),
+        Zoo(name="efficientnet_b1", pretrained=True),
+        Zoo(name="efficientnet_b2", pretrained=True),
+    )
+    distillation: Distillation = Distillation()
+
+    @property
+    def identities_per_batch(self) -> int:
+        """The base's."""
+        return self.base.identities_per_batch
+
+    @property
+    def images_per_identity(self) -> int:
+        """The base's."""
+        return self.base.images_per_identity
+
+    def public_prior(self) -> PriorConfig | None:
+        """The base's."""
+        return self.base.public_prior()
+
+    def prepare(self, target: WhiteBoxTarget, public: ImageSet, run: Run) -> Prior:
+        """The base's GAN; then ask the target about the public images and teach the students."""
+        prior = self.base.prepare(target, public, run)
+        seen = survey(target, public, run)
+        answers = seen.logits.softmax(1)
+        students = tuple(
+            self.distillation.teach(student, f"student {number}", public, answers, target, run)
+            for number, student in enumerate(self.students)
+        )
+        return Equipped(prior, Help(students, seen.features.mean(0).to(target.device)))
+
+    def invert(self, target: WhiteBoxTarget, prior: Prior, identities: Labels, run: Run) -> Found:
+        """The base's search, by the logit loss."""
+        assert isinstance(prior, Equipped)
+        return self.base.search(target, prior.prior, identities, run, self.identity_loss(target, prior.equipment))
+
+    def identity_loss(self, target: WhiteBoxTarget, help_: Help) -> IdentityLoss:
+        """Minus the label's logit, mean over target and students, plus the mean square distance of the target's features to their public mean."""
+
+        def loss(images: Images, labels: Labels) -> Tensor:
+            seen = target.predict(images)
+            said = [seen.logits, *(logits_of(student(images)) for student in help_.students)]
+            own = torch.stack([logits.gather(1, labels[:, None]).squeeze(1) for logits in said])
+            return self.feature_weight * (seen.features - help_.mean_features).square().mean(1) - own.mean(0)
+
+        return loss

@@ -1,0 +1,128 @@
+"""GMI's prior: a DCGAN trained as a Wasserstein GAN with gradient penalty (Zhang et al., CVPR 2020; Gulrajani et al. 2017; reference 4.1)."""
+
+from collections.abc import Callable
+from itertools import pairwise
+from pathlib import Path
+from typing import ClassVar, Literal, final
+
+import torch
+from pydantic import Field
+from torch import Tensor, nn
+
+from trapmid.data.images import ImageSet, to_unit
+from trapmid.engine import Compute, Progress, no_progress
+from trapmid.priors.gan import GAN, Fit, GANConfig, Losses, Training
+from trapmid.priors.prior import PriorConfig
+from trapmid.priors.strided import halvings
+from trapmid.types import Images, Labels
+
+
+class DCGenerator(nn.Module):
+    """Linear, batch norm, ReLU to 4 x 4, then transposed 5x5 convolutions of stride 2, batch norm and ReLU between; sigmoid."""
+
+    def __init__(self, image_size: int, channels: int, latent_size: int, width: int) -> None:
+        super().__init__()
+        side, ups = halvings(image_size)
+        widths = [width * 2 ** (ups - 1 - i) for i in range(ups)]
+        flat = widths[0] * side**2
+        self.project = nn.Sequential(nn.Linear(latent_size, flat, bias=False), nn.BatchNorm1d(flat), nn.ReLU())
+        layers: list[nn.Module] = [nn.Unflatten(1, (widths[0], side, side))]
+        for before, after in pairwise(widths):
+            layers += [_up(before, after, bias=False), nn.BatchNorm2d(after), nn.ReLU()]
+        self.ups = nn.Sequential(*layers, _up(widths[-1], channels, bias=True))
+
+    def forward(self, latents: Tensor, labels: Labels) -> Images:
+        """Images (n, channels, image_size, image_size) in (0, 1). Knows no labels."""
+        del labels
+        return torch.sigmoid(self.ups(self.project(latents)))
+
+
+class Critic(nn.Module):
+    """5x5 convolutions of stride 2 with leaky ReLU, all but the first instance-normalised, and one of the last map's size."""
+
+    def __init__(self, image_size: int, channels: int, width: int) -> None:
+        super().__init__()
+        side, downs = halvings(image_size)
+        widths = [channels, *(width * 2**i for i in range(downs))]
+        layers: list[nn.Module] = []
+        for number, (before, after) in enumerate(pairwise(widths)):
+            norm = [nn.InstanceNorm2d(after, affine=True)] if number > 0 else []
+            layers += [nn.Conv2d(before, after, 5, 2, 2), *norm, nn.LeakyReLU(0.2)]
+        self.layers = nn.Sequential(*layers, nn.Conv2d(widths[-1], 1, side), nn.Flatten(0))
+
+    def forward(self, images: Images) -> Tensor:
+        """(n,): higher is more real. No image has a part in another's verdict."""
+        return self.layers(images)
+
+
+@final
+class DCGAN(GANConfig, PriorConfig):
+    """`dcgan`: GMI's prior, which knows no labels; the defaults are the published constants.
+
+    The published 120 epochs over 30,000 images, 64 a step with a generator step at every fifth, are 11,250 iterations.
+
+    Attributes:
+        width: channels next to the image; they double with every halving.
+        latent_size: length of a latent.
+        penalty: weight of the gradient penalty.
+    """
+
+    paper: ClassVar[str] = "GMI (Zhang et al., CVPR 2020); WGAN-GP (Gulrajani et al., NeurIPS 2017)"
+    kind: Literal["dcgan"] = "dcgan"
+    width: int = Field(64, ge=1)
+    latent_size: int = Field(100, ge=1)
+    iterations: int = Field(11_250, ge=1)
+    betas: tuple[float, float] = (0.5, 0.999)
+    penalty: float = 10.0
+
+    def fit(
+        self,
+        public: ImageSet,
+        num_classes: int,
+        *,
+        seed: int,
+        compute: Compute,
+        folder: Path | None = None,
+        progress: Progress = no_progress,
+    ) -> GAN:
+        """See `PriorConfig.fit`."""
+        return DCGANFit(self, Training(public, num_classes, seed, compute, folder, progress)).run()
+
+    def build(self, num_classes: int, image_size: int, channels: int, compute: Compute) -> GAN:
+        """See `GANConfig.build`."""
+        generator = compute.place(DCGenerator(image_size, channels, self.latent_size, self.width))
+        critic = compute.place(Critic(image_size, channels, self.width))
+        return GAN(generator, critic, self.latent_size, num_classes, [])
+
+
+@final
+class DCGANFit(Fit):
+    """The Wasserstein losses."""
+
+    config: DCGAN
+
+    def generator_losses(self) -> Losses:
+        """The negative verdict."""
+        return {"generator": -self.discriminator(self.generator(self.latents(), self.labels())).mean()}
+
+    def discriminator_losses(self) -> tuple[Losses, Losses]:
+        """The verdicts' difference and the penalty; the gap is an estimate of the Wasserstein distance."""
+        real = to_unit(self.pixels[self.rows()])
+        with torch.no_grad():
+            generated = self.generator(self.latents(), self.labels())
+        of_real, of_generated = self.discriminator(torch.cat([real, generated])).chunk(2)
+        gap = of_real.mean() - of_generated.mean()
+        penalty = self.config.penalty * gradient_penalty(self.discriminator, real, generated)
+        return {"discriminator": -gap, "penalty": penalty}, {"gap": gap}
+
+
+def gradient_penalty(critic: Callable[[Images], Tensor], real: Images, generated: Images) -> Tensor:
+    """Mean of (|d critic / d x| - 1)^2 at one random point x between each real and generated image (Gulrajani et al., Eq. 3)."""
+    share = torch.rand(len(real), 1, 1, 1, device=real.device)
+    between = (real + share * (generated - real)).requires_grad_()
+    (gradient,) = torch.autograd.grad(critic(between).sum(), between, create_graph=True)
+    return (gradient.flatten(1).norm(dim=1) - 1).square().mean()
+
+
+def _up(before: int, after: int, *, bias: bool) -> nn.ConvTranspose2d:
+    return nn.ConvTranspose2d(before, after, 5, 2, 2, output_padding=1, bias=bias)

@@ -1,0 +1,181 @@
+"""KED-MI's prior: a DCGAN generator against a discriminator that also learns the target's soft labels (Chen et al., ICCV 2021; reference 4.2)."""
+
+from collections.abc import Mapping
+from itertools import pairwise
+from pathlib import Path
+from typing import ClassVar, Literal, final
+
+import torch
+from pydantic import Field
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from trapmid.data.images import ImageSet, to_unit
+from trapmid.engine import Compute, Progress, no_progress
+from trapmid.priors.dcgan import DCGenerator
+from trapmid.priors.gan import GAN, Fit, GANConfig, Losses, Training, begin_with
+from trapmid.priors.strided import halvings
+from trapmid.types import Images, Logits, Prediction, Stateful
+
+
+class MinibatchDiscrimination(nn.Module):
+    """How near each image is to the others: sum over them of exp(-L1 distance), in `outputs` learnt spaces of `dims` dimensions (Salimans et al. 2016).
+
+    In train mode the others are the rest of the batch; they are kept, and in eval mode every image is compared with those last
+    kept (as batch norm keeps statistics), so that no image has a part in another's verdict. The first weights make distances
+    start near one, where exp(-x) has a gradient.
+    """
+
+    company: Tensor
+
+    def __init__(self, features: int, company: int, outputs: int = 64, dims: int = 50) -> None:
+        super().__init__()
+        self.shape = (outputs, dims)
+        self.spaces = nn.Linear(features, outputs * dims, bias=False)
+        nn.init.normal_(self.spaces.weight, 0, 1 / (dims * features**0.5))
+        self.register_buffer("company", torch.zeros(company, *self.shape))
+
+    def forward(self, features: Tensor) -> Tensor:
+        """(n, outputs), of features (n, d)."""
+        points = self.spaces(features).view(-1, *self.shape)
+        if not self.training:
+            return _nearness(points, self.company).sum(1)
+        self.company = points.detach()[1:]
+        return _nearness(points, points).sum(1) - 1  # each is at distance zero from itself
+
+
+def _nearness(points: Tensor, others: Tensor) -> Tensor:
+    """(n, m, outputs), of points (n, outputs, dims) and others (m, outputs, dims)."""
+    distances = torch.cdist(points.transpose(0, 1), others.transpose(0, 1), p=1)
+    return distances.neg().exp().permute(1, 2, 0)
+
+
+class SemiDiscriminator(nn.Module):
+    """Convolutions of stride 2, instance norm, leaky ReLU; logits over the target's classes from the last map and minibatch discrimination."""
+
+    def __init__(self, num_classes: int, image_size: int, channels: int, width: int, batch_size: int) -> None:
+        super().__init__()
+        side, downs = halvings(image_size)
+        widths = [channels, *(width * 2**i for i in range(downs - 1))]
+        layers: list[nn.Module] = []
+        for before, after in pairwise(widths):
+            layers += [nn.Conv2d(before, after, 5, 2, 2), nn.InstanceNorm2d(after, affine=True), nn.LeakyReLU(0.2)]
+        last = widths[-1]
+        layers += [nn.Conv2d(last, last, 3, 2, 1), nn.InstanceNorm2d(last, affine=True), nn.LeakyReLU(0.2)]
+        self.layers = nn.Sequential(*layers, nn.Flatten())
+        self.minibatch = MinibatchDiscrimination(last * side**2, batch_size - 1)
+        self.head = nn.Linear(last * side**2 + self.minibatch.shape[0], num_classes)
+
+    def forward(self, images: Images) -> Prediction:
+        """Logits, and the last map, flattened, as features."""
+        features = self.layers(images)
+        return Prediction(self.head(torch.cat([features, self.minibatch(features)], 1)), features)
+
+
+@final
+class SemiGAN(GANConfig):
+    """`semigan`: KED-MI's prior; the defaults are the published constants (see `DCGAN` for the number of iterations).
+
+    The authors ask the target, in train mode, for soft labels at every step; here it is asked once for each image, in eval mode.
+
+    Attributes:
+        width: channels next to the image; they double with every halving.
+        latent_size: length of a latent.
+        unlabelled_weight: of telling real from generated in the discriminator's loss.
+        entropy_weight: of the summed entropy of a generated batch's labels in the generator's loss.
+    """
+
+    paper: ClassVar[str] = "KED-MI (Chen et al., ICCV 2021); Salimans et al. 2016"
+    kind: Literal["semigan"] = "semigan"
+    width: int = Field(64, ge=1)
+    latent_size: int = Field(100, ge=1)
+    iterations: int = Field(11_250, ge=1)
+    betas: tuple[float, float] = (0.5, 0.999)
+    unlabelled_weight: float = 0.5
+    entropy_weight: float = 1e-4
+
+    def fit(
+        self,
+        public: ImageSet,
+        soft_labels: Tensor,
+        *,
+        start: GAN | None = None,
+        also: Mapping[str, Stateful] | None = None,
+        seed: int,
+        compute: Compute,
+        folder: Path | None = None,
+        progress: Progress = no_progress,
+        name: str = "prior",
+    ) -> GAN:
+        """Train a pair on public images and what the target says about them.
+
+        Args:
+            public: images; their identities are not used.
+            soft_labels: (len(public), num_classes), the target's probabilities.
+            start: a pair, of the same shapes, whose generator to begin with.
+            also: what else a checkpoint has to hold, such as the target's count of queries.
+            seed: of weights, latents, batches.
+            compute: device and precision.
+            folder: for checkpoint and log.
+            progress: who is told how far it is.
+            name: shown in progress; part of the random stream's purpose.
+        """
+        training = Training(public, soft_labels.shape[1], seed, compute, folder, progress, name, also or {})
+        fit = SemiGANFit(self, training, soft_labels, start)
+        gan = fit.run()
+        with fit.randomness("company"), torch.no_grad():
+            gan.discriminator.train()(gan.decode(fit.latents(), fit.labels()))
+        return gan
+
+    def build(self, num_classes: int, image_size: int, channels: int, compute: Compute) -> GAN:
+        """See `GANConfig.build`."""
+        generator = DCGenerator(image_size, channels, self.latent_size, self.width)
+        discriminator = SemiDiscriminator(num_classes, image_size, channels, self.width, self.batch_size)
+        return GAN(compute.place(generator), compute.place(discriminator), self.latent_size, num_classes, [])
+
+
+@final
+class SemiGANFit(Fit):
+    """Soft labels and real-or-generated for the discriminator, feature matching and low entropy for the generator."""
+
+    config: SemiGAN
+
+    def __init__(self, config: SemiGAN, training: Training, soft_labels: Tensor, start: GAN | None = None) -> None:
+        super().__init__(config, training)
+        self.soft_labels = soft_labels.to(self.device)
+        if start is not None:
+            begin_with(self.generator, start.generator)
+
+    def generator_losses(self) -> Losses:
+        """The mean absolute difference between the mean features of generated and of real images, and the entropy."""
+        generated = self.discriminator(self.generator(self.latents(), self.labels()))
+        with torch.no_grad():
+            real = self.discriminator(self.real(self.rows()))
+        matching = (generated.features.mean(0) - real.features.mean(0)).abs().mean()
+        return {"generator": matching, "entropy": self.config.entropy_weight * summed_entropy(generated.logits)}
+
+    def discriminator_losses(self) -> tuple[Losses, Losses]:
+        """One batch for the soft labels, one for real, one generated: each its own company."""
+        rows = self.rows()
+        labelled = F.cross_entropy(self.discriminator(self.real(rows)).logits, self.soft_labels[rows])
+        of_real = realness(self.discriminator(self.real(self.rows())).logits)
+        with torch.no_grad():
+            images = self.generator(self.latents(), self.labels())
+        of_generated = realness(self.discriminator(images).logits)
+        told_apart = (F.softplus(of_real) - of_real).mean() + F.softplus(of_generated).mean()
+        gap = of_real.mean() - of_generated.mean()
+        return {"discriminator": self.config.unlabelled_weight * told_apart, "soft_labels": labelled}, {"gap": gap}
+
+    def real(self, rows: Tensor) -> Images:
+        """Public images."""
+        return to_unit(self.pixels[rows])
+
+
+def realness(logits: Logits) -> Tensor:
+    """(n,): the logit of being real, log sum exp over the classes (Salimans et al. 2016, Sec. 5)."""
+    return logits.logsumexp(1)
+
+
+def summed_entropy(logits: Logits) -> Tensor:
+    """Entropy of the softmax, summed over the batch as the authors sum it."""
+    return -(logits.softmax(1) * logits.log_softmax(1)).sum()

@@ -1,0 +1,85 @@
+"""Every attack at the size of two cores: the demo's data and real faces, unprotected and Trap-MID, the recipes' own PLG-MI among the others."""
+
+from trapmid.attacks import (
+    GMI,
+    KEDMI,
+    LOMMA,
+    PLGMI,
+    AnyAttack,
+    MIFace,
+    PLGMIPlus,
+    PLGMIPlusPlus,
+    PublicNearest,
+)
+from trapmid.attacks.distillation import Distillation
+from trapmid.audit import Recipe
+from trapmid.models import Tiny
+from trapmid.priors import DCGAN, SemiGAN
+from trapmid.recipes.celeba64_cpu import celeba64_cpu
+from trapmid.recipes.demo import demo
+
+
+def attacks_cpu() -> Recipe:
+    """All attacks on the classifiers of `celeba64-cpu`, one seed.
+
+    Command: `trapmid audit --recipe attacks-cpu --private PRIVATE.parquet --public PUBLIC.parquet`; `--attacks gmi kedmi` keeps some.
+    """
+    return _with_all_attacks(celeba64_cpu(), "attacks-cpu", distillation_epochs=2)
+
+
+def attacks_demo() -> Recipe:
+    """All attacks on the classifiers of `demo`.
+
+    Command: `trapmid audit --recipe attacks-demo`; `--attacks gmi kedmi` keeps some.
+    """
+    return _with_all_attacks(demo(), "attacks-demo", distillation_epochs=12)
+
+
+def _with_all_attacks(recipe: Recipe, name: str, distillation_epochs: int) -> Recipe:
+    plgmi = next(attack for attack in recipe.attacks if isinstance(attack, PLGMI))
+    about = f"Every attack on the classifiers of {recipe.name}, on two cores."
+    changes = {"name": name, "about": about, "seeds": (0,), "attacks": cpu_attacks(plgmi, distillation_epochs)}
+    return recipe.model_copy(update=changes)
+
+
+def cpu_attacks(plgmi: PLGMI, distillation_epochs: int) -> tuple[AnyAttack, ...]:
+    """Every attack, small.
+
+    Args:
+        plgmi: the recipe's own; its settings are those of its informed kin.
+        distillation_epochs: passes over the public images for LOMMA's students.
+    """
+    settings = plgmi.model_dump(exclude={"kind", "label"})
+    prior = DCGAN(width=16, iterations=600, batch_size=32, discriminator_steps=2, rate=5e-4, ema=0.99, log_every=50)
+    gmi = GMI(prior=prior, search_steps=150, search_rate=0.02 / 6)
+    kedmi = KEDMI(
+        warm_start=prior,
+        prior=SemiGAN(
+            width=prior.width,
+            iterations=200,
+            batch_size=prior.batch_size,
+            discriminator_steps=prior.discriminator_steps,
+            ema=prior.ema,
+            log_every=prior.log_every,
+        ),
+        search_steps=150,
+        search_rate=0.05,
+    )
+    students = tuple(Tiny(widths=(width, 2 * width, 4 * width), strides=(2, 2, 2)) for width in (12, 16, 24))
+    distillation = Distillation(epochs=distillation_epochs)
+    return (
+        plgmi,
+        PLGMIPlus.model_validate(settings),
+        PLGMIPlusPlus.model_validate(settings),
+        gmi,
+        kedmi,
+        LOMMA(label="lomma-gmi", base=gmi, students=students, distillation=distillation),
+        LOMMA(
+            label="lomma-kedmi",
+            base=kedmi.model_copy(update={"box": (-1.0, 1.0)}),
+            students=students,
+            distillation=distillation,
+        ),
+        MIFace(start_noise=0.3, images_per_identity=5, search_steps=300, search_rate=0.5),
+        PublicNearest(),
+    )
