@@ -4,7 +4,7 @@ from trapmid.attacks import PLGMI
 from trapmid.audit import Recipe
 from trapmid.augment import WarpAugmentation
 from trapmid.data import SplitConfig, SyntheticSource
-from trapmid.defenses import AdamW, NoDefense, Training, TrapMID
+from trapmid.defenses import AdamW, NoDefense, OnePass, Training, TrapMID
 from trapmid.metrics.judges import EvaluationClassifier
 from trapmid.models import SmallResNet, Tiny
 from trapmid.priors import CGAN, Strided
@@ -12,7 +12,7 @@ from trapmid.trapdoor import BlendSchedule
 
 
 def demo() -> Recipe:
-    """One seed of unprotected and Trap-MID under PLG-MI on 20 synthetic identities at 32 px.
+    """One seed of unprotected, Trap-MID and its one-pass variant under PLG-MI on 20 synthetic identities at 32 px.
 
     Command: `trapmid demo`; under ten minutes on two cores. docs/results.md holds the numbers to expect.
     """
@@ -54,7 +54,11 @@ def demo() -> Recipe:
             recalibrate=True,
             evaluate_every=10,
         ),
-        defenses=(NoDefense(), TrapMID(blend=BlendSchedule(start=0.2, end=0.02, until=0.6), weight=0.3)),
+        defenses=(
+            NoDefense(),
+            TrapMID(blend=BlendSchedule(start=0.2, end=0.02, until=0.6), weight=0.3),
+            OnePass(discriminator=Tiny(widths=(16, 32, 64, 64))),
+        ),
         attacks=(
             PLGMI(
                 warm_start=prior,

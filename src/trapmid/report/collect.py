@@ -35,6 +35,7 @@ from trapmid.targets import InformedTarget, LabelTarget, ScoreTarget, WhiteBoxTa
 TITLES = {
     "none": "Unprotected",
     "trapmid": "Trap-MID",
+    "onepass": "One-pass Trap-MID",
     "mid": "MID",
     "bido": "BiDO",
     "negls": "NegLS",
