@@ -8,7 +8,7 @@ import torch
 
 from helpers_attacks import CPU, GMI_TINY, TINY_DCGAN, faces, target_of, trained_classifier
 from trapmid.attacks import GMI, Run
-from trapmid.attacks.search import initial_latents, optimise
+from trapmid.attacks.search import initial_latents, optimise, within
 from trapmid.models import Classifier
 from trapmid.priors import GAN
 
@@ -45,7 +45,7 @@ def test_update_is_the_authors(tmp_path: Path) -> None:
         name="search",
         chunk=2,
         optimizer=partial(torch.optim.SGD, momentum=0.9, nesterov=True),
-        box=(-1.0, 1.0),
+        project=within((-1.0, 1.0)),
     )
     z, v = start.clone(), torch.zeros_like(start)
     for _ in range(25):

@@ -71,6 +71,7 @@ class PLGMIPlus(SignatureGuided[WhiteBoxTarget]):
 
     paper: ClassVar[str] = "Trap-MID (Liu & Chen, NeurIPS 2024), App. E.7, PLG-MI+"
     needs: ClassVar[type[LabelTarget]] = WhiteBoxTarget
+    adaptive: ClassVar[bool] = True
     kind: Literal["plgmi+"] = "plgmi+"
 
     def terms(self, target: WhiteBoxTarget, auxiliary: Tensor) -> tuple[Term, ...]:
@@ -89,6 +90,7 @@ class PLGMIPlusPlus(SignatureGuided[InformedTarget]):
 
     paper: ClassVar[str] = "Trap-MID (Liu & Chen, NeurIPS 2024), Sec. 4.2 and App. E.7, PLG-MI++"
     needs: ClassVar[type[LabelTarget]] = InformedTarget
+    adaptive: ClassVar[bool] = True
     kind: Literal["plgmi++"] = "plgmi++"
     trapdoor_weight: float = 10.0
 
