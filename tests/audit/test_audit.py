@@ -141,7 +141,7 @@ def test_an_attacker_who_knows_joins_where_there_is_a_trapdoor(audited):
     assert ("evading-plgmi", "trapmid") in attacks
     assert ("evading-plgmi", "none") not in attacks
     run(joined, copy, compute=CPU, jobs=1)
-    scores = {(s.defense, s.attack, s.metric): s for s in read_scores(copy)}
+    scores = {(s.defense, s.attack, s.metric): s for s in read_scores(copy) if s.seed == 0}
     assert ("trapmid", "evading-plgmi", "attack_accuracy_1") in scores
     assert ("none", "distilled-plgmi", "attack_accuracy_1") in scores
     delta, epsilon = scores["trapmid", "-", "trapdoor_delta"], scores["trapmid", "-", "trapdoor_epsilon"]

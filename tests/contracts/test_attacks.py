@@ -176,7 +176,7 @@ def test_improves_over_its_start(
     everyone = torch.arange(CLASSES)
     found = config.invert(target, prior, everyone, run_with)
     labels = everyone.repeat_interleave(50)
-    before = target.scores(prior.sample(labels, engine.generator(9, "before"))).gather(1, labels[:, None])
+    before = target_of(model).scores(prior.sample(labels, engine.generator(9, "before"))).gather(1, labels[:, None])
     assert float(found.confidence.mean()) > float(before.mean()) + 0.05
 
 
