@@ -252,7 +252,7 @@ def test_refuses_public_images_of_another_shape(
             method=setting(member),
             identities=NAMES,
             parents={},
-            prior=prior_of(setting(member), public),
+            prior=prior_of(setting(member)),
             compute=CPU,
         )
     assert not (tmp_path / "attack.partial").exists()
@@ -263,8 +263,9 @@ def test_asks_for_the_prior_it_wants(
     member: type[Attack[Any]], model: Classifier, public: ImageSet, tmp_path: Path
 ) -> None:
     method = setting(member)
-    if method.public_prior() is None:
+    wanted = method.public_prior()
+    if wanted is None:
         pytest.skip(f"{member.__name__} wants none")
     target: Any = target_for(method, model)
-    with pytest.raises(UserError, match=r"starts from the prior dcgan, and there is none"):
+    with pytest.raises(UserError, match=rf"starts from the prior {wanted.name}, and there is none"):
         attack(tmp_path / "attack", target, public, method=method, identities=NAMES, parents={}, compute=CPU)
