@@ -11,13 +11,12 @@ sys.path.insert(0, str(Path(__file__).parent.parent))
 
 import torch
 
-from helpers.golden import FILE, SURROGATES, losses, prior_losses, surrogate_row
+from helpers.golden import FILE, GANS, SURROGATES, losses, prior_losses, surrogate_row
 from helpers_attacks import SURROGATE_KINDS
 from helpers_attacks.golden import FILE as STYLEGAN2
 from helpers_attacks.golden import style_losses
 from trapmid.artifacts import versions
 from trapmid.defenses import DEFENSES
-from trapmid.priors import PRIORS
 
 TOLERANCE = (
     "relative 1e-4. Sums in another order (one or two threads, oneDNN on or off) move these losses by 2e-7 (none) and 1.2e-5 "
@@ -36,8 +35,6 @@ if __name__ == "__main__":
         "tolerance": TOLERANCE,
         "versions": versions(),
         "losses": found,
-        "priors": {
-            kind.model_fields["kind"].default: prior_losses(kind.model_fields["kind"].default) for kind in PRIORS
-        },
+        "priors": {kind: prior_losses(kind) for kind in GANS},
     }
     FILE.write_text(json.dumps(content, indent=1) + "\n")

@@ -43,6 +43,10 @@ def surrogate_row(kind: str) -> dict[str, float]:
     return row
 
 
+GANS = ("cgan", "dcgan", "semigan")
+"""Priors whose losses are recorded here; StyleGAN2 has a file of its own."""
+
+
 def prior_losses(prior: str) -> list[dict[str, float]]:
     """The losses of each third of twelve steps of a tiny pair: seed 0, three classes, made-up soft labels."""
     public = tiny_public()
