@@ -1,4 +1,4 @@
-"""Every attack at the size of two cores: the demo's data and real faces, unprotected and Trap-MID, the recipes' own PLG-MI among the others."""
+"""Every base attack at the size of two cores: the demo's data and real faces, unprotected and Trap-MID, the recipes' own PLG-MI among the others."""
 
 from trapmid.attacks import (
     GMI,
@@ -15,6 +15,7 @@ from trapmid.attacks.distillation import Distillation
 from trapmid.audit import Recipe
 from trapmid.models import Tiny
 from trapmid.priors import DCGAN, SemiGAN
+from trapmid.recipes.attacks_advanced import advanced_attacks, small_stylegan2
 from trapmid.recipes.celeba64_cpu import celeba64_cpu
 from trapmid.recipes.demo import demo
 
@@ -37,13 +38,13 @@ def attacks_demo() -> Recipe:
 
 def _with_all_attacks(recipe: Recipe, name: str, distillation_epochs: int) -> Recipe:
     plgmi = next(attack for attack in recipe.attacks if isinstance(attack, PLGMI))
-    about = f"Every attack on the classifiers of {recipe.name}, on two cores."
+    about = f"Every base attack on the classifiers of {recipe.name}, on two cores."
     changes = {"name": name, "about": about, "seeds": (0,), "attacks": cpu_attacks(plgmi, distillation_epochs)}
     return recipe.model_copy(update=changes)
 
 
 def cpu_attacks(plgmi: PLGMI, distillation_epochs: int) -> tuple[AnyAttack, ...]:
-    """Every attack, small.
+    """Every attack but the wrappers, which `attacks_adaptive` has, small.
 
     Args:
         plgmi: the recipe's own; its settings are those of its informed kin.
@@ -81,5 +82,6 @@ def cpu_attacks(plgmi: PLGMI, distillation_epochs: int) -> tuple[AnyAttack, ...]
             distillation=distillation,
         ),
         MIFace(start_noise=0.3, images_per_identity=5, search_steps=300, search_rate=0.5),
+        *advanced_attacks(small_stylegan2(), prior),
         PublicNearest(),
     )
