@@ -15,7 +15,7 @@ from trapmid.data.images import to_unit
 from trapmid.engine import generator, randomness
 from trapmid.priors import CGAN, GAN, PRIORS, PriorConfig, open_prior, pretrain
 from trapmid.priors.cgan import CGANFit, hinge_loss
-from trapmid.priors.gan import Training
+from trapmid.priors.gan import Setting
 
 CLASSES = 3
 
@@ -28,7 +28,7 @@ def public() -> ImageSet:
 def fit_of(
     config: CGAN, public: ImageSet, pseudo_labels: Tensor | None = None, start: GAN | None = None, seed: int = 0
 ) -> CGANFit:
-    return CGANFit(config, Training(public, CLASSES, seed, CPU), pseudo_labels, start=start)
+    return CGANFit(config, Setting(public, CLASSES, seed, CPU), pseudo_labels, start=start)
 
 
 def weights(gan: GAN) -> dict[str, Tensor]:

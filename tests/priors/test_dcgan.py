@@ -12,7 +12,7 @@ from trapmid.data import ImageSet
 from trapmid.engine import generator, randomness
 from trapmid.priors import DCGAN, open_prior, pretrain
 from trapmid.priors.dcgan import Critic, DCGANFit, DCGenerator, gradient_penalty
-from trapmid.priors.gan import Training
+from trapmid.priors.gan import Setting
 
 CLASSES = 3
 
@@ -98,7 +98,7 @@ def test_penalty_trains_the_critics_weights() -> None:
 
 
 def test_losses_are_the_formulas(public: ImageSet) -> None:
-    fit = DCGANFit(TINY_DCGAN, Training(public, CLASSES, 0, CPU))
+    fit = DCGANFit(TINY_DCGAN, Setting(public, CLASSES, 0, CPU))
     with randomness(0, "losses"):
         losses, notes = fit.discriminator_losses()
     with randomness(0, "losses"), torch.no_grad():

@@ -12,7 +12,7 @@ from helpers_attacks import CPU, TINY_DCGAN, TINY_SEMIGAN, KillAt, Killed, faces
 from trapmid.data import ImageSet
 from trapmid.engine import randomness
 from trapmid.priors import GAN, SemiGAN
-from trapmid.priors.gan import Training
+from trapmid.priors.gan import Setting
 from trapmid.priors.semigan import (
     MinibatchDiscrimination,
     SemiDiscriminator,
@@ -122,7 +122,7 @@ def test_entropy_is_scipys() -> None:
 
 
 def test_losses_are_the_formulas(public: ImageSet, soft_labels: Tensor) -> None:
-    fit = SemiGANFit(TINY_SEMIGAN, Training(public, CLASSES, 0, CPU), soft_labels)
+    fit = SemiGANFit(TINY_SEMIGAN, Setting(public, CLASSES, 0, CPU), soft_labels)
     with randomness(0, "losses"):
         losses, _ = fit.discriminator_losses()
     with randomness(0, "losses"), torch.no_grad():
@@ -163,14 +163,14 @@ def test_discriminator_learns_the_soft_labels(public: ImageSet) -> None:
 
 def test_starts_from_the_generator_of_a_dcgan(public: ImageSet, soft_labels: Tensor) -> None:
     start = TINY_DCGAN.fit(public, CLASSES, seed=5, compute=CPU)
-    fit = SemiGANFit(TINY_SEMIGAN, Training(public, CLASSES, 0, CPU), soft_labels, start)
+    fit = SemiGANFit(TINY_SEMIGAN, Setting(public, CLASSES, 0, CPU), soft_labels, start)
     torch.testing.assert_close(fit.generator.state_dict(), start.generator.state_dict(), rtol=0, atol=0)
 
 
 def test_a_start_of_other_shapes_is_refused(public: ImageSet, soft_labels: Tensor) -> None:
     start = TINY_DCGAN.model_copy(update={"width": 8, "iterations": 1}).fit(public, CLASSES, seed=5, compute=CPU)
     with pytest.raises(UserError, match="networks of other shapes"):
-        SemiGANFit(TINY_SEMIGAN, Training(public, CLASSES, 0, CPU), soft_labels, start)
+        SemiGANFit(TINY_SEMIGAN, Setting(public, CLASSES, 0, CPU), soft_labels, start)
 
 
 def test_killed_and_resumed_ends_with_the_same_weights(

@@ -12,7 +12,7 @@ from torch.nn import functional as F
 from trapmid.augment import AnyAugmentation, NoAugmentation
 from trapmid.data.images import ImageSet, to_unit
 from trapmid.engine import Compute, Progress, no_progress
-from trapmid.priors.gan import GAN, Fit, GANConfig, Losses, Training, begin_with
+from trapmid.priors.gan import GAN, Fit, GANConfig, Losses, Setting, begin_with
 from trapmid.priors.prior import PriorConfig
 from trapmid.priors.sn_resnet import SNResNet
 from trapmid.priors.strided import Strided
@@ -72,8 +72,8 @@ class CGAN(GANConfig, PriorConfig):
             progress: who is told how far it is.
             name: shown in progress; part of the random stream's purpose.
         """
-        training = Training(public, num_classes, seed, compute, folder, progress, name, also or {})
-        return CGANFit(self, training, pseudo_labels, guidance, start).run()
+        setting = Setting(public, num_classes, seed, compute, folder, progress, name, also or {})
+        return CGANFit(self, setting, pseudo_labels, guidance, start).run()
 
     def build(self, num_classes: int, image_size: int, channels: int, compute: Compute) -> GAN:
         """See `GANConfig.build`."""
@@ -90,15 +90,15 @@ class CGANFit(Fit):
     def __init__(
         self,
         config: CGAN,
-        training: Training,
+        setting: Setting,
         pseudo_labels: Tensor | None = None,
         guidance: Guidance | None = None,
         start: GAN | None = None,
     ) -> None:
-        super().__init__(config, training)
+        super().__init__(config, setting)
         self.guidance = guidance
         self.pseudo_labels = None if pseudo_labels is None else pseudo_labels.to(self.device)
-        self.augment = config.augmentation.build(training.public.image_size)
+        self.augment = config.augmentation.build(setting.public.image_size)
         if start is not None:
             begin_with(self.generator, start.generator)
             begin_with(self.discriminator, start.discriminator)

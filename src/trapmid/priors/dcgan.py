@@ -11,7 +11,7 @@ from torch import Tensor, nn
 
 from trapmid.data.images import ImageSet, to_unit
 from trapmid.engine import Compute, Progress, no_progress
-from trapmid.priors.gan import GAN, Fit, GANConfig, Losses, Training
+from trapmid.priors.gan import GAN, Fit, GANConfig, Losses, Setting
 from trapmid.priors.prior import PriorConfig
 from trapmid.priors.strided import halvings
 from trapmid.types import Images, Labels
@@ -86,7 +86,7 @@ class DCGAN(GANConfig, PriorConfig):
         progress: Progress = no_progress,
     ) -> GAN:
         """See `PriorConfig.fit`."""
-        return DCGANFit(self, Training(public, num_classes, seed, compute, folder, progress)).run()
+        return DCGANFit(self, Setting(public, num_classes, seed, compute, folder, progress)).run()
 
     def build(self, num_classes: int, image_size: int, channels: int, compute: Compute) -> GAN:
         """See `GANConfig.build`."""

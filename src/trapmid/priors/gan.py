@@ -99,7 +99,7 @@ class GANConfig(Member, ABC):
 
 
 @dataclass(frozen=True, eq=False)
-class Training:
+class Setting:
     """What a pair is trained with, beside its config.
 
     Attributes:
@@ -129,12 +129,12 @@ Losses = Mapping[str, Tensor]
 class Fit(ABC):
     """One training of a pair: a generator step, then `discriminator_steps` of the discriminator, over and over."""
 
-    def __init__(self, config: GANConfig, training: Training) -> None:
-        self.config, self.training, self.device = config, training, training.compute.target
-        public = training.public
+    def __init__(self, config: GANConfig, setting: Setting) -> None:
+        self.config, self.setting, self.device = config, setting, setting.compute.target
+        public = setting.public
         self.pixels = public.pixels.to(self.device)
         with self.randomness("weights"):
-            self.gan = config.build(training.num_classes, public.image_size, public.channels, training.compute)
+            self.gan = config.build(setting.num_classes, public.image_size, public.channels, setting.compute)
         self.generator, self.discriminator = self.gan.generator, self.gan.discriminator
         self.of_generator = torch.optim.Adam(self.generator.parameters(), config.rate, config.betas)
         self.of_discriminator = torch.optim.Adam(self.discriminator.parameters(), config.rate, config.betas)
@@ -152,25 +152,25 @@ class Fit(ABC):
 
     def run(self) -> GAN:
         """Train, and put the averaged weights into the generator where there is an average."""
-        training = self.training
+        setting = self.setting
         state: dict[str, Stateful] = {
             "generator": self.generator,
             "discriminator": self.discriminator,
             "of_generator": self.of_generator,
             "of_discriminator": self.of_discriminator,
-            **training.also,
+            **setting.also,
         }
         if self.average is not None:
             state["average"] = _StateOfAverage(self.average)
         loop = Loop(
-            training.name,
+            setting.name,
             self.config.iterations,
-            training.seed,
-            training.compute,
+            setting.seed,
+            setting.compute,
             state,
-            training.folder,
+            setting.folder,
             self.config.log_every,
-            progress=training.progress,
+            progress=setting.progress,
         )
         self.gan.rows = loop.run(self.step)
         if self.average is not None:
@@ -197,7 +197,7 @@ class Fit(ABC):
 
     def randomness(self, purpose: str) -> AbstractContextManager[None]:
         """`engine.randomness` of this training for one purpose."""
-        return randomness(self.training.seed, self.training.name, purpose, device=self.device)
+        return randomness(self.setting.seed, self.setting.name, purpose, device=self.device)
 
     def rows(self) -> Tensor:
         """A batch of row numbers of public images, drawn with replacement."""
@@ -205,7 +205,7 @@ class Fit(ABC):
 
     def labels(self) -> Labels:
         """A batch of labels."""
-        return torch.randint(self.training.num_classes, (self.config.batch_size,), device=self.device)
+        return torch.randint(self.setting.num_classes, (self.config.batch_size,), device=self.device)
 
     def latents(self) -> Tensor:
         """A batch of latents."""

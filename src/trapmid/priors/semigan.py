@@ -13,7 +13,7 @@ from torch.nn import functional as F
 from trapmid.data.images import ImageSet, to_unit
 from trapmid.engine import Compute, Progress, no_progress
 from trapmid.priors.dcgan import DCGenerator
-from trapmid.priors.gan import GAN, Fit, GANConfig, Losses, Training, begin_with
+from trapmid.priors.gan import GAN, Fit, GANConfig, Losses, Setting, begin_with
 from trapmid.priors.strided import halvings
 from trapmid.types import Images, Logits, Prediction, Stateful
 
@@ -120,8 +120,8 @@ class SemiGAN(GANConfig):
             progress: who is told how far it is.
             name: shown in progress; part of the random stream's purpose.
         """
-        training = Training(public, soft_labels.shape[1], seed, compute, folder, progress, name, also or {})
-        fit = SemiGANFit(self, training, soft_labels, start)
+        setting = Setting(public, soft_labels.shape[1], seed, compute, folder, progress, name, also or {})
+        fit = SemiGANFit(self, setting, soft_labels, start)
         gan = fit.run()
         with fit.randomness("company"), torch.no_grad():
             gan.discriminator.train()(gan.decode(fit.latents(), fit.labels()))
@@ -140,8 +140,8 @@ class SemiGANFit(Fit):
 
     config: SemiGAN
 
-    def __init__(self, config: SemiGAN, training: Training, soft_labels: Tensor, start: GAN | None = None) -> None:
-        super().__init__(config, training)
+    def __init__(self, config: SemiGAN, setting: Setting, soft_labels: Tensor, start: GAN | None = None) -> None:
+        super().__init__(config, setting)
         self.soft_labels = soft_labels.to(self.device)
         if start is not None:
             begin_with(self.generator, start.generator)
