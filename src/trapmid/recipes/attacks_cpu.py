@@ -81,7 +81,7 @@ def cpu_attacks(plgmi: PLGMI, distillation_epochs: int) -> tuple[AnyAttack, ...]
             students=students,
             distillation=distillation,
         ),
-        MIFace(start_noise=0.3, images_per_identity=5, search_steps=300, search_rate=0.5),
+        MIFace(start_noise=0.3, images_per_identity=5, search_steps=100, search_rate=0.5),
         *advanced_attacks(small_stylegan2(), prior),
         PublicNearest(),
     )
