@@ -24,8 +24,8 @@ class DPSGD(Defense):
     achieved is the manifest's fact `epsilon`. Batches are drawn as the accountant assumes: every image with probability
     batch_size / images, so their sizes vary. Batch norms become group norms, since they mix images.
 
-    The guarantee is for the training images and the weights. It covers neither the validation images that choose the epoch,
-    nor the mean colour if stacked with `midre`.
+    The guarantee is for the training images and the weights. It covers neither the losses in the log, nor the validation images
+    that choose the epoch, nor the mean colour if stacked with `midre`.
 
     Attributes:
         epsilon: to be kept to.

@@ -21,8 +21,8 @@ from trapmid.types import Labels, UserError
 class Stacked(Defense):
     """`stacked`: several defenses in one training; on a command line their names joined by +, e.g. `trapmid+negls`.
 
-    The network and the augmentation are changed in the order of the parts, by those that decide how the weights take a step last. At most one part may decide what a classification
-    costs, which images make a batch, and how the weights take a step.
+    Network, augmentation and objective are changed in the order of the parts, the network last by the part that decides how the
+    weights take a step. At most one part may decide that; likewise what a classification costs, and which images make a batch.
 
     Attributes:
         parts: the defenses; the published combination by default, with smoothing on clean and poisoned images
@@ -76,10 +76,10 @@ class Stacked(Defense):
 
     def batches(self, labels: Labels, batch_size: int, rng: torch.Generator) -> Sequence[Tensor]:
         """As the part that decides them says, if there is one."""
-        deciding = [part for part in self.parts if "which images make a batch" in part.decides]
-        return (
-            super().batches(labels, batch_size, rng) if not deciding else deciding[0].batches(labels, batch_size, rng)
-        )
+        for part in self.parts:
+            if "which images make a batch" in part.decides:
+                return part.batches(labels, batch_size, rng)
+        return super().batches(labels, batch_size, rng)
 
     def facts(self, setting: Setting) -> Mapping[str, Any]:
         """Those of all parts."""
