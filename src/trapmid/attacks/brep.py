@@ -11,7 +11,7 @@ from torch import Tensor
 from trapmid.attacks.attack import Attack, Found, Run
 from trapmid.data.images import ImageSet, to_pixels, to_unit
 from trapmid.engine import Loop, generator
-from trapmid.priors import CGAN, AnyPrior, Prior, PriorConfig
+from trapmid.priors import DCGAN, AnyPrior, Prior, PriorConfig
 from trapmid.targets import LabelTarget
 from trapmid.types import Images, Labels
 
@@ -51,7 +51,7 @@ class BREP(Attack[LabelTarget]):
     paper: ClassVar[str] = "BREP-MI (Kahla et al., CVPR 2022), Alg. 1, Eq. 4-6"
     needs: ClassVar[type[LabelTarget]] = LabelTarget
     kind: Literal["brep"] = "brep"
-    prior: AnyPrior = CGAN()
+    prior: AnyPrior = DCGAN()
     wanted: int | None = Field(None, ge=1)
     start_batches: int = Field(10_000, ge=1)
     start_batch: int = Field(256, ge=1)
