@@ -25,6 +25,7 @@ from trapmid.types import Stateful, UserError
 
 if TYPE_CHECKING:
     from lightning_fabric import Fabric
+    from lightning_fabric.plugins.precision import Precision as PrecisionPlugin
 
 Precision = Literal["32-true", "bf16-mixed"]
 Progress = Callable[[str, int, int | None, str], None]
@@ -108,9 +109,10 @@ class Compute:
 
         device = choose_device(self.device)
         world = int(os.environ.get("WORLD_SIZE", "1"))
+        plugins: list[Any] = [_bf16(device)] if self.precision == "bf16-mixed" else []
         if world == 1 and device.type == "cuda" and device.index is not None:
-            return Fabric(accelerator="cuda", devices=[device.index], precision=self.precision)
-        return Fabric(accelerator=device.type, devices=world, precision=self.precision)
+            return Fabric(accelerator="cuda", devices=[device.index], plugins=plugins)
+        return Fabric(accelerator=device.type, devices=world, plugins=plugins)
 
     @property
     def target(self) -> torch.device:
@@ -128,6 +130,27 @@ class Compute:
         Weights of convolutions lie channels last in memory, which is faster and not seen from outside (docs/results.md).
         """
         return self.fabric.setup_module(module.to(memory_format=torch.channels_last), move_to_device=True)
+
+
+def _bf16(device: torch.device) -> "PrecisionPlugin":
+    """Forward passes in bfloat16, from and to float32.
+
+    Fabric's own plugin insists on `fabric.backward`, which float16 needs for its scaling and bfloat16 does not; here losses
+    are back-propagated by whoever made them, and triggers and latents ask autograd for their gradients alone.
+    """
+    from lightning_fabric.plugins.precision import Precision as PrecisionPlugin
+    from lightning_utilities.core.apply_func import apply_to_collection
+
+    class BFloat16(PrecisionPlugin):
+        precision = "bf16-mixed"
+
+        def forward_context(self) -> torch.autocast:
+            return torch.autocast(device.type, torch.bfloat16)
+
+        def convert_output(self, data: Any) -> Any:
+            return apply_to_collection(data, Tensor, lambda x: x.float() if x.is_floating_point() else x)
+
+    return BFloat16()
 
 
 class BestState:

@@ -1,17 +1,18 @@
 """Trainings that start from a file: the file's content is part of the recipe, and the finished model needs it no more."""
 
 from pathlib import Path
+from typing import get_args
 
 import pytest
 import torch
-from safetensors.torch import save_file
+from safetensors.torch import load_file, save_file
 
 from helpers.faces import CPU, TINY, quick_training
-from helpers.runs import kill_after
+from helpers.runs import kill_after, log_of
 from trapmid.artifacts import Manifest, sha256
 from trapmid.data import Split
-from trapmid.defenses import NoDefense, TrapMID, open_model, train
-from trapmid.engine import Progress, no_progress
+from trapmid.defenses import Defense, NoDefense, OnePass, TrapMID, open_model, train
+from trapmid.engine import Compute, Precision, Progress, no_progress
 from trapmid.types import UserError
 
 
@@ -64,3 +65,18 @@ def test_the_discriminator_starts_from_the_same_file_as_the_target(tmp_path: Pat
     defense = TrapMID(discriminator=model)
     nested = train(tmp_path / "n", private, model=TINY, defense=defense, **options)  # type: ignore[arg-type]
     assert nested.recipe["defense"]["discriminator"]["weights"] == f"sha256:{sha256(file)}"
+
+
+@pytest.mark.parametrize("defense", [NoDefense(), TrapMID(), OnePass()], ids=lambda defense: defense.kind)
+def test_bfloat16_trains_and_leaves_float32_weights(defense: Defense, tmp_path: Path, private: Split) -> None:
+    """Losses come near those of float32; triggers ask autograd for gradients, which Fabric's own plugin refuses."""
+    rows, weights = {}, {}
+    for precision in get_args(Precision):
+        folder = tmp_path / precision
+        compute = Compute("cpu", precision)
+        options = {"training": quick_training(epochs=1), "seed": 3, "compute": compute}
+        train(folder, private, model=TINY, defense=defense, **options)  # type: ignore[arg-type]
+        rows[precision], weights[precision] = log_of(folder)[0], load_file(folder / "model.safetensors")
+    assert rows["bf16-mixed"]["loss_clean"] == pytest.approx(rows["32-true"]["loss_clean"], rel=0.02)
+    assert rows["bf16-mixed"] != rows["32-true"]
+    assert {tensor.dtype for tensor in weights["bf16-mixed"].values()} == {t.dtype for t in weights["32-true"].values()}
