@@ -41,6 +41,11 @@ def no_progress(task: str, done: int, total: int | None, note: str) -> None:
     """Watch nothing."""
 
 
+def labelled(progress: Progress, label: str) -> Progress:
+    """Tell `progress` of every task that it is `label`'s: a display may say so, a random stream must not depend on it."""
+    return lambda task, done, total, note: progress(f"{task} {label}", done, total, note)
+
+
 def seed_of(seed: int, *purpose: str | int) -> int:
     """A 63-bit seed for one purpose: a function of its arguments alone, and unrelated between purposes."""
     digest = hashlib.sha256(json.dumps([seed, *purpose]).encode()).digest()
@@ -223,7 +228,7 @@ class Loop:
     """A loop of steps that can be killed at any moment and resumes to the same numbers.
 
     Attributes:
-        name: what runs, for the progress display.
+        name: what runs: for the progress display, and the purpose of its random stream.
         steps: how many.
         seed: of the run.
         compute: device and precision.
@@ -231,7 +236,6 @@ class Loop:
         folder: for the checkpoint and the log; None to keep both in memory only.
         period: steps between two rows of the log; a checkpoint is only written there.
         progress: who is told how far it is.
-        stream: the purpose of its random stream; None for the name.
     """
 
     name: str
@@ -242,7 +246,6 @@ class Loop:
     folder: Path | None = None
     period: int = 100
     progress: Progress = no_progress
-    stream: str | None = None
     rows: list[dict[str, float]] = field(default_factory=list)
     seconds: float = 0.0
 
@@ -269,13 +272,13 @@ class Loop:
         first = done
         over = done == self.steps or stop()
         while not over:
-            with randomness(self.seed, self._stream, "step", done, self.compute.rank, device=self.compute.target):
+            with randomness(self.seed, self.name, "step", done, self.compute.rank, device=self.compute.target):
                 for name, value in step(done).items():
                     sums[name] = sums[name] + value.detach() if name in sums else value.detach().clone()
             done += 1
             over = done == self.steps or stop()
             if done % self.period == 0 or over:
-                with randomness(self.seed, self._stream, "period", done, self.compute.rank, device=self.compute.target):
+                with randomness(self.seed, self.name, "period", done, self.compute.rank, device=self.compute.target):
                     extra = at_period(done) if at_period is not None else {}
                 count = done - first
                 self.seconds = time.monotonic() - started
@@ -304,10 +307,6 @@ class Loop:
             new.write_text("".join(json.dumps(row) + "\n" for row in self.rows))
             new.replace(self.folder / LOG)
         return done
-
-    @property
-    def _stream(self) -> str:
-        return self.name if self.stream is None else self.stream
 
     def _append(self, row: dict[str, float]) -> None:
         self.rows.append(row)

@@ -144,11 +144,11 @@ def test_confidence_is_of_the_pictures_as_saved(
 
 
 @MEMBERS
-def test_a_seed_decides_every_byte(
+def test_a_seed_and_no_folders_name_decides_every_byte(
     member: type[Attack[Any]], finished: dict[str, Path], model: Classifier, public: ImageSet, tmp_path: Path
 ) -> None:
     found, manifest = finished_of(member, finished)
-    again, target = run(tmp_path / "attack", model, public, setting(member))
+    again, target = run(tmp_path / "elsewhere", model, public, setting(member))
     assert again.files[FOUND] == manifest.files[FOUND]
     assert target.queries == manifest.facts["queries"] == again.facts["queries"]
     run(tmp_path / "other", model, public, setting(member), seed=4)
@@ -180,7 +180,7 @@ def test_improves_over_its_start(
     assert float(found.confidence.mean()) > float(before.mean()) + 0.05
 
 
-@pytest.mark.parametrize("share", [0.02, 0.3, 0.5, 0.8, 0.97])
+@pytest.mark.parametrize("share", [0.35, 0.85])
 @MEMBERS
 def test_resumes_to_the_same_bytes_and_queries(
     member: type[Attack[Any]],

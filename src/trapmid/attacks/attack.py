@@ -38,11 +38,6 @@ class Run:
     prior: Prior | None = None
     progress: Progress = no_progress
 
-    @property
-    def cell(self) -> str:
-        """Which model is attacked, for names of tasks: the folder's name, finished or not."""
-        return self.folder.name.split(".")[0]
-
     def note(self, **facts: float) -> None:
         """Keep numbers of the attack's own, such as how many identities it found no start for; the manifest will have them."""
         self.folder.mkdir(parents=True, exist_ok=True)

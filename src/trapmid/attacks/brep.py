@@ -91,7 +91,7 @@ class BREP(Attack[LabelTarget]):
             return {"found": (starts.count > 0).sum()}
 
         rows = Loop(
-            f"{self.name} starts {run.folder.name.split('.')[0]}",
+            f"{self.kind} starts",
             self.start_batches,
             run.seed,
             run.compute,
@@ -129,7 +129,7 @@ class BREP(Attack[LabelTarget]):
 
         name = f"search-{int(identities[0]) if len(identities) else 'nobody'}"
         Loop(
-            f"{self.name} {name} {run.folder.name.split('.')[0]}",
+            f"{self.kind} {name}",
             self.steps,
             run.seed,
             run.compute,

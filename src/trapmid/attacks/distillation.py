@@ -65,7 +65,7 @@ class Distillation(Config):
             return {"divergence": loss}
 
         Loop(
-            f"{name} {run.cell}",
+            name,
             self.epochs * per_epoch,
             run.seed,
             run.compute,

@@ -13,7 +13,7 @@ from torch import Tensor
 from trapmid.artifacts import Draft, Manifest, make, open_artifact
 from trapmid.attacks.attack import Attack, Found, Run, T
 from trapmid.data.images import ImageSet, from_png, to_png
-from trapmid.engine import Compute, Progress, no_progress, peak_memory_mib, randomness
+from trapmid.engine import Compute, Progress, labelled, no_progress, peak_memory_mib, randomness
 from trapmid.priors import Prior
 from trapmid.targets import LabelTarget, demand
 from trapmid.types import Pixels, UserError
@@ -70,7 +70,7 @@ def attack(
     def build(draft: Draft) -> Manifest:
         started = time.monotonic()
         clock = _Clock(draft.folder / "seconds.json")
-        run = Run(seed, compute or Compute(), draft.folder, prior, progress)
+        run = Run(seed, compute or Compute(), draft.folder, prior, labelled(progress, out.name))
         # a target may draw when it answers, outside the loops that govern randomness themselves
         with randomness(seed, "attack", device=run.compute.target):
             searched = method.prepare(target, public, run)

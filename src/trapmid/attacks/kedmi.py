@@ -63,7 +63,7 @@ class KEDMI(SearchConfig, Attack[WhiteBoxTarget]):
             compute=run.compute,
             folder=run.folder / "gan",
             progress=run.progress,
-            name=f"{self.kind} gan {run.cell}",
+            name=f"{self.kind} gan",
         )
 
     def invert(self, target: WhiteBoxTarget, prior: Prior, identities: Labels, run: Run) -> Found:
@@ -95,7 +95,7 @@ class KEDMI(SearchConfig, Attack[WhiteBoxTarget]):
             steps=self.search_steps,
             rate=self.search_rate,
             run=run,
-            name=f"{self.kind} search {run.cell}",
+            name=f"{self.kind} search",
             chunk=self.chunk,
             folder=run.folder / f"search-{int(identities[0])}",
             also={"target": target},

@@ -88,7 +88,7 @@ class MIFace(SearchConfig, Attack[WhiteBoxTarget]):
             steps=self.search_steps,
             rate=self.search_rate,
             run=run,
-            name=f"{self.kind} search {run.cell}",
+            name=f"{self.kind} search",
             chunk=self.chunk,
             folder=run.folder / f"search-{int(identities[0])}",
             also={"target": target},

@@ -99,7 +99,7 @@ class MIRROR(Attack[ScoreTarget]):
 
         name = f"search-{int(identities[0])}"
         Loop(
-            f"{self.name} {name} {run.folder.name.split('.')[0]}",
+            f"{self.kind} {name}",
             self.generations,
             run.seed,
             run.compute,

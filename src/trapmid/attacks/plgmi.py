@@ -103,13 +103,13 @@ class PseudoLabelGuided(SearchConfig, Attack[W], ABC, Generic[W]):
             compute=run.compute,
             folder=run.folder / "gan",
             progress=run.progress,
-            name=f"{self.kind} gan {run.cell}",
+            name=f"{self.kind} gan",
         )
 
     def search(self, target: W, prior: Prior, identities: Labels, run: Run, terms: tuple[Term, ...] = ()) -> Found:
         """Adam on the latents of all identities at once, two augmentations a step, no clipping; `terms` join the margin."""
         augment = self.search_augmentation.build(target.image_shape[-1])
-        name = f"{self.kind} search {run.cell}"
+        name = f"{self.kind} search"
         first = initial_latents(
             identities, target.num_classes, max(self.candidates, self.images_per_identity), prior.latent_size, run.seed
         )

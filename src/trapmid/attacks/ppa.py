@@ -137,7 +137,7 @@ class PPA(Attack[WhiteBoxTarget]):
             steps=steps,
             rate=self.search_rate,
             run=run,
-            name=f"{self.name} {folder} {run.folder.name.split('.')[0]}",
+            name=f"{self.kind} {folder}",
             chunk=self.chunk,
             folder=run.folder / folder,
             also={"target": target},
@@ -148,7 +148,7 @@ class PPA(Attack[WhiteBoxTarget]):
     def select(self, pixels: Pixels, labels: Labels, target: WhiteBoxTarget, run: Run) -> Found:
         """The final selection among pictures (n, c, h, w) of identities that follow one another."""
         augment = self.selection_augmentation.build(target.image_shape[-1])
-        with randomness(run.seed, self.name, "final selection", int(labels[0]), device=run.compute.target):
+        with randomness(run.seed, self.kind, "final selection", int(labels[0]), device=run.compute.target):
             sure = torch.cat(
                 [
                     robust_confidence(part, y, target, augment, self.selection_draws)

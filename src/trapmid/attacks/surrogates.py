@@ -82,7 +82,7 @@ class Surrogate(Wrapper[S], ABC, Generic[S]):
             return {"agreement": agreement(network, held_out.to(device), told)}
 
         rows = Loop(
-            f"{self.name} surrogate {run.folder.name.split('.')[0]}",
+            f"{self.kind} surrogate",
             self.steps,
             run.seed,
             run.compute,
@@ -90,7 +90,6 @@ class Surrogate(Wrapper[S], ABC, Generic[S]):
             run.folder / "surrogate",
             PERIOD,
             progress=run.progress,
-            stream=f"{self.kind} surrogate",
         ).run(step, at_period)
         shown = WhiteBoxTarget(network, target.num_classes, target.image_shape)
         return StandIn(shown, {"surrogate_agreement": rows[-1]["agreement"]})

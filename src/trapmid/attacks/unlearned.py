@@ -83,7 +83,7 @@ class Unlearned(Surrogate[WhiteBoxTarget]):
             return {"loss": loss, "success": (said.logits.argmax(1) == aims).float().mean()}
 
         Loop(
-            f"{self.name} triggers {run.folder.name.split('.')[0]}",
+            f"{self.kind} triggers",
             self.trigger_steps,
             run.seed,
             run.compute,
@@ -91,6 +91,5 @@ class Unlearned(Surrogate[WhiteBoxTarget]):
             run.folder / "triggers",
             PERIOD,
             progress=run.progress,
-            stream=f"{self.kind} triggers",
         ).run(step)
         return triggers.detach()

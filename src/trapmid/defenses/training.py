@@ -16,7 +16,18 @@ from trapmid.data.images import to_unit
 from trapmid.data.splits import Split
 from trapmid.defenses.defense import Defense, DefenseRun, Setting
 from trapmid.defenses.opening import WEIGHTS, accuracy_on
-from trapmid.engine import LOG, BestState, Compute, Loop, Progress, generator, no_progress, peak_memory_mib, randomness
+from trapmid.engine import (
+    LOG,
+    BestState,
+    Compute,
+    Loop,
+    Progress,
+    generator,
+    labelled,
+    no_progress,
+    peak_memory_mib,
+    randomness,
+)
 from trapmid.models import ModelConfig
 from trapmid.models.batchnorm import recalibrate_batch_norm
 from trapmid.trapdoor import refuse_others_secrets
@@ -189,9 +200,15 @@ class _Fit:
                 self.optimizer, training.optimizer.rate, total_steps=steps
             )
             state["schedule"] = self.schedule
-        name = f"train {self.draft.target.name}"
         self.loop = Loop(
-            name, steps, seed, compute, state, draft.folder, self.steps_per_epoch, progress=progress, stream="train"
+            "train",
+            steps,
+            seed,
+            compute,
+            state,
+            draft.folder,
+            self.steps_per_epoch,
+            progress=labelled(progress, draft.target.name),
         )
         self.pixels, self.labels = self.train.pixels.to(device), self.train.labels.to(device)
         self._batches: Sequence[Labels] = ()
