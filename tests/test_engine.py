@@ -26,6 +26,7 @@ from trapmid.engine import (
     Loop,
     choose_device,
     generator,
+    labelled,
     load_checkpoint,
     randomness,
     read_log,
@@ -87,9 +88,7 @@ def test_devices() -> None:
 class Walk:
     """A random walk whose every step depends on all before it."""
 
-    def __init__(
-        self, folder: Path | None, steps: int = 11, calls: int = 0, name: str = "walk", stream: str | None = None
-    ) -> None:
+    def __init__(self, folder: Path | None, steps: int = 11, calls: int = 0, name: str = "walk") -> None:
         self.net = nn.Linear(2, 1)
         with torch.no_grad():
             self.net.weight.fill_(0.5)
@@ -97,7 +96,7 @@ class Walk:
         self.adam = torch.optim.Adam(self.net.parameters(), lr=0.1)
         state = {"net": self.net, "adam": self.adam}
         self.seen: list[int] = []
-        self.loop = Loop(name, steps, 0, CPU, state, folder, period=3, progress=kill_after(calls), stream=stream)
+        self.loop = Loop(name, steps, 0, CPU, state, folder, period=3, progress=kill_after(calls))
 
     def step(self, number: int) -> Mapping[str, Tensor]:
         self.seen.append(number)
@@ -196,12 +195,17 @@ def test_stops_before_its_steps_are_over_and_stays_stopped(tmp_path: Path) -> No
     assert run() == []
 
 
-def test_name_is_for_show_where_a_stream_is_given() -> None:
-    def rows(name: str, stream: str | None) -> list[dict[str, float]]:
-        return without_seconds(Walk(None, name=name, stream=stream).run())
+def test_name_decides_what_is_drawn() -> None:
+    def rows(name: str) -> list[dict[str, float]]:
+        return without_seconds(Walk(None, name=name).run())
 
-    assert rows("a", "walk") == rows("b", "walk") == rows("walk", None)
-    assert rows("a", None) != rows("b", None)
+    assert rows("walk") == rows("walk") != rows("stroll")
+
+
+def test_a_label_is_for_show() -> None:
+    told: list[str] = []
+    labelled(lambda task, *_: told.append(task), "of mine")("walk", 1, 2, "")
+    assert told == ["walk of mine"]
 
 
 def test_checkpoint_of_another_run(tmp_path: Path) -> None:
