@@ -14,6 +14,7 @@ from trapmid.recipes.attacks_adaptive import adaptive_cpu, adaptive_demo
 from trapmid.recipes.attacks_cpu import attacks_cpu, attacks_demo
 from trapmid.recipes.celeba64_cpu import celeba64_cpu
 from trapmid.recipes.celeba64_vgg16 import celeba64_vgg16
+from trapmid.recipes.defenses_cpu import defenses_cpu
 from trapmid.recipes.demo import demo
 from trapmid.types import UserError
 
@@ -21,6 +22,7 @@ RECIPES: dict[str, Callable[[], Recipe]] = {
     "demo": demo,
     "celeba64-cpu": celeba64_cpu,
     "celeba64_vgg16": celeba64_vgg16,
+    "defenses-cpu": defenses_cpu,
     "adaptive-cpu": adaptive_cpu,
     "adaptive-demo": adaptive_demo,
     "attacks-demo": attacks_demo,

@@ -1,6 +1,6 @@
 """Real faces on two cores: the paper's comparison scaled to 57 identities and a network of 0.25 M parameters."""
 
-from trapmid.attacks import PLGMI
+from trapmid.attacks import PLGMI, PublicNearest
 from trapmid.audit import Recipe
 from trapmid.augment import WarpAugmentation
 from trapmid.data import SplitConfig
@@ -12,7 +12,7 @@ from trapmid.trapdoor import BlendSchedule
 
 
 def celeba64_cpu() -> Recipe:
-    """Unprotected, Trap-MID and its one-pass variant under PLG-MI, three seeds.
+    """Unprotected, Trap-MID and its one-pass variant under PLG-MI, three seeds, beside the look-alikes that no inversion is needed for.
 
     Command: `trapmid audit --recipe celeba64-cpu --private PRIVATE.parquet --public PUBLIC.parquet`; about an hour and a half on two cores.
     docs/results.md holds the numbers to expect.
@@ -84,6 +84,7 @@ def celeba64_cpu() -> Recipe:
                 search_steps=60,
                 search_rate=0.05,
             ),
+            PublicNearest(),
         ),
         seeds=(0, 1, 2),
         judges=(
