@@ -36,16 +36,17 @@ def demo() -> Recipe:
         ema=0.99,
         log_every=50,
     )
+    discriminator = Tiny(widths=(16, 32, 64, 64))
     return Recipe(
         name="demo",
         about="Faces drawn by code, 32 px, 20 identities: the whole audit in minutes, nothing to download.",
-        private=SyntheticSource(identities=20, images_per_identity=36),
+        private=SyntheticSource(identities=20, images_per_identity=48),
         public=SyntheticSource(identities=1000, images_per_identity=2, first_identity=1000),
         image_size=32,
         split=SplitConfig(val=1 / 6, test=1 / 6),
         model=Tiny(),
         training=Training(
-            epochs=130,
+            epochs=140,
             batch_size=32,
             optimizer=AdamW(),
             schedule="one-cycle",
@@ -56,8 +57,8 @@ def demo() -> Recipe:
         ),
         defenses=(
             NoDefense(),
-            TrapMID(blend=BlendSchedule(start=0.2, end=0.02, until=0.6), weight=0.3),
-            OnePass(discriminator=Tiny(widths=(16, 32, 64, 64))),
+            TrapMID(blend=BlendSchedule(start=0.2, end=0.02, until=0.6), weight=0.4, discriminator=discriminator),
+            OnePass(discriminator=discriminator),
         ),
         attacks=(
             PLGMI(
