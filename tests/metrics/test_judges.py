@@ -30,8 +30,8 @@ from trapmid.metrics.judges import (
     align_to_arcface,
     check_independent,
 )
-from trapmid.metrics.measure import Cell, Panel, measure_found, measure_model, over_all_seeds, public_floor
-from trapmid.metrics.scores import find
+from trapmid.metrics.measure import Panel, measure_found, measure_model, over_all_seeds, public_floor
+from trapmid.metrics.scores import Cell, find
 from trapmid.models import SmallResNet
 from trapmid.trapdoor import Secrets
 from trapmid.types import Pixels, UserError
@@ -140,14 +140,25 @@ def test_reconstructions_are_scored_one_by_one(private: Split, panel: Panel) -> 
         "attack_accuracy_5",
         "attack_accuracy_1_accepted",
         "knn_distance",
+        "knn_distance_l2",
         "fid",
+        "kid",
+        "precision",
+        "recall",
+        "density",
+        "coverage",
+        "precision_naeem",
+        "recall_naeem",
+        "density_naeem",
     }
     assert len(rows) == len(test)
     assert by_metric["attack_accuracy_1"].value == pytest.approx(np.mean([row["rank"] == 0 for row in rows]))
     assert by_metric["attack_accuracy_1_accepted"].value == pytest.approx(
         np.mean([row["rank"] == 0 and row["accepted"] for row in rows])
     )
-    assert by_metric["knn_distance"].value == pytest.approx(np.mean([row["distance"] for row in rows]), rel=1e-5)
+    distances = np.array([row["distance"] for row in rows])
+    assert by_metric["knn_distance"].value == pytest.approx(distances.mean(), rel=1e-5)
+    assert by_metric["knn_distance_l2"].value == pytest.approx(np.sqrt(distances).mean(), rel=1e-5)
     assert np.mean([row["rank"] == 0 for row, w in zip(rows, wrong, strict=True) if not w]) >= 0.8
     assert np.mean([row["rank"] == 0 for row, w in zip(rows, wrong, strict=True) if w]) <= 0.2
     assert [row["identity"] for row in rows] == [private.images.identities[label] for label in labels]

@@ -20,7 +20,6 @@ from trapmid.engine import Compute, Progress, generator, peak_memory_mib, random
 from trapmid.metrics.judges import Judge
 from trapmid.metrics.measure import (
     FLOOR_IMAGES_PER_IDENTITY,
-    Cell,
     Panel,
     measure_found,
     measure_model,
@@ -28,7 +27,7 @@ from trapmid.metrics.measure import (
     public_floor,
     write_samples,
 )
-from trapmid.metrics.scores import PRIOR_FLOOR, Score, write_scores
+from trapmid.metrics.scores import PRIOR_FLOOR, Cell, Score, write_scores
 from trapmid.priors import PriorConfig, open_prior, pretrain
 from trapmid.targets import InformedTarget
 from trapmid.trapdoor import SECRETS, Secrets, signatures
