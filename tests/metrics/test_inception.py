@@ -14,7 +14,8 @@ from trapmid.metrics import inception
 from trapmid.metrics.fidelity import FidelityNetwork, frechet_distance, kernel_distance
 from trapmid.metrics.inception import Inception, InceptionFeatures, checked_weights
 from trapmid.metrics.judges import Judge, Opinion
-from trapmid.metrics.measure import Panel, measure_found
+from trapmid.metrics.measure import measure_found
+from trapmid.metrics.panel import Panel
 from trapmid.metrics.scores import Cell
 from trapmid.types import Features, Pixels, UserError
 

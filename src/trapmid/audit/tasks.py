@@ -20,13 +20,13 @@ from trapmid.engine import Compute, Progress, generator, peak_memory_mib, random
 from trapmid.metrics.judges import Judge
 from trapmid.metrics.measure import (
     FLOOR_IMAGES_PER_IDENTITY,
-    Panel,
+    draw_public,
     measure_found,
     measure_model,
     over_all_seeds,
-    public_floor,
     write_samples,
 )
+from trapmid.metrics.panel import Panel
 from trapmid.metrics.scores import PRIOR_FLOOR, Cell, Score, write_scores
 from trapmid.priors import PriorConfig, open_prior, pretrain
 from trapmid.targets import InformedTarget
@@ -168,9 +168,9 @@ def _measure(
         t.name: open_artifact(folders.of(t), "model" if t.kind == "train" else "attack").digest()
         for t in trained + attacks
     }
-    settings = {"judges": [judge.model_dump(mode="json") for judge in recipe.judges]}
-    if recipe.fidelity is not None:
-        settings["fidelity"] = [recipe.fidelity.model_dump(mode="json")]
+    settings: dict[str, Any] = {"judges": [judge.model_dump(mode="json") for judge in recipe.judges]}
+    optional = {"fidelity": recipe.fidelity, "robustness": recipe.robustness}
+    settings |= {name: [one.model_dump(mode="json")] for name, one in optional.items() if one is not None}
     try:
         if folders.measurement.exists() and open_artifact(folders.measurement, "measurement").parents == parents:
             return make(folders.measurement, "measurement", settings, parents, _never)
@@ -188,10 +188,9 @@ def _measure(
         total = 2 + len(trained) + len(attacks)
         report(0, total, "calibrate judges")
         fidelity = None if recipe.fidelity is None else recipe.fidelity.build(compute, progress)
-        panel = Panel(judges, data.private, fidelity)
-        scores: list[Score] = list(panel.ceiling())
         identities = len(data.private.images.identities)
-        scores += panel.floor("public", public_floor(data.public, identities))
+        panel = Panel(judges, data.private, fidelity, draw_public(data.public, identities))
+        scores: list[Score] = [*panel.ceiling(), *panel.public_floor()]
         for name, prior in recipe.priors().items():
             if folders.prior(name).exists():
                 random = _random_samples(folders.prior(name), prior, identities, compute)
@@ -207,7 +206,10 @@ def _measure(
                 secrets,
                 judges,
                 compute,
+                recipe.robustness,
             )
+            if secrets is not None:
+                scores += panel.triggers_alone(t.defense, t.seed, secrets)
         rows: list[dict[str, Any]] = []
         for number, t in enumerate(attacks):
             report(2 + len(trained) + number, total, t.name)

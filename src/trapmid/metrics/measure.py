@@ -1,4 +1,4 @@
-"""Measuring: reconstructions, private images and judges in, one tidy table out, with its floor and its ceiling."""
+"""Measuring: reconstructions, models, private images and judges in, one tidy table out."""
 
 from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
@@ -14,88 +14,18 @@ from trapmid.data.splits import Split
 from trapmid.defenses import TrainedModel
 from trapmid.defenses.opening import logits_on
 from trapmid.engine import Compute, generator, randomness
-from trapmid.metrics.accuracy import Acceptance, rank_of_label
-from trapmid.metrics.fidelity import FidelityNetwork, likeness
-from trapmid.metrics.intervals import Interval, over_identities, over_seeds
+from trapmid.metrics.intervals import Interval, over_identities, over_seeds, without
 from trapmid.metrics.judges import Judge, check_independent
+from trapmid.metrics.panel import Panel
+from trapmid.metrics.robustness import APGD, without_gradient
 from trapmid.metrics.scores import NOBODY, Cell, Score
 from trapmid.metrics.theorem import trapdoor_delta, trapdoor_epsilon
-from trapmid.metrics.verdicts import Verdicts
+from trapmid.metrics.utility import calibration_error
 from trapmid.trapdoor import Secrets
 from trapmid.trapdoor.secrets import trapdoor_success
-from trapmid.trapdoor.triggers import stratified_labels
-from trapmid.types import Labels, Pixels
+from trapmid.types import Pixels
 
 FLOOR_IMAGES_PER_IDENTITY = 20
-
-
-class Panel:
-    """Judges, each calibrated on real private images that it was not trained on, and perhaps a network that is no judge."""
-
-    def __init__(self, judges: Sequence[Judge], private: Split, fidelity: FidelityNetwork | None = None) -> None:
-        self.private, self.judges, self.fidelity = private, judges, fidelity
-        train, val = private.part("train"), private.part("val")
-        self._private_features = None if fidelity is None else fidelity.features(train.pixels)
-        self._acceptance = {
-            judge.name: Acceptance.calibrate(
-                judge.opinion(train.pixels), train.labels, judge.opinion(val.pixels), val.labels
-            )
-            for judge in judges
-        }
-
-    def judge(self, pixels: Pixels, labels: Labels) -> list[Verdicts]:
-        """What each judge says about images that are meant to show `labels`."""
-        verdicts = []
-        for judge in self.judges:
-            acceptance, opinion = self._acceptance[judge.name], judge.opinion(pixels)
-            distances = acceptance.distances(opinion, labels)
-            verdicts.append(
-                Verdicts(
-                    judge=judge.name,
-                    labels=labels,
-                    rank=rank_of_label(opinion.scores, labels),
-                    distance=distances,
-                    accepted=distances <= acceptance.threshold,
-                    likeness=likeness(
-                        opinion.features,
-                        labels,
-                        acceptance.reference.features,
-                        acceptance.labels,
-                        len(self.private.images.identities),
-                    ),
-                )
-            )
-        return verdicts
-
-    def fidelity_scores(self, cell: Cell, pixels: Pixels, labels: Labels) -> Iterator[Score]:
-        """How alike images and the private train images are to the fidelity network; nothing without one."""
-        if self.fidelity is None or self._private_features is None:
-            return
-        train, features = self.private.part("train"), self.fidelity.features(pixels)
-        measured = likeness(features, labels, self._private_features, train.labels, len(train.identities))
-        for metric, interval in measured.items():
-            yield cell.score(self.fidelity.name, metric, interval)
-
-    def ceiling(self) -> Iterator[Score]:
-        """Real held-out test images: the most that a perfect reconstruction could score."""
-        test, cell = self.private.part("test"), Cell(NOBODY, "real", None)
-        for verdicts in self.judge(test.pixels, test.labels):
-            yield from verdicts.scores(cell)
-        yield from self.fidelity_scores(cell, test.pixels, test.labels)
-
-    def floor(self, name: str, pixels: Pixels, seed: int = 0) -> Iterator[Score]:
-        """Pictures made without any look at the target, each taken for an identity drawn at random: what luck scores.
-
-        Args:
-            name: `prior:NAME` for random samples of a prior, `public` for public images.
-            pixels: (n, c, h, w), uint8.
-            seed: of the draw.
-        """
-        labels = stratified_labels(len(pixels), len(self.private.images.identities), generator(seed, "floor", name))
-        cell = Cell(NOBODY, name, None)
-        for verdicts in self.judge(pixels, labels):
-            yield from verdicts.scores(cell)
-        yield from self.fidelity_scores(cell, pixels, labels)
 
 
 def measure_model(
@@ -105,8 +35,12 @@ def measure_model(
     secrets: Secrets | None,
     judges: Sequence[Judge] = (),
     compute: Compute | None = None,
+    robustness: APGD | None = None,
 ) -> Iterator[Score]:
-    """Clean accuracy on the test split; where there is a trapdoor its success, and the theorem's delta (mean, worst class) and epsilon.
+    """Clean accuracy, calibration error, gradients and robust accuracy on the test split; of a trapdoor its success and the theorem's numbers.
+
+    The theorem's are delta (mean, worst class) and epsilon. Robust accuracy at a radius of b/255 is `robust_accuracy_b_255`, of some
+    test images.
 
     Raises:
         UserError: a judge is not independent of the model.
@@ -114,10 +48,21 @@ def measure_model(
     for judge in judges:
         check_independent(judge, model.classifier, model.manifest.recipe["model"])
     test = private.part("test")
-    right = logits_on(model.classifier, test).argmax(1) == test.labels
+    logits = logits_on(model.classifier, test)
+    right = logits.argmax(1) == test.labels
     yield cell.score(NOBODY, "clean_accuracy", over_identities(right.double(), test.labels))
+    yield cell.score(NOBODY, "calibration_error", without(calibration_error(logits, test.labels)))
+    device = next(model.classifier.parameters()).device
+    some = torch.randperm(len(test), generator=generator(0, "robustness", "images"))[: (robustness or APGD()).images]
+    shown, labels = test.images(some).to(device), test.labels[some].to(device)
+    blind = without_gradient(model.classifier, shown, labels)
+    yield cell.score(NOBODY, "zero_gradient_share", over_identities(blind.double(), test.labels[some]))
+    if robustness is not None:
+        for budget, stands in robustness.stands(model.classifier, shown, labels).items():
+            interval = over_identities(stands.double(), test.labels[some])
+            yield cell.score(NOBODY, f"robust_accuracy_{budget}_255", interval)
     if secrets is not None:
-        images = test.images().to(next(model.classifier.parameters()).device)
+        images = test.images().to(device)
         with randomness(0, "measure", device=images.device):  # a model may draw when it answers
             rates = [
                 trapdoor_success(model.classifier, secrets, images, generator(draw, "trapdoor success"))
@@ -130,7 +75,7 @@ def measure_model(
         yield cell.score(NOBODY, "trapdoor_epsilon", trapdoor_epsilon(secrets, private, compute=compute or Compute()))
 
 
-def public_floor(public: ImageSet, identities: int, seed: int = 0) -> Pixels:
+def draw_public(public: ImageSet, identities: int, seed: int = 0) -> Pixels:
     """Public images drawn at random, as many as the floor takes."""
     wanted = min(len(public), FLOOR_IMAGES_PER_IDENTITY * identities)
     return public.pixels[torch.randperm(len(public), generator=generator(seed, "public floor"))[:wanted]]
@@ -156,5 +101,4 @@ def measure_found(cell: Cell, found: Found, panel: Panel) -> tuple[list[Score], 
     verdicts = panel.judge(found.pixels, found.labels)
     identities = panel.private.images.identities
     rows = [row for one in verdicts for row in one.rows(cell, identities, found.confidence)]
-    scores = [score for one in verdicts for score in one.scores(cell)]
-    return [*scores, *panel.fidelity_scores(cell, found.pixels, found.labels)], rows
+    return list(panel.scores(cell, verdicts, found.pixels, found.labels)), rows

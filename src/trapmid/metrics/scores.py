@@ -18,6 +18,9 @@ from trapmid.types import UserError
 PRIOR_FLOOR = "prior:"
 """What the attack of a floor row begins with, before the prior's name."""
 
+TRIGGERS_ALONE = "triggers-alone"
+"""The attack of a control's row: the triggers of a trapdoor without anybody's picture."""
+
 NOBODY = "-"
 """Who trained, attacked or judged where nobody had to."""
 
