@@ -21,6 +21,9 @@ PRIOR_FLOOR = "prior:"
 TRIGGERS_ALONE = "triggers-alone"
 """The attack of a control's row: the triggers of a trapdoor without anybody's picture."""
 
+WRONG_IDENTITY = "attack_accuracy_1_wrong_identity"
+"""The metric of a control: how often reconstructions are taken for somebody else, the same for every model."""
+
 NOBODY = "-"
 """Who trained, attacked or judged where nobody had to."""
 

@@ -9,7 +9,7 @@ from torch import Tensor
 
 from trapmid.metrics.controls import Named, corrected_accuracy, derangement
 from trapmid.metrics.intervals import Interval, over_identities
-from trapmid.metrics.scores import Cell, Score
+from trapmid.metrics.scores import WRONG_IDENTITY, Cell, Score
 from trapmid.types import Labels
 
 
@@ -50,7 +50,7 @@ class Verdicts:
             "attack_accuracy_1": self.rank < 1,
             "attack_accuracy_5": self.rank < 5,
             "attack_accuracy_1_accepted": (self.rank < 1) & self.accepted,
-            "attack_accuracy_1_wrong_identity": self.named.gather(1, others[:, None]).squeeze(1),
+            WRONG_IDENTITY: self.named.gather(1, others[:, None]).squeeze(1),
             "knn_distance": self.distance,
             "knn_distance_l2": self.distance.sqrt(),
         }
