@@ -121,7 +121,7 @@ def test_further_measures_by_judge_and_network(make):
         "Density",
     ]
     assert [cell.value for cell in tables_of["Evaluation classifier"].rows[0].cells] == [
-        "812",
+        "812.4",
         "31.2",
         "41.0\u00a0%",
         "1.25",
