@@ -76,6 +76,7 @@ def test_an_audit_leaves_scores_for_every_cell_with_floor_and_ceiling(audited):
     assert ("none", "-", "trapdoor_success") not in rows
     assert {("-", name, "attack_accuracy_1") for name in ("real", "prior:cgan", "public")} <= rows
     assert {("-", name, "private_nearest_share") for name in ("real", "prior:cgan")} <= rows
+    assert ("-", "prior:cgan", "outside_range_share") in rows
     assert ("trapmid", "triggers-alone", "attack_accuracy_1") in rows
     assert ("none", "triggers-alone", "attack_accuracy_1") not in rows
     assert {("none", "-", m) for m in ("calibration_error", "robust_accuracy_8_255", "zero_gradient_share")} <= rows

@@ -19,6 +19,7 @@ from trapmid.metrics.accuracy import rank_of_label
 from trapmid.metrics.distance import nearer_to_private, nearest_of_identity
 from trapmid.metrics.fidelity import frechet_distance, kernel_distance
 from trapmid.metrics.intervals import over_identities, over_seeds
+from trapmid.metrics.measure import outside_range
 from trapmid.metrics.utility import calibration_error
 
 
@@ -89,6 +90,11 @@ def test_calibration_error_is_torchmetrics(sharpness: float) -> None:
 def test_calibration_error_of_one_who_is_always_sure_is_his_error() -> None:
     logits, labels = 1000 * torch.eye(4)[[0, 1, 2, 3]], torch.tensor([0, 1, 2, 0])
     assert calibration_error(logits, labels) == pytest.approx(0.25)
+
+
+def test_values_outside_the_range_are_counted() -> None:
+    images = torch.tensor([0.0, 1.0, 0.5, -0.0005, -0.5, 1.2, math.nan, 1.0005]).view(2, 1, 2, 2)
+    assert outside_range(images) == pytest.approx(3 / 8)
 
 
 def plain_frechet(a: np.ndarray, b: np.ndarray) -> float:

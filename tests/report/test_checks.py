@@ -37,6 +37,12 @@ def test_blind_white_box_attacks(make):
     assert checks.no_gradient(having(make, row("trapmid", "-", "-", "zero_gradient_share", 0.01))) is None
 
 
+def test_generators_that_leave_the_range(make):
+    said = checks.outside_range(having(make, row("-", "prior:cgan", "-", "outside_range_share", 0.2)))
+    assert "leaves [0, 1]: 20\u00a0% of the values of cgan" in said
+    assert checks.outside_range(having(make, row("-", "prior:cgan", "-", "outside_range_share", 0.002))) is None
+
+
 def test_weak_judges(make):
     scores = [one for one in make().scores if (one.attack, one.judge) != ("real", "embedder")]
     weak = make(scores=[*scores, row("-", "real", "embedder", "attack_accuracy_1", 0.55)])

@@ -23,7 +23,7 @@ from trapmid.metrics.theorem import trapdoor_delta, trapdoor_epsilon
 from trapmid.metrics.utility import calibration_error
 from trapmid.trapdoor import Secrets
 from trapmid.trapdoor.secrets import trapdoor_success
-from trapmid.types import Pixels
+from trapmid.types import Images, Pixels
 
 FLOOR_IMAGES_PER_IDENTITY = 20
 
@@ -73,6 +73,11 @@ def measure_model(
         yield cell.score(NOBODY, "trapdoor_delta", effectiveness.mean())
         yield cell.score(NOBODY, "trapdoor_delta_worst", min(effectiveness.of_classes()))
         yield cell.score(NOBODY, "trapdoor_epsilon", trapdoor_epsilon(secrets, private, compute=compute or Compute()))
+
+
+def outside_range(images: Images, rounding: float = 1e-3) -> float:
+    """Share of values outside [0, 1] by more than `rounding`, of pictures (n, c, h, w) as a generator makes them; what is no number counts."""
+    return 1 - float(((images >= -rounding) & (images <= 1 + rounding)).double().mean())
 
 
 def draw_public(public: ImageSet, identities: int, seed: int = 0) -> Pixels:

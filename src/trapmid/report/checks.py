@@ -1,12 +1,8 @@
-"""Checks that stop a false claim: each says in a sentence what makes the numbers doubtful, or nothing.
-
-What can be seen while an audit runs is stopped there: a target refuses images outside [0, 1] (`trapmid.targets`), a judge that
-is the target is refused (`trapmid.metrics.judges`).
-"""
+"""Checks that stop a false claim: each says in a sentence what makes the numbers doubtful, or nothing."""
 
 from collections.abc import Callable, Mapping, Sequence
 
-from trapmid.metrics.scores import TRIGGERS_ALONE
+from trapmid.metrics.scores import PRIOR_FLOOR, TRIGGERS_ALONE
 from trapmid.report.contents import CEILING, Contents, Curves
 from trapmid.report.verdict import judge, listed, percent
 
@@ -15,6 +11,9 @@ BLIND = 0.05
 
 KNOWS_PEOPLE = 0.8
 """Share of real held-out images that a judge has to recognise."""
+
+OUTSIDE = 0.01
+"""Share of a generator's values that may lie outside [0, 1]."""
 
 STRANGERS = 0.2
 """Share of other people's images that a judge may accept as somebody private."""
@@ -37,6 +36,22 @@ def no_gradient(contents: Contents) -> str | None:
     return (
         f"The loss has no gradient at some images: {listed(blind)}. There a white-box attack searches blind, and a low attack accuracy "
         "shows no protection. Compare with an attack that takes scores or labels only."
+    )
+
+
+def outside_range(contents: Contents) -> str | None:
+    """Attackers' generators that show the target what is no image."""
+    rows = [(name, contents.score("-", name, "outside_range_share")) for name in contents.floors()]
+    outside = [
+        f"{percent(row.value)} of the values of {name.removeprefix(PRIOR_FLOOR)}"
+        for name, row in rows
+        if row is not None and row.value > OUTSIDE
+    ]
+    if not outside:
+        return None
+    return (
+        f"The attacker's generator leaves [0, 1]: {listed(outside)}. During the search the target sees these values, and the pictures that "
+        "are delivered are clipped: what convinced the target may not be in them."
     )
 
 
@@ -131,6 +146,7 @@ def unadaptive_claim(contents: Contents) -> str | None:
 
 CHECKS: tuple[Callable[[Contents], str | None], ...] = (
     no_gradient,
+    outside_range,
     weak_judge,
     lenient_judge,
     fooled_judge,
