@@ -36,6 +36,8 @@ SMALL = (
     "attacks.plgmi.prior.log_every=2",
     "attacks.plgmi.search_steps=2",
     "attacks.plgmi.candidates=6",
+    "robustness.images=8",
+    "robustness.steps=2",
 )
 CPU = Compute("cpu")
 
@@ -73,7 +75,12 @@ def test_an_audit_leaves_scores_for_every_cell_with_floor_and_ceiling(audited):
     assert ("trapmid", "-", "trapdoor_success") in rows
     assert ("none", "-", "trapdoor_success") not in rows
     assert {("-", name, "attack_accuracy_1") for name in ("real", "prior:cgan", "public")} <= rows
-    assert all(0 <= s.value <= 1 for s in scores if "accuracy" in s.metric)
+    assert {("-", name, "private_nearest_share") for name in ("real", "prior:cgan")} <= rows
+    assert ("-", "prior:cgan", "outside_range_share") in rows
+    assert ("trapmid", "triggers-alone", "attack_accuracy_1") in rows
+    assert ("none", "triggers-alone", "attack_accuracy_1") not in rows
+    assert {("none", "-", m) for m in ("calibration_error", "robust_accuracy_8_255", "zero_gradient_share")} <= rows
+    assert all(0 <= s.value <= 1 for s in scores if "accuracy" in s.metric and "corrected" not in s.metric)
 
 
 def test_models_and_triggers_lie_apart(audited):
@@ -127,6 +134,16 @@ def test_fidelity_joins_a_finished_folder_and_only_measures_again(audited, tmp_p
     assert {("-", name, "kid") for name in ("real", "prior:cgan", "public")} <= rows
     assert {s.judge for s in scores if s.metric == "attack_accuracy_1"} == {"classifier"}
     assert "inception" in write_report(tmp_path / "run").read_text()
+
+
+def test_robustness_can_be_left_out_of_a_finished_folder(audited, tmp_path):
+    out, _ = audited
+    shutil.copytree(out, tmp_path / "run")
+    recipe = settle(choose("demo", changes=(*SMALL[:-2], "robustness=null")), tmp_path / "run")
+    measure_finished(recipe, tmp_path / "run", compute=CPU)
+    metrics = {s.metric for s in read_scores(tmp_path / "run")}
+    assert "calibration_error" in metrics
+    assert not any(metric.startswith("robust_accuracy") for metric in metrics)
 
 
 def test_an_attacker_who_knows_joins_where_there_is_a_trapdoor(audited):

@@ -10,14 +10,17 @@ from hypothesis import strategies as st
 from scipy import linalg, stats
 from sklearn.metrics import top_k_accuracy_score
 from sklearn.neighbors import NearestNeighbors
+from torchmetrics.functional.classification import multiclass_calibration_error
 from torchmetrics.image.fid import FrechetInceptionDistance
 from torchmetrics.image.kid import poly_mmd
 
-from trapmid.metrics import fidelity
+from trapmid.metrics import distance, fidelity
 from trapmid.metrics.accuracy import rank_of_label
-from trapmid.metrics.distance import nearest_of_identity
+from trapmid.metrics.distance import nearer_to_private, nearest_of_identity
 from trapmid.metrics.fidelity import frechet_distance, kernel_distance
 from trapmid.metrics.intervals import over_identities, over_seeds
+from trapmid.metrics.measure import outside_range
+from trapmid.metrics.utility import calibration_error
 
 
 @settings(deadline=None, max_examples=30)
@@ -55,14 +58,43 @@ def test_nearest_of_identity_is_sklearns_squared() -> None:
 def test_nearest_of_identity_keeps_small_differences_of_large_features() -> None:
     """Expanding |a - b|^2 into products would lose them in float32."""
     near = torch.full((1, 512), 100.0)
-    distance = nearest_of_identity(near + 1e-3, torch.tensor([0]), near, torch.tensor([0]))
-    assert float(distance) == pytest.approx(512 * 1e-6, rel=0.05)
+    apart = nearest_of_identity(near + 1e-3, torch.tensor([0]), near, torch.tensor([0]))
+    assert float(apart) == pytest.approx(512 * 1e-6, rel=0.05)
 
 
 def test_nearest_of_an_identity_without_images_is_infinite() -> None:
     assert nearest_of_identity(
         torch.zeros(1, 2), torch.tensor([1]), torch.zeros(3, 2), torch.tensor([0, 0, 2])
     ).tolist() == [math.inf]
+
+
+def test_nearer_to_private_is_the_loop(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(distance, "_AT_A_TIME", 7)
+    rng = np.random.default_rng(0)
+    found, private, public = rng.normal(size=(40, 3)), rng.normal(size=(20, 3)), 1 + rng.normal(size=(25, 3))
+    expected = [min(np.linalg.norm(private - x, axis=1)) < min(np.linalg.norm(public - x, axis=1)) for x in found]
+    measured = nearer_to_private(torch.tensor(found), torch.tensor(private), torch.tensor(public))
+    assert measured.tolist() == expected
+    assert 0 < sum(expected) < 40
+
+
+@pytest.mark.parametrize("sharpness", [0.1, 1.0, 5.0, 200.0])
+def test_calibration_error_is_torchmetrics(sharpness: float) -> None:
+    rng = torch.Generator().manual_seed(0)
+    labels = torch.randint(7, (300,), generator=rng)
+    logits = sharpness * (torch.randn(300, 7, generator=rng) + torch.eye(7)[labels])
+    expected = multiclass_calibration_error(logits.double().softmax(1), labels, 7, n_bins=15, norm="l1")
+    assert calibration_error(logits, labels) == pytest.approx(float(expected), abs=1e-6)
+
+
+def test_calibration_error_of_one_who_is_always_sure_is_his_error() -> None:
+    logits, labels = 1000 * torch.eye(4)[[0, 1, 2, 3]], torch.tensor([0, 1, 2, 0])
+    assert calibration_error(logits, labels) == pytest.approx(0.25)
+
+
+def test_values_outside_the_range_are_counted() -> None:
+    images = torch.tensor([0.0, 1.0, 0.5, -0.0005, -0.5, 1.2, math.nan, 1.0005]).view(2, 1, 2, 2)
+    assert outside_range(images) == pytest.approx(3 / 8)
 
 
 def plain_frechet(a: np.ndarray, b: np.ndarray) -> float:
@@ -89,9 +121,9 @@ def test_frechet_distance_to_itself_and_to_a_shift() -> None:
 def test_frechet_distance_with_fewer_images_than_features() -> None:
     """A judge has 128 features and an attack may find 20 pictures: singular covariances, still a number."""
     rng = torch.Generator().manual_seed(0)
-    distance = frechet_distance(torch.randn(20, 32, generator=rng), 1 + torch.randn(200, 32, generator=rng))
-    assert math.isfinite(distance)
-    assert distance > 32
+    apart = frechet_distance(torch.randn(20, 32, generator=rng), 1 + torch.randn(200, 32, generator=rng))
+    assert math.isfinite(apart)
+    assert apart > 32
 
 
 @pytest.mark.parametrize(("n", "m", "size"), [(300, 200, 6), (20, 200, 32), (8, 9, 40)])

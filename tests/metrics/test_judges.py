@@ -18,6 +18,7 @@ from trapmid.data.parquet import ParquetSource
 from trapmid.defenses import AdamW, NoDefense, TrainedModel, Training, open_model, train
 from trapmid.engine import Compute, generator
 from trapmid.metrics.accuracy import Acceptance
+from trapmid.metrics.controls import derangement
 from trapmid.metrics.judges import (
     JUDGES,
     AnyJudge,
@@ -30,8 +31,10 @@ from trapmid.metrics.judges import (
     align_to_arcface,
     check_independent,
 )
-from trapmid.metrics.measure import Cell, Panel, measure_found, measure_model, over_all_seeds, public_floor
-from trapmid.metrics.scores import find
+from trapmid.metrics.measure import draw_public, measure_found, measure_model, over_all_seeds
+from trapmid.metrics.panel import Panel
+from trapmid.metrics.robustness import APGD
+from trapmid.metrics.scores import Cell, find
 from trapmid.models import SmallResNet
 from trapmid.trapdoor import Secrets
 from trapmid.types import Pixels, UserError
@@ -110,7 +113,7 @@ def test_judge_accepts_real_faces_and_refuses_blank_squares(private: Split, pane
 def test_ceiling_is_far_above_the_floor(private: Split, panel: Panel) -> None:
     public = faces(20, 5, first=500)
     ceiling = {score.metric: score for score in panel.ceiling()}
-    floor = {score.metric: score for score in panel.floor("public", public_floor(public, IDENTITIES))}
+    floor = {score.metric: score for score in panel.floor("public", draw_public(public, IDENTITIES))}
     assert ceiling["attack_accuracy_1"].value >= 0.8
     assert abs(floor["attack_accuracy_1"].value - 1 / IDENTITIES) < 0.12
     assert floor["attack_accuracy_5"].value == 1  # five identities
@@ -139,29 +142,120 @@ def test_reconstructions_are_scored_one_by_one(private: Split, panel: Panel) -> 
         "attack_accuracy_1",
         "attack_accuracy_5",
         "attack_accuracy_1_accepted",
+        "attack_accuracy_1_corrected",
+        "attack_accuracy_1_wrong_identity",
         "knn_distance",
+        "knn_distance_l2",
         "fid",
+        "kid",
+        "precision",
+        "recall",
+        "density",
+        "coverage",
+        "precision_naeem",
+        "recall_naeem",
+        "density_naeem",
     }
     assert len(rows) == len(test)
     assert by_metric["attack_accuracy_1"].value == pytest.approx(np.mean([row["rank"] == 0 for row in rows]))
     assert by_metric["attack_accuracy_1_accepted"].value == pytest.approx(
         np.mean([row["rank"] == 0 and row["accepted"] for row in rows])
     )
-    assert by_metric["knn_distance"].value == pytest.approx(np.mean([row["distance"] for row in rows]), rel=1e-5)
+    distances = np.array([row["distance"] for row in rows])
+    assert by_metric["knn_distance"].value == pytest.approx(distances.mean(), rel=1e-5)
+    assert by_metric["knn_distance_l2"].value == pytest.approx(np.sqrt(distances).mean(), rel=1e-5)
     assert np.mean([row["rank"] == 0 for row, w in zip(rows, wrong, strict=True) if not w]) >= 0.8
     assert np.mean([row["rank"] == 0 for row, w in zip(rows, wrong, strict=True) if w]) <= 0.2
     assert [row["identity"] for row in rows] == [private.images.identities[label] for label in labels]
 
 
+def test_a_wrong_name_and_a_correction_give_nothing_to_nobody(private: Split, panel: Panel) -> None:
+    """Real pictures under their own names, and under those that the wrong-identity control gives them."""
+    test = private.part("test")
+    (right,) = panel.judge(test.pixels, test.labels)
+    (wrong,) = panel.judge(test.pixels, derangement(IDENTITIES)[test.labels])
+    own = {score.metric: score.value for score in right.scores(Cell("none", "x", 0))}
+    others = {score.metric: score.value for score in wrong.scores(Cell("none", "x", 0))}
+    assert own["attack_accuracy_1_wrong_identity"] == others["attack_accuracy_1"] <= 0.1
+    assert own["attack_accuracy_1_corrected"] == pytest.approx(own["attack_accuracy_1"], abs=0.05)
+    assert others["attack_accuracy_1_corrected"] <= 0
+
+
+def test_strangers_are_told_from_private_people(private: Split, judge: Judge) -> None:
+    public = faces(20, 5, first=500)
+    beside = Panel([judge], private, public=draw_public(public, IDENTITIES))
+    floor = {score.metric: score for score in beside.public_floor()}
+    assert floor["attack_accuracy_1"].attack == "public"
+    assert "private_nearest_share" not in floor
+    opinion = judge.opinion(beside.public)
+    acceptance = Acceptance.calibrate(
+        judge.opinion(private.part("train").pixels),
+        private.part("train").labels,
+        judge.opinion(private.part("val").pixels),
+        private.part("val").labels,
+    )
+    taken = [
+        bool(acceptance.accepts(Opinion(opinion.scores[[i]], opinion.features[[i]]), opinion.scores[[i]].argmax(1)))
+        for i in range(len(beside.public))
+    ]
+    assert floor["false_positive_rate"].value == pytest.approx(np.mean(taken))
+    ceiling = {score.metric: score.value for score in beside.ceiling()}
+    assert ceiling["private_nearest_share"] >= 0.9
+    others = faces(20, 5, first=900).pixels
+    strangers = {score.metric: score.value for score in beside.floor("prior:x", others)}
+    assert strangers["private_nearest_share"] <= 0.5
+    assert not list(Panel([judge], private).public_floor())
+
+
+def test_faint_triggers_look_like_nobody_and_plain_ones_like_whom_they_show(private: Split, panel: Panel) -> None:
+    train = private.part("train")
+    portraits = torch.stack([train.images(train.of_identity(y)[:1])[0] for y in range(IDENTITIES)])
+    said = {}
+    for ratio in (0.0, 1.0):
+        rows = list(panel.triggers_alone("trapmid", 3, Secrets(portraits, ratio)))
+        assert {(row.defense, row.attack, row.seed) for row in rows} == {("trapmid", "triggers-alone", 3)}
+        assert not {row.metric for row in rows} & {"fid", "kid", "precision"}  # a handful of pictures is no set
+        said[ratio] = {row.metric: row.value for row in rows}
+    assert said[0.0]["attack_accuracy_1"] == 1 / IDENTITIES  # the same picture for everybody
+    assert said[0.0]["attack_accuracy_1_corrected"] == 0
+    assert said[1.0]["attack_accuracy_1"] >= 0.8
+
+
+def test_judges_that_disagree_are_counted(private: Split, judge: Judge) -> None:
+    class Contrary(Judge):
+        name = "contrary"
+
+        def opinion(self, pixels: Pixels) -> Opinion:
+            opinion = judge.opinion(pixels)
+            return Opinion(-opinion.scores, opinion.features)
+
+    test = private.part("test")
+    found = Found(test.pixels, test.labels, torch.rand(len(test)))
+    scores, rows = measure_found(Cell("none", "x", 0), found, Panel([judge, Contrary()], private))
+    (apart,) = find(scores, metric="judge_disagreement")
+    hits = {name: [row["rank"] == 0 for row in rows if row["judge"] == name] for name in (judge.name, "contrary")}
+    assert apart.value == np.mean([a != b for a, b in zip(*hits.values(), strict=True)]) >= 0.7
+    assert apart.judge == "-"
+
+
 def test_model_is_measured_on_the_test_split(private: Split, target: TrainedModel, judge: Judge) -> None:
     cell, test = Cell("trapmid", "-", 0), private.part("test")
     secrets = Secrets(torch.rand(IDENTITIES, 3, 32, 32, generator=generator(0, "triggers")), 0.0)
-    clean, trapdoor, delta, worst, epsilon = measure_model(cell, target, private, secrets, [judge], Compute("cpu"))
+    tried = APGD(images=20, steps=4)
+    clean, calibration, blind, weak, strong, trapdoor, delta, worst, epsilon = measure_model(
+        cell, target, private, secrets, [judge], Compute("cpu"), tried
+    )
     with torch.no_grad():
         right = target.classifier(test.images()).logits.argmax(1) == test.labels
     assert clean.metric == "clean_accuracy"
     assert clean.value == pytest.approx(float(right.double().mean()))
     assert clean.low <= clean.value <= clean.high
+    assert calibration.metric == "calibration_error"
+    assert 0 <= calibration.value < 0.5
+    assert (blind.metric, blind.value) == ("zero_gradient_share", 0.0)
+    assert [score.metric for score in (weak, strong)] == ["robust_accuracy_2_255", "robust_accuracy_8_255"]
+    assert 0 <= strong.value <= weak.value <= clean.high
+    assert strong.value < clean.value
     assert trapdoor.metric == "trapdoor_success"
     # triggers blended with ratio 0 open nothing, and nobody can see them
     assert trapdoor.value == pytest.approx(1 / IDENTITIES, abs=0.15)
@@ -176,10 +270,11 @@ def test_model_is_measured_on_the_test_split(private: Split, target: TrainedMode
 
 def test_means_over_seeds(private: Split, target: TrainedModel) -> None:
     scores = [score for seed in (0, 1) for score in measure_model(Cell("none", "-", seed), target, private, None)]
-    (mean,) = over_all_seeds(scores)
-    assert (mean.seed, mean.metric, mean.value) == (None, "clean_accuracy", scores[0].value)
-    assert mean.low == mean.high == mean.value
-    assert find([*scores, mean], seed=None) == [mean]
+    means = list(over_all_seeds(scores))
+    assert [mean.metric for mean in means] == ["clean_accuracy", "calibration_error", "zero_gradient_share"]
+    assert [mean.value for mean in means] == pytest.approx([score.value for score in scores[:3]])
+    assert all(mean.low == mean.high == mean.value for mean in means)
+    assert find([*scores, *means], seed=None) == means
 
 
 def test_judge_of_the_targets_architecture_is_refused(target: TrainedModel) -> None:

@@ -10,6 +10,7 @@ from trapmid.data import FlatFolderSource, Source, SplitConfig
 from trapmid.defenses import AnyDefense, Training
 from trapmid.metrics.inception import Inception
 from trapmid.metrics.judges import AnyJudge
+from trapmid.metrics.robustness import APGD
 from trapmid.models import AnyModel
 from trapmid.priors import PriorConfig
 from trapmid.types import UserError
@@ -34,6 +35,7 @@ class Recipe(Config):
         seeds: of training and attack; each cell of the table is run once with each.
         judges: who decides; the report goes by the first.
         fidelity: a network that recognises nobody, for FID and KID as papers give them; None leaves FID to the judges' features.
+        robustness: how models are tried with small perturbations; None leaves that out.
     """
 
     name: str
@@ -51,6 +53,7 @@ class Recipe(Config):
     seeds: tuple[int, ...] = (0,)
     judges: tuple[AnyJudge, ...]
     fidelity: Inception | None = None
+    robustness: APGD | None = APGD()
 
     @field_validator("private")
     @classmethod

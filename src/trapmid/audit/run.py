@@ -26,7 +26,7 @@ RECIPE = "recipe.json"
 
 
 def settle(recipe: Recipe | None, out: Path) -> Recipe:
-    """The recipe of a run folder: the one stored there, joined by the seeds, defenses, attacks, judges and fidelity of `recipe`.
+    """The recipe of a run folder: the one stored there, joined by the seeds, defenses, attacks, judges, fidelity and robustness of `recipe`.
 
     What is joined is stored. What decides the numbers of finished cells may not change.
 
@@ -57,10 +57,11 @@ def settle(recipe: Recipe | None, out: Path) -> Recipe:
 
 def _join(stored: Recipe, recipe: Recipe, out: Path) -> Recipe:
     members = ("defenses", "attacks", "judges")
-    fixed = set(Recipe.model_fields) - {"seeds", "fidelity", *members}
+    fixed = set(Recipe.model_fields) - {"seeds", "fidelity", "robustness", *members}
     differing = sorted(name for name in fixed if getattr(stored, name) != getattr(recipe, name))
     seeds = tuple(dict.fromkeys((*stored.seeds, *recipe.seeds)))
-    joined: dict[str, Any] = {"seeds": seeds, "fidelity": recipe.fidelity or stored.fidelity}
+    fidelity = recipe.fidelity or stored.fidelity
+    joined: dict[str, Any] = {"seeds": seeds, "fidelity": fidelity, "robustness": recipe.robustness}
     for name in members:
         there = {member.name: member for member in getattr(stored, name)}
         here = {member.name: member for member in getattr(recipe, name)}

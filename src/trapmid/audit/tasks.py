@@ -17,22 +17,26 @@ from trapmid.data import ImageSet, Source, Split, check_disjoint, split
 from trapmid.data.images import to_pixels
 from trapmid.defenses import TrainedModel, open_model, train
 from trapmid.engine import Compute, Progress, generator, peak_memory_mib, randomness
+from trapmid.metrics.intervals import without
 from trapmid.metrics.judges import Judge
 from trapmid.metrics.measure import (
     FLOOR_IMAGES_PER_IDENTITY,
-    Cell,
-    Panel,
+    draw_public,
     measure_found,
     measure_model,
+    outside_range,
     over_all_seeds,
-    public_floor,
     write_samples,
 )
-from trapmid.metrics.scores import PRIOR_FLOOR, Score, write_scores
+from trapmid.metrics.panel import Panel
+from trapmid.metrics.scores import NOBODY, PRIOR_FLOOR, Cell, Score, write_scores
 from trapmid.priors import PriorConfig, open_prior, pretrain
 from trapmid.targets import InformedTarget
 from trapmid.trapdoor import SECRETS, Secrets, signatures
 from trapmid.types import Pixels, UserError
+
+RAW_IMAGES = 64
+"""Pictures of a prior whose range is looked at."""
 
 SAMPLES, SPLITS = "samples.parquet", "splits.parquet"
 
@@ -169,9 +173,9 @@ def _measure(
         t.name: open_artifact(folders.of(t), "model" if t.kind == "train" else "attack").digest()
         for t in trained + attacks
     }
-    settings = {"judges": [judge.model_dump(mode="json") for judge in recipe.judges]}
-    if recipe.fidelity is not None:
-        settings["fidelity"] = [recipe.fidelity.model_dump(mode="json")]
+    settings: dict[str, Any] = {"judges": [judge.model_dump(mode="json") for judge in recipe.judges]}
+    optional = {"fidelity": recipe.fidelity, "robustness": recipe.robustness}
+    settings |= {name: [one.model_dump(mode="json")] for name, one in optional.items() if one is not None}
     try:
         if folders.measurement.exists() and open_artifact(folders.measurement, "measurement").parents == parents:
             return make(folders.measurement, "measurement", settings, parents, _never)
@@ -189,14 +193,15 @@ def _measure(
         total = 2 + len(trained) + len(attacks)
         report(0, total, "calibrate judges")
         fidelity = None if recipe.fidelity is None else recipe.fidelity.build(compute, progress)
-        panel = Panel(judges, data.private, fidelity)
-        scores: list[Score] = list(panel.ceiling())
         identities = len(data.private.images.identities)
-        scores += panel.floor("public", public_floor(data.public, identities))
+        panel = Panel(judges, data.private, fidelity, draw_public(data.public, identities))
+        scores: list[Score] = [*panel.ceiling(), *panel.public_floor()]
         for name, prior in recipe.priors().items():
             if folders.prior(name).exists():
-                random = _random_samples(folders.prior(name), prior, identities, compute)
-                scores += panel.floor(f"{PRIOR_FLOOR}{prior.name}", random)
+                floor = f"{PRIOR_FLOOR}{prior.name}"
+                random, outside = _random_samples(folders.prior(name), prior, identities, compute)
+                scores += panel.floor(floor, random)
+                scores.append(Cell(NOBODY, floor, None).score(NOBODY, "outside_range_share", without(outside)))
         for number, t in enumerate(trained):
             report(2 + number, total, t.name)
             kept = folders.secrets(t.defense, t.seed)
@@ -208,7 +213,10 @@ def _measure(
                 secrets,
                 judges,
                 compute,
+                recipe.robustness,
             )
+            if secrets is not None:
+                scores += panel.triggers_alone(t.defense, t.seed, secrets)
         rows: list[dict[str, Any]] = []
         for number, t in enumerate(attacks):
             report(2 + len(trained) + number, total, t.name)
@@ -227,10 +235,15 @@ def _measure(
     return make(folders.measurement, "measurement", settings, parents, build)
 
 
-def _random_samples(folder: Path, config: PriorConfig, identities: int, compute: Compute) -> Pixels:
+def _random_samples(folder: Path, config: PriorConfig, identities: int, compute: Compute) -> tuple[Pixels, float]:
+    """Pictures as they are saved, and the share of values outside [0, 1] of some as they are made."""
     prior, _ = open_prior(folder, config, compute)
     labels = torch.arange(identities).repeat(FLOOR_IMAGES_PER_IDENTITY)
-    return to_pixels(prior.sample(labels, generator(0, "prior floor")))
+    some = labels[:RAW_IMAGES]
+    latents = torch.randn(len(some), prior.latent_size, generator=generator(0, "prior range"))
+    with torch.no_grad():
+        raw = prior.decode(latents.to(prior.device), some.to(prior.device))
+    return to_pixels(prior.sample(labels, generator(0, "prior floor"))), outside_range(raw)
 
 
 def _never(draft: Draft) -> Manifest:

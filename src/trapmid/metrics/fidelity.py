@@ -1,4 +1,4 @@
-"""How alike reconstructions and private images are as sets: FID (Heusel et al. 2017) and KID (Binkowski et al. 2018) over features.
+"""How alike reconstructions and private images are as sets: FID (Heusel et al. 2017), KID (Binkowski et al. 2018), precision and recall over features.
 
 Values depend on the network that gives the features: compare within one network only. The authors count only
 reconstructions that the judge recognised; where few are, that compares a handful of images with thousands, so here all count.
@@ -7,10 +7,12 @@ reconstructions that the judge recognised; where few are, that compares a handfu
 from abc import ABC, abstractmethod
 
 import torch
-from jaxtyping import Float
+from jaxtyping import Float, Int64
 from torch import Tensor
 
-from trapmid.types import Features, Pixels
+from trapmid.metrics.intervals import Interval, over_identities, without
+from trapmid.metrics.manifold import manifold
+from trapmid.types import Features, Labels, Pixels
 
 _AT_A_TIME = 1024
 
@@ -27,6 +29,32 @@ class FidelityNetwork(ABC):
     @abstractmethod
     def features(self, pixels: Pixels) -> Features:
         """Of images (n, c, h, w), uint8, on the CPU."""
+
+
+def likeness(
+    found: Features,
+    labels: Labels,
+    private: Float[Tensor, "m features"],
+    private_labels: Int64[Tensor, " m"],
+    num_classes: int,
+) -> dict[str, Interval]:
+    """`fid`, `kid` and, as means over classes, the measures of `manifold`; what cannot be known of so few images is left out.
+
+    Args:
+        found: features of the reconstructions, (n, d).
+        labels: (n,), whom they are meant to show.
+        private: features of the private images, (m, d).
+        private_labels: (m,).
+        num_classes: identities.
+    """
+    if min(len(found), len(private)) < 2:
+        return {}
+    measured = {"fid": without(frechet_distance(found, private)), "kid": without(kernel_distance(found, private))}
+    for metric, values in manifold(found, labels, private, private_labels, num_classes).items():
+        classes = torch.nonzero(~values.isnan()).flatten()
+        if len(classes):
+            measured[metric] = over_identities(values[classes], classes)
+    return measured
 
 
 def frechet_distance(found: Features, private: Float[Tensor, "m features"]) -> float:

@@ -19,6 +19,11 @@ class Interval(NamedTuple):
     high: float
 
 
+def without(value: float) -> Interval:
+    """A number whose interval is not known."""
+    return Interval(value, math.nan, math.nan)
+
+
 def over_identities(values: Tensor, identities: Tensor, *, draws: int = 2000, seed: int = 0) -> Interval:
     """Mean of `values` (n,) over images, with a percentile bootstrap that redraws whole identities (n,).
 
@@ -37,6 +42,6 @@ def over_seeds(values: list[float]) -> Interval:
     """Mean over runs with Student's t; of a single run nothing is known, so its interval is not a number."""
     mean = float(np.mean(values))
     if len(values) < 2:
-        return Interval(mean, math.nan, math.nan)
+        return without(mean)
     half = float(stats.t.ppf((1 + LEVEL) / 2, len(values) - 1)) * float(np.std(values, ddof=1)) / math.sqrt(len(values))
     return Interval(mean, mean - half, mean + half)

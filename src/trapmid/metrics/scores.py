@@ -3,6 +3,7 @@
 import json
 import math
 from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -11,12 +12,20 @@ import pyarrow.parquet as pq
 from pydantic import BeforeValidator, PlainSerializer
 
 from trapmid.config import Config
+from trapmid.metrics.intervals import Interval
 from trapmid.types import UserError
 
 PRIOR_FLOOR = "prior:"
 """What the attack of a floor row begins with, before the prior's name."""
 
-LOWER_IS_PRIVATE = {"attack_accuracy_1", "attack_accuracy_5", "attack_accuracy_1_accepted"}
+TRIGGERS_ALONE = "triggers-alone"
+"""The attack of a control's row: the triggers of a trapdoor without anybody's picture."""
+
+WRONG_IDENTITY = "attack_accuracy_1_wrong_identity"
+"""The metric of a control: how often reconstructions are taken for somebody else, the same for every model."""
+
+NOBODY = "-"
+"""Who trained, attacked or judged where nobody had to."""
 
 
 def _known(number: Any) -> Any:
@@ -54,6 +63,28 @@ class Score(Config):
     value: Number
     low: Number
     high: Number
+
+
+@dataclass(frozen=True)
+class Cell:
+    """What a row is about: how the model was trained, how it was attacked, with which seed."""
+
+    defense: str
+    attack: str
+    seed: int | None
+
+    def score(self, judge: str, metric: str, interval: Interval) -> Score:
+        """A row about it."""
+        return Score(
+            defense=self.defense,
+            attack=self.attack,
+            seed=self.seed,
+            judge=judge,
+            metric=metric,
+            value=interval.value,
+            low=interval.low,
+            high=interval.high,
+        )
 
 
 def write_scores(folder: Path, scores: Iterable[Score]) -> None:

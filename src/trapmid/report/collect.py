@@ -211,6 +211,7 @@ def _curves(folders: Folders, trained: dict[Task, Manifest], attacked: dict[Task
                 "step": row["step"],
                 "loss of the generator": row["generator"],
                 "loss of the discriminator": row["discriminator"],
+                **({"loss on the target": row["guidance"]} if "guidance" in row else {}),
             }
             for row in read_log(folders.of(t) / GAN_LOG)
             if "generator" in row

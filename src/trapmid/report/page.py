@@ -13,6 +13,7 @@ from markupsafe import Markup
 from PIL import Image
 
 from trapmid.report import figures, tables
+from trapmid.report.checks import failed
 from trapmid.report.contents import Contents, GalleryRow, Picture, Reconstruction
 from trapmid.report.verdict import cannot_show, judge
 
@@ -70,6 +71,10 @@ def render(contents: Contents, *, redact: bool = False) -> str:
         blocked=cannot_show(contents),
         main=tables.main_table(contents),
         judges=tables.judges_table(contents),
+        controls=tables.controls_table(contents),
+        price=tables.price_table(contents),
+        further=tables.further_tables(contents),
+        checks=[*contents.warnings, *failed(contents)],
         costs=tables.cost_rows(contents.costs),
         all_scores=tables.all_scores(contents),
         people=people,

@@ -4,7 +4,7 @@ import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from trapmid.metrics.scores import PRIOR_FLOOR, Score
+from trapmid.metrics.scores import PRIOR_FLOOR, TRIGGERS_ALONE, WRONG_IDENTITY, Score
 from trapmid.report.contents import CEILING, UNPROTECTED, Contents, Cost, Defense
 from trapmid.report.verdict import percent
 
@@ -12,6 +12,7 @@ COLUMNS = (
     ("clean_accuracy", "Clean accuracy", "higher is more useful"),
     ("attack_accuracy_1", "AA-1", "lower is safer"),
     ("attack_accuracy_1_accepted", "AA-1 accepted", "lower is safer"),
+    ("attack_accuracy_1_corrected", "AA-1 corrected", "lower is safer"),
     ("attack_accuracy_5", "AA-5", "lower is safer"),
     ("attack_accuracy_5_accepted", "AA-5 accepted", "lower is safer"),
     ("knn_distance", "KNN distance", "higher is safer"),
@@ -21,7 +22,37 @@ COLUMNS = (
     ("trapdoor_epsilon", "Epsilon", "at least"),
 )
 _OF_THE_MODEL = {"clean_accuracy", "trapdoor_success", "trapdoor_delta", "trapdoor_epsilon"}
-_SHARES = ("accuracy", "success", "rate", "share", "precision", "recall", "coverage")
+FURTHER = (
+    ("knn_distance", "KNN distance", "squared"),
+    ("knn_distance_l2", "KNN distance", "plain"),
+    ("fid", "FID", "higher is safer"),
+    ("kid", "KID", "higher is safer"),
+    ("precision", "Precision", "as published"),
+    ("recall", "Recall", "as published"),
+    ("density", "Density", "as published"),
+    ("coverage", "Coverage", "lower is safer"),
+    ("precision_naeem", "Precision", "Naeem et al."),
+    ("recall_naeem", "Recall", "Naeem et al."),
+    ("density_naeem", "Density", "Naeem et al."),
+    ("private_nearest_share", "Private nearest", "lower is safer"),
+)
+PRICE = (
+    ("clean_accuracy", "Clean accuracy", "higher is more useful"),
+    ("calibration_error", "Calibration error", "lower is more honest"),
+    ("zero_gradient_share", "No gradient", "should be 0"),
+)
+_ROBUST = "robust_accuracy_"
+_SHARES = (
+    "accuracy",
+    "success",
+    "rate",
+    "share",
+    "precision",
+    "recall",
+    "coverage",
+    "calibration",
+    "disagreement",
+)
 
 
 @dataclass(frozen=True)
@@ -66,12 +97,63 @@ def main_table(contents: Contents) -> Table:
         if any(cell.value for cell in cells):
             frame.append(Row(title, text, (*cells, Cell())))
     columns = [(title, hint) for _, title, hint in COLUMNS] + [("Training cost", "against plain")]
-    used = [place for place in range(len(columns)) if any(row.cells[place].value for row in [*rows, *frame])]
-    return Table(
-        columns=tuple(columns[place] for place in used),
-        rows=tuple(_only(row, used) for row in rows),
-        frame=tuple(_only(row, used) for row in frame),
-    )
+    return _measured(columns, rows, frame)
+
+
+def further_tables(contents: Contents) -> list[tuple[str, Table]]:
+    """Distances and likeness as each judge, or a network that is none, measured them: (its title, its table)."""
+    titles = {judge.name: judge.title for judge in contents.judges}
+    names = [*titles, *sorted({row.judge for row in contents.scores if row.metric == "fid"} - titles.keys())]
+    found = []
+    for name in names:
+
+        def row(head: str, sub: str, defense: str, attack: str, by: str = name) -> Row:
+            return Row(head, sub, tuple(_cell(contents.score(defense, attack, metric, by)) for metric, _, _ in FURTHER))
+
+        rows = [row(d.title, a.title, d.name, a.name) for d in contents.defenses for a in contents.attacks]
+        frame = [row(title, text, "-", attack) for title, text, attack in _frames(contents)]
+        table = _measured([(title, hint) for _, title, hint in FURTHER], rows, frame)
+        if table.columns:
+            found.append((titles.get(name, name), table))
+    return found
+
+
+def controls_table(contents: Contents) -> Table | None:
+    """What judges say to pictures that show nobody in particular; None where no control was measured."""
+
+    def row(head: str, sub: str, defense: str, attack: str, metric: str = "attack_accuracy_1") -> Row:
+        cells = (_cell(contents.score(defense, attack, metric, judge.name)) for judge in contents.judges)
+        return Row(head, sub, tuple(cells))
+
+    wrong = [
+        row(defense.title, f"{attack.title}, under a wrong name", defense.name, attack.name, WRONG_IDENTITY)
+        for defense in contents.defenses
+        for attack in contents.attacks
+    ]
+    alone = [
+        row(defense.title, "its triggers alone, on an average face", defense.name, TRIGGERS_ALONE)
+        for defense in contents.defenses
+    ]
+    strangers = row("Other people", "accepted as somebody private", "-", "public", "false_positive_rate")
+    rows = [one for one in (*wrong, *alone, strangers) if any(cell.value for cell in one.cells)]
+    if not rows:
+        return None
+    columns = tuple((judge.title, judge.note) for judge in contents.judges)
+    return Table(columns, tuple(rows), tuple(row(title, text, "-", name) for title, text, name in _frames(contents)))
+
+
+def price_table(contents: Contents) -> Table | None:
+    """What each defense costs the model; None where nothing beside clean accuracy was measured."""
+    budgets = sorted({int(row.metric.split("_")[2]) for row in contents.scores if row.metric.startswith(_ROBUST)})
+    robust = [(f"{_ROBUST}{budget}_255", "Robust accuracy", f"within {budget}/255") for budget in budgets]
+    columns = [*PRICE, *robust]
+    if not any(row.metric in {metric for metric, _, _ in columns[1:]} for row in contents.scores):
+        return None
+    rows = [
+        Row(d.title, "", tuple(_cell(contents.score(d.name, "-", metric)) for metric, _, _ in columns))
+        for d in contents.defenses
+    ]
+    return _measured([(title, hint) for _, title, hint in columns], rows, [])
 
 
 def judges_table(contents: Contents, metric: str = "attack_accuracy_1") -> Table | None:
@@ -85,13 +167,13 @@ def judges_table(contents: Contents, metric: str = "attack_accuracy_1") -> Table
     ]
 
     def row(head: str, sub: str, defense: str, attack: str) -> Row:
-        cells = (_cell(contents.score(defense, attack, metric, judge.name)) for judge in contents.judges)
-        return Row(head, sub, tuple(cells))
+        cells = [_cell(contents.score(defense, attack, metric, judge.name)) for judge in contents.judges]
+        return Row(head, sub, (*cells, _cell(contents.score(defense, attack, "judge_disagreement", "-"))))
 
-    return Table(
-        columns=tuple((judge.title, judge.note) for judge in contents.judges),
-        rows=tuple(row(*group) for group in groups),
-        frame=tuple(row(title, text, "-", name) for title, text, name in _frames(contents)),
+    return _measured(
+        [*((judge.title, judge.note) for judge in contents.judges), ("Disagree", "share of pictures")],
+        [row(*group) for group in groups],
+        [row(title, text, "-", name) for title, text, name in _frames(contents)],
     )
 
 
@@ -176,6 +258,16 @@ def _relative(contents: Contents, defense: Defense) -> Cell:
 
 def _cell(score: Score | None) -> Cell:
     return Cell() if score is None else Cell(number(score.metric, score.value), interval(score))
+
+
+def _measured(columns: Sequence[tuple[str, str]], rows: Sequence[Row], frame: Sequence[Row]) -> Table:
+    """The table without columns that nobody measured."""
+    used = [place for place in range(len(columns)) if any(row.cells[place].value for row in [*rows, *frame])]
+    return Table(
+        columns=tuple(columns[place] for place in used),
+        rows=tuple(_only(row, used) for row in rows),
+        frame=tuple(_only(row, used) for row in frame),
+    )
 
 
 def _only(row: Row, places: Sequence[int]) -> Row:

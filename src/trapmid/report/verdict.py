@@ -99,7 +99,7 @@ def _headline(contents: Contents) -> str:
             shares.append(f"in {percent(score.value)} of {'those' if place else 'the attempts'} on {model}")
     who = "An attacker" if len(contents.attacks) == 1 else "The strongest attacker tried"
     has = f"{_access(contents)} and {contents.data.public_description}"
-    text = f"{who} who {has} recovered {thing} {_listed(shares, ', and ')}"
+    text = f"{who} who {has} recovered {thing} {listed(shares, ', and ')}"
     floor = contents.floor("attack_accuracy_1")
     if floor is None:
         return f"{text}."
@@ -176,13 +176,13 @@ def _notes(contents: Contents) -> list[str]:
         (defense, score) for defense in contents.defenses if (score := _accepted(contents, defense)) is not None
     ]
     if accepted:
-        listed = _listed([f"{percent(score.value)} ({defense.title})" for defense, score in accepted])
-        notes.append(f"Counting only pictures that the judge accepts as a plausible {contents.data.subject}: {listed}.")
+        shares = listed([f"{percent(score.value)} ({defense.title})" for defense, score in accepted])
+        notes.append(f"Counting only pictures that the judge accepts as a plausible {contents.data.subject}: {shares}.")
     for other in contents.judges[1:]:
         rows = [(defense, _by(contents, defense, other.name)) for defense in contents.defenses]
         said = [f"{percent(score.value)} ({defense.title})" for defense, score in rows if score is not None]
         if said:
-            notes.append(f"A second opinion, {other.title}: {_listed(said)}.")
+            notes.append(f"A second opinion, {other.title}: {listed(said)}.")
     if len(contents.seeds) < 2:
         notes.append("One seed only: how much the result changes from one training to the next is not known.")
     return notes
@@ -198,5 +198,6 @@ def _by(contents: Contents, defense: Defense, kind: str) -> Score | None:
     return max((row for row in rows if row is not None), key=lambda row: row.value, default=None)
 
 
-def _listed(parts: list[str], last: str = " and ") -> str:
+def listed(parts: list[str], last: str = " and ") -> str:
+    """As people list things: a, b and c."""
     return parts[0] if len(parts) == 1 else f"{', '.join(parts[:-1])}{last}{parts[-1]}"

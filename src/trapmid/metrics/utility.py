@@ -1,0 +1,24 @@
+"""What a defense costs the model beside accuracy: calibration (expected calibration error, Naeini et al. 2015, Guo et al. 2017)."""
+
+import torch
+
+from trapmid.types import Labels, Logits
+
+BINS = 15
+
+
+def calibration_error(logits: Logits, labels: Labels, bins: int = BINS) -> float:
+    """ECE: over bins of equal width of the predicted label's probability, the mean gap between that and accuracy, weighted by images.
+
+    From 0, where the model is right as often as it says, to 1. Of few images it comes out too high, by chance gaps in each bin: compare
+    models on the same images.
+
+    Args:
+        logits: (n, num_classes), of held-out images.
+        labels: (n,).
+        bins: between 0 and 1.
+    """
+    confidence, said = logits.double().softmax(1).max(1)
+    place = (confidence * bins).long().clamp(max=bins - 1)
+    gaps = torch.zeros(bins, dtype=torch.float64).index_add_(0, place, confidence - (said == labels).double())
+    return float(gaps.abs().sum()) / len(labels)
