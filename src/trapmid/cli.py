@@ -295,7 +295,7 @@ def detect(
 def bench(
     device: str = "cpu", quick: bool = False, json_file: Annotated[Path | None, tyro.conf.arg(name="json")] = None
 ) -> None:
-    """Measure what costs time, as ratios taken in one run: the Trap-MID step, batched search, top-n, memory format, precision.
+    """Measure what costs time, as ratios taken in one run: the Trap-MID step, batched search, top-n, a watched model, memory format, precision.
 
     Example: trapmid bench --quick
 

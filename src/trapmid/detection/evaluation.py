@@ -26,6 +26,9 @@ DETECTION = "detection.parquet"
 CLEAN, PUBLIC = "real", "public"
 """What the sets that came out of no attack are called in the scores: held-out private images, public images."""
 
+ADVERSARIAL = {"pgd-linf": "Adversarial, L\u221e 8/255", "pgd-l2": "Adversarial, L2 0.5"}
+"""What the sets of adversarial examples are called in the scores, and by people."""
+
 MOST_ADVERSARIAL = 512
 """Test images that adversarial examples are made of; of more, a random part."""
 
