@@ -111,7 +111,7 @@ def test_made_once_and_opened_without_private_images(trapped: Trapped, tmp_path:
 
 def test_other_images_than_the_model_learned_are_refused(trapped: Trapped, tmp_path: Path) -> None:
     otherwise = Learned.model_validate({"private": {"kind": "folder", "path": trapped.private}})
-    with pytest.raises(UserError, match="not the images that the model learned .the same identities"):
+    with pytest.raises(UserError, match=r"not the images that the model learned \(the same identities"):
         open_detector(tmp_path / "detector", trapped.model, trapped.secrets_folder, otherwise)
     assert not (tmp_path / "detector").exists()
 
