@@ -28,7 +28,7 @@ def trapped(tmp_path_factory: pytest.TempPathFactory) -> Trapped:
         private,
         model=TINY,
         defense=strong,
-        training=quick_training(epochs=15),
+        training=quick_training(epochs=15, batch_size=20, evaluate_every=15),
         compute=CPU,
         secrets=root / "secrets",
     )

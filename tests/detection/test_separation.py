@@ -44,15 +44,15 @@ def test_the_interval_is_the_bootstraps(grouped: bool) -> None:
     ones = 0.8 + rng.normal(size=40)[groups] * (1.0 if grouped else 0.0) + 0.7 * rng.normal(size=200)
     zeros = rng.normal(size=300)
     draws = []
-    for _ in range(1500):
+    for _ in range(400):
         picked = (
             np.concatenate([ones[groups == g] for g in rng.integers(40, size=40)]) if grouped else rng.choice(ones, 200)
         )
         draws.append(auc(torch.from_numpy(picked), torch.from_numpy(rng.choice(zeros, 300))).value)
     found = auc(torch.from_numpy(ones), torch.from_numpy(zeros), torch.from_numpy(groups) if grouped else None)
     low, high = np.quantile(draws, [0.025, 0.975])
-    assert found.low == pytest.approx(low, abs=0.012)
-    assert found.high == pytest.approx(high, abs=0.012)
+    assert found.low == pytest.approx(low, abs=0.02)
+    assert found.high == pytest.approx(high, abs=0.02)
 
 
 def test_without_overlap_the_interval_has_no_width() -> None:

@@ -67,7 +67,12 @@ class Detector:
 
     @staticmethod
     def fit(
-        model: nn.Module, secrets: Secrets, train: Images, clean: Images, *, false_positives: float = 0.05
+        model: nn.Module,
+        secrets: Secrets,
+        train: Images,
+        clean: Float[Tensor, "m c h w"],
+        *,
+        false_positives: float = 0.05,
     ) -> "Detector":
         """A detector for a model.
 

@@ -4,15 +4,16 @@ import math
 
 import numpy as np
 import torch
-from jaxtyping import Float
+from jaxtyping import Float, Int64
 from scipy import stats
 from torch import Tensor
 
 from trapmid.metrics.intervals import LEVEL, Interval
-from trapmid.types import Labels
 
 
-def auc(positives: Float[Tensor, " m"], negatives: Float[Tensor, " n"], identities: Labels | None = None) -> Interval:
+def auc(
+    positives: Float[Tensor, " m"], negatives: Float[Tensor, " n"], identities: Int64[Tensor, " m"] | None = None
+) -> Interval:
     """The probability that a positive scores higher than a negative, ties counting half, with its 95 % interval.
 
     The variance is DeLong's; where `identities` (m,) say which positives belong together, Obuchowski's, by sums over identities,
