@@ -38,7 +38,8 @@ def test_measures_everything_the_docs_speak_of(measurements: list[Measurement]) 
         *("gmi-restarts", "decode-once", "soft-labels"),
     }
     names = [m.name for m in measurements]
-    assert set(names) == steps | shares | formats | searches | {"warp-forward", "warp-backward"}
+    watching = {"watch-tiny", "watch-tiny-single", "watch-vgg16"}
+    assert set(names) == steps | shares | formats | searches | watching | {"warp-forward", "warp-backward"}
     assert len(set(names)) == len(names)
 
 

@@ -30,6 +30,7 @@ if TYPE_CHECKING:
         open_model,
         train,
     )
+    from trapmid.detection import Detector
     from trapmid.recipes import choose as choose_recipe
     from trapmid.report.collect import write_report
     from trapmid.trapdoor import OnePassTrapdoor, Secrets, Trapdoor, TrapdoorSettings
@@ -45,6 +46,7 @@ __all__ = [
     "TL",
     "BiDO",
     "Defended",
+    "Detector",
     "NegLS",
     "NoDefense",
     "OnePass",
@@ -72,6 +74,7 @@ __all__ = [
 _WHERE = {
     "BiDO": "trapmid.defenses:BiDO",
     "Defended": "trapmid.defenses:Defended",
+    "Detector": "trapmid.detection:Detector",
     "DPSGD": "trapmid.defenses:DPSGD",
     "LS": "trapmid.defenses:LS",
     "MID": "trapmid.defenses:MID",

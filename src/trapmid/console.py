@@ -26,6 +26,7 @@ from rich.table import Table
 if TYPE_CHECKING:
     from trapmid.catalogue import Member
     from trapmid.data.diagnosis import Diagnosis
+    from trapmid.detection import Detector, Suspects
     from trapmid.metrics.scores import Score
 
 OVERALL = "audit"
@@ -44,6 +45,8 @@ _FRAMES = {
     "real": "ceiling: real held-out images",
     "public": "floor: random public images",
 }
+
+_SUSPECTS_SHOWN = 40
 
 console = Console(highlight=False)
 """Results, on stdout."""
@@ -184,7 +187,7 @@ def print_scores(out: Path) -> None:
     table.add_column("attack")
     for title in columns.values():
         table.add_column(title, justify="right")
-    of_models = {(defense, attack) for defense, attack, _ in cells if defense != "-"}
+    of_models = {(defense, attack) for defense, attack, metric in cells if defense != "-" and metric in columns}
     attacked = {defense for defense, attack in of_models if attack != "-"}
     for defense, attack in sorted(of_models):
         if attack == "-" and defense in attacked:
@@ -244,6 +247,63 @@ def print_diagnosis(diagnosis: "Diagnosis", *, as_json: bool) -> None:
         )
     console.print(table)
     say("It can be used." if diagnosis.healthy else "It cannot be used before the errors are mended.")
+
+
+def print_suspects(
+    sources: Sequence[str], suspects: "Suspects", detector: "Detector", identities: Sequence[str], *, as_json: bool
+) -> None:
+    """The suspected images, the most suspicious first, and what the set as a whole says."""
+    flagged, images = int(suspects.flagged.sum()), len(sources)
+    calibration = detector.calibration
+    rows = [
+        {"image": source, "identity": identities[label], "score": score, "p_value": p_value, "flagged": above}
+        for source, label, score, p_value, above in zip(
+            sources,
+            suspects.labels.tolist(),
+            suspects.scores.tolist(),
+            suspects.p_values.tolist(),
+            suspects.flagged.tolist(),
+            strict=True,
+        )
+    ]
+    if as_json:
+        whole = {
+            "images": images,
+            "flagged": flagged,
+            "p_value": suspects.chance,
+            "threshold": calibration.threshold,
+            "false_positives": calibration.false_positives,
+            "confidence": calibration.confidence,
+            "calibration_images": len(calibration.clean),
+        }
+        say(json.dumps({"set": whole, "images": rows}, indent=1))
+        return
+    table = Table("image", "taken for", "score", "p-value", "flagged")
+    for row in sorted(rows, key=lambda row: -row["score"])[:_SUSPECTS_SHOWN]:
+        table.add_row(
+            escape(row["image"]),
+            escape(row["identity"]),
+            f"{row['score']:.3f}",
+            f"{row['p_value']:.3f}",
+            "[bold red]flagged[/]" if row["flagged"] else "",
+        )
+    console.print(table)
+    if images > _SUSPECTS_SHOWN:
+        say(f"The {_SUSPECTS_SHOWN} most suspicious of {images}; --json prints all.")
+    say(
+        f"{flagged} of {images} images ({flagged / images:.0%}) score above the threshold {calibration.threshold:.3f}; of clean images "
+        f"at most {calibration.false_positives:.2%} do ({calibration.confidence:.0%} confidence, {len(calibration.clean)} calibration images)."
+    )
+    say(_suspicion(suspects.chance))
+
+
+def _suspicion(chance: float) -> str:
+    odds = f"a set of clean images has as many with a probability of {chance:.2g}"
+    if chance < 0.001:
+        return f"These images are not all clean: {odds}. Some came out of an inversion of this model, or carry its triggers or an adversarial change."
+    if chance < 0.05:
+        return f"Suspicious: {odds}. More images of the same origin would tell."
+    return f"Nothing stands out: {odds}. That does not show that they are clean: attacks that avoid the trapdoor leave no such trace."
 
 
 def print_measurements(measurements: Sequence[Any], file: Path | None) -> None:

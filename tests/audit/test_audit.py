@@ -74,6 +74,9 @@ def test_an_audit_leaves_scores_for_every_cell_with_floor_and_ceiling(audited):
             assert (defense, "plgmi", metric) in rows
     assert ("trapmid", "-", "trapdoor_success") in rows
     assert ("none", "-", "trapdoor_success") not in rows
+    assert {("trapmid", "plgmi", f"detection_{metric}") for metric in ("auc", "recall", "score")} <= rows
+    assert {("trapmid", name, "detection_dsr") for name in ("pgd-linf", "pgd-l2")} <= rows
+    assert not {metric for defense, _, metric in rows if defense == "none" and metric.startswith("detection")}
     assert {("-", name, "attack_accuracy_1") for name in ("real", "prior:cgan", "public")} <= rows
     assert {("-", name, "private_nearest_share") for name in ("real", "prior:cgan")} <= rows
     assert ("-", "prior:cgan", "outside_range_share") in rows
@@ -102,6 +105,8 @@ def test_the_report_shows_both_defenses_and_redacts(audited):
     page = write_report(out).read_text()
     assert "Trap-MID" in page
     assert "Unprotected" in page
+    assert 'id="detection"' in page
+    assert "Detection, ROC: Trap-MID, seed 0" in page
     redacted = write_report(out, redact=True, target=out / "redacted.html").read_text()
     assert len(redacted) < len(page)
 

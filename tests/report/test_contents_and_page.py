@@ -11,7 +11,7 @@ from PIL import Image
 
 from trapmid.metrics.scores import Score
 from trapmid.report import tables
-from trapmid.report.contents import Attack, GalleryRow, Judge
+from trapmid.report.contents import Attack, Detection, GalleryRow, Judge
 from trapmid.report.page import render
 from trapmid.report.verdict import judge, percent
 
@@ -215,3 +215,32 @@ def test_many_identities_wait_behind_a_fold(make):
     rows = [GalleryRow(identity=str(who), private=None, columns={}) for who in range(30)]
     html = render(make(gallery=rows, curves=[]))
     assert "6 more identities" in html
+
+
+def test_detection_is_shown_where_there_is_a_trapdoor(make):
+    assert 'id="detection"' not in render(make())
+    rng = np.random.default_rng(0)
+    sets = {"real": 0.1, "public": 0.0, "plgmi": 0.6, "pgd-linf": 0.3}
+    row = {"defense": "trapmid", "seed": None, "judge": "-", "low": float("nan"), "high": float("nan")}
+    measured = [
+        Score(attack="plgmi", metric="detection_auc", value=0.987, **row),
+        Score(attack="plgmi", metric="detection_recall", value=0.75, **row),
+        Score(attack="pgd-linf", metric="detection_dsr", value=0.8, **row),
+        Score(attack="real", metric="detection_false_positives", value=0.02, **row),
+    ]
+    detection = Detection(
+        defense="trapmid",
+        cell="Trap-MID, seed 0",
+        scores={name: (mean + 0.1 * rng.standard_normal(50)).tolist() for name, mean in sets.items()},
+        titles={"real": "Held-out", "public": "Public", "plgmi": "PLG-MI", "pgd-linf": "Adversarial"},
+        threshold=0.35,
+    )
+    contents = make(detections=[detection])
+    contents = make(detections=[detection], scores=[*contents.scores, *measured])
+    table = tables.detection_table(contents)
+    assert [row.sub for row in table.rows] == ["Held-out", "Public", "PLG-MI", "Adversarial"]
+    assert [cell.value for cell in table.rows[2].cells] == ["", percent(0.987, 1), percent(0.75, 1), "", ""]
+    page = render(contents)
+    assert 'id="detection"' in page
+    assert re.search(r"PLG-MI: mean 0\.\d+, (100\.0|9\d\.\d)\u00a0% above the threshold", page)
+    assert re.search(r"PLG-MI: area (100\.0|9\d\.\d)", page)

@@ -15,6 +15,7 @@ from trapmid.attacks.search import survey, top_n
 from trapmid.data.images import ImageSet
 from trapmid.priors import Prior
 from trapmid.targets import InformedTarget, LabelTarget, WhiteBoxTarget
+from trapmid.trapdoor import likeness
 from trapmid.types import Features, Labels, Prediction
 
 
@@ -33,7 +34,7 @@ def away_from(signatures: Tensor, weight: float) -> Term:
 
     def term(seen: Prediction, labels: Labels) -> Tensor:
         del labels
-        return weight * F.cosine_similarity(seen.features, signatures[seen.logits.argmax(1)], dim=1)
+        return weight * likeness(seen, signatures)
 
     return term
 

@@ -16,7 +16,10 @@ from trapmid.audit.recipe import Recipe, prior_name
 from trapmid.data import ImageSet, Source, Split, check_disjoint, split
 from trapmid.data.images import to_pixels
 from trapmid.defenses import TrainedModel, open_model, train
-from trapmid.engine import Compute, Progress, generator, peak_memory_mib, randomness
+from trapmid.detection import known_signatures
+from trapmid.detection.adversarial import BALLS
+from trapmid.detection.evaluation import DETECTION, Evaluation, evaluate
+from trapmid.engine import Compute, Progress, generator, peak_memory_mib
 from trapmid.metrics.intervals import without
 from trapmid.metrics.judges import Judge
 from trapmid.metrics.measure import (
@@ -32,7 +35,7 @@ from trapmid.metrics.panel import Panel
 from trapmid.metrics.scores import NOBODY, PRIOR_FLOOR, Cell, Score, write_scores
 from trapmid.priors import PriorConfig, open_prior, pretrain
 from trapmid.targets import InformedTarget
-from trapmid.trapdoor import SECRETS, Secrets, signatures
+from trapmid.trapdoor import SECRETS, Secrets
 from trapmid.types import Pixels, UserError
 
 RAW_IMAGES = 64
@@ -141,7 +144,7 @@ def _attack(
         parents["prior"] = manifest.digest()
     return attack(
         folders.attack(task.member, task.defense, task.seed),
-        _target(method, model, data.private, folders.secrets(task.defense, task.seed), compute),
+        _target(method, model, data.private, folders.secrets(task.defense, task.seed)),
         data.public,
         method=method,
         identities=model.identities,
@@ -153,13 +156,11 @@ def _attack(
     )
 
 
-def _target(method: AnyAttack, model: TrainedModel, private: Split, secrets: Path, compute: Compute) -> Any:
+def _target(method: AnyAttack, model: TrainedModel, private: Split, secrets: Path) -> Any:
     """The model with no more access than the attack needs; signatures are computed here, so that no attack sees a private image."""
     if method.needs is not InformedTarget:
         return method.needs(model.classifier, len(model.identities), model.image_shape)
-    images = private.part("train").images().to(compute.target)
-    with randomness(0, "signatures", device=images.device):  # a model may draw when it answers
-        known = signatures(model.classifier, images, Secrets.load(secrets), generator(0, "signatures"))
+    known = known_signatures(model.classifier, Secrets.load(secrets), private.part("train").images())
     return InformedTarget(model.classifier, len(model.identities), model.image_shape, known)
 
 
@@ -176,6 +177,9 @@ def _measure(
     settings: dict[str, Any] = {"judges": [judge.model_dump(mode="json") for judge in recipe.judges]}
     optional = {"fidelity": recipe.fidelity, "robustness": recipe.robustness}
     settings |= {name: [one.model_dump(mode="json")] for name, one in optional.items() if one is not None}
+    trapped = [t for t in trained if (folders.secrets(t.defense, t.seed) / SECRETS).exists()]
+    if trapped:
+        settings["detection"] = [ball._asdict() for ball in BALLS]
     try:
         if folders.measurement.exists() and open_artifact(folders.measurement, "measurement").parents == parents:
             return make(folders.measurement, "measurement", settings, parents, _never)
@@ -190,7 +194,7 @@ def _measure(
             for j in recipe.judges
         ]
         report = partial(progress, "measure")
-        total = 2 + len(trained) + len(attacks)
+        total = 2 + len(trained) + len(attacks) + len(trapped)
         report(0, total, "calibrate judges")
         fidelity = None if recipe.fidelity is None else recipe.fidelity.build(compute, progress)
         identities = len(data.private.images.identities)
@@ -204,8 +208,7 @@ def _measure(
                 scores.append(Cell(NOBODY, floor, None).score(NOBODY, "outside_range_share", without(outside)))
         for number, t in enumerate(trained):
             report(2 + number, total, t.name)
-            kept = folders.secrets(t.defense, t.seed)
-            secrets = Secrets.load(kept) if (kept / SECRETS).exists() else None
+            secrets = Secrets.load(folders.secrets(t.defense, t.seed)) if t in trapped else None
             scores += measure_model(
                 Cell(t.defense, "-", t.seed),
                 open_model(folders.of(t), compute),
@@ -224,15 +227,33 @@ def _measure(
             of_attack, of_images = measure_found(Cell(t.defense, t.member, t.seed), found, panel)
             scores += of_attack
             rows += of_images
+        seen: list[dict[str, Any]] = []
+        for number, t in enumerate(trapped):
+            report(total - len(trapped) + number, total, f"detection {t.name}")
+            evaluation = _detection(t, attacks, data, folders, compute)
+            scores += evaluation.scores(t.defense, t.seed)
+            seen += evaluation.rows(t.defense, t.seed)
         scores += list(over_all_seeds(scores))
         write_scores(draft.folder, scores)
         write_samples(draft.folder / SAMPLES, rows)
+        files = ["scores.json", "scores.parquet", SAMPLES]
+        if seen:
+            write_samples(draft.folder / DETECTION, seen)
+            files.append(DETECTION)
         report(total, total, "")
-        return draft.finish(
-            ["scores.json", "scores.parquet", SAMPLES], {"attacks": len(attacks)}, 0.0, peak_memory_mib()
-        )
+        return draft.finish(files, {"attacks": len(attacks)}, 0.0, peak_memory_mib())
 
     return make(folders.measurement, "measurement", settings, parents, build)
+
+
+def _detection(task: Task, attacks: list[Task], data: AuditData, folders: Folders, compute: Compute) -> Evaluation:
+    """What the trapdoor of one model makes of what was found with it."""
+    found = {
+        t.member: open_found(folders.of(t))[0] for t in attacks if (t.defense, t.seed) == (task.defense, task.seed)
+    }
+    public = draw_public(data.public, len(data.private.images.identities))
+    secrets = Secrets.load(folders.secrets(task.defense, task.seed))
+    return evaluate(open_model(folders.of(task), compute), secrets, data.private, public, found)
 
 
 def _random_samples(folder: Path, config: PriorConfig, identities: int, compute: Compute) -> tuple[Pixels, float]:

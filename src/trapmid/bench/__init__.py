@@ -21,6 +21,7 @@ from trapmid.attacks.search import top_n
 from trapmid.augment import Augment, Augmentation, KorniaAugmentation, WarpAugmentation
 from trapmid.bench.searches import Searches
 from trapmid.bench.selection import initial_selection, repulsion
+from trapmid.bench.watching import watched
 from trapmid.engine import Compute, Progress, no_progress, randomness
 from trapmid.models import VGG16, ModelConfig, Tiny
 from trapmid.objective import CROSS_ENTROPY
@@ -94,6 +95,7 @@ class _Bench:
             "top-n": self.selection,
             "label-only search": self.repulsion,
             "initial selection": self.initial_selection,
+            "watching": self.watching,
             "memory format and precision": self.formats,
             "augmentation": self.augmentation,
         }
@@ -197,6 +199,13 @@ class _Bench:
         what = f"{candidates} candidates of PPA for {count} identities: shown for each -> shown once for all"
         pair = initial_selection(count, candidates, self.size, self.compute)
         self.compare("shared-selection", what, "Same choice, and as many times fewer queries.", *pair, repeats=1)
+
+    def watching(self) -> None:
+        few = max(2, self.batch // 4) if self.device.type == "cpu" else self.batch
+        for name, config, batch in (("tiny", Tiny(), self.batch), ("tiny-single", Tiny(), 1), ("vgg16", VGG16(), few)):
+            what = f"forward pass of {name.partition('-')[0]} on {batch} images: unwatched -> watched by a detector"
+            pair = watched(config, CLASSES, self.images[:batch], self.compute)
+            self.compare(f"watch-{name}", what, "The features are there already.", *pair)
 
     def formats(self) -> None:
         nets: dict[str, tuple[str, Callable[[torch.memory_format], Work]]] = {

@@ -19,12 +19,12 @@ class ParquetSource(StoredSource):
     Attributes:
         path: the file or the folder.
         image_column: encoded images: a struct with a field `bytes` and perhaps a field `path`, or plain binary.
-        identity_column: strings or whole numbers.
+        identity_column: strings or whole numbers; None where nobody is named, so that each image is a person of its own.
     """
 
     kind: Literal["parquet"] = "parquet"
     image_column: str = "image"
-    identity_column: str = "identity"
+    identity_column: str | None = "identity"
 
     def records(self) -> tuple[int, Iterator[Record]]:
         """All rows, streamed: at most a row group of encoded images is in memory at a time.
@@ -49,7 +49,7 @@ class ParquetSource(StoredSource):
             raise UserError(f"{file} cannot be read as Parquet ({problem}). Was it copied completely?") from problem
         for column, wanted, fits in (
             (self.image_column, "a struct {bytes, path} or binary", _holds_images),
-            (self.identity_column, "strings or whole numbers", _holds_names),
+            *([(self.identity_column, "strings or whole numbers", _holds_names)] if self.identity_column else []),
         ):
             if column not in schema.names:
                 names = ", ".join(map(repr, schema.names))
@@ -60,22 +60,23 @@ class ParquetSource(StoredSource):
 
     def _rows(self, file: Path, prefix: str) -> Iterator[Record]:
         row = 0
+        columns = [column for column in (self.image_column, self.identity_column) if column]
         try:
             with pq.ParquetFile(file) as parquet:
-                for batch in parquet.iter_batches(_BATCH_ROWS, columns=[self.image_column, self.identity_column]):
-                    images, identities = batch.column(self.image_column), batch.column(self.identity_column)
-                    for image, identity in zip(images.to_pylist(), identities.to_pylist(), strict=True):
-                        yield _record(image, identity, f"{prefix}row {row}")
+                for batch in parquet.iter_batches(_BATCH_ROWS, columns=columns):
+                    for image, *names in zip(*(batch.column(column).to_pylist() for column in columns), strict=True):
+                        yield _record(image, names, f"{prefix}row {row}")
                         row += 1
         except (OSError, pa.ArrowException) as problem:
             raise UserError(f"{file} is damaged after row {row} ({problem}). Was it copied completely?") from problem
 
 
-def _record(image: dict[str, Any] | bytes | None, identity: str | int | None, row: str) -> Record:
+def _record(image: dict[str, Any] | bytes | None, names: list[str | int | None], row: str) -> Record:
     fields = image if isinstance(image, dict) else {"bytes": image}
     # The file name comes first: a split sorts by source, and so stays the same when rows are reordered.
     name = fields.get("path")
     source = f"{name!s} ({row})" if name else row
+    identity = names[0] if names else source
     return Record("" if identity is None else str(identity), source, fields["bytes"] or b"")
 
 

@@ -143,13 +143,21 @@ class StoredSource(Config, ABC):
         for row, record in enumerate(reported(records, total, progress)):
             if not record.identity:
                 raise self._refusal(record, "has no identity")
-            try:
-                pixels[row] = to_square(self.open(record, image_size), image_size, channels, self.crop)
-            except BrokenImage as problem:
-                raise self._refusal(record, f"cannot be read as an image ({problem})") from problem
+            pixels[row] = self.pixels_of(record, image_size, channels)
             names.append(record.identity)
             sources.append(record.source)
         return image_set(pixels, names, sources, str(self.path))
+
+    def pixels_of(self, record: Record, image_size: int, channels: Literal[1, 3]) -> npt.NDArray[np.uint8]:
+        """The image of a record, cropped and resized: (channels, image_size, image_size).
+
+        Raises:
+            UserError: it is broken.
+        """
+        try:
+            return to_square(self.open(record, image_size), image_size, channels, self.crop)
+        except BrokenImage as problem:
+            raise self._refusal(record, f"cannot be read as an image ({problem})") from problem
 
     def _refusal(self, record: Record, why: str) -> UserError:
         return UserError(

@@ -2,18 +2,19 @@
 
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import torch
 from safetensors.torch import load_file
 from torch import Tensor, nn
 
 from trapmid.artifacts import Manifest, open_artifact
-from trapmid.config import Config
+from trapmid.config import Config, fingerprint
 from trapmid.data.images import ImageSet, to_unit
 from trapmid.defenses.stacked import AnyDefense
 from trapmid.engine import Compute, randomness
 from trapmid.models import AnyModel
-from trapmid.trapdoor import SECRETS
+from trapmid.trapdoor import DETECTOR, SECRETS, Secrets, owner
 from trapmid.types import UserError, logits_of
 
 WEIGHTS = "model.safetensors"
@@ -60,12 +61,12 @@ def open_model(folder: Path, compute: Compute | None = None) -> TrainedModel:
     """The trained classifier in `folder`, in eval mode, on the device of `compute`.
 
     Raises:
-        UserError: the folder is no model, is damaged, or holds the triggers beside the weights or below them.
+        UserError: the folder is no model, is damaged, or holds triggers or a detector beside the weights or below them.
     """
     manifest = open_artifact(folder, "model")
-    if given_away := next(folder.rglob(SECRETS), None):
+    if given_away := next((file for name in (SECRETS, DETECTOR) for file in folder.rglob(name)), None):
         raise UserError(
-            f"{given_away} lies within the model's folder: whoever gets the model gets the triggers. Move the secrets elsewhere."
+            f"{given_away} lies within the model's folder: whoever gets the model gets its trapdoor. Move the secrets elsewhere."
         )
     recipe = manifest.recipe
     channels, size, _ = recipe["image_shape"]
@@ -75,3 +76,27 @@ def open_model(folder: Path, compute: Compute | None = None) -> TrainedModel:
     classifier.load_state_dict(load_file(folder / WEIGHTS))
     placed = (compute or Compute()).place(classifier).eval()
     return TrainedModel(placed, manifest, tuple(recipe["identities"]), (channels, size, size))
+
+
+def open_secrets(folder: Path, model: TrainedModel) -> Secrets:
+    """The triggers of `model` in `folder`.
+
+    Raises:
+        UserError: there are none, they are another model's, or there is not one for each identity and of the size of the images.
+    """
+    secrets = Secrets.load(folder)
+    if owner(folder) not in ("", owner_name(model.manifest.recipe, model.manifest.parents)):
+        raise UserError(
+            f"{folder} holds the secrets of another model than this one. Give those that its training wrote."
+        )
+    expected = (len(model.identities), *model.image_shape)
+    if tuple(secrets.triggers.shape) != expected:
+        raise UserError(
+            f"{folder} holds triggers of shape {tuple(secrets.triggers.shape)}, and this model's have {expected}: they are another model's. Give those that its training wrote."
+        )
+    return secrets
+
+
+def owner_name(recipe: dict[str, Any], parents: dict[str, str]) -> str:
+    """What secrets call the model they belong to: sixteen hex digits of what it is trained from."""
+    return fingerprint([recipe, parents])

@@ -11,11 +11,11 @@ from torch import Tensor, nn
 
 from trapmid.artifacts import Draft, Manifest, make, recorded
 from trapmid.augment import AnyAugmentation, KorniaAugmentation
-from trapmid.config import Config, fingerprint
+from trapmid.config import Config
 from trapmid.data.images import to_unit
 from trapmid.data.splits import Split
 from trapmid.defenses.defense import Defense, DefenseRun, Setting
-from trapmid.defenses.opening import WEIGHTS, accuracy_on
+from trapmid.defenses.opening import WEIGHTS, accuracy_on, owner_name
 from trapmid.engine import (
     LOG,
     BestState,
@@ -157,7 +157,7 @@ class _Fit:
         progress: Progress,
     ) -> None:
         self.draft, self.training, self.seed, self.compute, self.secrets = draft, training, seed, compute, secrets
-        self.defense, self.identity = defense, fingerprint([draft.recipe, draft.parents])
+        self.defense, self.identity = defense, owner_name(draft.recipe, draft.parents)
         refuse_others_secrets(secrets, self.identity)
         self.train, self.chosen_on = private.part("train"), private.part("test" if training.keep == "test" else "val")
         self.steps_per_epoch = len(self.train) // training.batch_size

@@ -3,13 +3,15 @@
 import json
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 from pydantic import ValidationError
 
 from trapmid.audit import Recipe
-from trapmid.data import guess_source
+from trapmid.config import Config
+from trapmid.data import SplitConfig, guess_source
 from trapmid.defenses import parse_defense
+from trapmid.detection import Learned
 from trapmid.recipes.attacks_adaptive import adaptive_cpu, adaptive_demo
 from trapmid.recipes.attacks_cpu import attacks_cpu, attacks_demo
 from trapmid.recipes.celeba64_cpu import celeba64_cpu
@@ -17,6 +19,8 @@ from trapmid.recipes.celeba64_vgg16 import celeba64_vgg16
 from trapmid.recipes.defenses_cpu import defenses_cpu
 from trapmid.recipes.demo import demo
 from trapmid.types import UserError
+
+C = TypeVar("C", bound=Config)
 
 RECIPES: dict[str, Callable[[], Recipe]] = {
     "demo": demo,
@@ -77,13 +81,20 @@ def choose(
     for side, path in (("private", private), ("public", public)):
         if path is not None:
             values[side] = guess_source(path).model_dump(mode="json")
-    for change in changes:
-        _apply(values, change)
-    try:
-        return Recipe.model_validate(values)
-    except ValidationError as problem:
-        told = "; ".join(f"{'.'.join(map(str, error['loc']))}: {error['msg']}" for error in problem.errors())
-        raise UserError(f"The changed recipe does not fit: {told}") from problem
+    return _changed(Recipe, values, changes)
+
+
+def learned(private: Path, changes: tuple[str, ...] = ()) -> Learned:
+    """The private images at a path, read as recipes do by default or as `changes` say, e.g. `private.crop=108`, `split.val=0.2`.
+
+    Raises:
+        UserError: the path looks like no data set, there is no such key, or a value does not fit.
+    """
+    values = {
+        "private": guess_source(private).model_dump(mode="json"),
+        "split": SplitConfig().model_dump(mode="json"),
+    }
+    return _changed(Learned, values, changes)
 
 
 def with_defense(recipe: Recipe, text: str) -> Recipe:
@@ -95,6 +106,16 @@ def with_defense(recipe: Recipe, text: str) -> Recipe:
     if text in {defense.name for defense in recipe.defenses}:
         return recipe
     return recipe.model_copy(update={"defenses": (*recipe.defenses, parse_defense(text, recipe.defenses))})
+
+
+def _changed(kind: type[C], values: dict[str, Any], changes: tuple[str, ...]) -> C:
+    for change in changes:
+        _apply(values, change)
+    try:
+        return kind.model_validate(values)
+    except ValidationError as problem:
+        told = "; ".join(f"{'.'.join(map(str, error['loc']))}: {error['msg']}" for error in problem.errors())
+        raise UserError(f"The changed {kind.__name__.lower()} does not fit: {told}") from problem
 
 
 def _apply(values: dict[str, Any], change: str) -> None:

@@ -14,8 +14,9 @@ from trapmid.audit.recipe import Recipe
 from trapmid.audit.run import settle
 from trapmid.audit.tasks import SAMPLES, AuditData, load_data
 from trapmid.data import FlatFolderSource
+from trapmid.detection.evaluation import ADVERSARIAL, CLEAN, DETECTION, PUBLIC
 from trapmid.engine import LOG, no_progress, read_log
-from trapmid.metrics.scores import Score, read_scores
+from trapmid.metrics.scores import Score, find, read_scores
 from trapmid.report.contents import (
     Access,
     Attack,
@@ -24,6 +25,7 @@ from trapmid.report.contents import (
     Curves,
     Data,
     Defense,
+    Detection,
     GalleryRow,
     Judge,
     Picture,
@@ -134,6 +136,7 @@ def collect(out: Path) -> Contents:
         scores=_scores(read_scores(folders.measurement), several=len(recipe.seeds) > 1),
         gallery=_gallery(recipe, folders, data),
         curves=_curves(folders, trained, attacked),
+        detections=_detections(recipe, folders, read_scores(folders.measurement)),
         costs=_costs(trained, attacked),
         warnings=_warnings(trained, attacked),
         not_tried=[member.__name__ for member in ATTACKS if member.model_fields["kind"].default not in run],
@@ -220,6 +223,30 @@ def _curves(folders: Folders, trained: dict[Task, Manifest], attacked: dict[Task
             continue
         curves.append(Curves(cell=f"{_title(t.member)} prior, {_cell(t)}", rows=rows, x="step"))
     return curves
+
+
+def _detections(recipe: Recipe, folders: Folders, scores: list[Score]) -> list[Detection]:
+    """Of every trapdoored defense the first seed's."""
+    file = folders.measurement / DETECTION
+    rows = pq.read_table(file).to_pylist() if file.exists() else []
+    shown: dict[str, dict[str, list[float]]] = {}
+    for row in rows:
+        if row["seed"] == recipe.seeds[0]:
+            shown.setdefault(row["defense"], {}).setdefault(row["shown"], []).append(row["score"])
+    frames = {CLEAN: "Held-out private images", PUBLIC: "Public images", **ADVERSARIAL}
+    detections = []
+    for defense, sets in shown.items():
+        (threshold,) = find(scores, defense=defense, seed=recipe.seeds[0], metric="detection_threshold") or (None,)
+        detections.append(
+            Detection(
+                defense=defense,
+                cell=_cell(Task("train", defense=defense, seed=recipe.seeds[0])),
+                scores=sets,
+                titles={name: frames.get(name) or _title(name) for name in sets},
+                threshold=None if threshold is None else threshold.value,
+            )
+        )
+    return detections
 
 
 def _costs(trained: dict[Task, Manifest], attacked: dict[Task, Manifest]) -> list[Cost]:

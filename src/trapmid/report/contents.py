@@ -128,6 +128,25 @@ class Curves:
 
 
 @dataclass(frozen=True, kw_only=True)
+class Detection:
+    """What one trapdoored model's detector made of every set of images it was shown.
+
+    Attributes:
+        defense: name of the defense.
+        cell: title of the model.
+        scores: of each image, by the name of its set in the scores; clean and public ones first.
+        titles: of the sets, as people read them.
+        threshold: above it an image is flagged; None where none was calibrated.
+    """
+
+    defense: str
+    cell: str
+    scores: Mapping[str, Sequence[float]]
+    titles: Mapping[str, str]
+    threshold: float | None = None
+
+
+@dataclass(frozen=True, kw_only=True)
 class Cost:
     """What one cell took.
 
@@ -163,6 +182,7 @@ class Contents:
         scores: the tidy table. A group with several seeds must also hold its mean (seed None).
         gallery: identities to show.
         curves: logs to draw.
+        detections: what detectors made of clean, recovered and adversarial images.
         costs: time and memory.
         warnings: plain sentences from the sanity checks.
         not_tried: attacks that exist here and were not run, by title.
@@ -183,6 +203,7 @@ class Contents:
     scores: Sequence[Score]
     gallery: Sequence[GalleryRow] = ()
     curves: Sequence[Curves] = ()
+    detections: Sequence[Detection] = ()
     costs: Sequence[Cost] = ()
     warnings: Sequence[str] = ()
     not_tried: Sequence[str] = ()

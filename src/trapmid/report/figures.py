@@ -7,12 +7,16 @@ from html import escape
 from typing import Any
 
 import matplotlib as mpl
+import numpy as np
+import torch
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import FuncFormatter, MaxNLocator
 
+from trapmid.detection.evaluation import ADVERSARIAL, PUBLIC
+from trapmid.detection.separation import auc, roc
 from trapmid.metrics.scores import Score
-from trapmid.report.contents import UNPROTECTED, Contents, Curves
+from trapmid.report.contents import CEILING, UNPROTECTED, Contents, Curves, Detection
 from trapmid.report.verdict import percent
 
 WIDTH = 5.2
@@ -146,6 +150,57 @@ def training_curves(curves: Curves, number: int) -> str:
             axes.legend(loc="lower left", bbox_to_anchor=(0, 1), ncols=3, fontsize=8, handlelength=1.6, borderpad=0.1)
         axes.set_xlabel(curves.x)
         return _svg(figure, f"curves-{number}", f"Training log: {curves.cell}", said)
+
+
+def detection_histograms(detection: Detection, number: int) -> str:
+    """How the scores of every set are distributed, one above the other on one scale, and the threshold (Figures 3 and 7)."""
+    everything = np.concatenate([np.asarray(scores) for scores in detection.scores.values()])
+    edges = np.linspace(float(everything.min()), float(everything.max()) + 1e-6, 41)
+    with mpl.rc_context(_STYLE):
+        figure = Figure(figsize=(WIDTH, 0.6 + 0.75 * len(detection.scores)), layout="constrained")
+        said = []
+        grid = figure.subplots(len(detection.scores), squeeze=False, sharex=True)
+        for place, (axes, (name, scores)) in enumerate(zip(grid[:, 0], detection.scores.items(), strict=True)):
+            heights = np.histogram(scores, edges)[0] / len(scores)
+            axes.stairs(heights, edges, fill=True, color=_SERIES[place % MAX_SERIES])
+            title = axes.annotate(detection.titles[name], (0, 1), (2, -2), "axes fraction", "offset points")
+            title.set(va="top", color=_INK)
+            axes.set(yticks=[])
+            axes.tick_params(length=0, labelcolor=_FAINT)
+            line = f"{detection.titles[name]}: mean {float(np.mean(scores)):.2f}"
+            if detection.threshold is not None:
+                axes.axvline(detection.threshold, color=_FAINT, linestyle="--", linewidth=1.2)
+                line += f", {percent(float(np.mean(np.asarray(scores) > detection.threshold)), 1)} above the threshold"
+            said.append(line)
+        grid[-1, 0].set_xlabel("Cosine with the signature of the predicted class; dashed: threshold")
+        return _svg(figure, f"detection-{number}", f"Detection scores: {detection.cell}", said)
+
+
+def detection_roc(detection: Detection, number: int) -> str:
+    """The ROC curve of every recovered set against public images, of adversarial sets against clean ones."""
+    curves = [
+        (name, CEILING if name in ADVERSARIAL else PUBLIC) for name in detection.scores if name not in (CEILING, PUBLIC)
+    ]
+    with mpl.rc_context(_STYLE):
+        figure = Figure(figsize=(WIDTH, 3.6), layout="constrained")
+        axes = figure.subplots()
+        said = []
+        for place, (name, against) in enumerate(curves):
+            positives, negatives = (torch.tensor(detection.scores[key]) for key in (name, against))
+            rates, found = roc(positives, negatives)
+            _line(
+                axes, list(zip(rates.tolist(), found.tolist(), strict=True)), place % MAX_SERIES, detection.titles[name]
+            )
+            said.append(f"{detection.titles[name]}: area {percent(auc(positives, negatives).value, 1)}")
+        axes.plot([0, 1], [0, 1], color=_FAINT, linestyle=":", linewidth=1)
+        axes.set(
+            xlim=(-0.01, 1.01), xlabel="Clean images flagged", ylim=(-0.01, 1.01), ylabel="Recovered images flagged"
+        )
+        axes.xaxis.set_major_formatter(_SHARE)
+        axes.yaxis.set_major_formatter(_SHARE)
+        axes.tick_params(length=0, labelcolor=_FAINT)
+        axes.legend(loc="lower right", fontsize=8)
+        return _svg(figure, f"roc-{number}", f"Detection, ROC: {detection.cell}", said)
 
 
 def _line(axes: Axes, rows: Sequence[tuple[int | float, int | float]], place: int, key: str) -> None:

@@ -57,6 +57,14 @@ def render(contents: Contents, *, redact: bool = False) -> str:
         ("Privacy against usefulness, strongest attack", figures.privacy_utility(contents)),
     ]
     logs = [figures.training_curves(curves, number) for number, curves in enumerate(contents.curves)]
+    detections = [
+        (f"{what}, {detection.cell}", svg)
+        for number, detection in enumerate(contents.detections)
+        for what, svg in (
+            ("Scores", figures.detection_histograms(detection, number)),
+            ("ROC", figures.detection_roc(detection, number)),
+        )
+    ]
     environment = Environment(
         loader=FileSystemLoader(Path(__file__).parent),
         autoescape=True,
@@ -87,6 +95,8 @@ def render(contents: Contents, *, redact: bool = False) -> str:
             for curves, svg in zip(contents.curves, logs, strict=True)
             if svg
         ],
+        detection=tables.detection_table(contents),
+        detections=[(title, Markup(svg)) for title, svg in detections],  # noqa: S704
         config=json.dumps(contents.config, indent=2, default=str, ensure_ascii=False),
         accesses=sorted({attack.access for attack in contents.attacks}, reverse=True),
     )

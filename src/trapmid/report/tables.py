@@ -42,16 +42,16 @@ PRICE = (
     ("zero_gradient_share", "No gradient", "should be 0"),
 )
 _ROBUST = "robust_accuracy_"
+DETECTION_COLUMNS = (
+    ("detection_score", "Mean cosine", "with the signature"),
+    ("detection_auc", "AUC", "50\u00a0%: no better than chance"),
+    ("detection_recall", "Recall", "flagged of recovered"),
+    ("detection_dsr", "DSR", "right on clean and adversarial"),
+    ("detection_false_positives", "False positives", "flagged of clean"),
+)
 _SHARES = (
-    "accuracy",
-    "success",
-    "rate",
-    "share",
-    "precision",
-    "recall",
-    "coverage",
-    "calibration",
-    "disagreement",
+    *("accuracy", "success", "rate", "share", "precision", "recall", "coverage", "calibration", "disagreement"),
+    *("false_positives", "auc", "dsr"),
 )
 
 
@@ -175,6 +175,22 @@ def judges_table(contents: Contents, metric: str = "attack_accuracy_1") -> Table
         [row(*group) for group in groups],
         [row(title, text, "-", name) for title, text, name in _frames(contents)],
     )
+
+
+def detection_table(contents: Contents) -> Table:
+    """What each detector makes of every set: means over seeds, by the calibrated threshold where there is one, else by the published one."""
+    rows = []
+    suffix = "_published" if all(detection.threshold is None for detection in contents.detections) else ""
+    for detection in contents.detections:
+        title = next((d.title for d in contents.defenses if d.name == detection.defense), detection.defense)
+        for name in detection.scores:
+            measured = (
+                contents.score(detection.defense, name, metric)
+                or contents.score(detection.defense, name, f"{metric}{suffix}")
+                for metric, _, _ in DETECTION_COLUMNS
+            )
+            rows.append(Row(title, detection.titles[name], tuple(map(_cell, measured))))
+    return Table(tuple((title, hint) for _, title, hint in DETECTION_COLUMNS), tuple(rows), ())
 
 
 def _frames(contents: Contents) -> list[tuple[str, str, str]]:

@@ -2,13 +2,14 @@
 
 from trapmid.trapdoor.onepass import OnePassTrapdoor
 from trapmid.trapdoor.planter import Planter
-from trapmid.trapdoor.secrets import SECRETS, Secrets, refuse_others_secrets, trapdoor_success
+from trapmid.trapdoor.secrets import DETECTOR, SECRETS, Secrets, owner, refuse_others_secrets, trapdoor_success
 from trapmid.trapdoor.settings import OnePassSettings, TrapdoorSettings
-from trapmid.trapdoor.signature import signatures
+from trapmid.trapdoor.signature import likeness, signatures
 from trapmid.trapdoor.trapdoor import Trapdoor
 from trapmid.trapdoor.triggers import BlendSchedule
 
 __all__ = [
+    "DETECTOR",
     "SECRETS",
     "BlendSchedule",
     "OnePassSettings",
@@ -17,6 +18,8 @@ __all__ = [
     "Secrets",
     "Trapdoor",
     "TrapdoorSettings",
+    "likeness",
+    "owner",
     "refuse_others_secrets",
     "signatures",
     "trapdoor_success",

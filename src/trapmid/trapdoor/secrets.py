@@ -12,7 +12,8 @@ from torch import Tensor, nn
 from trapmid.trapdoor.triggers import blend, stratified_labels
 from trapmid.types import Images, Labels, UserError, logits_of
 
-SECRETS = "secrets.safetensors"
+SECRETS, DETECTOR = "secrets.safetensors", "detector.safetensors"
+"""Files that never lie within a model's folder: triggers, and what a detector knows of them."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -86,16 +87,21 @@ def refuse_others_secrets(folder: Path, model: str) -> None:
     Raises:
         UserError: `folder` holds the secrets of a model other than `model`.
     """
-    try:
-        with safe_open(folder / SECRETS, "pt") as file:
-            found = (file.metadata() or {}).get("model", "")
-    except (OSError, SafetensorError):
-        return
-    if found != model:
+    found = owner(folder)
+    if found is not None and found != model:
         raise UserError(
             f"{folder} holds the secrets of another model, and saving these there would destroy them. "
             f"Choose another folder for secrets, or remove {folder / SECRETS} if that model is gone."
         )
+
+
+def owner(folder: Path) -> str | None:
+    """What tells the model that the secrets in `folder` belong to from others; "" for a drop-in's, None where there are none."""
+    try:
+        with safe_open(folder / SECRETS, "pt") as file:
+            return (file.metadata() or {}).get("model", "")
+    except (OSError, SafetensorError):
+        return None
 
 
 @torch.no_grad()

@@ -1,12 +1,13 @@
 """Trapdoor signatures: what triggered images look like to the classifier's penultimate layer (Trap-MID Sec. 4.2; Shan et al., CCS 2020)."""
 
 import torch
+from jaxtyping import Float
 from torch import Tensor, nn
 from torch.nn import functional as F
 
 from trapmid.trapdoor.secrets import Secrets
 from trapmid.trapdoor.triggers import stratified_labels
-from trapmid.types import Images, Prediction
+from trapmid.types import Images, Prediction, prediction_of
 
 
 @torch.no_grad()
@@ -14,7 +15,7 @@ def signatures(model: nn.Module, images: Images, secrets: Secrets, rng: torch.Ge
     """(num_classes, d), of unit length: per class the mean features of images poisoned with its trigger, normalised.
 
     Args:
-        model: the classifier, in eval mode; returns a `Prediction`.
+        model: the classifier, in eval mode. Where it shows logits alone, they are the features.
         images: (n, c, h, w), the defender's training images, not augmented. Each is poisoned once, with a stratified random
             class, as published; every class gets n / num_classes images, so n must be at least num_classes.
         secrets: the triggers.
@@ -24,8 +25,12 @@ def signatures(model: nn.Module, images: Images, secrets: Secrets, rng: torch.Ge
     targets = stratified_labels(len(images), len(secrets.triggers), rng).to(images.device)
     parts = []
     for some, labels in zip(images.split(batch), targets.split(batch), strict=True):
-        prediction: Prediction = model(secrets.poison(some, labels))
-        parts.append(prediction.features.float())
+        parts.append(prediction_of(model(secrets.poison(some, labels))).features.float())
     features = torch.cat(parts)
     sums = torch.zeros(len(secrets.triggers), features.shape[1], device=features.device)
     return F.normalize(sums.index_add_(0, targets, features), dim=1)
+
+
+def likeness(prediction: Prediction, signatures: Tensor) -> Float[Tensor, " n"]:
+    """(n,), -1 to 1: the cosine between an image's features and the signature (num_classes, d) of the identity it is taken for (Sec. 4.2)."""
+    return F.cosine_similarity(prediction.features.float(), signatures[prediction.logits.argmax(1)], dim=1)

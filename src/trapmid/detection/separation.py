@@ -1,0 +1,61 @@
+"""How well a score tells two sets of images apart: the ROC curve and the area under it, with its interval (DeLong et al. 1988; Obuchowski 1997)."""
+
+import math
+
+import numpy as np
+import torch
+from jaxtyping import Float, Int64
+from scipy import stats
+from torch import Tensor
+
+from trapmid.metrics.intervals import LEVEL, Interval
+
+
+def auc(
+    positives: Float[Tensor, " m"], negatives: Float[Tensor, " n"], identities: Int64[Tensor, " m"] | None = None
+) -> Interval:
+    """The probability that a positive scores higher than a negative, ties counting half, with its 95 % interval.
+
+    The variance is DeLong's; where `identities` (m,) say which positives belong together, Obuchowski's, by sums over identities,
+    since pictures of one identity succeed and fail together. The interval is normal on the scale of log odds; where every positive is
+    above every negative it has no width, which says that the sets are small, not that it is certain.
+    """
+    of_positives, of_negatives = _placements(positives, negatives), 1 - _placements(negatives, positives)
+    value = float(of_positives.mean())
+    groups = torch.arange(len(positives)) if identities is None else identities.unique(return_inverse=True)[1]
+    sums = torch.zeros(int(groups.max()) + 1, dtype=torch.float64).index_add_(0, groups, of_positives - value)
+    variance = _variance_of_mean(sums, len(positives)) + _variance_of_mean(of_negatives - value, len(negatives))
+    if not 0 < value < 1 or not math.isfinite(variance):
+        return Interval(value, value, value) if math.isfinite(variance) else Interval(value, math.nan, math.nan)
+    half = float(stats.norm.ppf((1 + LEVEL) / 2)) * math.sqrt(variance) / (value * (1 - value))
+    odds = math.log(value / (1 - value))
+    return Interval(value, _sigmoid(odds - half), _sigmoid(odds + half))
+
+
+def roc(
+    positives: Float[Tensor, " m"], negatives: Float[Tensor, " n"], points: int = 200
+) -> tuple[np.ndarray, np.ndarray]:
+    """(points,) false-positive rates and (points,) shares of positives found, from (0, 0) to (1, 1) as the threshold falls."""
+    rates = np.linspace(0, 1, points)
+    falling = np.sort(negatives.double().numpy())[::-1]
+    allowed = np.floor(rates * len(falling) + 1e-9).astype(int)
+    thresholds = np.append(falling, -np.inf)[allowed]
+    found = (positives.double().numpy()[:, None] > thresholds).mean(0)
+    return rates, found
+
+
+def _placements(ones: Tensor, others: Tensor) -> Tensor:
+    """(len(ones),): the share of `others` below each, ties counting half."""
+    order = others.sort().values
+    below, up_to = torch.searchsorted(order, ones), torch.searchsorted(order, ones, right=True)
+    return (below + up_to).double() / (2 * len(others))
+
+
+def _variance_of_mean(deviations: Tensor, count: int) -> float:
+    """Of a mean over `count` values, from the sums (k,) of their deviations over k independent groups."""
+    groups = len(deviations)
+    return float((deviations**2).sum()) * groups / (groups - 1) / count**2 if groups > 1 else math.nan
+
+
+def _sigmoid(odds: float) -> float:
+    return 1 / (1 + math.exp(-odds))
