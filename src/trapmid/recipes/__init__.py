@@ -1,7 +1,7 @@
 """Recipes: complete configs by name. A recipe's docstring gives the command, the hours and the numbers to expect."""
 
 import json
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -75,8 +75,22 @@ def choose(
     for side, path in (("private", private), ("public", public)):
         if path is not None:
             values[side] = guess_source(path).model_dump(mode="json")
+    return changed(_recipe(values), changes)
+
+
+def changed(recipe: Recipe, changes: Sequence[str]) -> Recipe:
+    """The recipe with single values changed, as `choose` takes them.
+
+    Raises:
+        UserError: there is no such key, or a value does not fit.
+    """
+    values: dict[str, Any] = recipe.model_dump(mode="json")
     for change in changes:
-        _apply(values, change)
+        apply_change(values, change)
+    return _recipe(values)
+
+
+def _recipe(values: dict[str, Any]) -> Recipe:
     try:
         return Recipe.model_validate(values)
     except ValidationError as problem:
@@ -95,7 +109,12 @@ def with_defense(recipe: Recipe, text: str) -> Recipe:
     return recipe.model_copy(update={"defenses": (*recipe.defenses, parse_defense(text, recipe.defenses))})
 
 
-def _apply(values: dict[str, Any], change: str) -> None:
+def apply_change(values: dict[str, Any], change: str) -> None:
+    """Change one value of a config's JSON in place: `path.to.key=value`.
+
+    Raises:
+        UserError: there is no such key.
+    """
     path, equals, text = change.partition("=")
     if not equals:
         raise UserError(f"--set {change!r} has no '='. Expected path.to.key=value, e.g. training.epochs=5.")
