@@ -238,6 +238,8 @@ def reproduce(
     experiments = command.chosen(names, attacks)
     of = command.SCALES[scale](Images(images.private, images.public, images.ffhq, images.facescrub))
     layout = command.lay_out(experiments, of, out, seeds=seeds, changes=changes)
+    if not plan:
+        command.check(experiments, of)
     jobs = machine.jobs or (1 if scale == "paper" else os.cpu_count() or 1)
     say(command.planned(experiments, of, layout, jobs))
     if plan:

@@ -3,11 +3,12 @@
 import json
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 from pydantic import ValidationError
 
 from trapmid.audit import Recipe
+from trapmid.config import Config
 from trapmid.data import guess_source
 from trapmid.defenses import parse_defense
 from trapmid.recipes.attacks_adaptive import adaptive_cpu, adaptive_demo
@@ -16,6 +17,8 @@ from trapmid.recipes.celeba64_cpu import celeba64_cpu
 from trapmid.recipes.celeba64_vgg16 import celeba64_vgg16
 from trapmid.recipes.demo import demo
 from trapmid.types import UserError
+
+C = TypeVar("C", bound=Config)
 
 RECIPES: dict[str, Callable[[], Recipe]] = {
     "demo": demo,
@@ -75,27 +78,7 @@ def choose(
     for side, path in (("private", private), ("public", public)):
         if path is not None:
             values[side] = guess_source(path).model_dump(mode="json")
-    return changed(_recipe(values), changes)
-
-
-def changed(recipe: Recipe, changes: Sequence[str]) -> Recipe:
-    """The recipe with single values changed, as `choose` takes them.
-
-    Raises:
-        UserError: there is no such key, or a value does not fit.
-    """
-    values: dict[str, Any] = recipe.model_dump(mode="json")
-    for change in changes:
-        apply_change(values, change)
-    return _recipe(values)
-
-
-def _recipe(values: dict[str, Any]) -> Recipe:
-    try:
-        return Recipe.model_validate(values)
-    except ValidationError as problem:
-        told = "; ".join(f"{'.'.join(map(str, error['loc']))}: {error['msg']}" for error in problem.errors())
-        raise UserError(f"The changed recipe does not fit: {told}") from problem
+    return _changed(Recipe, values, changes)
 
 
 def with_defense(recipe: Recipe, text: str) -> Recipe:
@@ -109,12 +92,26 @@ def with_defense(recipe: Recipe, text: str) -> Recipe:
     return recipe.model_copy(update={"defenses": (*recipe.defenses, parse_defense(text, recipe.defenses))})
 
 
-def apply_change(values: dict[str, Any], change: str) -> None:
-    """Change one value of a config's JSON in place: `path.to.key=value`.
+def changed(config: C, changes: Sequence[str]) -> C:
+    """A recipe or a member of one with single values changed, as `choose` takes them.
 
     Raises:
-        UserError: there is no such key.
+        UserError: there is no such key, or a value does not fit.
     """
+    return _changed(type(config), config.model_dump(mode="json"), tuple(changes))
+
+
+def _changed(kind: type[C], values: dict[str, Any], changes: tuple[str, ...]) -> C:
+    for change in changes:
+        _apply(values, change)
+    try:
+        return kind.model_validate(values)
+    except ValidationError as problem:
+        told = "; ".join(f"{'.'.join(map(str, error['loc']))}: {error['msg']}" for error in problem.errors())
+        raise UserError(f"The changed {kind.__name__.lower()} does not fit: {told}") from problem
+
+
+def _apply(values: dict[str, Any], change: str) -> None:
     path, equals, text = change.partition("=")
     if not equals:
         raise UserError(f"--set {change!r} has no '='. Expected path.to.key=value, e.g. training.epochs=5.")

@@ -45,6 +45,16 @@ def listing() -> str:
     return table(["name", "title", "what it shows"], [[one.name, one.title, one.shows] for one in EXPERIMENTS.values()])
 
 
+def check(experiments: Sequence[Experiment], scale: Scale) -> None:
+    """Whether all images are there that they take.
+
+    Raises:
+        UserError: some are missing.
+    """
+    for one in experiments:
+        scale.check(one)
+
+
 def planned(experiments: Sequence[Experiment], scale: Scale, layout: Layout, jobs: int) -> str:
     """What would run."""
     states = {one.name: cells(layout, one) for one in experiments}
@@ -86,12 +96,12 @@ def reproduce(
     Raises:
         UserError: images are missing, or a folder holds something else.
     """
-    for one in experiments:
-        scale.check(one)
+    check(experiments, scale)
     for study in layout.studies:
         recipe = study.settled()
         adopt(study)
-        run(recipe, study.folder, only=set(study.tasks).__contains__, compute=compute, jobs=jobs, progress=progress)
+        if not study.finished():
+            run(recipe, study.folder, only=set(study.tasks).__contains__, compute=compute, jobs=jobs, progress=progress)
         measure_finished(recipe, study.folder, compute=compute, progress=progress)
         write_report(study.folder, redact=redact)
     made = []
@@ -102,4 +112,4 @@ def reproduce(
     return made
 
 
-__all__ = ["SCALES", "chosen", "lay_out", "listing", "markdown", "planned", "reproduce"]
+__all__ = ["SCALES", "check", "chosen", "lay_out", "listing", "markdown", "planned", "reproduce"]

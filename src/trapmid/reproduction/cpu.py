@@ -8,7 +8,7 @@ from typing import Any, ClassVar, final
 from trapmid.attacks import AnyAttack
 from trapmid.audit import Recipe
 from trapmid.data import Source, SyntheticSource, guess_source
-from trapmid.defenses import AnyDefense
+from trapmid.defenses import Defense
 from trapmid.models import SmallResNet, Tiny
 from trapmid.recipes import changed, choose
 from trapmid.reproduction.experiment import Experiment, Row, Target
@@ -47,28 +47,28 @@ NETWORKS = {
 _TRAININGS = {"trapmid": 4.2, "onepass": 2.0, "ted": 2.0, "ted+": 4.2, "bido": 1.5, "trapmid+negls": 4.2}
 
 FACES = Cost(
-    plain=90,
+    plain=90.0,
     trainings=_TRAININGS,
     attacks={
-        "plgmi": 270, "plgmi+": 270, "plgmi++": 270, "gmi": 90, "kedmi": 120, "lomma-gmi": 400, "lomma-kedmi": 350,
-        "brep": 120, "brep-untargeted": 120, "ppa": 200,
+        "plgmi": 270.0, "plgmi+": 270.0, "plgmi++": 270.0, "gmi": 90.0, "kedmi": 120.0, "lomma-gmi": 400.0, "lomma-kedmi": 350.0,
+        "brep": 120.0, "brep-untargeted": 120.0, "ppa": 200.0,
     },
-    priors={"cgan": 300, "dcgan": 200, "stylegan2": 1400},
-    judge=90,
-    measure=30,
+    priors={"cgan": 300.0, "dcgan": 200.0, "stylegan2": 1400.0},
+    judge=90.0,
+    measure=30.0,
     memory=2.4,
     basis="measured on one quiet core: trainings none, onepass and trapmid, PLG-MI and its prior; the others by the steps they take beside these",
 )  # fmt: skip
 DRAWN = Cost(
-    plain=43,
+    plain=43.0,
     trainings={**_TRAININGS, "trapmid": 6.1, "ted+": 6.1, "onepass": 3.2, "trapmid+negls": 6.1},
     attacks={
-        "plgmi": 100, "plgmi+": 100, "plgmi++": 100, "gmi": 30, "kedmi": 40, "lomma-gmi": 90, "lomma-kedmi": 80,
-        "brep": 60, "brep-untargeted": 60, "ppa": 60,
+        "plgmi": 100.0, "plgmi+": 100.0, "plgmi++": 100.0, "gmi": 30.0, "kedmi": 40.0, "lomma-gmi": 90.0, "lomma-kedmi": 80.0,
+        "brep": 60.0, "brep-untargeted": 60.0, "ppa": 60.0,
     },
-    priors={"cgan": 100, "dcgan": 60, "stylegan2": 360},
-    judge=45,
-    measure=20,
+    priors={"cgan": 100.0, "dcgan": 60.0, "stylegan2": 360.0},
+    judge=45.0,
+    measure=20.0,
     memory=1.1,
     basis="measured: trainings none, onepass and trapmid, PLG-MI, PPA and its prior; the others by the steps they take beside these",
 )  # fmt: skip
@@ -109,7 +109,7 @@ class CPUScale(Scale):
             return SyntheticSource(identities=2000, images_per_identity=1, seed={"ffhq": 1, "facescrub": 2}[name])
         return self.images.other(name)
 
-    def defense(self, row: Row) -> AnyDefense:
+    def defense(self, row: Row) -> Defense:
         """The recipe's own trapdoors, all others with published constants."""
         return defense_variant(row.defense, self._base(row.target).defenses)
 

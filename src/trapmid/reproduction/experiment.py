@@ -72,37 +72,41 @@ class Column(NamedTuple):
         factor: from the unit of scores.json to the paper's.
         digits: after the point.
         of_model: whether it belongs to the model alone, whoever attacks it.
+        metric: its name in scores.json, where that is another than the column's.
+        judge: the one that has to decide; None for the recipe's first.
     """
 
     title: str
     factor: float = 1.0
     digits: int = 2
     of_model: bool = False
+    metric: str = ""
+    judge: str | None = None
 
 
 COLUMNS: Mapping[str, Column] = {
-    "clean_accuracy": Column("Accuracy %", 100, 1, True),
-    "trapdoor_success": Column("Trapdoor success %", 100, 1, True),
+    "clean_accuracy": Column("Accuracy %", 100.0, 1, True),
+    "trapdoor_success": Column("Trapdoor success %", 100.0, 1, True),
     "training_seconds": Column("Training s", digits=0, of_model=True),
     "attack_seconds": Column("Attack s", digits=0),
-    "attack_accuracy_1": Column("AA-1 %", 100, 1),
-    "attack_accuracy_5": Column("AA-5 %", 100, 1),
+    "attack_accuracy_1": Column("AA-1 %", 100.0, 1),
+    "attack_accuracy_5": Column("AA-5 %", 100.0, 1),
     "knn_distance": Column("KNN distance"),
     "fid": Column("FID", digits=1),
-    "private_share": Column("Nearest private %", 100, 1),
-    "public_share": Column("Nearest public %", 100, 1),
-    "delta_face": Column("delta face"),
+    "private_nearest_share": Column("Nearest private %", 100.0, 1),
+    "delta_face": Column("delta face", metric="knn_distance", judge="embedder"),
+    "delta_eval": Column("delta eval", metric="knn_distance", judge="classifier"),
     "precision": Column("Precision"),
     "recall": Column("Recall"),
     "density": Column("Density"),
     "coverage": Column("Coverage"),
-    "detection_recall": Column("Detected %", 100, 1),
-    "detection_auc": Column("Detection AUC %", 100, 1),
-    "defense_success_rate": Column("DSR %", 100, 1),
+    "detection_recall": Column("Detected %", 100.0, 1),
+    "detection_auc": Column("Detection AUC %", 100.0, 1),
+    "detection_dsr": Column("DSR %", 100.0, 1),
     "start_batches": Column("Initial iterations", digits=0),
     "identities_without_start": Column("Without a start", digits=0),
 }
-"""Every metric that a table here has a column for, by its name in scores.json; cost and notes come from manifests."""
+"""Every column that a table here has, most by their metric's name in scores.json; cost and notes come from manifests."""
 
 OF_IMAGES = frozenset({"fid", "kid", "precision", "recall", "density", "coverage"})
 """Metrics that a network which recognises nobody gives where the recipe has one."""
@@ -117,7 +121,7 @@ class Experiment:
         title: what it is in the paper.
         shows: what it is for, in a sentence.
         rows: the lines.
-        columns: metrics, by their name in scores.json.
+        columns: keys of `COLUMNS`.
         several: whether the paper has five runs of it, else one.
         also: experiments whose published numbers for the same row and attack hold here, too.
         notes: what differs from the paper at every scale, a line each.

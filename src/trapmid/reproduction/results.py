@@ -28,7 +28,7 @@ class Entry(Config):
         row: key of the line.
         title: as it is printed.
         attack: key of the attack.
-        metric: as in scores.json.
+        metric: the column, a key of `COLUMNS`.
         judge: who decided; "-" where nobody had to, empty where nothing was measured.
         seeds: of the runs that went in.
         value: in the unit of scores.json; null where nothing was measured.
@@ -127,14 +127,15 @@ class _Audit:
         self.scores = read_scores(folder / "measurement")
         self.scores += [score for key, manifest in self.manifests.items() for score in _told(key, manifest)]
 
-    def find(self, cell: Cell, attack: str, metric: str) -> dict[int, Score]:
-        """By seed, as the judge sees it that counts most for this metric."""
+    def find(self, cell: Cell, attack: str, metric: str, judge: str | None = None) -> dict[int, Score]:
+        """By seed, as `judge` sees it, or the one that counts most for this metric."""
         order = [*self.fidelity, *self.judges] if metric in OF_IMAGES else [*self.judges, *self.fidelity]
         rows = [
             score
             for score in self.scores
             if (score.defense, score.attack, score.metric) == (cell.defense, attack, metric)
             and score.seed in cell.seeds
+            and judge in (None, score.judge)
         ]
         ranked = sorted(rows, key=lambda score: order.index(score.judge) if score.judge in order else len(order))
         first = ranked[0].judge if ranked else ""
@@ -168,9 +169,10 @@ def _entries(experiment: Experiment, row: Row, cell: Cell, audit: _Audit) -> Ite
     seeds = _runs(row, cell, audit)
     for metric in experiment.columns:
         column = COLUMNS[metric]
+        attack = "-" if column.of_model else cell.attack
         found = {
             seed: score
-            for seed, score in audit.find(cell, "-" if column.of_model else cell.attack, metric).items()
+            for seed, score in audit.find(cell, attack, column.metric or metric, column.judge).items()
             if seed in seeds
         }
         value, low, high = _summary(list(found.values()))

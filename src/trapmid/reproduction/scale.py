@@ -10,7 +10,7 @@ from trapmid.attacks import AnyAttack
 from trapmid.audit import Recipe
 from trapmid.data import FlatFolderSource, Source, SyntheticSource, guess_source
 from trapmid.data.folder import FolderSource
-from trapmid.defenses import AnyDefense
+from trapmid.defenses import Defense
 from trapmid.reproduction.experiment import Experiment, Row, Target, Transforms
 from trapmid.types import UserError
 
@@ -89,7 +89,7 @@ class Scale(ABC):
         """What decides how a defense (by key) is trained on a target: a recipe whose defenses, attacks and seeds do not count yet."""
 
     @abstractmethod
-    def defense(self, row: Row) -> AnyDefense:
+    def defense(self, row: Row) -> Defense:
         """The defense of a row."""
 
     @abstractmethod

@@ -10,7 +10,7 @@ from trapmid.attacks import AnyAttack
 from trapmid.audit import Folders, Recipe, Task, plan
 from trapmid.audit.run import settle
 from trapmid.config import fingerprint
-from trapmid.defenses import AnyDefense
+from trapmid.defenses import Defense
 from trapmid.recipes import changed
 from trapmid.reproduction.experiment import Experiment, Row
 from trapmid.reproduction.scale import Scale
@@ -56,6 +56,10 @@ class Study:
     def settled(self) -> Recipe:
         """The recipe with what is in the folder already, and stored there."""
         return settle(self.recipe, self.folder)
+
+    def finished(self) -> bool:
+        """Whether all that is wanted of it is there, so that no worker has to start."""
+        return all(Folders(self.folder).of(task).exists() for task in self.tasks)
 
 
 @dataclass(frozen=True)
@@ -115,15 +119,15 @@ class _Audit:
 
     def __init__(self, base: Recipe) -> None:
         self.base = base
-        self.defenses: dict[str, AnyDefense] = {}
+        self.defenses: dict[str, Defense] = {}
         self.attacks: dict[str, AnyAttack] = {}
         self.runs: dict[tuple[str, str, int], None] = {}
         self.names: dict[Row, tuple[str, str]] = {}
 
-    def add(self, defense: AnyDefense, attack: AnyAttack | None, row: Row, seeds: tuple[int, ...]) -> None:
-        self.defenses[defense.name] = defense
+    def add(self, defense: Defense, attack: AnyAttack | None, row: Row, seeds: tuple[int, ...]) -> None:
+        assert self.defenses.setdefault(defense.name, defense) == defense, "two variants under one name"
         if attack is not None:
-            self.attacks[attack.name] = attack
+            assert self.attacks.setdefault(attack.name, attack) == attack, "two variants under one name"
         name = row.attack if attack is None else attack.name
         self.names[row] = (defense.name, name)
         self.runs |= {(defense.name, name, seed): None for seed in seeds}
@@ -162,8 +166,10 @@ def _all_changed(recipes: dict[str, Recipe], changes: Sequence[str]) -> dict[str
 
 def _content(recipe: Recipe) -> str:
     """Differs between recipes whose cells cannot share a folder; says nothing of where images lie, so that moving them is refused there."""
-    fixed = recipe.model_dump(mode="json", exclude=MEMBERS | {"about", "private", "public"})
-    return fingerprint(fixed)
+    values = recipe.model_dump(mode="json", exclude=MEMBERS | {"about"})
+    for side in ("private", "public"):
+        (values[side] or {}).pop("path", None)
+    return fingerprint(values)
 
 
 def adopt(study: Study) -> None:

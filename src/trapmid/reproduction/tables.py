@@ -90,7 +90,7 @@ TABLES = (
         title="Table 3: are generated images nearer to private or to public ones?",
         shows="Where the attack's generator has moved to; GMI's, which knows no target, is the ideal.",
         rows=(*grid(FIVE, ("plgmi",)), Row("gmi", "GMI's generator", "none", "gmi")),
-        columns=("private_share", "public_share"),
+        columns=("private_nearest_share",),
     ),
     Experiment(
         name="table4",
@@ -98,7 +98,7 @@ TABLES = (
         shows="What is left of Trap-MID where the attacker knows the signatures of its triggers.",
         rows=(
             *grid(TRAPMID, ("plgmi", "plgmi++")),
-            *grid({"trapmid": "Trap-MID, FFHQ public"}, ("plgmi", "plgmi++"), FFHQ),
+            *(Row("trapmid ffhq", "Trap-MID, FFHQ public", "trapmid", attack, FFHQ) for attack in ("plgmi", "plgmi++")),
         ),
         columns=MEASURES,
     ),
@@ -179,8 +179,7 @@ TABLES = (
         title="Table 11: more measures of PLG-MI's images",
         shows="Whether other measures than attack accuracy agree.",
         rows=grid(FIVE, ("plgmi",)),
-        columns=("delta_face", "knn_distance", *PRDC),
-        also=("table1",),
+        columns=("delta_face", "delta_eval", *PRDC),
     ),
     _network(12, "Face.evoLVe (IR-50)", "facenet64"),
     _network(13, "ResNet-152 (IR-152)", "ir152"),
@@ -215,6 +214,6 @@ TABLES = (
         ),
         columns=(*MEASURES[:3], "start_batches", "identities_without_start"),
     ),
-    _portraits(19, "how often and how near", ("clean_accuracy", *MEASURES[1:3], "delta_face", *MEASURES[3:])),
+    _portraits(19, "how often and how near", ("clean_accuracy", *MEASURES[1:3], "delta_face", "delta_eval", "fid")),
     _portraits(20, "precision, recall, density and coverage", PRDC),
 )

@@ -1,14 +1,12 @@
 """The paper's variants of defenses and attacks, each a known member with single values changed; equal to a member, it is that member."""
 
 from collections.abc import Sequence
-from typing import Any, TypeVar
-
-from pydantic import TypeAdapter
+from typing import TypeVar
 
 from trapmid.attacks import AnyAttack
 from trapmid.config import Member
-from trapmid.defenses import AnyDefense, parse_defense
-from trapmid.recipes import apply_change
+from trapmid.defenses import Defense, parse_defense
+from trapmid.recipes import changed
 
 DEFENSES: dict[str, tuple[str, tuple[str, ...]]] = {
     "ted-0.2": ("ted", ("blend.end=0.2",)),
@@ -23,24 +21,18 @@ DEFENSES: dict[str, tuple[str, tuple[str, ...]]] = {
 
 M = TypeVar("M", bound=Member)
 
-_defense: TypeAdapter[Any] = TypeAdapter(AnyDefense)
-_attack: TypeAdapter[Any] = TypeAdapter(AnyAttack)
 
-
-def defense_variant(key: str, known: Sequence[AnyDefense]) -> AnyDefense:
+def defense_variant(key: str, known: Sequence[Defense]) -> Defense:
     """The defense of a key: a variant of one of `known`, or what `parse_defense` makes of it."""
     base, changes = DEFENSES.get(key, (key, ()))
-    return _varied(parse_defense(base, known), key, changes, _defense)
+    return _varied(parse_defense(base, known), key, changes)
 
 
 def attack_variant(attack: AnyAttack, label: str, changes: Sequence[str]) -> AnyAttack:
     """The attack with values changed, under a label of its own; the attack itself if that changes nothing."""
-    return _varied(attack, label, changes, _attack)
+    return _varied(attack, label, changes)
 
 
-def _varied(member: Any, label: str, changes: Sequence[str], kinds: TypeAdapter[Any]) -> Any:
-    values = member.model_dump(mode="json")
-    for change in changes:
-        apply_change(values, change)
-    varied = kinds.validate_python(values)
+def _varied(member: M, label: str, changes: Sequence[str]) -> M:
+    varied = changed(member, changes) if changes else member
     return member if varied == member else varied.model_copy(update={"label": label})
