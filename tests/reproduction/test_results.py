@@ -9,8 +9,8 @@ import pytest
 
 from trapmid.audit.plan import Task, plan, with_needs
 from trapmid.audit.run import settle
-from trapmid.audit.tasks import do
-from trapmid.engine import Compute
+from trapmid.audit.tasks import do, load_data, write_split
+from trapmid.engine import Compute, no_progress
 from trapmid.metrics.intervals import over_seeds
 from trapmid.metrics.scores import Score, find, read_scores, write_scores
 from trapmid.reproduction import EXPERIMENTS, command
@@ -109,6 +109,17 @@ def test_a_network_that_recognises_nobody_gives_the_measures_of_sets(tmp_path):
     assert judged == {"fid": (99.0, "inception"), "attack_accuracy_1": (0.4, "classifier")}
 
 
+def test_a_distance_that_papers_name_by_its_judge(tmp_path):
+    one = EXPERIMENTS["table11"]
+    scores = [
+        of("none", "plgmi", 0, "knn_distance", 3.0),
+        of("none", "plgmi", 0, "knn_distance", 0.9, judge="embedder"),
+    ]
+    made = collect(one, pretend(one, tmp_path, scores), tmp_path, "cpu", ())
+    values = {entry.metric: entry.value for entry in made.entries if entry.row == "none"}
+    assert (values["delta_face"], values["delta_eval"]) == (0.9, 3.0)
+
+
 def test_worst_and_best_runs(tmp_path):
     one = EXPERIMENTS["table10"].keeping(["plgmi"])
     scores = [
@@ -142,8 +153,9 @@ def in_this_process(monkeypatch):
 
     def run(recipe, out, *, only, **_):
         everything = plan(recipe)
+        write_split(recipe, out, load_data(recipe, no_progress))
         for task in with_needs([task for task in everything if only(task)], everything):
-            do(task, recipe, out, CPU, lambda *_: None)
+            do(task, recipe, out, CPU, no_progress)
 
     monkeypatch.setattr(command, "run", run)
 
