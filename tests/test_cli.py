@@ -221,3 +221,17 @@ def test_public_names_exist():
     assert set(trapmid.__all__) <= set(dir(trapmid))
     with pytest.raises(AttributeError, match="nothing"):
         trapmid.nothing  # noqa: B018
+
+
+def test_reproduce_plans_without_running_anything(tmp_path, capfd):
+    assert run("reproduce", "table9", "--plan", "--out", str(tmp_path / "out")) == 0
+    told = capfd.readouterr().out
+    assert "Table 9: training time" in told
+    assert "GiB of disk" in told
+    assert not (tmp_path / "out").exists()
+    assert run("reproduce", "list") == 0
+    assert "| figure6 |" in capfd.readouterr().out
+    assert run("reproduce", "table21") == 2
+    assert "'table21' is not an experiment" in capfd.readouterr().err
+    assert run("reproduce", "table1", "--scale", "paper") == 2
+    assert "needs --private and --public" in capfd.readouterr().err

@@ -11,7 +11,7 @@ from helpers.faces import CPU, TINY, quick_training
 from helpers.runs import kill_after, log_of
 from trapmid.artifacts import Manifest, sha256
 from trapmid.data import Split
-from trapmid.defenses import Defense, NoDefense, OnePass, TrapMID, open_model, train
+from trapmid.defenses import AdamW, Defense, NoDefense, OnePass, TrapMID, open_model, train
 from trapmid.engine import Compute, Precision, Progress, no_progress
 from trapmid.types import UserError
 
@@ -80,3 +80,18 @@ def test_bfloat16_trains_and_leaves_float32_weights(defense: Defense, tmp_path: 
     assert rows["bf16-mixed"]["loss_clean"] == pytest.approx(rows["32-true"]["loss_clean"], rel=0.02)
     assert rows["bf16-mixed"] != rows["32-true"]
     assert {tensor.dtype for tensor in weights["bf16-mixed"].values()} == {t.dtype for t in weights["32-true"].values()}
+
+
+def test_the_schedule_of_steps_falls_after_three_quarters_and_nine_tenths() -> None:
+    """As NegLS publishes it: a tenth from epoch 75 of 100 on, a hundredth from epoch 90 on (reference 2.3)."""
+    training = quick_training(epochs=100, schedule="steps", optimizer=AdamW(rate=1.0))
+    optimizer = training.optimizer.build(TINY.build(5, 32, 3))
+    schedule = training.rates(optimizer, steps_per_epoch=3)
+    assert schedule is not None
+    rates = []
+    for _ in range(100):
+        rates.append(optimizer.param_groups[0]["lr"])
+        for _ in range(3):
+            optimizer.step()
+            schedule.step()
+    assert rates == pytest.approx([1.0] * 75 + [0.1] * 15 + [0.01] * 10)

@@ -33,6 +33,9 @@ from trapmid.models.batchnorm import recalibrate_batch_norm
 from trapmid.trapdoor import refuse_others_secrets
 from trapmid.types import Labels, Stateful, UserError
 
+MILESTONES = (0.75, 0.9)
+"""Shares of the epochs after which the schedule `steps` divides the learning rate by ten."""
+
 
 class SGD(Config):
     """Stochastic gradient descent; the defaults are the paper's for VGG-16 (reference 2.3)."""
@@ -67,7 +70,8 @@ class Training(Config):
     Attributes:
         epochs: passes over the training split.
         batch_size: images a step; an incomplete last batch is left out, as published.
-        schedule: of the learning rate: `constant`, or `one-cycle` over the whole training.
+        schedule: of the learning rate: `constant`; `one-cycle` over the whole training; or `steps`, a tenth after 75 % of the epochs
+            and a hundredth after 90 %, as NegLS and PPA publish.
         augmentation: applied by every defense, none included.
         keep: which weights become the model: those of the settled epoch with the best accuracy on `val`, or the `last`.
             The authors choose on the test split; `test` does the same, for comparison with their numbers only.
@@ -78,11 +82,24 @@ class Training(Config):
     epochs: int = Field(50, ge=1)
     batch_size: int = Field(64, ge=2)
     optimizer: Annotated[SGD | AdamW, Field(discriminator="kind")] = SGD()
-    schedule: Literal["constant", "one-cycle"] = "constant"
+    schedule: Literal["constant", "one-cycle", "steps"] = "constant"
     augmentation: AnyAugmentation = KorniaAugmentation()
     keep: Literal["val", "last", "test"] = "val"
     recalibrate: bool = False
     evaluate_every: int = Field(1, ge=1)
+
+    def rates(
+        self, optimizer: torch.optim.Optimizer, steps_per_epoch: int
+    ) -> torch.optim.lr_scheduler.LRScheduler | None:
+        """The schedule of an optimizer's learning rate, to be moved once a step; None for a constant one."""
+        if self.schedule == "constant":
+            return None
+        if self.schedule == "steps":
+            milestones = [int(share * self.epochs) * steps_per_epoch for share in MILESTONES]
+            return torch.optim.lr_scheduler.MultiStepLR(optimizer, milestones)
+        return torch.optim.lr_scheduler.OneCycleLR(
+            optimizer, self.optimizer.rate, total_steps=self.epochs * steps_per_epoch
+        )
 
 
 def train(
@@ -194,11 +211,8 @@ class _Fit:
         self.kept, self.notes = parts, network.notes
         self.best = BestState()
         state: dict[str, Stateful] = {**parts, "optimizer": self.optimizer, "best": self.best}
-        self.schedule = None
-        if training.schedule == "one-cycle":
-            self.schedule = torch.optim.lr_scheduler.OneCycleLR(
-                self.optimizer, training.optimizer.rate, total_steps=steps
-            )
+        self.schedule = training.rates(self.optimizer, self.steps_per_epoch)
+        if self.schedule is not None:
             state["schedule"] = self.schedule
         self.loop = Loop(
             "train",

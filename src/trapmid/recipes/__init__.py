@@ -1,7 +1,7 @@
 """Recipes: complete configs by name. A recipe's docstring gives the command, the hours and the numbers to expect."""
 
 import json
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -106,6 +106,15 @@ def with_defense(recipe: Recipe, text: str) -> Recipe:
     if text in {defense.name for defense in recipe.defenses}:
         return recipe
     return recipe.model_copy(update={"defenses": (*recipe.defenses, parse_defense(text, recipe.defenses))})
+
+
+def changed(config: C, changes: Sequence[str]) -> C:
+    """A recipe or a member of one with single values changed, as `choose` takes them.
+
+    Raises:
+        UserError: there is no such key, or a value does not fit.
+    """
+    return _changed(type(config), config.model_dump(mode="json"), tuple(changes))
 
 
 def _changed(kind: type[C], values: dict[str, Any], changes: tuple[str, ...]) -> C:

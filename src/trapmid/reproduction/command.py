@@ -1,0 +1,115 @@
+"""`trapmid reproduce`: experiments by name, planned or run, each ending in a table beside the paper's."""
+
+from collections.abc import Sequence
+from pathlib import Path
+
+from trapmid.audit.run import measure_finished, run
+from trapmid.engine import Compute, Progress, no_progress
+from trapmid.report.collect import write_report
+from trapmid.reproduction import pictures
+from trapmid.reproduction.cpu import CPUScale
+from trapmid.reproduction.estimate import cells, estimate
+from trapmid.reproduction.experiment import Experiment
+from trapmid.reproduction.experiments import EXPERIMENTS
+from trapmid.reproduction.paper import PaperScale
+from trapmid.reproduction.results import Reproduction, collect
+from trapmid.reproduction.scale import Scale
+from trapmid.reproduction.studies import Layout, adopt, lay_out
+from trapmid.reproduction.write import markdown, plan_text, table, write
+from trapmid.types import UserError
+
+SCALES: dict[str, type[Scale]] = {"cpu": CPUScale, "paper": PaperScale}
+
+
+def chosen(names: Sequence[str], attacks: Sequence[str] = ()) -> tuple[Experiment, ...]:
+    """Experiments by name, with the rows of some attacks alone where any are named.
+
+    Raises:
+        UserError: there is no such experiment, or it has no such attack.
+    """
+    if not names:
+        raise UserError("Name what to reproduce, e.g. table1. `trapmid reproduce list` shows all.")
+    for name in names:
+        if name not in EXPERIMENTS:
+            raise UserError(f"{name!r} is not an experiment. Expected one of {', '.join(EXPERIMENTS)}.")
+    kept = tuple(EXPERIMENTS[name].keeping(attacks) for name in names)
+    for one in kept:
+        if not one.rows:
+            known = dict.fromkeys(row.attack for row in EXPERIMENTS[one.name].rows)
+            raise UserError(f"{one.name} has none of the attacks {', '.join(attacks)}. It has {', '.join(known)}.")
+    return kept
+
+
+def listing() -> str:
+    """Every experiment with its title and what it is for."""
+    return table(["name", "title", "what it shows"], [[one.name, one.title, one.shows] for one in EXPERIMENTS.values()])
+
+
+def check(experiments: Sequence[Experiment], scale: Scale) -> None:
+    """Whether all images are there that they take.
+
+    Raises:
+        UserError: some are missing.
+    """
+    for one in experiments:
+        scale.check(one)
+
+
+def planned(experiments: Sequence[Experiment], scale: Scale, layout: Layout, jobs: int) -> str:
+    """What would run."""
+    states = {one.name: cells(layout, one) for one in experiments}
+    differing: dict[str, list[str]] = {}
+    for one in experiments:
+        for line in (*scale.differs(one), *one.notes):
+            differing.setdefault(line, []).append(one.name)
+    lines = [
+        f"- {line}" if len(names) == len(experiments) else f"- {', '.join(names)}: {line}"
+        for line, names in differing.items()
+    ]
+    told = plan_text(experiments, states, estimate(layout, experiments, scale), jobs)
+    return "\n".join([f"{told}\n\nImages: {scale.needs}\n\nWhat differs from the paper:", *lines])
+
+
+def reproduce(
+    experiments: Sequence[Experiment],
+    scale: Scale,
+    layout: Layout,
+    out: Path,
+    *,
+    compute: Compute | None = None,
+    jobs: int | None = None,
+    redact: bool = False,
+    progress: Progress = no_progress,
+) -> list[Reproduction]:
+    """Run what is missing, measure, and write OUT/EXPERIMENT/reproduction.md, .json and .csv beside the audits' reports. Resumes.
+
+    Args:
+        experiments: from `chosen`.
+        scale: at which.
+        layout: theirs, from `lay_out`.
+        out: the folder of all.
+        compute: device and precision.
+        jobs: tasks side by side.
+        redact: leave private images out of reports and pictures.
+        progress: who is told how far it is.
+
+    Raises:
+        UserError: images are missing, or a folder holds something else.
+    """
+    check(experiments, scale)
+    for study in layout.studies:
+        recipe = study.settled()
+        adopt(study)
+        if not study.finished():
+            run(recipe, study.folder, only=set(study.tasks).__contains__, compute=compute, jobs=jobs, progress=progress)
+        measure_finished(recipe, study.folder, compute=compute, progress=progress)
+        write_report(study.folder, redact=redact)
+    made = []
+    for one in experiments:
+        also = [pictures.draw(one, layout, out / one.name, redact=redact)] if one.pictures else []
+        made.append(collect(one, layout, out, scale.name, (*scale.differs(one), *one.notes)))
+        write(made[-1], out / one.name, also)
+    return made
+
+
+__all__ = ["SCALES", "check", "chosen", "lay_out", "listing", "markdown", "planned", "reproduce"]

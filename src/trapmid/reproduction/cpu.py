@@ -1,0 +1,173 @@
+"""Two cores: the recipes for CPUs, on given images or on faces drawn by code, stand in for the paper's networks, data and budgets."""
+
+from dataclasses import dataclass
+from functools import cache
+from pathlib import Path
+from typing import Any, ClassVar, final
+
+from trapmid.attacks import AnyAttack
+from trapmid.audit import Recipe
+from trapmid.data import Source, SyntheticSource, guess_source
+from trapmid.defenses import Defense
+from trapmid.models import SmallResNet, Tiny
+from trapmid.recipes import changed, choose
+from trapmid.reproduction.experiment import Experiment, Row, Target
+from trapmid.reproduction.scale import Cost, Scale, identities_of, with_transforms
+from trapmid.reproduction.variants import attack_variant, defense_variant
+
+DIGITS = (
+    "channels=1",
+    "training.epochs=38",
+    "training.evaluate_every=4",
+    "training.augmentation.flip_probability=0",
+    "judges.classifier.training.epochs=9",
+    "judges.classifier.training.augmentation.flip_probability=0",
+    "attacks.plgmi.warm_start.augmentation.flip_probability=0",
+    "attacks.plgmi.prior.augmentation.flip_probability=0",
+    "attacks.plgmi.augmentation.flip_probability=0",
+    "attacks.plgmi.search_augmentation.flip_probability=0",
+)
+"""The demo's recipe on digits (docs/design.md): grey, no mirror images, epochs for some 500 images a class."""
+
+OBJECTS = ("training.epochs=38", "training.evaluate_every=4", "judges.classifier.training.epochs=9")
+"""The same on photographs of things."""
+
+UNTARGETED = 0.3
+"""Share of the identities that BREP-MI's untargeted protocol takes: 300 of 1,000."""
+
+NETWORKS = {
+    "facenet64": SmallResNet(width=24, dropout=0.0),
+    "ir152": Tiny(widths=(32, 64, 64, 128, 128), strides=(2, 1, 2, 2, 2)),
+    "resnest101e": Tiny(),
+    "resnet152": SmallResNet(width=24, dropout=0.0),
+    "densenet169": Tiny(widths=(32, 64, 64, 128, 128), strides=(2, 1, 2, 2, 2)),
+}
+"""What stands for the paper's other architectures: a residual network unlike the judge's in width, and a deeper strided stack."""
+
+_TRAININGS = {"trapmid": 4.2, "onepass": 2.0, "ted": 2.0, "ted+": 4.2, "bido": 1.5, "trapmid+negls": 4.2}
+
+FACES = Cost(
+    plain=90.0,
+    trainings=_TRAININGS,
+    attacks={
+        "plgmi": 270.0, "plgmi+": 270.0, "plgmi++": 270.0, "gmi": 90.0, "kedmi": 120.0, "lomma-gmi": 400.0, "lomma-kedmi": 350.0,
+        "brep": 120.0, "brep-untargeted": 120.0, "ppa": 200.0,
+    },
+    priors={"cgan": 300.0, "dcgan": 200.0, "stylegan2": 1400.0},
+    judge=90.0,
+    measure=30.0,
+    memory=2.4,
+    basis="measured on one quiet core: trainings none, onepass and trapmid, PLG-MI and its prior; the others by the steps they take beside these",
+)  # fmt: skip
+DRAWN = Cost(
+    plain=43.0,
+    trainings={**_TRAININGS, "trapmid": 6.1, "ted+": 6.1, "onepass": 3.2, "trapmid+negls": 6.1},
+    attacks={
+        "plgmi": 100.0, "plgmi+": 100.0, "plgmi++": 100.0, "gmi": 30.0, "kedmi": 40.0, "lomma-gmi": 90.0, "lomma-kedmi": 80.0,
+        "brep": 60.0, "brep-untargeted": 60.0, "ppa": 60.0,
+    },
+    priors={"cgan": 100.0, "dcgan": 60.0, "stylegan2": 360.0},
+    judge=45.0,
+    measure=20.0,
+    memory=1.1,
+    basis="measured: trainings none, onepass and trapmid, PLG-MI, PPA and its prior; the others by the steps they take beside these",
+)  # fmt: skip
+
+
+@final
+@dataclass(frozen=True)
+class CPUScale(Scale):
+    """`cpu`: `celeba64-cpu` on given images, `demo` on drawn faces where none are given."""
+
+    name: ClassVar[str] = "cpu"
+    needs: ClassVar[str] = (
+        "Give images of one folder per identity or an image Parquet file with --private, other people's with --public "
+        "(both or none; without them faces are drawn), and a second public set with --ffhq."
+    )
+
+    @property
+    def drawn(self) -> bool:
+        """Whether the faces are drawn by code."""
+        return self.images.private is None and self.images.public is None
+
+    def recipe(self, target: Target, defense: str) -> Recipe:
+        """The same training for every defense."""
+        del defense
+        base = self._base(target)
+        parts = [base.name] + [
+            part for part in (target.data, target.network, target.public) if part not in ("faces", "main", "same")
+        ]
+        changes: dict[str, Any] = {"name": "-".join(parts)}
+        if target.network != "main":
+            changes["model"] = NETWORKS[target.network]
+        if target.public != "same":
+            changes["public"] = self._other(target.public)
+        return with_transforms(base.model_copy(update=changes), target.augmentation)
+
+    def _other(self, name: str) -> Source | None:
+        if self.drawn and getattr(self.images, name) is None:
+            return SyntheticSource(identities=2000, images_per_identity=1, seed={"ffhq": 1, "facescrub": 2}[name])
+        return self.images.other(name)
+
+    def defense(self, row: Row) -> Defense:
+        """The recipe's own trapdoors, all others with published constants."""
+        return defense_variant(row.defense, self._base(row.target).defenses)
+
+    def attack(self, row: Row) -> AnyAttack | None:
+        """As the recipes for CPUs have it."""
+        base = self._base(row.target)
+        if row.attack == "brep-untargeted":
+            wanted = round(UNTARGETED * identities_of(base))
+            return attack_variant(base.attack("brep"), row.attack, (f"wanted={wanted}",))
+        return next((attack for attack in base.attacks if attack.name == row.attack), None)
+
+    def _base(self, target: Target) -> Recipe:
+        return _recipe_for(target.data, self.images.private, self.images.public)
+
+    def seeds(self, experiment: Experiment) -> tuple[int, ...]:
+        """Three on given images where the paper has five, else one."""
+        return (0, 1, 2) if experiment.several and not self.drawn else (0,)
+
+    def cost(self, target: Target) -> Cost:
+        """By the kind of images."""
+        del target
+        return DRAWN if self.drawn else FACES
+
+    def differs(self, experiment: Experiment) -> tuple[str, ...]:
+        """Data, networks, budgets."""
+        targets = {row.target for row in experiment.rows}
+        recipe = self.recipe(next(iter(targets)), "none")
+        network = (
+            "a strided network of 0.25 to 0.4 M weights from scratch"
+            if "main" in {t.network for t in targets}
+            else "small networks from scratch"
+        )
+        said = [
+            f"{'drawn faces' if self.drawn else 'the given images'} at {recipe.image_size} px instead of CelebA's 1,000 identities",
+            f"{network} instead of VGG-16 and other pretrained ones, trained for {recipe.training.epochs} epochs with AdamW, every defense alike",
+            "trapdoors begin with strong triggers that fade, since the published constants want some 20,000 steps",
+            "every defense, none included, trains with the same augmentation, and no epoch is chosen on test images",
+            "attacks with small generators, a fraction of the published iterations, and a warm start from a prior of the public images",
+            "FID counts all pictures and, without `fidelity`, is over the judge's features; KNN distances are of that judge: compare orders, not values",
+        ]
+        if experiment.several:
+            said.append(f"{'one run' if self.drawn else 'three runs'} instead of five, unless --seeds says otherwise")
+        if any(target.public != "same" for target in targets) and self.drawn:
+            said.append("the other public set is another population of drawn faces: nothing shifts but who is drawn")
+        if any(target.data == "portraits" for target in targets):
+            said.append("no high resolution, and a StyleGAN2 that was trained on the public images in minutes")
+        return tuple(said)
+
+
+@cache
+def _recipe_for(data: str, private: Path | None, public: Path | None) -> Recipe:
+    """The recipe for CPUs with every attack; under the name of the plain one, whose cells are the same."""
+    if data in ("digits", "objects"):
+        base = choose("demo").model_copy(update={"private": None, "public": None})
+        given = {"private": private, "public": public}
+        sources = {side: guess_source(path) for side, path in given.items() if path is not None}
+        return changed(base, DIGITS if data == "digits" else OBJECTS).model_copy(update=sources)
+    drawn = private is None and public is None
+    plain = choose("demo" if drawn else "celeba64-cpu", private=private, public=public)
+    attacks = choose("attacks-demo" if drawn else "attacks-cpu").attacks
+    return plain.model_copy(update={"attacks": attacks})

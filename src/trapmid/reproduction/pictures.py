@@ -1,0 +1,62 @@
+"""Figure 2: private images above what each cell's attack made of the same people, as one PNG."""
+
+from pathlib import Path
+
+import torch
+from PIL import Image
+
+from trapmid.attacks import open_found
+from trapmid.audit import Folders, Recipe
+from trapmid.audit.tasks import load_data
+from trapmid.engine import no_progress
+from trapmid.reproduction.experiment import Experiment
+from trapmid.reproduction.studies import Layout
+from trapmid.types import Pixels
+
+GAP = 2
+FILE = "reconstructions.png"
+
+
+def draw(experiment: Experiment, layout: Layout, folder: Path, *, redact: bool) -> str:
+    """Write the picture: a row for each line of the experiment, a column for each of the first identities.
+
+    Args:
+        experiment: says how many identities.
+        layout: where its cells are.
+        folder: for the picture.
+        redact: leave the private images' row out.
+
+    Returns:
+        What is in it, row by row.
+    """
+    rows: list[tuple[str, Pixels]] = []
+    recipe: Recipe = layout.studies[0].settled()
+    private = load_data(recipe, no_progress).private.part("train")
+    shown = min(experiment.pictures, len(private.identities))
+    if not redact:
+        rows.append(("private", torch.stack([private.pixels[private.of_identity(n)[0]] for n in range(shown)])))
+    for row in experiment.rows:
+        cell = layout.cells[experiment.name, row]
+        place = Folders(cell.folder).attack(cell.attack, cell.defense, cell.seeds[0])
+        if place.exists():
+            found, _ = open_found(place)
+            rows.append((row.title, torch.stack([found.pixels[found.labels == n][0] for n in range(shown)])))
+    grid = torch.stack([pixels for _, pixels in rows])
+    sheet = _sheet(grid)
+    folder.mkdir(parents=True, exist_ok=True)
+    sheet.save(folder / FILE)
+    return (
+        f"{FILE}: from top to bottom {', '.join(title for title, _ in rows)}; one identity a column, its first picture"
+    )
+
+
+def _sheet(grid: torch.Tensor) -> Image.Image:
+    """(rows, columns, c, h, w), uint8, on white with gaps."""
+    rows, columns, _, height, width = grid.shape
+    colour = grid.expand(-1, -1, 3, -1, -1).permute(0, 1, 3, 4, 2)
+    sheet = torch.full((rows * (height + GAP) - GAP, columns * (width + GAP) - GAP, 3), 255, dtype=torch.uint8)
+    for r in range(rows):
+        for c in range(columns):
+            top, left = r * (height + GAP), c * (width + GAP)
+            sheet[top : top + height, left : left + width] = colour[r, c]
+    return Image.fromarray(sheet.numpy())

@@ -1,0 +1,213 @@
+"""From finished audits to a table: what scores.json and the manifests say about every cell, beside what the paper says."""
+
+import math
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import Any
+
+from trapmid.artifacts import MANIFEST, Manifest, open_artifact
+from trapmid.audit import Folders
+from trapmid.audit.run import settle
+from trapmid.config import Config
+from trapmid.metrics.intervals import over_seeds
+from trapmid.metrics.scores import Number, Score, read_scores
+from trapmid.reproduction.experiment import COLUMNS, OF_IMAGES, Experiment, Row
+from trapmid.reproduction.published import Published, look_up
+from trapmid.reproduction.studies import Cell, Layout
+
+NOTES = ("start_batches", "identities_without_start")
+"""What attacks note in their manifests that a table has a column for."""
+
+RANKED_BY = "attack_accuracy_1"
+
+
+class Entry(Config):
+    """One number of a table.
+
+    Attributes:
+        row: key of the line.
+        title: as it is printed.
+        attack: key of the attack.
+        metric: the column, a key of `COLUMNS`.
+        judge: who decided; "-" where nobody had to, empty where nothing was measured.
+        seeds: of the runs that went in.
+        value: in the unit of scores.json; null where nothing was measured.
+        low: lower end of the 95 % interval, over seeds where there are several, else over identities.
+        high: upper end.
+        published: the paper's number, with its provenance; null where it is not known.
+        difference: measured minus published, in the paper's unit; null where either is missing, or the paper gives a bound.
+    """
+
+    row: str
+    title: str
+    attack: str
+    metric: str
+    judge: str
+    seeds: tuple[int, ...]
+    value: Number
+    low: Number
+    high: Number
+    published: Published | None
+    difference: Number
+
+
+class Reproduction(Config):
+    """A table of the paper as it came out here.
+
+    Attributes:
+        experiment: its name.
+        scale: at which it ran.
+        title: in the paper.
+        shows: what it is for.
+        columns: metrics, in order.
+        entries: every cell of the table.
+        seconds: spent on the trainings and attacks in it.
+        peak_memory_mib: the most that one of them took.
+        differs: from the paper, a line each.
+        folders: of the audits, relative to the output folder.
+    """
+
+    experiment: str
+    scale: str
+    title: str
+    shows: str
+    columns: tuple[str, ...]
+    entries: tuple[Entry, ...]
+    seconds: float
+    peak_memory_mib: float
+    differs: tuple[str, ...]
+    folders: tuple[str, ...]
+
+
+def collect(experiment: Experiment, layout: Layout, out: Path, scale: str, differs: tuple[str, ...]) -> Reproduction:
+    """Every number of an experiment that the folders below `out` hold; the rest stays blank."""
+    cells = {row: layout.cells[experiment.name, row] for row in experiment.rows}
+    folders = tuple(dict.fromkeys(cell.folder for cell in cells.values()))
+    audits = {folder: _Audit(folder) for folder in folders}
+    made = {
+        (folder, key): manifest
+        for folder, audit in audits.items()
+        for key, manifest in audit.manifests.items()
+        if any(cell.folder == folder and _of(cell, key) for cell in cells.values())
+    }
+    return Reproduction(
+        experiment=experiment.name,
+        scale=scale,
+        title=experiment.title,
+        shows=experiment.shows,
+        columns=experiment.columns,
+        entries=tuple(
+            entry for row, cell in cells.items() for entry in _entries(experiment, row, cell, audits[cell.folder])
+        ),
+        seconds=sum(manifest.seconds for manifest in made.values()),
+        peak_memory_mib=max((manifest.peak_memory_mib for manifest in made.values()), default=0.0),
+        differs=differs,
+        folders=tuple(folder.relative_to(out).as_posix() for folder in folders),
+    )
+
+
+class _Audit:
+    """What one run folder says: scores, and rows of the same shape from manifests."""
+
+    def __init__(self, folder: Path) -> None:
+        self.manifests: dict[tuple[str, str, int], Manifest] = {}
+        self.scores: list[Score] = []
+        self.judges: tuple[str, ...] = ()
+        self.fidelity: tuple[str, ...] = ()
+        if not (folder / "measurement").exists():
+            return
+        recipe, folders = settle(None, folder), Folders(folder)
+        self.judges = tuple(judge.name for judge in recipe.judges)
+        self.fidelity = () if recipe.fidelity is None else (recipe.fidelity.kind,)
+        for kind, artifact in (("train", "model"), ("attack", "attack")):
+            for task in folders.finished(recipe, kind):  # type: ignore[arg-type]
+                if (folders.of(task) / MANIFEST).exists():
+                    manifest = open_artifact(folders.of(task), artifact)
+                    self.manifests[task.defense, task.member or "-", task.seed] = manifest
+        self.scores = read_scores(folder / "measurement")
+        self.scores += [score for key, manifest in self.manifests.items() for score in _told(key, manifest)]
+
+    def find(self, cell: Cell, attack: str, metric: str, judge: str | None = None) -> dict[int, Score]:
+        """By seed, as `judge` sees it, or the one that counts most for this metric."""
+        order = [*self.fidelity, *self.judges] if metric in OF_IMAGES else [*self.judges, *self.fidelity]
+        rows = [
+            score
+            for score in self.scores
+            if (score.defense, score.attack, score.metric) == (cell.defense, attack, metric)
+            and score.seed in cell.seeds
+            and judge in (None, score.judge)
+        ]
+        ranked = sorted(rows, key=lambda score: order.index(score.judge) if score.judge in order else len(order))
+        first = ranked[0].judge if ranked else ""
+        return {score.seed: score for score in ranked if score.judge == first and score.seed is not None}
+
+
+def _told(key: tuple[str, str, int], manifest: Manifest) -> Iterator[Score]:
+    defense, attack, seed = key
+    numbers: dict[str, Any] = {"attack_seconds" if attack != "-" else "training_seconds": manifest.seconds}
+    notes = manifest.facts.get("notes", {})
+    numbers |= {name: notes[name] for name in NOTES if isinstance(notes, dict) and name in notes}
+    for metric, value in numbers.items():
+        yield Score(
+            defense=defense,
+            attack=attack,
+            seed=seed,
+            judge="-",
+            metric=metric,
+            value=value,
+            low=math.nan,
+            high=math.nan,
+        )
+
+
+def _of(cell: Cell, key: tuple[str, str, int]) -> bool:
+    defense, attack, seed = key
+    return defense == cell.defense and attack in ("-", cell.attack) and seed in cell.seeds
+
+
+def _entries(experiment: Experiment, row: Row, cell: Cell, audit: _Audit) -> Iterator[Entry]:
+    seeds = _runs(row, cell, audit)
+    for metric in experiment.columns:
+        column = COLUMNS[metric]
+        attack = "-" if column.of_model else cell.attack
+        found = {
+            seed: score
+            for seed, score in audit.find(cell, attack, column.metric or metric, column.judge).items()
+            if seed in seeds
+        }
+        value, low, high = _summary(list(found.values()))
+        known = look_up((experiment.name, *experiment.also), row.key, row.attack, metric)
+        compared = known is not None and known.is_a_number and not math.isnan(value)
+        yield Entry(
+            row=row.key,
+            title=row.title,
+            attack=row.attack,
+            metric=metric,
+            judge=next((score.judge for score in found.values()), ""),
+            seeds=tuple(found),
+            value=value,
+            low=low,
+            high=high,
+            published=known,
+            difference=value * column.factor - known.value if compared and known is not None else math.nan,
+        )
+
+
+def _runs(row: Row, cell: Cell, audit: _Audit) -> Sequence[int]:
+    """The seeds that count: all, or the one with the highest (worst) or lowest (best) AA-1."""
+    if row.runs == "mean":
+        return cell.seeds
+    ranked = audit.find(cell, cell.attack, RANKED_BY)
+    if not ranked:
+        return ()
+    pick = max if row.runs == "worst" else min
+    return (pick(ranked, key=lambda seed: ranked[seed].value),)
+
+
+def _summary(scores: list[Score]) -> tuple[float, float, float]:
+    """One run's own interval over identities; of several runs the mean with the interval over runs."""
+    if not scores:
+        return math.nan, math.nan, math.nan
+    if len(scores) == 1:
+        return scores[0].value, scores[0].low, scores[0].high
+    return over_seeds([score.value for score in scores])

@@ -1,0 +1,190 @@
+"""Experiments as audits: cells that train alike share a folder, whichever experiment asks for them, and so are run once."""
+
+import shutil
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from trapmid.artifacts import MANIFEST, PARTIAL, RECIPE
+from trapmid.attacks import AnyAttack
+from trapmid.audit import Folders, Recipe, Task, plan
+from trapmid.audit.run import settle
+from trapmid.config import fingerprint
+from trapmid.defenses import Defense
+from trapmid.recipes import changed
+from trapmid.reproduction.experiment import Experiment, Row
+from trapmid.reproduction.scale import Scale
+from trapmid.types import UserError
+
+MEMBERS = {"defenses", "attacks", "seeds", "judges", "fidelity"}
+"""What may join a run folder later; everything else decides which folder it is."""
+
+DATA = {"private", "public", "image_size", "channels", "identities", "split"}
+
+
+@dataclass(frozen=True)
+class Cell:
+    """Where a row's numbers come from.
+
+    Attributes:
+        folder: the audit's.
+        defense: name of the defense there.
+        attack: name of the attack there; "-" for the model alone.
+        seeds: of the runs.
+    """
+
+    folder: Path
+    defense: str
+    attack: str
+    seeds: tuple[int, ...]
+
+
+@dataclass(frozen=True)
+class Study:
+    """One audit, and what of it is wanted.
+
+    Attributes:
+        folder: where it is.
+        recipe: defenses, attacks and seeds of all rows that share it.
+        tasks: trainings, attacks and judges that the rows take.
+    """
+
+    folder: Path
+    recipe: Recipe
+    tasks: tuple[Task, ...]
+
+    def settled(self) -> Recipe:
+        """The recipe with what is in the folder already, and stored there."""
+        return settle(self.recipe, self.folder)
+
+    def finished(self) -> bool:
+        """Whether all that is wanted of it is there, so that no worker has to start."""
+        return all(Folders(self.folder).of(task).exists() for task in self.tasks)
+
+
+@dataclass(frozen=True)
+class Layout:
+    """All studies of some experiments, and the cell of every row.
+
+    Attributes:
+        studies: in the order of first use.
+        cells: by experiment name and row.
+    """
+
+    studies: tuple[Study, ...]
+    cells: dict[tuple[str, Row], Cell]
+
+
+def lay_out(
+    experiments: Sequence[Experiment],
+    scale: Scale,
+    out: Path,
+    *,
+    seeds: tuple[int, ...] = (),
+    changes: Sequence[str] = (),
+) -> Layout:
+    """Assign every row of every experiment to a cell of an audit below `out`.
+
+    Args:
+        experiments: what is wanted.
+        scale: makes recipes of rows.
+        out: folder of all.
+        seeds: instead of the scale's.
+        changes: of values of recipes, as `--set` takes them; each has to fit at least one audit and leaves the others alone.
+
+    Raises:
+        UserError: a change fits nowhere.
+    """
+    wanted = [(one, row, seeds or scale.seeds(one)) for one in experiments for row in one.rows]
+    bases: dict[str, _Audit] = {}
+    placed: list[tuple[str, Row, str, tuple[int, ...]]] = []
+    for experiment, row, of in wanted:
+        recipe = scale.recipe(row.target, row.defense)
+        key = _content(recipe)
+        audit = bases.setdefault(key, _Audit(recipe))
+        audit.add(scale.defense(row), scale.attack(row), row, of)
+        placed.append((experiment.name, row, key, of))
+    recipes = _all_changed({key: audit.recipe() for key, audit in bases.items()}, changes)
+    folders = {key: out / f"{recipe.name}-{_content(recipe)[:6]}" for key, recipe in recipes.items()}
+    studies = tuple(Study(folders[key], recipe, bases[key].tasks(recipe)) for key, recipe in recipes.items())
+    cells = {
+        (name, row): Cell(folders[key], bases[key].names[row][0], bases[key].names[row][1], of)
+        for name, row, key, of in placed
+    }
+    return Layout(studies, cells)
+
+
+class _Audit:
+    """Gathers the rows of one folder."""
+
+    def __init__(self, base: Recipe) -> None:
+        self.base = base
+        self.defenses: dict[str, Defense] = {}
+        self.attacks: dict[str, AnyAttack] = {}
+        self.runs: dict[tuple[str, str, int], None] = {}
+        self.names: dict[Row, tuple[str, str]] = {}
+
+    def add(self, defense: Defense, attack: AnyAttack | None, row: Row, seeds: tuple[int, ...]) -> None:
+        assert self.defenses.setdefault(defense.name, defense) == defense, "two variants under one name"
+        if attack is not None:
+            assert self.attacks.setdefault(attack.name, attack) == attack, "two variants under one name"
+        name = row.attack if attack is None else attack.name
+        self.names[row] = (defense.name, name)
+        self.runs |= {(defense.name, name, seed): None for seed in seeds}
+
+    def recipe(self) -> Recipe:
+        """A report shows what the first attack found, so a study of models alone names one, too, and leaves it out of its tasks."""
+        attacks = tuple(self.attacks.values()) or self.base.attacks[:1]
+        seeds = tuple(sorted({seed for _, _, seed in self.runs}))
+        members = {"defenses": tuple(self.defenses.values()), "attacks": attacks, "seeds": seeds}
+        return self.base.model_copy(update=members)
+
+    def tasks(self, recipe: Recipe) -> tuple[Task, ...]:
+        trained = {(defense, seed) for defense, _, seed in self.runs}
+        return tuple(
+            task
+            for task in plan(recipe)
+            if task.kind == "judge"
+            or (task.kind == "train" and (task.defense, task.seed) in trained)
+            or (task.kind == "attack" and (task.defense, task.member, task.seed) in self.runs)
+        )
+
+
+def _all_changed(recipes: dict[str, Recipe], changes: Sequence[str]) -> dict[str, Recipe]:
+    for change in changes:
+        done, problem = {}, None
+        for key, recipe in recipes.items():
+            try:
+                done[key] = changed(recipe, (change,))
+            except UserError as said:
+                problem = said
+        if problem is not None and not done:
+            raise problem
+        recipes = recipes | done
+    return recipes
+
+
+def _content(recipe: Recipe) -> str:
+    """Differs between recipes whose cells cannot share a folder; says nothing of where images lie, so that moving them is refused there."""
+    values = recipe.model_dump(mode="json", exclude=MEMBERS | {"about"})
+    for side in ("private", "public"):
+        (values[side] or {}).pop("path", None)
+    return fingerprint(values)
+
+
+def adopt(study: Study) -> None:
+    """Copy judges and priors that a study beside this one, of the same images and settings, has finished."""
+    here, recipe = Folders(study.folder), study.recipe
+    for beside in sorted(study.folder.parent.glob(f"*/{RECIPE}")):
+        other, there = settle(None, beside.parent), Folders(beside.parent)
+        if beside.parent == study.folder or any(getattr(recipe, name) != getattr(other, name) for name in DATA):
+            continue
+        pairs = [(there.prior(name), here.prior(name)) for name in recipe.priors()]
+        pairs += [(there.judge(judge.name), here.judge(judge.name)) for judge in recipe.judges if judge in other.judges]
+        for finished, wanted in pairs:
+            begun = wanted.with_name(wanted.name + PARTIAL)
+            if (finished / MANIFEST).exists() and not wanted.exists() and not begun.exists():
+                new = wanted.with_name(wanted.name + ".copy")
+                shutil.rmtree(new, ignore_errors=True)
+                shutil.copytree(finished, new)
+                new.replace(wanted)

@@ -1,0 +1,197 @@
+"""A reproduction as files: Markdown to read, JSON with everything, CSV one number a line."""
+
+import csv
+import io
+import math
+from collections.abc import Sequence
+from pathlib import Path
+
+from trapmid.report.collect import TITLES
+from trapmid.reproduction.estimate import GIB, Estimate, Line
+from trapmid.reproduction.experiment import COLUMNS, Experiment, Row
+from trapmid.reproduction.published import PROVENANCE
+from trapmid.reproduction.results import Entry, Reproduction
+
+NAME = "reproduction"
+
+
+def write(made: Reproduction, folder: Path, also: Sequence[str] = ()) -> None:
+    """Write `reproduction.md`, `.json` and `.csv` into `folder`.
+
+    Args:
+        made: the table.
+        folder: is made.
+        also: lines about files beside it.
+    """
+    folder.mkdir(parents=True, exist_ok=True)
+    texts = {"md": markdown(made, also), "json": made.model_dump_json(indent=1) + "\n", "csv": as_csv(made)}
+    for suffix, text in texts.items():
+        new = folder / f"{NAME}.{suffix}.new"
+        new.write_text(text, encoding="utf-8")
+        new.replace(folder / f"{NAME}.{suffix}")
+
+
+def markdown(made: Reproduction, also: Sequence[str] = ()) -> str:
+    """The table with the paper's numbers beside its own, the cost, and what differs."""
+    columns = _used(made)
+    heads = ["", "attack"]
+    for metric in columns:
+        heads += [COLUMNS[metric].title, *(("paper", "difference") if _has_published(made, metric) else ())]
+    rows: dict[tuple[str, str], dict[str, Entry]] = {}
+    for entry in made.entries:
+        rows.setdefault((entry.row, entry.attack), {})[entry.metric] = entry
+    lines = []
+    for of in rows.values():
+        first = next(iter(of.values()))
+        cells = [first.title, TITLES.get(first.attack, "" if first.attack == "-" else first.attack)]
+        for metric in columns:
+            entry = of[metric]
+            cells.append(number(entry))
+            if _has_published(made, metric):
+                cells += [entry.published.text if entry.published else "", _difference(entry)]
+        lines.append(cells)
+    judges = sorted({entry.judge for entry in made.entries} - {"", "-"})
+    said = [
+        f"# {made.title}",
+        f"{made.shows} Scale: {made.scale}.",
+        table(heads, lines),
+        f"95 % intervals in brackets: over runs where there are several, else over identities. Judges: {', '.join(judges) or 'none'}. "
+        "Blank: not measured, or not recovered from the paper.",
+        "## Cost",
+        f"{made.seconds / 3600:.2f} hours of trainings and attacks, one after another; no process took more than {made.peak_memory_mib / 1024:.1f} GiB.",
+        "## What differs from the paper",
+        "\n".join(f"- {line}" for line in made.differs),
+        "## Where the paper's numbers are from",
+        "\n".join(_sources(made)) or "None was recovered.",
+        "## Files",
+        "\n".join(
+            [f"- {folder}/report.html, {folder}/scores.json" for folder in made.folders]
+            + [f"- {line}" for line in also]
+        ),
+    ]
+    return "\n\n".join(said) + "\n"
+
+
+def as_csv(made: Reproduction) -> str:
+    """One number a line, in the paper's unit."""
+    stream = io.StringIO()
+    rows = csv.writer(stream, lineterminator="\n")
+    rows.writerow(
+        [
+            "experiment",
+            "scale",
+            "row",
+            "title",
+            "attack",
+            "metric",
+            "unit",
+            "judge",
+            "seeds",
+            "value",
+            "low",
+            "high",
+            "published",
+            "relation",
+            "provenance",
+            "difference",
+        ]
+    )
+    for entry in made.entries:
+        factor, known = COLUMNS[entry.metric].factor, entry.published
+        rows.writerow(
+            [made.experiment, made.scale, entry.row, entry.title, entry.attack, entry.metric]
+            + ["%" if factor == 100 else "", entry.judge, " ".join(map(str, entry.seeds))]
+            + ["" if math.isnan(value) else f"{value * factor:.6g}" for value in (entry.value, entry.low, entry.high)]
+            + ([known.value, known.relation, known.source] if known else ["", "", ""])
+            + ["" if math.isnan(entry.difference) else f"{entry.difference:.6g}"]
+        )
+    return stream.getvalue()
+
+
+def plan_text(
+    experiments: Sequence[Experiment],
+    states: dict[str, list[tuple[Row, str]]],
+    counted: Estimate,
+    jobs: int,
+) -> str:
+    """Cells, hours, memory and disk, before anything runs."""
+    said = []
+    for one in experiments:
+        alike: dict[tuple[str, str], list[str]] = {}
+        for row, state in states[one.name]:
+            alike.setdefault((row.title, state), []).append(TITLES.get(row.attack, row.attack))
+        rows = [[title, ", ".join(attacks), state] for (title, state), attacks in alike.items()]
+        said += [one.title, one.shows, table(["", "attacks", "each"], rows)]
+    folders: dict[str, list[Line]] = {}
+    for line in counted.lines:
+        folders.setdefault(line.folder.name, []).append(line)
+    rows = []
+    for folder, lines in folders.items():
+        left = [line for line in lines if not line.done]
+        rows.append([folder, str(len(lines)), str(len(left)), hours(sum(line.seconds for line in left))])
+    said.append(table(["folder", "tasks", "to do", "hours"], rows))
+    said.append(
+        f"About {hours(counted.seconds)} hours one task after another, {hours(counted.seconds / jobs)} with {jobs} side by side; "
+        f"{counted.memory:g} GiB of memory a process; {counted.disk / GIB:.2f} GiB of disk, checkpoints of what runs on top.\n"
+        f"Estimates: {'; '.join(counted.bases)}."
+    )
+    return "\n\n".join(said)
+
+
+def table(heads: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
+    """A Markdown table."""
+    lines = [heads, ["---"] * len(heads), *rows]
+    return "\n".join(f"| {' | '.join(line)} |" for line in lines)
+
+
+def hours(seconds: float) -> str:
+    """As plans say them: `0.4`, `12`."""
+    value = seconds / 3600
+    return f"{value:.1f}" if value < 10 else f"{value:.0f}"
+
+
+def number(entry: Entry) -> str:
+    """A measured value with its interval, in the paper's unit; empty where nothing was measured."""
+    if math.isnan(entry.value):
+        return ""
+    column = COLUMNS[entry.metric]
+    value, low, high = (f"{x * column.factor:.{column.digits}f}" for x in (entry.value, entry.low, entry.high))
+    return value if math.isnan(entry.low) else f"{value} ({low} to {high})"
+
+
+def _difference(entry: Entry) -> str:
+    return "" if math.isnan(entry.difference) else f"{entry.difference:+.{COLUMNS[entry.metric].digits}f}"
+
+
+def _has_published(made: Reproduction, metric: str) -> bool:
+    return any(entry.published for entry in made.entries if entry.metric == metric)
+
+
+def _used(made: Reproduction) -> list[str]:
+    """Columns that hold anything; all where none does, so that the table says what is missing."""
+    used = [
+        metric
+        for metric in made.columns
+        if any(e.published or not math.isnan(e.value) for e in made.entries if e.metric == metric)
+    ]
+    return used or list(made.columns)
+
+
+def _sources(made: Reproduction) -> list[str]:
+    known = [(entry, entry.published) for entry in made.entries if entry.published is not None]
+    lines = [
+        f"- {sum(one.source == source for _, one in known)} {meaning}"
+        for source, meaning in PROVENANCE.items()
+        if any(one.source == source for _, one in known)
+    ]
+    borrowed = sorted({one.experiment for _, one in known} - {made.experiment})
+    if borrowed:
+        lines.append(f"- where this table's own are not known, the paper's for the same row in {', '.join(borrowed)}")
+    for entry, one in known:
+        if one.note or one.spread is not None:
+            spread = f"standard deviation {one.spread:g}" if one.spread is not None else ""
+            told = "; ".join(part for part in (spread, one.note) if part)
+            lines.append(
+                f"- {entry.title}, {TITLES.get(entry.attack, entry.attack)}, {COLUMNS[entry.metric].title} {one.text}: {told}"
+            )
+    return list(dict.fromkeys(lines))
