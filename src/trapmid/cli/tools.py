@@ -5,7 +5,7 @@ from typing import Annotated
 
 import tyro
 
-from trapmid.cli.options import AsJson
+from trapmid.cli.options import AsJson, Kinds
 from trapmid.cli.running import loading
 from trapmid.console import Watch, console, print_diagnosis, print_measurements, print_members
 
@@ -31,21 +31,26 @@ def doctor(private: tyro.conf.Positional[Path], public: Path | None = None, as_j
 
 
 def bench(
-    device: str = "cpu", quick: bool = False, json_file: Annotated[Path | None, tyro.conf.arg(name="json")] = None
+    device: str = "cpu",
+    quick: bool = False,
+    only: Kinds = (),
+    json_file: Annotated[Path | None, tyro.conf.arg(name="json")] = None,
 ) -> None:
-    """Measure what costs time, as ratios taken in one run: the Trap-MID step, batched search, top-n, memory format, precision.
+    """Measure what costs time, as ratios taken in one run: Trap-MID's step, attacks beside the published order of work, memory format.
 
     Example: trapmid bench --quick
+    Example: trapmid bench --only orders memory
 
     Args:
         device: cpu, cuda or cuda:N.
         quick: fewer repeats.
+        only: groups to measure, of steps, orders, selection, layouts, augmentation and memory; default: all.
         json_file: write the numbers there as well.
     """
     with loading():
         from trapmid.bench import run
     with Watch() as progress:
-        measurements = run(device=device, quick=quick, progress=progress)
+        measurements = run(device=device, quick=quick, only=only, progress=progress)
     print_measurements(measurements, json_file)
 
 
