@@ -8,6 +8,7 @@ from typing import Any
 from pydantic import ValidationError
 
 from trapmid.audit import Recipe
+from trapmid.config import misfits
 from trapmid.data import guess_source
 from trapmid.defenses import parse_defense
 from trapmid.recipes.attacks_adaptive import adaptive_cpu, adaptive_demo
@@ -80,8 +81,7 @@ def choose(
     try:
         return Recipe.model_validate(values)
     except ValidationError as problem:
-        told = "; ".join(f"{'.'.join(map(str, error['loc']))}: {error['msg']}" for error in problem.errors())
-        raise UserError(f"The changed recipe does not fit: {told}") from problem
+        raise UserError(f"The changed recipe does not fit: {misfits(problem)}") from problem
 
 
 def with_defense(recipe: Recipe, text: str) -> Recipe:
