@@ -1,14 +1,17 @@
 """The benchmark runs whole in quick mode; how fast anything is, no test decides."""
 
 import math
+from typing import Any
 
 import pytest
 import torch
 
 from trapmid.attacks.search import top_n
-from trapmid.bench import Measurement, _queue_top_n, run
-from trapmid.bench.searches import Searches
-from trapmid.engine import Compute
+from trapmid.bench import GROUPS, Measurement, run
+from trapmid.bench.selection import queue_top_n
+from trapmid.bench.timing import Comparison, Setting
+from trapmid.engine import Compute, randomness
+from trapmid.types import UserError
 
 
 @pytest.fixture(scope="module")
@@ -33,38 +36,56 @@ def test_measures_everything_the_docs_speak_of(measurements: list[Measurement]) 
     }
     shares = {f"share-{part}" for part in ("discriminator", "trigger", "augmentation", "model")}
     formats = {f"{what}-{net}" for what in ("channels-last", "bf16") for net in ("tiny", "trapmid", "gan")}
-    searches = {
-        *("batched-search", "batched-brep", "shared-selection", "top-n"),
-        *("gmi-restarts", "decode-once", "soft-labels"),
-    }
+    orders = {f"order-{attack}" for attack in ("gmi", "kedmi", "plgmi", "brep", "ppa")}
+    others = {"frozen-weights", "top-n", "soft-labels", "warp-forward", "warp-backward", "memory-plgmi", "memory-ppa"}
     names = [m.name for m in measurements]
     watching = {"watch-tiny", "watch-tiny-single", "watch-vgg16"}
-    assert set(names) == steps | shares | formats | searches | watching | {"warp-forward", "warp-backward"}
+    assert set(names) == steps | shares | formats | orders | others | watching
     assert len(set(names)) == len(names)
 
 
-def test_numbers_are_times(measurements: list[Measurement]) -> None:
+def test_numbers_are_positive_and_told_apart(measurements: list[Measurement]) -> None:
     for m in measurements:
-        assert m.baseline_seconds > 0
-        assert m.seconds > 0
+        assert m.baseline > 0
+        assert m.value > 0
         assert math.isfinite(m.ratio)
         assert m.ratio > 0
         assert "->" in m.what
+        assert m.unit == ("MiB" if m.name.startswith("memory") else "s")
 
 
 def test_progress_reaches_its_end(measurements: list[Measurement], seen: list[tuple[int, int | None]]) -> None:
-    assert [done for done, _ in seen] == list(range(len(seen)))
-    assert seen[-1][0] == seen[-1][1]
+    counts = [done for done, _ in seen]
+    assert counts == sorted(counts)
+    assert seen[-1] == (len(GROUPS), len(GROUPS))
+
+
+def test_searches_keep_to_their_memory(measurements: list[Measurement]) -> None:
+    for m in measurements:
+        assert m.unit == "s" or 50 < m.value < m.baseline
+
+
+def test_only_some_groups() -> None:
+    assert {m.name for m in run(quick=True, only=("augmentation",))} == {"warp-forward", "warp-backward"}
+    with pytest.raises(UserError, match=r"--only speed: there is no such group. Expected some of steps, orders"):
+        run(only=("speed",))
 
 
 def test_both_ways_of_selecting_agree() -> None:
     scores = torch.rand(100, 7, generator=torch.Generator().manual_seed(0))
-    assert _queue_top_n(scores, 30) == top_n(scores, 30).tolist()
+    assert torch.equal(queue_top_n(scores, 30), top_n(scores, 30))
 
 
-@pytest.mark.parametrize("order", ["gmi-restarts", "decode-once", "soft-labels"])
-def test_both_orders_of_work_have_the_same_results(order: str) -> None:
-    with torch.random.fork_rng(devices=[]):
-        torch.manual_seed(0)
-        _, theirs, ours = Searches(Compute("cpu"), 32, 60, quick=True).orders()[order]
-    torch.testing.assert_close(theirs(), ours(), atol=1e-4, rtol=1e-3)
+def test_published_order_and_ours_have_the_same_results() -> None:
+    """And results that differ among themselves by more than the two ways may."""
+    with randomness(0, "bench"):
+        setting = Setting(Compute("cpu"), quick=True)
+        compared = [c for group in ("orders", "selection") for c in GROUPS[group](setting)]
+        for one in compared:
+            assert isinstance(one, Comparison)
+            assert one.same is not None
+            theirs: Any = one.baseline()
+            torch.testing.assert_close(
+                theirs, one.other(), atol=one.same, rtol=0, msg=lambda m, n=one.name: f"{n}: {m}"
+            )
+            assert theirs.double().std() > 4 * one.same

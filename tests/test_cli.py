@@ -102,7 +102,7 @@ def test_our_own_faults_exit_with_1_and_show_the_traceback_only_on_request(monke
     def broken() -> None:
         raise RuntimeError("the sky fell")
 
-    monkeypatch.setattr(cli, "_loading", broken)
+    monkeypatch.setattr(cli.tools, "loading", broken)
     monkeypatch.delenv("TRAPMID_DEBUG", raising=False)
     assert run("list") == 1
     quiet = capfd.readouterr().err
@@ -118,7 +118,7 @@ def test_ctrl_c_exits_with_130_and_says_how_to_go_on(monkeypatch, capfd):
     def interrupted() -> None:
         raise KeyboardInterrupt
 
-    monkeypatch.setattr(cli, "_loading", interrupted)
+    monkeypatch.setattr(cli.tools, "loading", interrupted)
     assert run("list") == 130
     assert "same command to resume" in "".join(capfd.readouterr())
 

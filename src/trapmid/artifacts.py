@@ -14,7 +14,7 @@ from typing import Any
 
 from pydantic import ValidationError
 
-from trapmid.config import Config, fingerprint
+from trapmid.config import Config, fingerprint, misfits
 from trapmid.types import UserError
 
 SCHEMA = 1
@@ -160,7 +160,7 @@ def open_artifact(folder: Path, kind: str) -> Manifest:
             )
         manifest = Manifest.model_validate(content)
     except (json.JSONDecodeError, ValidationError) as problem:
-        raise UserError(f"{file} is not a manifest this trapmid can read: {problem}") from problem
+        raise UserError(f"{file} is not a manifest this trapmid can read: {misfits(problem)}") from problem
     if manifest.kind != kind:
         raise UserError(f"{folder} is a {manifest.kind}; expected: {kind}.")
     for name, digest in manifest.files.items():

@@ -4,7 +4,7 @@ import hashlib
 import json
 from typing import Any, ClassVar
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 
 class Config(BaseModel):
@@ -41,3 +41,14 @@ class Member(Config):
 def fingerprint(value: Any) -> str:
     """Hash of a JSON-like value, independent of key order: sixteen hex digits of its SHA-256."""
     return hashlib.sha256(json.dumps(value, sort_keys=True).encode()).hexdigest()[:16]
+
+
+def misfits(problem: ValueError) -> str:
+    """What does not fit, and where: of a `ValidationError` place and reason of each value, in our words; of other errors their text."""
+    if not isinstance(problem, ValidationError):
+        return str(problem)
+    told = []
+    for error in problem.errors():
+        place, reason = ".".join(map(str, error["loc"])), error["msg"].removeprefix("Value error, ")
+        told.append(f"{place}: {reason}" if place else reason)
+    return "; ".join(told)

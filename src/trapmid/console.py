@@ -307,14 +307,14 @@ def _suspicion(chance: float) -> str:
 
 
 def print_measurements(measurements: Sequence[Any], file: Path | None) -> None:
-    """Ratios and the seconds they come from; also to `file` as JSON."""
-    table = Table("name", "what", "baseline s", "s", "ratio", "note")
+    """Ratios and the numbers they come from; also to `file` as JSON."""
+    table = Table("name", "what", "baseline", "value", "ratio", "note")
     for one in measurements:
         table.add_row(
             one.name,
             escape(one.what),
-            f"{one.baseline_seconds:.4f}",
-            f"{one.seconds:.4f}",
+            f"{one.baseline:.4g} {one.unit}",
+            f"{one.value:.4g} {one.unit}",
             f"{one.ratio:.2f}",
             escape(one.note),
         )

@@ -16,6 +16,7 @@ from trapmid.artifacts import Manifest
 from trapmid.attacks import open_found
 from trapmid.audit import Recipe
 from trapmid.audit.foreign import attack_foreign
+from trapmid.cli.options import parse_bytes
 from trapmid.data import SyntheticSource
 from trapmid.models import Classifier
 from trapmid.recipes import choose
@@ -126,10 +127,10 @@ def test_from_the_command_line(
     [("", None), ("8GiB", 8 * 2**30), ("8G", 8 * 2**30), ("500MiB", 500 * 2**20), ("1.5 gb", 3 * 2**29), ("7", 7)],
 )
 def test_amounts_of_memory(text: str, count: int | None) -> None:
-    assert cli._bytes(text) == count
+    assert parse_bytes(text) == count
 
 
 @pytest.mark.parametrize("text", ["much", "GiB", "8 gigs"])
 def test_what_is_no_amount_of_memory(text: str) -> None:
     with pytest.raises(UserError, match=r"is no amount of memory\. Expected e\.g\. 8GiB"):
-        cli._bytes(text)
+        parse_bytes(text)

@@ -8,7 +8,7 @@ import torch
 import helpers_attacks
 from helpers.faces import CPU, network_for, quick_training, tiny_private, tiny_public
 from helpers.runs import log_of, without_seconds
-from helpers_attacks import TINY_DCGAN, TINY_GAN, TINY_SEMIGAN, faces, target_of
+from helpers_attacks import TINY_DCGAN, TINY_GAN, TINY_SEMIGAN, TINY_TACGAN, faces, target_of
 from trapmid.attacks import Run
 from trapmid.attacks.surrogates import Surrogate
 from trapmid.defenses import DEFENSES, train
@@ -43,7 +43,7 @@ def surrogate_row(kind: str) -> dict[str, float]:
     return row
 
 
-GANS = ("cgan", "dcgan", "semigan")
+GANS = ("cgan", "dcgan", "semigan", "tacgan")
 """Priors whose losses are recorded here; StyleGAN2 has a file of its own."""
 
 
@@ -55,5 +55,8 @@ def prior_losses(prior: str) -> list[dict[str, float]]:
         "cgan": lambda: TINY_GAN.fit(public, 3, seed=0, compute=CPU),
         "dcgan": lambda: TINY_DCGAN.fit(public, 3, seed=0, compute=CPU),
         "semigan": lambda: TINY_SEMIGAN.fit(public, soft_labels, seed=0, compute=CPU),
+        "tacgan": lambda: TINY_TACGAN.model_copy(update={"iterations": 12}).fit(
+            public, 3, lambda images: (images.mean((1, 2, 3)) * 999).long() % 3, seed=0, compute=CPU
+        ),
     }[prior]()
     return without_seconds(gan.rows)

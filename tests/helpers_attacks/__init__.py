@@ -11,6 +11,7 @@ from trapmid.attacks import (
     GMI,
     IFGMI,
     KEDMI,
+    LOKT,
     LOMMA,
     MIRROR,
     PLGMI,
@@ -32,7 +33,7 @@ from trapmid.augment import Degradation, NoAugmentation, WarpAugmentation
 from trapmid.data import ImageSet, SyntheticSource
 from trapmid.engine import Compute, generator, randomness
 from trapmid.models import Classifier, Tiny
-from trapmid.priors import CGAN, DCGAN, Prior, PriorConfig, SemiGAN, Strided, StyleGAN2
+from trapmid.priors import CGAN, DCGAN, TACGAN, Prior, PriorConfig, SemiGAN, Strided, StyleGAN2
 from trapmid.targets import InformedTarget, LabelTarget, WhiteBoxTarget
 from trapmid.types import logits_of
 
@@ -104,6 +105,17 @@ TINY_DCGAN = DCGAN(
 TINY_SEMIGAN = SemiGAN(
     width=4, latent_size=16, iterations=12, batch_size=8, discriminator_steps=1, rate=2e-3, log_every=4, ema=0.5
 )
+TINY_TACGAN = TACGAN(
+    networks=TINY_GAN.networks,
+    discriminator=Tiny(widths=(8, 16), strides=(2, 2)),
+    iterations=60,
+    batch_size=16,
+    discriminator_steps=1,
+    rate=2e-3,
+    betas=(0.5, 0.9),
+    log_every=4,
+    ema=0.5,
+)
 SEARCH: dict[str, Any] = {
     "images_per_identity": PER_IDENTITY,
     "search_steps": 12,
@@ -153,6 +165,17 @@ TINY_ATTACKS: dict[str, Attack[Any]] = {
         base=GMI_TINY,
         students=(Tiny(widths=(4, 8), strides=(2, 2)),),
         distillation=Distillation(epochs=2, batch_size=8),
+    ),
+    "lokt": LOKT(
+        prior=TINY_TACGAN,
+        students=(TINY,),
+        samples=128,
+        distillation=Distillation(epochs=8, batch_size=16),
+        search_augmentation=WARP,
+        augmentations=1,
+        candidates=3,
+        search_rate=0.5,
+        **SEARCH | {"search_steps": 25},
     ),
     "miface": MIFace(start_noise=0.3, search_rate=2.0, **SEARCH),
     "plgmi+": PLGMIPlus.model_validate(PLGMI_TINY.model_dump(exclude={"kind"})),

@@ -13,6 +13,7 @@ from trapmid.attacks.gmi import GMI
 from trapmid.attacks.ifgmi import IFGMI
 from trapmid.attacks.inversion import attack, open_found
 from trapmid.attacks.kedmi import KEDMI
+from trapmid.attacks.lokt import LOKT
 from trapmid.attacks.lomma import LOMMA
 from trapmid.attacks.miface import MIFace
 from trapmid.attacks.mirror import MIRROR
@@ -36,6 +37,7 @@ AnyAttack = Annotated[
     | IFGMI
     | MIRROR
     | BREP
+    | LOKT
     | PublicNearest
     | Distilled
     | Robust
@@ -52,6 +54,7 @@ __all__ = [
     "GMI",
     "IFGMI",
     "KEDMI",
+    "LOKT",
     "LOMMA",
     "MIRROR",
     "PLGMI",

@@ -10,7 +10,7 @@ from trapmid.config import Config
 from trapmid.data.images import ImageSet, to_unit
 from trapmid.engine import Loop, generator, randomness
 from trapmid.models import ModelConfig
-from trapmid.targets import ScoreTarget
+from trapmid.targets import LabelTarget
 from trapmid.types import logits_of
 
 
@@ -34,7 +34,7 @@ class Distillation(Config):
     weight_decay: float = 1e-4
 
     def teach(
-        self, student: ModelConfig, name: str, public: ImageSet, answers: Tensor, target: ScoreTarget, run: Run
+        self, student: ModelConfig, name: str, public: ImageSet, answers: Tensor, target: LabelTarget, run: Run
     ) -> nn.Module:
         """Train a student on what the target said; in eval mode and frozen.
 

@@ -14,7 +14,6 @@ from trapmid.attacks.search import (
     cross_entropy,
     decode_found,
     initial_latents,
-    optimise,
     within,
 )
 from trapmid.data.images import ImageSet
@@ -82,16 +81,12 @@ class GMI(SearchConfig, Attack[WhiteBoxTarget]):
             images = prior.decode(latents, on_device[part])
             return self.identity_weight * identity_loss(images, on_device[part]) - prior.discriminator(images)
 
-        latents = optimise(
+        latents = self.descend(
             first,
             loss,
-            steps=self.search_steps,
-            rate=self.search_rate,
-            run=run,
-            name=f"{self.kind} search",
-            chunk=self.chunk,
-            folder=run.folder / f"search-{int(identities[0])}",
-            also={"target": target},
+            identities,
+            target,
+            run,
             optimizer=partial(torch.optim.SGD, momentum=self.momentum, nesterov=True),
             project=within(self.box),
         )

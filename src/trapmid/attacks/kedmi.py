@@ -14,7 +14,6 @@ from trapmid.attacks.search import (
     cross_entropy,
     decode_found,
     initial_latents,
-    optimise,
     score_public,
 )
 from trapmid.data.images import ImageSet
@@ -89,16 +88,12 @@ class KEDMI(SearchConfig, Attack[WhiteBoxTarget]):
             realism = F.logsigmoid(realness(prior.discriminator(images).logits))
             return self.identity_weight * identity_loss(images, labels[part]) - realism
 
-        distributions = optimise(
+        distributions = self.descend(
             standing_start(len(identities), prior.latent_size),
             loss,
-            steps=self.search_steps,
-            rate=self.search_rate,
-            run=run,
-            name=f"{self.kind} search",
-            chunk=self.chunk,
-            folder=run.folder / f"search-{int(identities[0])}",
-            also={"target": target},
+            identities,
+            target,
+            run,
         )
         latents = self._latents(distributions, noise.to(distributions.device)).flatten(0, 1)
         return decode_found(latents, identities.repeat_interleave(self.images_per_identity), prior, target, self.chunk)

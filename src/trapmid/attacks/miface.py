@@ -15,7 +15,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from trapmid.attacks.attack import Attack, Found, Run
-from trapmid.attacks.search import SearchConfig, decode_found, initial_latents, optimise, within
+from trapmid.attacks.search import SearchConfig, decode_found, initial_latents, within
 from trapmid.data.images import ImageSet
 from trapmid.priors import Prior, PriorConfig
 from trapmid.targets import LabelTarget, WhiteBoxTarget
@@ -82,16 +82,12 @@ class MIFace(SearchConfig, Attack[WhiteBoxTarget]):
             cost = F.cross_entropy(logits, on_device[part], reduction="none")
             return cost * (cost > -math.log(self.sure_enough))
 
-        latents = optimise(
+        latents = self.descend(
             (self.start_noise * noise).flatten(0, 1).clamp(0, 1),
             loss,
-            steps=self.search_steps,
-            rate=self.search_rate,
-            run=run,
-            name=f"{self.kind} search",
-            chunk=self.chunk,
-            folder=run.folder / f"search-{int(identities[0])}",
-            also={"target": target},
+            identities,
+            target,
+            run,
             optimizer=torch.optim.SGD,
             project=within((0.0, 1.0)),
         )

@@ -10,7 +10,8 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from trapmid.attacks.attack import Equipped, Found, Run
-from trapmid.attacks.plgmi import PseudoLabelGuided, Term, W
+from trapmid.attacks.margin import Term
+from trapmid.attacks.plgmi import PseudoLabelGuided, W
 from trapmid.attacks.search import survey, top_n
 from trapmid.data.images import ImageSet
 from trapmid.priors import Prior

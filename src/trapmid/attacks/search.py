@@ -26,6 +26,7 @@ class SearchConfig(Config):
     """The settings that all searches have; a member gives those without a default its paper's.
 
     Attributes:
+        kind: of the attack.
         images_per_identity: searches per identity, from independent starts.
         search_steps: of the optimiser.
         search_rate: of the optimiser.
@@ -33,11 +34,38 @@ class SearchConfig(Config):
         chunk: images decoded at once, which bounds memory.
     """
 
+    kind: str
     images_per_identity: int = Field(5, ge=1)
     search_steps: int = Field(ge=1)
     search_rate: float
     identities_per_batch: int = Field(0, ge=0)
     chunk: int = Field(100, ge=1)
+
+    def descend(
+        self,
+        latents: Tensor,
+        loss: Callable[[Tensor, slice], Tensor],
+        identities: Labels,
+        target: WhiteBoxTarget,
+        run: Run,
+        *,
+        optimizer: Callable[..., torch.optim.Optimizer] = torch.optim.Adam,
+        project: Callable[[Tensor], Tensor] = lambda latents: latents,
+    ) -> Tensor:
+        """`optimise` by these settings; the checkpoint is named after the first of the identities and holds the count of queries."""
+        return optimise(
+            latents,
+            loss,
+            steps=self.search_steps,
+            rate=self.search_rate,
+            run=run,
+            name=f"{self.kind} search",
+            chunk=self.chunk,
+            folder=run.folder / f"search-{int(identities[0])}",
+            also={"target": target},
+            optimizer=optimizer,
+            project=project,
+        )
 
 
 def score_public(target: ScoreTarget, public: ImageSet, run: Run) -> Tensor:

@@ -18,6 +18,7 @@ from pydantic import ValidationError
 from trapmid.audit.plan import Task, plan, with_needs
 from trapmid.audit.recipe import Recipe
 from trapmid.audit.tasks import do, load_data, write_split
+from trapmid.config import misfits
 from trapmid.engine import Compute, Progress, no_progress
 from trapmid.metrics.scores import read_scores, write_scores
 from trapmid.types import UserError
@@ -40,7 +41,7 @@ def settle(recipe: Recipe | None, out: Path) -> Recipe:
             stored = Recipe.model_validate(json.loads(file.read_text()))
         except (ValidationError, json.JSONDecodeError) as problem:
             raise UserError(
-                f"{file} is not a recipe this trapmid can read: {problem}. Choose another --out."
+                f"{file} is not a recipe this trapmid can read: {misfits(problem)}. Choose another --out."
             ) from problem
     if recipe is None:
         if stored is None:

@@ -1,54 +1,75 @@
-"""What batching identities saves in attacks that ask for labels or scores alone, and in PPA's initial selection."""
+"""What is asked of the target and chosen before a search: the images that stand for a class, the soft labels of a GAN's training."""
 
-from collections.abc import Callable
-from pathlib import Path
-from tempfile import TemporaryDirectory
+import heapq
+from collections.abc import Iterator
 
 import torch
+from torch import Tensor
 
-from trapmid.attacks import BREP, Run
-from trapmid.attacks.brep import _Spheres
-from trapmid.attacks.styles import show_candidates
-from trapmid.engine import Compute
-from trapmid.models import Tiny
-from trapmid.priors import CGAN, Strided, StyleGAN2
+from trapmid.attacks.search import top_n
+from trapmid.bench.stage import Stage
+from trapmid.bench.timing import CLASSES, Comparison, Setting
+from trapmid.data.images import ImageSet, to_pixels, to_unit
+from trapmid.priors import GAN, SemiGAN
+from trapmid.priors import gan as gans
+from trapmid.priors.semigan import SemiGANFit
 from trapmid.targets import ScoreTarget
-
-Work = Callable[[], object]
-
-
-def repulsion(identities: int, steps: int, size: int, compute: Compute) -> tuple[Work, Work]:
-    """`steps` steps of `brep` around as many latents as identities: one identity after the other, and all at once."""
-    prior = CGAN(networks=Strided()).build(identities, size, 3, compute)
-    target = ScoreTarget(Tiny().build(identities, size, 3).to(compute.target), identities, (3, size, size))
-    method, latents = BREP(), torch.randn(identities, prior.latent_size, device=compute.target)
-    with torch.no_grad():
-        own = target.labels(prior.decode(latents, torch.zeros(identities, dtype=torch.int64, device=compute.target)))
-
-    @torch.no_grad()
-    def search(*groups: torch.Tensor) -> None:
-        for rows in groups:
-            everyone = torch.ones(len(rows), dtype=torch.bool, device=compute.target)
-            spheres = _Spheres(latents[rows], everyone, method.radius)
-            for _ in range(steps):
-                spheres.alive = everyone.clone()
-                directions = torch.randn(len(rows), method.sphere, prior.latent_size, device=compute.target)
-                directions /= directions.norm(dim=2, keepdim=True)
-                method._repel(spheres, directions, own[rows], prior, target)
-
-    rows = torch.arange(identities, device=compute.target)
-    return lambda: search(*rows.split(1)), lambda: search(rows)
+from trapmid.types import Pixels
 
 
-def initial_selection(identities: int, candidates: int, size: int, compute: Compute) -> tuple[Work, Work]:
-    """Random styles shown to the target: anew for every identity, and once for all of them."""
-    config = StyleGAN2(latent_size=64, style_size=64, mapping_layers=3, capacity=8 * size, widest=64)
-    prior = config.build(identities, size, 3, compute)
-    target = ScoreTarget(Tiny().build(identities, size, 3).to(compute.target), identities, (3, size, size))
+def selection(setting: Setting) -> Iterator[Comparison]:
+    """PLG-MI's pseudo-labels, KED-MI's soft labels."""
+    images, classes = (500, 10) if setting.quick else (10_000, 100)
+    scores = setting.uniform("scores", images, classes).softmax(1)
+    what = f"top 30 of {images:,} images for {classes} classes: loop over a priority queue, as published -> tensor.topk"
+    queue, topk = lambda: queue_top_n(scores, 30), lambda: top_n(scores, 30)
+    yield setting.compare("top-n", what, queue, topk, share=5, same=0.0)
+    yield _soft_labels(setting)
 
-    def select(times: int) -> None:
-        for _ in range(times):
-            with TemporaryDirectory() as folder:
-                show_candidates(prior, target, candidates, 0.5, 100, Run(0, compute, Path(folder), prior))
 
-    return lambda: select(identities), lambda: select(1)
+def _soft_labels(setting: Setting) -> Comparison:
+    """Both ask a target in eval mode, unlike the authors' code, so that they get the same answers."""
+    target, iterations = Stage(setting).target, 2 if setting.quick else 20
+    pixels = to_pixels(setting.uniform("public", 64, *target.image_shape))
+    public = ImageSet(pixels, torch.zeros(len(pixels), dtype=torch.int64), ("nobody",), ("noise",) * len(pixels))
+    config = SemiGAN(width=16, iterations=iterations)
+    of_training = gans.Setting(public, CLASSES, 0, setting.compute)
+
+    def asked_once() -> Tensor:
+        return _weights(SemiGANFit(config, of_training, target.scores(to_unit(pixels))).run())
+
+    def asked_at_every_step() -> Tensor:
+        fit = SemiGANFit(config, of_training, torch.empty(0, CLASSES))
+        fit.soft_labels = _Asking(target, pixels)  # type: ignore[assignment]
+        return _weights(fit.run())
+
+    what = (
+        f"{iterations} iterations of KED-MI's GAN: the target asked at every step, as published -> once for each image"
+    )
+    return setting.compare("soft-labels", what, asked_at_every_step, asked_once, share=5, same=1e-4)
+
+
+class _Asking:
+    """Soft labels that are asked for whenever they are looked up."""
+
+    def __init__(self, target: ScoreTarget, pixels: Pixels) -> None:
+        self.target, self.pixels = target, pixels
+
+    def __getitem__(self, rows: Tensor) -> Tensor:
+        return self.target.scores(to_unit(self.pixels[rows]))
+
+
+def _weights(gan: GAN) -> Tensor:
+    return torch.cat([weights.detach().flatten().cpu() for weights in gan.generator.parameters()])
+
+
+def queue_top_n(scores: Tensor, n: int) -> Tensor:
+    """As the authors' code does it: image by image, a queue of bounded length for each class."""
+    queues: list[list[tuple[float, int]]] = [[] for _ in range(scores.shape[1])]
+    for row, values in enumerate(scores.tolist()):
+        for queue, value in zip(queues, values, strict=True):
+            if len(queue) < n:
+                heapq.heappush(queue, (value, row))
+            else:
+                heapq.heappushpop(queue, (value, row))
+    return torch.tensor([[row for _, row in sorted(queue, reverse=True)] for queue in queues])

@@ -1,30 +1,33 @@
 """What it costs to watch a served model: the same forward pass with the detector's eye on it."""
 
-from collections.abc import Callable
+from collections.abc import Iterator
 
 import torch
 
+from trapmid.bench.timing import CLASSES, Comparison, Setting, Work
 from trapmid.detection import Detector
-from trapmid.engine import Compute
-from trapmid.models import ModelConfig
+from trapmid.models import VGG16, ModelConfig, Tiny
 from trapmid.types import Images
 
 
-def watched(
-    config: ModelConfig, classes: int, images: Images, compute: Compute
-) -> tuple[Callable[[], object], Callable[[], object]]:
-    """A forward pass of a network of random weights on `images` (n, c, s, s), unwatched and watched.
+def watching(setting: Setting) -> Iterator[Comparison]:
+    """A batch and a single image through a small network, a batch through a large one; unwatched, and watched."""
+    few = max(2, setting.batch // 4) if setting.device.type == "cpu" else setting.batch
+    for name, config, batch in (("tiny", Tiny(), setting.batch), ("tiny-single", Tiny(), 1), ("vgg16", VGG16(), few)):
+        what = f"forward pass of {config.kind} on {batch} images: unwatched -> watched by a detector"
+        plain, seen = _forward_passes(setting, config, setting.images[:batch])
+        yield setting.compare(f"watch-{name}", what, plain, seen, note="The features are there already.")
 
-    The detector's signatures are random, too; windows of 1,000 images are weighed as they fill.
-    """
-    size = images.shape[-1]
-    model = compute.place(config.build(classes, size, images.shape[1])).eval()
+
+def _forward_passes(setting: Setting, config: ModelConfig, images: Images) -> tuple[Work, Work]:
+    """Unwatched and watched; weights and signatures are random, and windows of 1,000 images are weighed as they fill."""
+    model = setting.compute.place(config.build(CLASSES, setting.size, images.shape[1])).eval()
     with torch.no_grad():
         features = model(images[:1]).features.shape[1]
-    signatures = torch.nn.functional.normalize(torch.randn(classes, features, device=images.device), dim=1)
+    signatures = torch.nn.functional.normalize(setting.uniform("signatures", CLASSES, features) - 0.5, dim=1)
     eye = Detector(signatures, torch.linspace(-0.2, 0.4, 1000)).watch(model)
 
-    def forward(served: torch.nn.Module) -> Callable[[], object]:
+    def forward(served: torch.nn.Module) -> Work:
         def answer() -> object:
             with torch.no_grad():
                 return served(images)

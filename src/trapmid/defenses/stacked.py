@@ -8,6 +8,7 @@ import torch
 from pydantic import Field, ValidationError, model_validator
 from torch import Tensor
 
+from trapmid.config import misfits
 from trapmid.defenses.defense import Defense, DefenseRun, Modifier, Setting
 from trapmid.defenses.members import Single
 from trapmid.defenses.negls import NegLS
@@ -110,7 +111,7 @@ def parse_defense(text: str, known: Sequence[Defense] = ()) -> Defense:
     try:
         return Stacked(parts=parts)
     except ValidationError as problem:
-        raise UserError(f"{text}: {'; '.join(error['msg'] for error in problem.errors())}.") from problem
+        raise UserError(f"{text}: {misfits(problem)}.") from problem
 
 
 def _parts(text: str, members: Mapping[str, Defense]) -> tuple[Any, ...]:

@@ -15,17 +15,19 @@ from trapmid.priors.sn_resnet import SNResNet
 from trapmid.priors.strided import Strided
 from trapmid.priors.style_networks import Features
 from trapmid.priors.stylegan2 import StyleGAN2
+from trapmid.priors.tacgan import TACGAN
 
 AnyPrior = Annotated[CGAN | DCGAN | StyleGAN2, Field(discriminator="kind")]
 """Those that know no target."""
 
-PRIORS: tuple[type[Member], ...] = (*get_args(get_args(AnyPrior)[0]), SemiGAN)
+PRIORS: tuple[type[Member], ...] = (*get_args(get_args(AnyPrior)[0]), SemiGAN, TACGAN)
 
 __all__ = [
     "CGAN",
     "DCGAN",
     "GAN",
     "PRIORS",
+    "TACGAN",
     "AnyPrior",
     "Features",
     "Prior",

@@ -15,7 +15,7 @@ import torch
 from pydantic import BaseModel, Field, ValidationError
 from torch import Tensor
 
-from trapmid.config import fingerprint
+from trapmid.config import fingerprint, misfits
 from trapmid.data.images import to_pixels, to_png
 from trapmid.targets import OpaqueModel
 from trapmid.types import Images, UserError
@@ -56,7 +56,7 @@ class HttpModel(OpaqueModel):
             described = _Description.model_validate(self._request(None))
         except ValidationError as problem:
             raise UserError(
-                f"{url} does not describe itself: {problem}. Expected identities, image_shape and answers; see examples/server.py."
+                f"{url} does not describe itself: {misfits(problem)}. Expected identities, image_shape and answers; see examples/server.py."
             ) from problem
         self.identities, self.image_shape = described.identities, described.image_shape
         self.answers = described.answers

@@ -8,7 +8,7 @@ from typing import Any, TypeVar
 from pydantic import ValidationError
 
 from trapmid.audit import Recipe
-from trapmid.config import Config
+from trapmid.config import Config, misfits
 from trapmid.data import SplitConfig, guess_source
 from trapmid.defenses import parse_defense
 from trapmid.detection import Learned
@@ -123,8 +123,7 @@ def _changed(kind: type[C], values: dict[str, Any], changes: tuple[str, ...]) ->
     try:
         return kind.model_validate(values)
     except ValidationError as problem:
-        told = "; ".join(f"{'.'.join(map(str, error['loc']))}: {error['msg']}" for error in problem.errors())
-        raise UserError(f"The changed {kind.__name__.lower()} does not fit: {told}") from problem
+        raise UserError(f"The changed {kind.__name__.lower()} does not fit: {misfits(problem)}") from problem
 
 
 def _apply(values: dict[str, Any], change: str) -> None:

@@ -3,6 +3,7 @@
 from trapmid.attacks import (
     GMI,
     KEDMI,
+    LOKT,
     LOMMA,
     PLGMI,
     AnyAttack,
@@ -14,7 +15,7 @@ from trapmid.attacks import (
 from trapmid.attacks.distillation import Distillation
 from trapmid.audit import Recipe
 from trapmid.models import Tiny
-from trapmid.priors import DCGAN, SemiGAN
+from trapmid.priors import DCGAN, TACGAN, SemiGAN
 from trapmid.recipes.attacks_advanced import advanced_attacks, small_stylegan2
 from trapmid.recipes.celeba64_cpu import celeba64_cpu
 from trapmid.recipes.demo import demo
@@ -81,7 +82,23 @@ def cpu_attacks(plgmi: PLGMI, distillation_epochs: int) -> tuple[AnyAttack, ...]
             students=students,
             distillation=distillation,
         ),
+        small_lokt(plgmi, students),
         MIFace(start_noise=0.3, images_per_identity=5, search_steps=100, search_rate=0.5),
         *advanced_attacks(small_stylegan2(), prior),
         PublicNearest(),
+    )
+
+
+def small_lokt(plgmi: PLGMI, students: tuple[Tiny, ...]) -> LOKT:
+    """`lokt` with the shapes, the warm start and the search of a recipe's PLG-MI."""
+    shared = {"networks", "iterations", "batch_size", "rate", "ema", "log_every"}
+    search = {"images_per_identity", "search_augmentation", "candidates", "search_steps", "search_rate"}
+    discriminator = Tiny(widths=(16, 32, 64, 64))
+    return LOKT(
+        prior=TACGAN(discriminator=discriminator, discriminator_steps=2, **plgmi.prior.model_dump(include=shared)),
+        warm_start=plgmi.warm_start,
+        students=students,
+        samples=4_000,
+        distillation=Distillation(epochs=4),
+        **plgmi.model_dump(include=search),
     )

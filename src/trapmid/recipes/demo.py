@@ -57,7 +57,7 @@ def demo() -> Recipe:
         ),
         defenses=(
             NoDefense(),
-            TrapMID(blend=BlendSchedule(start=0.2, end=0.02, until=0.6), weight=0.4, discriminator=discriminator),
+            TrapMID(blend=BlendSchedule(start=0.2, end=0.03, until=0.6), weight=0.5, discriminator=discriminator),
             OnePass(discriminator=discriminator),
         ),
         attacks=(

@@ -1,0 +1,114 @@
+"""LOKT (Nguyen et al., NeurIPS 2023): what a target that only names labels knows is carried over to surrogates, which are inverted with gradients.
+
+From the paper: a target model-assisted ACGAN is trained on public images with the target's labels of generated ones; its classifier
+head, or an ensemble of students of other architectures that learn generated images as the target labels them, stands in for the
+target; a white-box attack searches the same generator. Assumed here: that attack is PLG-MI's search, an ensemble answers with its mean
+logits, students learn by LOMMA's constants, and the number of images they learn from.
+"""
+
+from collections.abc import Sequence
+from dataclasses import replace
+from typing import ClassVar, Literal, final
+
+import torch
+from pydantic import Field
+from torch import nn
+from torch.nn import functional as F
+
+from trapmid.attacks.attack import Attack, Equipped, Found, Run
+from trapmid.attacks.distillation import Distillation
+from trapmid.attacks.margin import MarginSearch
+from trapmid.data.images import ImageSet, to_pixels, to_unit
+from trapmid.engine import generator
+from trapmid.models import AnyModel, Zoo
+from trapmid.priors import CGAN, GAN, TACGAN, Prior, PriorConfig
+from trapmid.priors.tacgan import ClassHead
+from trapmid.targets import LabelTarget, WhiteBoxTarget
+from trapmid.types import Images, Labels, Logits, Pixels, logits_of
+
+
+@final
+class LOKT(MarginSearch, Attack[LabelTarget]):
+    """`lokt`: a white-box search by labels alone; what is not published is PLG-MI's.
+
+    Attributes:
+        prior: the GAN that asks the target.
+        warm_start: how a GAN, with a generator of the same shapes, is trained on the public images before the target is known, from
+            whose generator the attack's starts; None for random weights.
+        students: architectures that stand in for the target together; with none, the GAN's classifier head does.
+        samples: generated images that students learn from, equally many of each class but for the rest.
+        distillation: how they learn.
+    """
+
+    paper: ClassVar[str] = "LOKT (Nguyen et al., NeurIPS 2023), Sec. 3-4"
+    needs: ClassVar[type[LabelTarget]] = LabelTarget
+    kind: Literal["lokt"] = "lokt"
+    prior: TACGAN = TACGAN()
+    warm_start: CGAN | None = None
+    students: tuple[AnyModel, ...] = (
+        Zoo(name="densenet121"),
+        Zoo(name="densenet161"),
+        Zoo(name="densenet169"),
+    )
+    samples: int = Field(30_000, ge=2)
+    distillation: Distillation = Distillation()
+
+    def public_prior(self) -> PriorConfig | None:
+        """The warm start."""
+        return self.warm_start
+
+    def prepare(self, target: LabelTarget, public: ImageSet, run: Run) -> Prior:
+        """Train the GAN, then the students on what it generates."""
+        assert run.prior is None or isinstance(run.prior, GAN)
+        gan = self.prior.fit(
+            public,
+            target.num_classes,
+            target.labels,
+            start=run.prior,
+            also={"target": target},
+            seed=run.seed,
+            compute=run.compute,
+            folder=run.folder / "gan",
+            progress=run.progress,
+            name=f"{self.kind} gan",
+        )
+        gan.freeze()
+        surrogates = self._taught(gan, target, run) if self.students else [ClassHead(gan.discriminator)]
+        return Equipped(gan, WhiteBoxTarget(Ensemble(surrogates), target.num_classes, target.image_shape))
+
+    def invert(self, target: LabelTarget, prior: Prior, identities: Labels, run: Run) -> Found:
+        """Search on the surrogates; the target is asked once more, whether it names who was meant."""
+        assert isinstance(prior, Equipped)
+        found = self.search(prior.equipment, prior.prior, identities, run)
+        return replace(found, confidence=(_named(target, found.pixels, self.chunk) == found.labels).float())
+
+    def _taught(self, gan: GAN, target: LabelTarget, run: Run) -> list[nn.Module]:
+        """Students of what the target calls generated images."""
+        labels = torch.arange(self.samples) % target.num_classes
+        pixels = to_pixels(gan.sample(labels, generator(run.seed, self.kind, "samples")))
+        told = _named(target, pixels, self.chunk)
+        names = tuple(map(str, range(target.num_classes)))
+        generated = ImageSet(pixels, told, names, ("generated",) * len(pixels))
+        answers = F.one_hot(told, target.num_classes).float()
+        return [
+            self.distillation.teach(student, f"student {number}", generated, answers, target, run)
+            for number, student in enumerate(self.students)
+        ]
+
+
+@final
+class Ensemble(nn.Module):
+    """Several classifiers as one, by the mean of their logits."""
+
+    def __init__(self, members: Sequence[nn.Module]) -> None:
+        super().__init__()
+        self.members = nn.ModuleList(members)
+
+    def forward(self, images: Images) -> Logits:
+        """(n, classes)."""
+        return torch.stack([logits_of(member(images)) for member in self.members]).mean(0)
+
+
+def _named(target: LabelTarget, pixels: Pixels, chunk: int) -> Labels:
+    """(n,), on the CPU: what the target calls pictures."""
+    return torch.cat([target.labels(to_unit(part.to(target.device))).cpu() for part in pixels.split(chunk)])

@@ -1,0 +1,76 @@
+"""PLG-MI's search (Yuan et al., AAAI 2023, Eq. 5-6): latents of a conditional generator descend the max-margin loss; shared by attacks that differ in whom they ask."""
+
+from collections.abc import Callable
+
+import torch
+from pydantic import Field
+from torch import Tensor
+
+from trapmid.attacks.attack import Found, Run
+from trapmid.attacks.search import SearchConfig, best_latents, decode_found, initial_latents, max_margin
+from trapmid.augment import AnyAugmentation, KorniaAugmentation
+from trapmid.engine import randomness
+from trapmid.priors import Prior
+from trapmid.targets import WhiteBoxTarget
+from trapmid.types import Labels, Prediction
+
+Term = Callable[[Prediction, Labels], Tensor]
+"""A term of the objective beside the margin: (n,), of what the target says about augmented images and of their labels."""
+
+
+class MarginSearch(SearchConfig):
+    """The settings of the search, with PLG-MI's constants, and the search.
+
+    Attributes:
+        search_augmentation: T_atk during the search.
+        augmentations: independent draws a search step sums over.
+        candidates: random latents per identity of which the target's favourites start the search; up to
+            `images_per_identity`, as published, there is no choice.
+    """
+
+    search_augmentation: AnyAugmentation = KorniaAugmentation(
+        crop_probability=1.0,
+        brightness=0.2,
+        contrast=0.2,
+        jitter_probability=1.0,
+        rotation_degrees=5.0,
+        rotation_probability=1.0,
+    )
+    augmentations: int = Field(2, ge=1)
+    candidates: int = Field(5, ge=1)
+    search_steps: int = Field(600, ge=1)
+    search_rate: float = 0.1
+
+    def search(
+        self, target: WhiteBoxTarget, prior: Prior, identities: Labels, run: Run, terms: tuple[Term, ...] = ()
+    ) -> Found:
+        """Adam on the latents of all identities at once, two augmentations a step, no clipping; `terms` join the margin."""
+        augment = self.search_augmentation.build(target.image_shape[-1])
+        first = initial_latents(
+            identities, target.num_classes, max(self.candidates, self.images_per_identity), prior.latent_size, run.seed
+        )
+        if self.candidates > self.images_per_identity:
+            with randomness(
+                run.seed, f"{self.kind} search", "candidates", int(identities[0]), device=run.compute.target
+            ):
+                first = best_latents(first, identities, self.images_per_identity, prior, target, augment, self.chunk)
+        labels = identities.repeat_interleave(self.images_per_identity)
+        on_device = labels.to(run.compute.target)
+
+        def loss(latents: Tensor, part: slice) -> Tensor:
+            images = prior.decode(latents, on_device[part])
+            draws = [
+                margin_and_terms(target.predict(augment(images)), on_device[part], 1.0, terms)
+                for _ in range(self.augmentations)
+            ]
+            return torch.stack(draws).sum(0)
+
+        prior.generator.requires_grad_(False)
+        latents = self.descend(first.flatten(0, 1), loss, identities, target, run)
+        return decode_found(latents, labels, prior, target, self.chunk)
+
+
+def margin_and_terms(prediction: Prediction, labels: Labels, margin_weight: float, terms: tuple[Term, ...]) -> Tensor:
+    """(n,): the weighted margin, and the terms."""
+    margin = margin_weight * max_margin(prediction.logits, labels)
+    return torch.stack([margin, *(term(prediction, labels) for term in terms)]).sum(0)

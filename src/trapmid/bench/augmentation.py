@@ -1,0 +1,23 @@
+"""The published augmentation beside the one that resamples once."""
+
+from collections.abc import Iterator
+
+from trapmid.augment import Augmentation, KorniaAugmentation, WarpAugmentation
+from trapmid.bench.timing import Comparison, Setting, Work
+
+
+def augmentation(setting: Setting) -> Iterator[Comparison]:
+    """Forward, and with the gradient."""
+
+    def forward(config: Augmentation) -> Work:
+        augment = config.build(setting.size)
+        return lambda: augment(setting.images)
+
+    def backward(config: Augmentation) -> Work:
+        augment, images = config.build(setting.size), setting.images.clone().requires_grad_()
+        return lambda: augment(images).sum().backward()
+
+    note = "The same changes, resampled once instead of up to three times."
+    for name, way in (("forward", forward), ("backward", backward)):
+        what = f"augmenting {setting.batch} images, {name}: kornia, as published -> warp"
+        yield setting.compare(f"warp-{name}", what, way(KorniaAugmentation()), way(WarpAugmentation()), note=note)

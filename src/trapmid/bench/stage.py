@@ -1,0 +1,107 @@
+"""Where attacks are compared in two orders of work: a target with opinions, identities to attack, a folder to do it in."""
+
+import copy
+from collections.abc import Callable
+from pathlib import Path
+from tempfile import TemporaryDirectory
+
+import torch
+from torch import Tensor, nn
+
+from trapmid.attacks import Found, Run
+from trapmid.bench.timing import CLASSES, Setting
+from trapmid.data.images import to_unit
+from trapmid.engine import generator
+from trapmid.models import Tiny
+from trapmid.models.batchnorm import recalibrate_batch_norm
+from trapmid.priors import DCGAN, GAN, Prior
+from trapmid.priors.gan import GANConfig
+from trapmid.targets import WhiteBoxTarget
+from trapmid.types import Images, Labels, Logits, logits_of
+
+Invert = Callable[[WhiteBoxTarget, Prior, Labels, Run], Found]
+
+
+class Stage:
+    """One target, attacked with priors that nobody trained: how long an attack takes does not depend on what it finds.
+
+    Attributes:
+        compute: device and precision.
+        size: height and width of images.
+        identities: (k,), those that are attacked.
+        each: pictures of each.
+        steps: of a search.
+        dcgan: the prior of those attacks that take one that knows no target.
+        target: with random weights.
+    """
+
+    def __init__(self, setting: Setting) -> None:
+        self.compute, self.size = setting.compute, setting.size
+        count, self.each, self.steps = (3, 2, 3) if setting.quick else (20, 5, 40)
+        self.identities: Labels = torch.arange(count)
+        self.dcgan = self.prior(DCGAN(width=16))
+        pictures = self.dcgan.sample(torch.zeros(64, dtype=torch.int64), generator(0, "bench pictures"))
+        network = Opinionated(Tiny().build(CLASSES, setting.size, 3), pictures)
+        self.target = WhiteBoxTarget(network.to(setting.device), CLASSES, self.shape)
+
+    def prior(self, config: GANConfig) -> GAN:
+        """A pair that nobody trained, but whose pictures differ: batch norm has seen some."""
+        gan = config.build(CLASSES, self.size, 3, self.compute)
+        latents = torch.randn(64, gan.latent_size, device=self.compute.target)
+        recalibrate_batch_norm(gan.generator, [(latents, torch.arange(64, device=latents.device) % CLASSES)])
+        return gan.freeze()
+
+    def attacking(self, identities: Labels) -> "Stage":
+        """The same with other identities."""
+        other = copy.copy(self)
+        other.identities = identities
+        return other
+
+    @property
+    def shape(self) -> tuple[int, int, int]:
+        """Of an image."""
+        return 3, self.size, self.size
+
+    def inside(self, work: Callable[[Run], Tensor], prior: Prior | None = None) -> Callable[[], Tensor]:
+        """`work` with a run in a folder of its own, which is removed afterwards."""
+
+        def do() -> Tensor:
+            with TemporaryDirectory() as folder:
+                return work(Run(0, self.compute, Path(folder), prior))
+
+        return do
+
+    def ours(self, invert: Invert, prior: Prior, before: Callable[[Run], None] | None = None) -> Callable[[], Tensor]:
+        """The attack itself, on all identities; (k * each, c, h, w) in [0, 1].
+
+        Args:
+            invert: the attack's.
+            prior: what it searches.
+            before: puts into the run's folder what `prepare` would have left there.
+        """
+
+        def work(run: Run) -> Tensor:
+            if before is not None:
+                before(run)
+            return to_unit(invert(self.target, prior, self.identities, run).pixels)
+
+        return self.inside(work, prior)
+
+
+class Opinionated(nn.Module):
+    """A network with random weights says nearly the same about every image; only what differs is left of it."""
+
+    mean: Tensor
+    deviation: Tensor
+
+    def __init__(self, network: nn.Module, images: Images) -> None:
+        super().__init__()
+        self.network = network.eval()
+        with torch.no_grad():
+            said = logits_of(self.network(images))
+        self.register_buffer("mean", said.mean(0))
+        self.register_buffer("deviation", said.std(0))
+
+    def forward(self, images: Images) -> Logits:
+        """Logits (n, classes)."""
+        return (logits_of(self.network(images)) - self.mean) / self.deviation

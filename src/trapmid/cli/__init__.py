@@ -1,0 +1,68 @@
+"""The command line: arguments in, verbs called, exit codes out. Heavy imports wait until the arguments are right."""
+
+import os
+import sys
+import traceback
+from collections.abc import Callable
+
+import tyro
+
+from trapmid.cli.attacks import attack
+from trapmid.cli.audits import audit, demo, measure, report, train
+from trapmid.cli.detection import detect
+from trapmid.cli.reproductions import reproduce
+from trapmid.cli.tools import bench, convert, doctor, list_
+from trapmid.errors import UserError
+
+COMMANDS: dict[str, Callable[..., int | None]] = {
+    "demo": demo,
+    "audit": audit,
+    "train": train,
+    "attack": attack,
+    "reproduce": reproduce,
+    "measure": measure,
+    "report": report,
+    "doctor": doctor,
+    "detect": detect,
+    "bench": bench,
+    "convert": convert,
+    "list": list_,
+}
+
+
+def main() -> None:
+    """Entry point. Exit codes: 0, 2 for the user's mistake, 1 for ours, 130 when interrupted."""
+    try:
+        code = tyro.extras.subcommand_cli_from_dict(
+            COMMANDS,
+            prog="trapmid",
+            description=_about(),
+            config=(tyro.conf.OmitArgPrefixes, tyro.conf.FlagCreatePairsOff),
+        )
+    except KeyboardInterrupt:
+        print("\nInterrupted. Run the same command to resume.", file=sys.stderr)
+        sys.exit(130)
+    except Exception as problem:
+        sys.exit(_explain(problem))
+    sys.exit(code or 0)
+
+
+def _about() -> str:
+    return (
+        "Model inversion: train classifiers that resist it, attack classifiers with it, report the difference. "
+        "Start with `trapmid demo`; then `trapmid audit` on your own images."
+    )
+
+
+def _explain(problem: Exception) -> int:
+    if os.environ.get("TRAPMID_DEBUG"):
+        traceback.print_exc()
+    if isinstance(problem, UserError):
+        print(f"Error: {problem}", file=sys.stderr)
+        return 2
+    print(
+        f"This is a bug in trapmid: {type(problem).__name__}: {problem}\n"
+        "Please report it with the output of the same command under TRAPMID_DEBUG=1. What was finished is kept.",
+        file=sys.stderr,
+    )
+    return 1

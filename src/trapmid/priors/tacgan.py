@@ -1,0 +1,137 @@
+"""LOKT's prior: an auxiliary-classifier GAN whose classifier head learns the labels that the target gives generated images (Nguyen et al., NeurIPS 2023)."""
+
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Annotated, ClassVar, Literal, final
+
+import torch
+from pydantic import Field
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from trapmid.data.images import ImageSet, to_unit
+from trapmid.engine import Compute, Progress, no_progress
+from trapmid.models import AnyModel, SmallResNet
+from trapmid.priors.gan import GAN, Fit, GANConfig, Losses, Setting, begin_with
+from trapmid.priors.sn_resnet import SNResNet
+from trapmid.priors.strided import Strided
+from trapmid.types import Images, Labels, Logits, Prediction, Stateful, prediction_of
+
+Labeller = Callable[[Images], Labels]
+"""What the target calls each image."""
+
+
+@final
+class TACGAN(GANConfig):
+    """`tacgan`: a target model-assisted auxiliary-classifier GAN.
+
+    From the paper: the discriminator tells real from generated and has a classifier head; the head learns the target's labels of
+    generated images, since those of public images leave most classes out; the generator is to be taken for real and for its
+    label by that head. Assumed: all terms weigh the same, the generator descends the non-saturating loss, PLG-MI's schedule.
+
+    Attributes:
+        networks: the generator is theirs; their discriminator is not used.
+        discriminator: any classifier, with one output for each class and one more for being real.
+        class_weight: of the head's terms, in both losses.
+    """
+
+    paper: ClassVar[str] = "LOKT (Nguyen et al., NeurIPS 2023); Odena et al. 2017"
+    kind: Literal["tacgan"] = "tacgan"
+    networks: Annotated[SNResNet | Strided, Field(discriminator="kind")] = SNResNet()
+    discriminator: AnyModel = SmallResNet(width=64, dropout=0.0)
+    iterations: int = Field(30_000, ge=1)
+    betas: tuple[float, float] = (0.0, 0.9)
+    class_weight: float = Field(1.0, ge=0.0)
+
+    def fit(
+        self,
+        public: ImageSet,
+        num_classes: int,
+        labeller: Labeller,
+        *,
+        start: GAN | None = None,
+        also: Mapping[str, Stateful] | None = None,
+        seed: int,
+        compute: Compute,
+        folder: Path | None = None,
+        progress: Progress = no_progress,
+        name: str = "prior",
+    ) -> GAN:
+        """Train a pair on public images and what the target calls generated ones.
+
+        Args:
+            public: images; their identities are not used.
+            num_classes: labels the generator is conditional on.
+            labeller: asked about every generated image that the discriminator learns from.
+            start: a pair, with a generator of the same shapes to begin with.
+            also: what else a checkpoint has to hold, such as the target's count of queries.
+            seed: of weights, latents, batches.
+            compute: device and precision.
+            folder: for checkpoint and log.
+            progress: who is told how far it is.
+            name: shown in progress; part of the random stream's purpose.
+        """
+        setting = Setting(public, num_classes, seed, compute, folder, progress, name, also or {})
+        return TACGANFit(self, setting, labeller, start).run()
+
+    def build(self, num_classes: int, image_size: int, channels: int, compute: Compute) -> GAN:
+        """See `GANConfig.build`."""
+        generator, _ = self.networks.build(num_classes, image_size, channels)
+        discriminator = self.discriminator.build(num_classes + 1, image_size, channels)
+        return GAN(compute.place(generator), compute.place(discriminator), self.networks.latent_size, num_classes, [])
+
+
+@final
+class TACGANFit(Fit):
+    """Real-or-generated and the target's labels for the discriminator; both verdicts for the generator."""
+
+    config: TACGAN
+
+    def __init__(self, config: TACGAN, setting: Setting, labeller: Labeller, start: GAN | None = None) -> None:
+        super().__init__(config, setting)
+        self.labeller = labeller
+        if start is not None:
+            begin_with(self.generator, start.generator)
+
+    def generator_losses(self) -> Losses:
+        """Minus the log-probabilities of being real and of the label it was generated for."""
+        labels = self.labels()
+        real, classes = verdicts(self.discriminator(self.generator(self.latents(), labels)))
+        return {
+            "generator": F.softplus(-real).mean(),
+            "class": self.config.class_weight * F.cross_entropy(classes, labels),
+        }
+
+    def discriminator_losses(self) -> tuple[Losses, Losses]:
+        """Binary cross-entropy, and cross-entropy to the target's labels; how often those are the ones that were asked for."""
+        labels = self.labels()
+        with torch.no_grad():
+            images = self.generator(self.latents(), labels).clamp(0, 1)
+        told = self.labeller(images)
+        of_real, _ = verdicts(self.discriminator(to_unit(self.pixels[self.rows()])))
+        of_generated, classes = verdicts(self.discriminator(images))
+        losses = {
+            "discriminator": F.softplus(-of_real).mean() + F.softplus(of_generated).mean(),
+            "told": self.config.class_weight * F.cross_entropy(classes, told),
+        }
+        return losses, {"as_asked": (told == labels).double().mean()}
+
+
+def verdicts(output: Tensor | Prediction) -> tuple[Tensor, Logits]:
+    """The logit of being real (n,), and those of the classes (n, classes)."""
+    logits = prediction_of(output).logits
+    return logits[:, -1], logits[:, :-1]
+
+
+@final
+class ClassHead(nn.Module):
+    """A discriminator as a classifier: a surrogate of the target."""
+
+    def __init__(self, discriminator: nn.Module) -> None:
+        super().__init__()
+        self.discriminator = discriminator
+
+    def forward(self, images: Images) -> Prediction:
+        """Logits of the classes; features are the discriminator's."""
+        seen = prediction_of(self.discriminator(images))
+        return Prediction(verdicts(seen)[1], seen.features)
