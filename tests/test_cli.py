@@ -10,7 +10,7 @@ from PIL import Image
 from rich.console import Console
 
 from trapmid import cli
-from trapmid.console import Watch, clock
+from trapmid.progress import Watch, clock
 
 WITHOUT_TORCH = """
 import contextlib, io, json, sys

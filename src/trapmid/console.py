@@ -1,26 +1,14 @@
-"""What the command line shows: status and progress on stderr, results on stdout. Imports neither torch nor pydantic."""
+"""What the command line shows for results: tables and sentences, on stdout. Imports neither torch nor pydantic."""
 
 import dataclasses
 import json
 import math
-import time
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from threading import RLock
-from types import TracebackType
 from typing import TYPE_CHECKING, Any
 
 from rich.console import Console
 from rich.markup import escape
-from rich.progress import (
-    BarColumn,
-    MofNCompleteColumn,
-    Progress,
-    TaskID,
-    TextColumn,
-    TimeElapsedColumn,
-    TimeRemainingColumn,
-)
 from rich.table import Table
 
 if TYPE_CHECKING:
@@ -28,9 +16,6 @@ if TYPE_CHECKING:
     from trapmid.data.diagnosis import Diagnosis
     from trapmid.detection import Detector, Suspects
     from trapmid.metrics.scores import Score
-
-OVERALL = "audit"
-"""The progress task that counts tasks."""
 
 _MODEL_METRICS = {"clean_accuracy": "clean", "trapdoor_success": "trapdoor"}
 _ATTACK_METRICS = {
@@ -51,118 +36,10 @@ _SUSPECTS_SHOWN = 40
 console = Console(highlight=False)
 """Results, on stdout."""
 
-_err = Console(stderr=True, highlight=False)
-
 
 def say(text: str) -> None:
     """A result, on stdout."""
     console.print(text, markup=False, soft_wrap=True)
-
-
-def clock(seconds: float) -> str:
-    """Seconds as people say them: `42 s`, `3 min 05 s`, `1 h 12 min`."""
-    whole = round(seconds)
-    if whole < 60:
-        return f"{whole} s"
-    if whole < 3600:
-        return f"{whole // 60} min {whole % 60:02d} s"
-    return f"{whole // 3600} h {whole % 3600 // 60:02d} min"
-
-
-class Watch:
-    """Live bars, one per running task and one for all of them; without a terminal, a line now and then.
-
-    Call it as an `engine.Progress`, from any thread. `train none seed 0: load images` is a phase of the task before the colon
-    and takes over its bar.
-    """
-
-    def __init__(self, console: Console | None = None, every: float = 10.0) -> None:
-        self._console = console or _err
-        self._every = every
-        self._lock = RLock()
-        self._begun = time.monotonic()
-        self._bars: dict[str, TaskID] = {}
-        self._lines: dict[str, _Line] = {}
-        self._live: Progress | None = None
-        if self._console.is_terminal:
-            self._live = Progress(
-                TextColumn("{task.description}"),
-                BarColumn(bar_width=24),
-                MofNCompleteColumn(),
-                TimeElapsedColumn(),
-                TimeRemainingColumn(),
-                TextColumn("[dim]{task.fields[note]}"),
-                console=self._console,
-                refresh_per_second=4,
-                speed_estimate_period=120,
-                transient=True,
-            )
-
-    def __enter__(self) -> "Watch":
-        if self._live is not None:
-            self._live.start()
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, value: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        if self._live is not None:
-            self._live.stop()
-
-    def __call__(self, task: str, done: int, total: int | None, note: str) -> None:
-        """Show how far a task is."""
-        with self._lock:
-            if self._live is not None:
-                self._bar(self._live, task, done, total, note)
-            elif task == OVERALL:
-                if done:
-                    self._print(f"{done} of {total} tasks")
-            else:
-                self._line(task, done, total, note)
-
-    def _bar(self, live: Progress, task: str, done: int, total: int | None, note: str) -> None:
-        key, text = task.partition(": ")[0], "[bold]all tasks" if task == OVERALL else escape(task)
-        over = total is not None and done >= total and task != OVERALL
-        if over:
-            if key in self._bars:
-                live.remove_task(self._bars.pop(key))
-        elif key not in self._bars:
-            self._bars[key] = live.add_task(text, total=total, completed=done, note=escape(note))
-        else:
-            bar = live.tasks[live.task_ids.index(self._bars[key])]
-            if bar.description != text or done < bar.completed:  # the next phase: its speed is not that of the last one
-                live.reset(bar.id, completed=done, total=total, description=text, note=escape(note))
-            else:
-                live.update(bar.id, completed=done, total=total, note=escape(note))
-
-    def _line(self, task: str, done: int, total: int | None, note: str) -> None:
-        now = time.monotonic()
-        line = self._lines.setdefault(task, _Line(now, done))
-        over = total is not None and done >= total
-        # Long runs need fewer lines: from one in ten seconds at the start to one a minute.
-        wait = max(self._every, min(6 * self._every, (now - self._begun) / 20))
-        if line.printed is not None and now - line.printed < wait and not over:
-            return
-        if over and line.over:
-            return
-        line.printed, line.over = now, over
-        parts = [task, f"{done}/{total if total is not None else '?'}"]
-        if over:
-            parts.append(f"done in {clock(now - line.begun)}")
-        elif total is not None and done > line.first:
-            parts.append(f"about {clock((now - line.begun) / (done - line.first) * (total - done))} left")
-        self._print("  ".join([*parts, note] if note else parts))
-
-    def _print(self, text: str) -> None:
-        self._console.print(f"[{clock(time.monotonic() - self._begun)}] {text}", markup=False, soft_wrap=True)
-
-
-@dataclasses.dataclass
-class _Line:
-    begun: float
-    first: int
-    printed: float | None = None
-    over: bool = False
 
 
 def print_scores(out: Path) -> None:

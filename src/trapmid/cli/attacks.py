@@ -5,8 +5,9 @@ from typing import TYPE_CHECKING
 
 from trapmid.cli.options import HERE, UNNAMED, Job, Machine, check_paths, parse_bytes
 from trapmid.cli.running import loading, run_recipe
-from trapmid.console import Watch, console
+from trapmid.console import console
 from trapmid.errors import UserError
+from trapmid.progress import Watch
 
 if TYPE_CHECKING:
     from trapmid.audit import Task

@@ -5,7 +5,8 @@ from typing import TYPE_CHECKING
 
 from trapmid.cli.options import HERE, UNNAMED, Changes, Job, Kinds, Machine, Numbers
 from trapmid.cli.running import loading, run_recipe
-from trapmid.console import Watch, console, print_scores
+from trapmid.console import console, print_scores
+from trapmid.progress import Watch
 
 if TYPE_CHECKING:
     from trapmid.audit import Task

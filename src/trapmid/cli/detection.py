@@ -7,8 +7,9 @@ import tyro
 
 from trapmid.cli.options import AsJson, Changes, check_paths
 from trapmid.cli.running import loading
-from trapmid.console import Watch, print_suspects
+from trapmid.console import print_suspects
 from trapmid.errors import UserError
+from trapmid.progress import Watch
 
 
 def detect(

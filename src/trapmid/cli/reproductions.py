@@ -9,7 +9,8 @@ import tyro
 
 from trapmid.cli.options import HERE, Changes, Kinds, Machine, Numbers, check_paths, parse_bytes
 from trapmid.cli.running import loading
-from trapmid.console import Watch, say
+from trapmid.console import say
+from trapmid.progress import Watch
 
 
 @dataclass(frozen=True)

@@ -8,8 +8,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from trapmid.cli.options import Job, Machine, check_paths, parse_bytes
-from trapmid.console import Watch, console, print_scores
+from trapmid.console import console, print_scores
 from trapmid.errors import UserError
+from trapmid.progress import Watch
 
 if TYPE_CHECKING:
     from trapmid.audit import Task

@@ -7,7 +7,8 @@ import tyro
 
 from trapmid.cli.options import AsJson, Kinds
 from trapmid.cli.running import loading
-from trapmid.console import Watch, console, print_diagnosis, print_measurements, print_members
+from trapmid.console import console, print_diagnosis, print_measurements, print_members
+from trapmid.progress import Watch
 
 
 def doctor(private: tyro.conf.Positional[Path], public: Path | None = None, as_json: AsJson = False) -> int:
