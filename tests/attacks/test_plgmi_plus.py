@@ -9,7 +9,7 @@ from torch import Tensor
 
 from helpers_attacks import CPU, PLGMI_TINY, TINY_ATTACKS, faces, target_for, trained_classifier
 from trapmid.attacks import PLGMI, Equipped, PLGMIPlus, PLGMIPlusPlus, Run
-from trapmid.attacks.plgmi import _objective
+from trapmid.attacks.margin import margin_and_terms
 from trapmid.attacks.plgmi_plus import auxiliary_signatures, away_from, towards
 from trapmid.attacks.search import max_margin, survey, top_n
 from trapmid.models import Classifier
@@ -72,7 +72,7 @@ def test_push_is_away_from_the_predicted_labels_signature(seen: Prediction) -> N
 def test_objective_adds_the_terms_to_the_weighted_margin(seen: Prediction) -> None:
     terms = (towards(torch.randn(CLASSES, 9), 2.0), away_from(torch.randn(CLASSES, 9), 0.5))
     expected = 0.2 * max_margin(seen.logits, LABELS) + terms[0](seen, LABELS) + terms[1](seen, LABELS)
-    torch.testing.assert_close(_objective(seen, LABELS, 0.2, terms), expected)
+    torch.testing.assert_close(margin_and_terms(seen, LABELS, 0.2, terms), expected)
 
 
 def test_prepares_the_signatures_of_its_pseudo_labels(model: Classifier, tmp_path: Path) -> None:
