@@ -13,6 +13,8 @@ from trapmid.bench.timing import Comparison, Setting
 from trapmid.engine import Compute, randomness
 from trapmid.types import UserError
 
+pytestmark = pytest.mark.xdist_group("bench")  # or every worker would measure by itself
+
 
 @pytest.fixture(scope="module")
 def seen() -> list[tuple[int, int | None]]:

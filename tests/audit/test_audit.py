@@ -44,6 +44,9 @@ SMALL = (
 CPU = Compute("cpu")
 
 
+TOGETHER = pytest.mark.xdist_group("audit")  # or every worker would make the audit that they look at
+
+
 @pytest.fixture(scope="module")
 def audited(tmp_path_factory):
     out = tmp_path_factory.mktemp("audit")
@@ -66,6 +69,7 @@ def test_the_plan_orders_every_task_after_what_it_needs():
     ]
 
 
+@TOGETHER
 def test_an_audit_leaves_scores_for_every_cell_with_floor_and_ceiling(audited):
     out, _ = audited
     scores = read_scores(out)
@@ -88,6 +92,7 @@ def test_an_audit_leaves_scores_for_every_cell_with_floor_and_ceiling(audited):
     assert all(0 <= s.value <= 1 for s in scores if "accuracy" in s.metric and "corrected" not in s.metric)
 
 
+@TOGETHER
 def test_models_and_triggers_lie_apart(audited):
     out, _ = audited
     assert not list((out / "models").rglob("secrets*"))
@@ -95,6 +100,7 @@ def test_models_and_triggers_lie_apart(audited):
     assert secret.stat().st_mode & 0o777 == 0o600
 
 
+@TOGETHER
 def test_a_second_run_makes_nothing_anew(audited):
     out, recipe = audited
     before = {file: file.stat().st_mtime_ns for file in out.rglob("manifest.json")}
@@ -102,6 +108,7 @@ def test_a_second_run_makes_nothing_anew(audited):
     assert {file: file.stat().st_mtime_ns for file in out.rglob("manifest.json")} == before
 
 
+@TOGETHER
 def test_the_report_shows_both_defenses_and_redacts(audited):
     out, _ = audited
     page = write_report(out).read_text()
@@ -113,6 +120,7 @@ def test_the_report_shows_both_defenses_and_redacts(audited):
     assert len(redacted) < len(page)
 
 
+@TOGETHER
 def test_seeds_join_a_folder_and_other_settings_do_not(audited):
     out, recipe = audited
     copy = out.with_name(out.name + "-joined")
@@ -127,6 +135,7 @@ def test_seeds_join_a_folder_and_other_settings_do_not(audited):
         run(recipe, out, only=lambda task: task.seed == 99, compute=CPU, jobs=1)
 
 
+@TOGETHER
 def test_fidelity_joins_a_finished_folder_and_only_measures_again(audited, tmp_path, monkeypatch):
     out, _ = audited
     shutil.copytree(out, tmp_path / "run")
@@ -143,6 +152,7 @@ def test_fidelity_joins_a_finished_folder_and_only_measures_again(audited, tmp_p
     assert "inception" in write_report(tmp_path / "run").read_text()
 
 
+@TOGETHER
 def test_robustness_can_be_left_out_of_a_finished_folder(audited, tmp_path):
     out, _ = audited
     shutil.copytree(out, tmp_path / "run")
@@ -153,6 +163,7 @@ def test_robustness_can_be_left_out_of_a_finished_folder(audited, tmp_path):
     assert not any(metric.startswith("robust_accuracy") for metric in metrics)
 
 
+@TOGETHER
 def test_an_attacker_who_knows_joins_where_there_is_a_trapdoor(audited):
     out, recipe = audited
     copy = out.with_name(out.name + "-adaptive")
@@ -182,6 +193,7 @@ def test_an_attacker_who_knows_joins_where_there_is_a_trapdoor(audited):
     assert "No attack tried here knew of the defense" not in page
 
 
+@TOGETHER
 def test_killed_with_its_workers_and_run_again_it_ends_with_the_same_scores(audited, tmp_path):
     out, _ = audited
     command = [

@@ -18,6 +18,8 @@ from trapmid.defenses import TrainedModel
 from trapmid.detection.evaluation import Evaluation, evaluate
 from trapmid.metrics.scores import Score
 
+pytestmark = pytest.mark.xdist_group("detection")  # the model they look at is trained once a worker
+
 
 @pytest.fixture(scope="module")
 def found(trapped: Trapped) -> Found:
