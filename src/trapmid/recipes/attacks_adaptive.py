@@ -50,7 +50,7 @@ def adaptive_cpu() -> Recipe:
 def adaptive_demo() -> Recipe:
     """`demo` under PLG-MI and its five wrappers.
 
-    Command: `trapmid audit --recipe adaptive-demo`. docs/results.md holds the numbers to expect.
+    Command: `trapmid audit --recipe adaptive-demo`. docs/results.md has the like on real faces.
     """
     recipe = demo()
     return recipe.model_copy(
