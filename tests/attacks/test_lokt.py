@@ -12,8 +12,7 @@ from trapmid.attacks import LOKT, Equipped, Run
 from trapmid.attacks.lokt import Ensemble
 from trapmid.data.images import to_unit
 from trapmid.engine import generator, randomness
-from trapmid.priors import GAN
-from trapmid.priors.gan import Setting
+from trapmid.priors import GAN, Setting
 from trapmid.priors.tacgan import ClassHead, TACGANFit, verdicts
 from trapmid.targets import LabelTarget
 from trapmid.types import Images, Labels, Prediction

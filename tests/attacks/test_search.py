@@ -16,7 +16,7 @@ from trapmid.attacks.search import best_latents, decode_found, initial_latents, 
 from trapmid.augment import NoAugmentation
 from trapmid.engine import generator
 from trapmid.models import Classifier
-from trapmid.priors import GAN
+from trapmid.priors import GAN, Setting
 
 CLASSES = 4
 
@@ -29,7 +29,7 @@ def model() -> Classifier:
 @pytest.fixture(scope="module")
 def gan() -> GAN:
     """A prior with random weights in eval mode: enough for whatever is asked of a search here."""
-    return TINY_GAN.fit(faces(6, 4, first=100), CLASSES, seed=0, compute=CPU)
+    return TINY_GAN.fit(Setting(faces(6, 4, first=100), CLASSES, 0, CPU))
 
 
 def plain_margin(logits: list[float], label: int) -> float:

@@ -33,7 +33,7 @@ from trapmid.augment import Degradation, NoAugmentation, WarpAugmentation
 from trapmid.data import ImageSet, SyntheticSource
 from trapmid.engine import Compute, generator, randomness
 from trapmid.models import Classifier, Tiny
-from trapmid.priors import CGAN, DCGAN, TACGAN, Prior, PriorConfig, SemiGAN, Strided, StyleGAN2
+from trapmid.priors import CGAN, DCGAN, TACGAN, Prior, PriorConfig, SemiGAN, Setting, Strided, StyleGAN2
 from trapmid.targets import InformedTarget, LabelTarget, WhiteBoxTarget
 from trapmid.types import logits_of
 
@@ -167,14 +167,14 @@ TINY_ATTACKS: dict[str, Attack[Any]] = {
         distillation=Distillation(epochs=2, batch_size=8),
     ),
     "lokt": LOKT(
-        prior=TINY_TACGAN,
+        prior=TINY_TACGAN.model_copy(update={"iterations": 120, "class_weight": 4.0}),
         students=(TINY,),
-        samples=128,
-        distillation=Distillation(epochs=8, batch_size=16),
+        samples=256,
+        distillation=Distillation(epochs=4, batch_size=16),
         search_augmentation=WARP,
         augmentations=1,
         candidates=3,
-        search_rate=0.5,
+        search_rate=0.1,
         **SEARCH | {"search_steps": 25},
     ),
     "miface": MIFace(start_noise=0.3, search_rate=2.0, **SEARCH),
@@ -201,7 +201,7 @@ def prior_of(method: Attack[Any]) -> Prior | None:
 
 @cache
 def _prior(config: PriorConfig) -> Prior:
-    return config.fit(faces(8, 4, first=100), CLASSES, seed=0, compute=CPU)
+    return config.fit(Setting(faces(8, 4, first=100), CLASSES, 0, CPU))
 
 
 def trained_classifier(images: ImageSet, steps: int = 40) -> Classifier:

@@ -1,7 +1,6 @@
 """The GAN's training: its loss, what it draws, what it keeps, and where it may start."""
 
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import pytest
@@ -13,9 +12,8 @@ from trapmid.augment import WarpAugmentation
 from trapmid.data import ImageSet
 from trapmid.data.images import to_unit
 from trapmid.engine import generator, randomness
-from trapmid.priors import CGAN, GAN, PRIORS, PriorConfig, open_prior, pretrain
+from trapmid.priors import CGAN, GAN, PRIORS, PriorConfig, Setting, open_prior, pretrain
 from trapmid.priors.cgan import CGANFit, hinge_loss
-from trapmid.priors.gan import Setting
 
 CLASSES = 3
 
@@ -108,14 +106,14 @@ def test_dequantisation_adds_less_than_one_level() -> None:
 
 
 def test_same_seed_same_weights(public: ImageSet) -> None:
-    one, again, other = (TINY_GAN.fit(public, CLASSES, seed=seed, compute=CPU) for seed in (0, 0, 1))
+    one, again, other = (TINY_GAN.fit(Setting(public, CLASSES, seed, CPU)) for seed in (0, 0, 1))
     assert_same_weights(one, again)
     assert not torch.equal(one.generator.project.weight, other.generator.project.weight)
 
 
 def test_training_moves_the_discriminator_apart(public: ImageSet) -> None:
     config = TINY_GAN.model_copy(update={"iterations": 60, "log_every": 30, "rate": 2e-3, "discriminator_steps": 3})
-    rows = config.fit(public, CLASSES, seed=0, compute=CPU).rows
+    rows = config.fit(Setting(public, CLASSES, 0, CPU)).rows
     assert rows[-1]["gap"] > 0.1
     assert {"generator", "discriminator", "gap"} <= rows[-1].keys()
     assert "guidance" not in rows[-1]
@@ -132,9 +130,7 @@ def test_guidance_pulls_the_generator(public: ImageSet) -> None:
     config = TINY_GAN.model_copy(update={"iterations": 40, "rate": 2e-3})
     labels = torch.arange(CLASSES).repeat(10)
     plain, pulled = (
-        config.fit(public, CLASSES, guidance=guidance, seed=0, compute=CPU)
-        .sample(labels, generator(0, "sample"))
-        .mean()
+        config.fit(Setting(public, CLASSES, 0, CPU), guidance=guidance).sample(labels, generator(0, "sample")).mean()
         for guidance in (None, darkness)
     )
     assert float(pulled) < float(plain) - 0.1
@@ -146,12 +142,11 @@ def test_killed_and_resumed_ends_with_the_same_weights(
 ) -> None:
     """Killed three steps after a checkpoint; with an average of weights, that has to come back too."""
     config = TINY_GAN.model_copy(update={"ema": ema})
-    options: dict[str, Any] = {"seed": 0, "compute": CPU}
-    whole = config.fit(public, CLASSES, **options)
+    whole = config.fit(Setting(public, CLASSES, 0, CPU))
     with pytest.raises(Killed):
-        config.fit(public, CLASSES, folder=tmp_path, progress=KillAt("prior", 7), **options)
+        config.fit(Setting(public, CLASSES, 0, CPU, tmp_path, KillAt("prior", 7)))
     assert (tmp_path / "checkpoint.pt").exists()
-    assert_same_weights(config.fit(public, CLASSES, folder=tmp_path, **options), whole)
+    assert_same_weights(config.fit(Setting(public, CLASSES, 0, CPU, tmp_path)), whole)
 
 
 def test_average_of_weights_is_the_exponential_one(public: ImageSet) -> None:
@@ -168,8 +163,8 @@ def test_average_of_weights_is_the_exponential_one(public: ImageSet) -> None:
 
 
 def test_averaged_generator_is_what_comes_out(public: ImageSet) -> None:
-    raw = TINY_GAN.model_copy(update={"ema": None}).fit(public, CLASSES, seed=0, compute=CPU)
-    averaged = TINY_GAN.fit(public, CLASSES, seed=0, compute=CPU)
+    raw = TINY_GAN.model_copy(update={"ema": None}).fit(Setting(public, CLASSES, 0, CPU))
+    averaged = TINY_GAN.fit(Setting(public, CLASSES, 0, CPU))
     torch.testing.assert_close(
         raw.discriminator.state_dict(), averaged.discriminator.state_dict()
     )  # the average only watches
@@ -179,7 +174,7 @@ def test_averaged_generator_is_what_comes_out(public: ImageSet) -> None:
 
 
 def test_warm_start_begins_with_the_given_weights(public: ImageSet) -> None:
-    start = TINY_GAN.fit(public, CLASSES, seed=5, compute=CPU)
+    start = TINY_GAN.fit(Setting(public, CLASSES, 5, CPU))
     cold, warm = fit_of(TINY_GAN, public), fit_of(TINY_GAN, public, start=start)
     assert_same_weights(warm.gan, start)
     assert not torch.equal(cold.generator.project.weight, start.generator.project.weight)
@@ -191,16 +186,16 @@ def test_warm_start_begins_with_the_given_weights(public: ImageSet) -> None:
 
 def test_average_follows_a_warm_start(public: ImageSet) -> None:
     """With a slow average the first steps must stay near the start, not near random weights."""
-    start = TINY_GAN.fit(public, CLASSES, seed=5, compute=CPU)
+    start = TINY_GAN.fit(Setting(public, CLASSES, 5, CPU))
     config = TINY_GAN.model_copy(update={"iterations": 1, "ema": 0.999})
-    ended = config.fit(public, CLASSES, start=start, seed=0, compute=CPU)
+    ended = config.fit(Setting(public, CLASSES, 0, CPU), start=start)
     torch.testing.assert_close(
         ended.generator.project.weight, start.generator.project.weight, atol=2 * config.rate, rtol=0
     )
 
 
 def test_save_and_load(public: ImageSet, tmp_path: Path) -> None:
-    gan = TINY_GAN.fit(public, CLASSES, seed=0, compute=CPU)
+    gan = TINY_GAN.fit(Setting(public, CLASSES, 0, CPU))
     files = gan.save(tmp_path)
     assert sorted(p.name for p in tmp_path.iterdir()) == sorted(files)
     again = TINY_GAN.build(CLASSES, 32, 3, CPU).load(tmp_path)
@@ -210,7 +205,7 @@ def test_save_and_load(public: ImageSet, tmp_path: Path) -> None:
 
 
 def test_samples_do_not_depend_on_the_batch(public: ImageSet) -> None:
-    gan = TINY_GAN.fit(public, CLASSES, seed=0, compute=CPU)
+    gan = TINY_GAN.fit(Setting(public, CLASSES, 0, CPU))
     labels = torch.arange(CLASSES).repeat(4)
     whole, parts = (gan.sample(labels, generator(1, "x"), batch=batch) for batch in (256, 5))
     torch.testing.assert_close(whole, parts)
@@ -223,7 +218,7 @@ def test_pretrain_and_open(public: ImageSet, tmp_path: Path) -> None:
     made = pretrain(tmp_path / "prior", config, public, CLASSES, seed=2, compute=CPU)
     gan, manifest = open_prior(tmp_path / "prior", config, CPU)
     assert manifest == made
-    assert_same_weights(gan, config.fit(public, CLASSES, seed=2, compute=CPU))
+    assert_same_weights(gan, config.fit(Setting(public, CLASSES, 2, CPU)))
     assert pretrain(tmp_path / "prior", config, public, CLASSES, seed=2, compute=CPU) == made
 
 

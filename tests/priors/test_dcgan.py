@@ -10,9 +10,8 @@ from torch import Tensor, nn
 from helpers_attacks import CPU, TINY_DCGAN, KillAt, Killed, faces
 from trapmid.data import ImageSet
 from trapmid.engine import generator, randomness
-from trapmid.priors import DCGAN, open_prior, pretrain
+from trapmid.priors import DCGAN, Setting, open_prior, pretrain
 from trapmid.priors.dcgan import Critic, DCGANFit, DCGenerator, gradient_penalty
-from trapmid.priors.gan import Setting
 
 CLASSES = 3
 
@@ -122,7 +121,7 @@ def test_losses_are_the_formulas(public: ImageSet) -> None:
 
 def test_training_tells_real_from_generated(public: ImageSet) -> None:
     config = TINY_DCGAN.model_copy(update={"iterations": 30, "log_every": 15, "discriminator_steps": 3})
-    rows = config.fit(public, CLASSES, seed=0, compute=CPU).rows
+    rows = config.fit(Setting(public, CLASSES, 0, CPU)).rows
     assert {"generator", "discriminator", "penalty", "gap"} <= rows[-1].keys()
     assert rows[-1]["gap"] > 0.1
 
@@ -130,10 +129,10 @@ def test_training_tells_real_from_generated(public: ImageSet) -> None:
 def test_killed_and_resumed_ends_with_the_same_weights(
     public: ImageSet, tmp_path: Path, every_period_a_checkpoint: None
 ) -> None:
-    whole = TINY_DCGAN.fit(public, CLASSES, seed=0, compute=CPU)
+    whole = TINY_DCGAN.fit(Setting(public, CLASSES, 0, CPU))
     with pytest.raises(Killed):
-        TINY_DCGAN.fit(public, CLASSES, seed=0, compute=CPU, folder=tmp_path, progress=KillAt("prior", 7))
-    again = TINY_DCGAN.fit(public, CLASSES, seed=0, compute=CPU, folder=tmp_path)
+        TINY_DCGAN.fit(Setting(public, CLASSES, 0, CPU, tmp_path, KillAt("prior", 7)))
+    again = TINY_DCGAN.fit(Setting(public, CLASSES, 0, CPU, tmp_path))
     torch.testing.assert_close(again.generator.state_dict(), whole.generator.state_dict(), rtol=0, atol=0)
 
 
@@ -141,5 +140,5 @@ def test_pretrained_and_opened_it_paints_the_same(public: ImageSet, tmp_path: Pa
     pretrain(tmp_path / "prior", TINY_DCGAN, public, CLASSES, seed=0, compute=CPU)
     opened, _ = open_prior(tmp_path / "prior", TINY_DCGAN, CPU)
     labels = torch.tensor([0, 2, 1])
-    fitted = TINY_DCGAN.fit(public, CLASSES, seed=0, compute=CPU)
+    fitted = TINY_DCGAN.fit(Setting(public, CLASSES, 0, CPU))
     assert torch.equal(opened.sample(labels, generator(1, "x")), fitted.sample(labels, generator(1, "x")))

@@ -11,8 +11,7 @@ from torch.nn import functional as F
 from helpers_attacks import CPU, TINY_DCGAN, TINY_SEMIGAN, KillAt, Killed, faces
 from trapmid.data import ImageSet
 from trapmid.engine import randomness
-from trapmid.priors import GAN, SemiGAN
-from trapmid.priors.gan import Setting
+from trapmid.priors import GAN, SemiGAN, Setting
 from trapmid.priors.semigan import (
     MinibatchDiscrimination,
     SemiDiscriminator,
@@ -37,7 +36,7 @@ def soft_labels(public: ImageSet) -> Tensor:
 
 @pytest.fixture(scope="module")
 def gan(public: ImageSet, soft_labels: Tensor) -> GAN:
-    return TINY_SEMIGAN.fit(public, soft_labels, seed=0, compute=CPU)
+    return TINY_SEMIGAN.fit(Setting(public, CLASSES, 0, CPU), soft_labels)
 
 
 def test_defaults_are_the_published_constants() -> None:
@@ -156,19 +155,19 @@ def test_discriminator_learns_the_soft_labels(public: ImageSet) -> None:
     """Two kinds of images, told apart by the target: the discriminator agrees with it in the end."""
     soft = F.one_hot(torch.arange(len(public)) % 2, 2).float()
     config = TINY_SEMIGAN.model_copy(update={"iterations": 40, "log_every": 10, "discriminator_steps": 2})
-    rows = config.fit(public, soft, seed=0, compute=CPU).rows
+    rows = config.fit(Setting(public, 2, 0, CPU), soft).rows
     assert {"generator", "entropy", "discriminator", "soft_labels", "gap"} <= rows[-1].keys()
     assert rows[-1]["soft_labels"] < 0.7 * rows[0]["soft_labels"]
 
 
 def test_starts_from_the_generator_of_a_dcgan(public: ImageSet, soft_labels: Tensor) -> None:
-    start = TINY_DCGAN.fit(public, CLASSES, seed=5, compute=CPU)
+    start = TINY_DCGAN.fit(Setting(public, CLASSES, 5, CPU))
     fit = SemiGANFit(TINY_SEMIGAN, Setting(public, CLASSES, 0, CPU), soft_labels, start)
     torch.testing.assert_close(fit.generator.state_dict(), start.generator.state_dict(), rtol=0, atol=0)
 
 
 def test_a_start_of_other_shapes_is_refused(public: ImageSet, soft_labels: Tensor) -> None:
-    start = TINY_DCGAN.model_copy(update={"width": 8, "iterations": 1}).fit(public, CLASSES, seed=5, compute=CPU)
+    start = TINY_DCGAN.model_copy(update={"width": 8, "iterations": 1}).fit(Setting(public, CLASSES, 5, CPU))
     with pytest.raises(UserError, match="networks of other shapes"):
         SemiGANFit(TINY_SEMIGAN, Setting(public, CLASSES, 0, CPU), soft_labels, start)
 
@@ -178,8 +177,8 @@ def test_killed_and_resumed_ends_with_the_same_weights(
 ) -> None:
     """The kept company comes back too."""
     with pytest.raises(Killed):
-        TINY_SEMIGAN.fit(public, soft_labels, seed=0, compute=CPU, folder=tmp_path, progress=KillAt("prior", 7))
-    again = TINY_SEMIGAN.fit(public, soft_labels, seed=0, compute=CPU, folder=tmp_path)
+        TINY_SEMIGAN.fit(Setting(public, CLASSES, 0, CPU, tmp_path, KillAt("prior", 7)), soft_labels)
+    again = TINY_SEMIGAN.fit(Setting(public, CLASSES, 0, CPU, tmp_path), soft_labels)
     for module in ("generator", "discriminator"):
         torch.testing.assert_close(
             getattr(again, module).state_dict(), getattr(gan, module).state_dict(), rtol=0, atol=0

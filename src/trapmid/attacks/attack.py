@@ -11,7 +11,7 @@ from torch import Tensor
 from trapmid.config import Member
 from trapmid.data.images import ImageSet
 from trapmid.engine import Compute, Progress, no_progress
-from trapmid.priors import Prior, PriorConfig
+from trapmid.priors import Prior, PriorConfig, Setting
 from trapmid.targets import LabelTarget
 from trapmid.types import Images, Labels, Pixels
 
@@ -37,6 +37,19 @@ class Run:
     folder: Path
     prior: Prior | None = None
     progress: Progress = no_progress
+
+    def setting(self, public: ImageSet, target: LabelTarget, kind: str) -> Setting:
+        """For training a GAN with the target's help; its checkpoints keep the count of queries."""
+        return Setting(
+            public,
+            target.num_classes,
+            self.seed,
+            self.compute,
+            self.folder / "gan",
+            self.progress,
+            f"{kind} gan",
+            {"target": target},
+        )
 
     def note(self, **facts: float) -> None:
         """Keep numbers of the attack's own, such as how many identities it found no start for; the manifest will have them."""

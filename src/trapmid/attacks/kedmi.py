@@ -53,17 +53,8 @@ class KEDMI(SearchConfig, Attack[WhiteBoxTarget]):
     def prepare(self, target: WhiteBoxTarget, public: ImageSet, run: Run) -> Prior:
         """Ask the target about the public images, then train the GAN."""
         assert run.prior is None or isinstance(run.prior, GAN)
-        return self.prior.fit(
-            public,
-            score_public(target, public, run),
-            start=run.prior,
-            also={"target": target},
-            seed=run.seed,
-            compute=run.compute,
-            folder=run.folder / "gan",
-            progress=run.progress,
-            name=f"{self.kind} gan",
-        )
+        soft_labels = score_public(target, public, run)
+        return self.prior.fit(run.setting(public, target, self.kind), soft_labels, start=run.prior)
 
     def invert(self, target: WhiteBoxTarget, prior: Prior, identities: Labels, run: Run) -> Found:
         """Search by cross-entropy."""

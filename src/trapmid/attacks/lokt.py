@@ -60,18 +60,7 @@ class LOKT(MarginSearch, Attack[LabelTarget]):
     def prepare(self, target: LabelTarget, public: ImageSet, run: Run) -> Prior:
         """Train the GAN, then the students on what it generates."""
         assert run.prior is None or isinstance(run.prior, GAN)
-        gan = self.prior.fit(
-            public,
-            target.num_classes,
-            target.labels,
-            start=run.prior,
-            also={"target": target},
-            seed=run.seed,
-            compute=run.compute,
-            folder=run.folder / "gan",
-            progress=run.progress,
-            name=f"{self.kind} gan",
-        )
+        gan = self.prior.fit(run.setting(public, target, self.kind), target.labels, start=run.prior)
         gan.freeze()
         surrogates = self._taught(gan, target, run) if self.students else [ClassHead(gan.discriminator)]
         return Equipped(gan, WhiteBoxTarget(Ensemble(surrogates), target.num_classes, target.image_shape))

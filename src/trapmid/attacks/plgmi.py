@@ -64,17 +64,10 @@ class PseudoLabelGuided(MarginSearch, Attack[W], ABC, Generic[W]):
             return margin_and_terms(target.predict(augment(images)), labels, self.inversion_weight, terms).mean()
 
         return self.prior.fit(
-            public,
-            target.num_classes,
+            run.setting(public, target, self.kind),
             pseudo_labels=pseudo_labels,
             guidance=guidance,
             start=run.prior,
-            also={"target": target},
-            seed=run.seed,
-            compute=run.compute,
-            folder=run.folder / "gan",
-            progress=run.progress,
-            name=f"{self.kind} gan",
         )
 
 

@@ -6,12 +6,12 @@ from collections.abc import Iterator
 import torch
 from torch import Tensor
 
+from trapmid import priors
 from trapmid.attacks.search import top_n
 from trapmid.bench.stage import Stage
 from trapmid.bench.timing import CLASSES, Comparison, Setting
 from trapmid.data.images import ImageSet, to_pixels, to_unit
 from trapmid.priors import GAN, SemiGAN
-from trapmid.priors import gan as gans
 from trapmid.priors.semigan import SemiGANFit
 from trapmid.targets import ScoreTarget
 from trapmid.types import Pixels
@@ -33,7 +33,7 @@ def _soft_labels(setting: Setting) -> Comparison:
     pixels = to_pixels(setting.uniform("public", 64, *target.image_shape))
     public = ImageSet(pixels, torch.zeros(len(pixels), dtype=torch.int64), ("nobody",), ("noise",) * len(pixels))
     config = SemiGAN(width=16, iterations=iterations)
-    of_training = gans.Setting(public, CLASSES, 0, setting.compute)
+    of_training = priors.Setting(public, CLASSES, 0, setting.compute)
 
     def asked_once() -> Tensor:
         return _weights(SemiGANFit(config, of_training, target.scores(to_unit(pixels))).run())

@@ -1,7 +1,6 @@
 """The conditional GAN prior: hinge losses, a projection discriminator, and room for an attack to guide the generator (reference 4.4)."""
 
-from collections.abc import Callable, Mapping
-from pathlib import Path
+from collections.abc import Callable
 from typing import Annotated, ClassVar, Literal, final
 
 import torch
@@ -10,13 +9,13 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from trapmid.augment import AnyAugmentation, NoAugmentation
-from trapmid.data.images import ImageSet, to_unit
-from trapmid.engine import Compute, Progress, no_progress
-from trapmid.priors.gan import GAN, Fit, GANConfig, Losses, Setting, begin_with
-from trapmid.priors.prior import PriorConfig
+from trapmid.data.images import to_unit
+from trapmid.engine import Compute
+from trapmid.priors.gan import GAN, Fit, GANConfig, Losses, begin_with
+from trapmid.priors.prior import PriorConfig, Setting
 from trapmid.priors.sn_resnet import SNResNet
 from trapmid.priors.strided import Strided
-from trapmid.types import Images, Labels, Stateful
+from trapmid.types import Images, Labels
 
 Guidance = Callable[[Images, Labels], Tensor]
 """An extra generator loss: a scalar for generated images and the labels they were generated for."""
@@ -43,36 +42,21 @@ class CGAN(GANConfig, PriorConfig):
 
     def fit(
         self,
-        public: ImageSet,
-        num_classes: int,
+        setting: Setting,
         *,
         pseudo_labels: Tensor | None = None,
         guidance: Guidance | None = None,
         start: GAN | None = None,
-        also: Mapping[str, Stateful] | None = None,
-        seed: int,
-        compute: Compute,
-        folder: Path | None = None,
-        progress: Progress = no_progress,
-        name: str = "prior",
     ) -> GAN:
         """Train a pair of networks on public images.
 
         Args:
-            public: images; their identities are not used.
-            num_classes: labels the generator is conditional on.
+            setting: public images, seed, folder and the rest.
             pseudo_labels: (num_classes, n), the rows of `public` that stand for each class; None draws images and labels
                 independently, which trains a prior that knows no classes yet.
             guidance: an attack's term in the generator's loss.
             start: weights to begin with, of the same shapes.
-            also: what else a checkpoint has to hold, such as the target's count of queries.
-            seed: of weights, latents, batches.
-            compute: device and precision.
-            folder: for checkpoint and log.
-            progress: who is told how far it is.
-            name: shown in progress; part of the random stream's purpose.
         """
-        setting = Setting(public, num_classes, seed, compute, folder, progress, name, also or {})
         return CGANFit(self, setting, pseudo_labels, guidance, start).run()
 
     def build(self, num_classes: int, image_size: int, channels: int, compute: Compute) -> GAN:

@@ -2,17 +2,16 @@
 
 from collections.abc import Callable
 from itertools import pairwise
-from pathlib import Path
 from typing import ClassVar, Literal, final
 
 import torch
 from pydantic import Field
 from torch import Tensor, nn
 
-from trapmid.data.images import ImageSet, to_unit
-from trapmid.engine import Compute, Progress, no_progress
-from trapmid.priors.gan import GAN, Fit, GANConfig, Losses, Setting
-from trapmid.priors.prior import PriorConfig
+from trapmid.data.images import to_unit
+from trapmid.engine import Compute
+from trapmid.priors.gan import GAN, Fit, GANConfig, Losses
+from trapmid.priors.prior import PriorConfig, Setting
 from trapmid.priors.strided import halvings
 from trapmid.types import Images, Labels
 
@@ -75,18 +74,9 @@ class DCGAN(GANConfig, PriorConfig):
     betas: tuple[float, float] = (0.5, 0.999)
     penalty: float = 10.0
 
-    def fit(
-        self,
-        public: ImageSet,
-        num_classes: int,
-        *,
-        seed: int,
-        compute: Compute,
-        folder: Path | None = None,
-        progress: Progress = no_progress,
-    ) -> GAN:
+    def fit(self, setting: Setting) -> GAN:
         """See `PriorConfig.fit`."""
-        return DCGANFit(self, Setting(public, num_classes, seed, compute, folder, progress)).run()
+        return DCGANFit(self, setting).run()
 
     def build(self, num_classes: int, image_size: int, channels: int, compute: Compute) -> GAN:
         """See `GANConfig.build`."""

@@ -3,7 +3,6 @@
 from abc import ABC, abstractmethod
 from collections.abc import Mapping
 from contextlib import AbstractContextManager
-from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, final
 
@@ -14,10 +13,9 @@ from torch import Tensor, nn
 from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 
 from trapmid.config import Member
-from trapmid.data.images import ImageSet
-from trapmid.engine import Compute, Loop, Progress, no_progress, randomness
+from trapmid.engine import Compute, Loop, randomness
 from trapmid.models.batchnorm import recalibrate_batch_norm
-from trapmid.priors.prior import Prior
+from trapmid.priors.prior import Prior, Setting
 from trapmid.types import Images, Labels, Stateful, UserError
 
 GENERATOR, DISCRIMINATOR = "generator.safetensors", "discriminator.safetensors"
@@ -96,31 +94,6 @@ class GANConfig(Member, ABC):
         """The pair whose weights `GAN.save` wrote into `folder`; `image_shape` is (channels, height, width)."""
         channels, size, _ = image_shape
         return self.build(num_classes, size, channels, compute).load(folder)
-
-
-@dataclass(frozen=True, eq=False)
-class Setting:
-    """What a pair is trained with, beside its config.
-
-    Attributes:
-        public: images; their identities are not used.
-        num_classes: labels there are.
-        seed: of weights, latents, batches.
-        compute: device and precision.
-        folder: for checkpoint and log.
-        progress: who is told how far it is.
-        name: shown in progress; part of the random stream's purpose.
-        also: what else a checkpoint has to hold, such as the target's count of queries.
-    """
-
-    public: ImageSet
-    num_classes: int
-    seed: int
-    compute: Compute
-    folder: Path | None = None
-    progress: Progress = no_progress
-    name: str = "prior"
-    also: Mapping[str, Stateful] = field(default_factory=dict)
 
 
 Losses = Mapping[str, Tensor]

@@ -5,7 +5,7 @@ from pathlib import Path
 from trapmid.artifacts import Draft, Manifest, make, open_artifact
 from trapmid.data.images import ImageSet
 from trapmid.engine import LOG, Compute, Progress, no_progress, peak_memory_mib
-from trapmid.priors.prior import Prior, PriorConfig
+from trapmid.priors.prior import Prior, PriorConfig, Setting
 from trapmid.types import UserError
 
 
@@ -28,9 +28,7 @@ def pretrain(
     }
 
     def build(draft: Draft) -> Manifest:
-        prior = config.fit(
-            public, num_classes, seed=seed, compute=compute or Compute(), folder=draft.folder, progress=progress
-        )
+        prior = config.fit(Setting(public, num_classes, seed, compute or Compute(), draft.folder, progress))
         return draft.finish(
             [*prior.save(draft.folder), LOG], {"log": prior.rows[-1]}, prior.rows[-1]["seconds"], peak_memory_mib()
         )

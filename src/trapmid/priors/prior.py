@@ -2,6 +2,7 @@
 
 from abc import ABC, abstractmethod
 from collections.abc import Mapping
+from dataclasses import dataclass, field
 from pathlib import Path
 from types import MappingProxyType
 from typing import final
@@ -13,7 +14,7 @@ from trapmid.config import Member
 from trapmid.data.images import ImageSet
 from trapmid.engine import Compute, Progress, no_progress
 from trapmid.priors.style_networks import Features
-from trapmid.types import Images, Labels
+from trapmid.types import Images, Labels, Stateful
 
 
 class Prior(ABC):
@@ -88,21 +89,37 @@ class StylePrior(Prior):
         return self.synthesise(self.map(latents))
 
 
+@dataclass(frozen=True, eq=False)
+class Setting:
+    """What a prior is trained with, beside its config.
+
+    Attributes:
+        public: images; their identities are not used.
+        num_classes: labels there are; a prior that knows no labels keeps the number.
+        seed: of weights, latents, batches.
+        compute: device and precision.
+        folder: for checkpoint and log; a killed training resumes from there.
+        progress: who is told how far it is.
+        name: shown in progress; part of the random stream's purpose.
+        also: what else a checkpoint has to hold, such as the target's count of queries.
+    """
+
+    public: ImageSet
+    num_classes: int
+    seed: int
+    compute: Compute
+    folder: Path | None = None
+    progress: Progress = no_progress
+    name: str = "prior"
+    also: Mapping[str, Stateful] = field(default_factory=dict)
+
+
 class PriorConfig(Member, ABC):
     """A way of training a prior on public images."""
 
     @abstractmethod
-    def fit(
-        self,
-        public: ImageSet,
-        num_classes: int,
-        *,
-        seed: int,
-        compute: Compute,
-        folder: Path | None = None,
-        progress: Progress = no_progress,
-    ) -> Prior:
-        """Train without any target; `folder` takes checkpoint and log, and a killed call resumes from there."""
+    def fit(self, setting: Setting) -> Prior:
+        """Train without any target."""
 
     @abstractmethod
     def open(self, folder: Path, num_classes: int, image_shape: tuple[int, int, int], compute: Compute) -> Prior:

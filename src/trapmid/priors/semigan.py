@@ -1,8 +1,6 @@
 """KED-MI's prior: a DCGAN generator against a discriminator that also learns the target's soft labels (Chen et al., ICCV 2021; reference 4.2)."""
 
-from collections.abc import Mapping
 from itertools import pairwise
-from pathlib import Path
 from typing import ClassVar, Literal, final
 
 import torch
@@ -10,12 +8,13 @@ from pydantic import Field
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from trapmid.data.images import ImageSet, to_unit
-from trapmid.engine import Compute, Progress, no_progress
+from trapmid.data.images import to_unit
+from trapmid.engine import Compute
 from trapmid.priors.dcgan import DCGenerator
-from trapmid.priors.gan import GAN, Fit, GANConfig, Losses, Setting, begin_with
+from trapmid.priors.gan import GAN, Fit, GANConfig, Losses, begin_with
+from trapmid.priors.prior import Setting
 from trapmid.priors.strided import halvings
-from trapmid.types import Images, Logits, Prediction, Stateful
+from trapmid.types import Images, Logits, Prediction
 
 
 class MinibatchDiscrimination(nn.Module):
@@ -94,33 +93,14 @@ class SemiGAN(GANConfig):
     unlabelled_weight: float = 0.5
     entropy_weight: float = 1e-4
 
-    def fit(
-        self,
-        public: ImageSet,
-        soft_labels: Tensor,
-        *,
-        start: GAN | None = None,
-        also: Mapping[str, Stateful] | None = None,
-        seed: int,
-        compute: Compute,
-        folder: Path | None = None,
-        progress: Progress = no_progress,
-        name: str = "prior",
-    ) -> GAN:
+    def fit(self, setting: Setting, soft_labels: Tensor, *, start: GAN | None = None) -> GAN:
         """Train a pair on public images and what the target says about them.
 
         Args:
-            public: images; their identities are not used.
+            setting: public images, seed, folder and the rest.
             soft_labels: (len(public), num_classes), the target's probabilities.
             start: a pair, of the same shapes, whose generator to begin with.
-            also: what else a checkpoint has to hold, such as the target's count of queries.
-            seed: of weights, latents, batches.
-            compute: device and precision.
-            folder: for checkpoint and log.
-            progress: who is told how far it is.
-            name: shown in progress; part of the random stream's purpose.
         """
-        setting = Setting(public, soft_labels.shape[1], seed, compute, folder, progress, name, also or {})
         fit = SemiGANFit(self, setting, soft_labels, start)
         gan = fit.run()
         with fit.randomness("company"), torch.no_grad():

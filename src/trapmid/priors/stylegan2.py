@@ -1,6 +1,7 @@
 """The StyleGAN2 prior (Karras et al., CVPR 2020): logistic losses, lazy R1, an average of weights; or official weights."""
 
 from collections.abc import Mapping as Named
+from contextlib import AbstractContextManager
 from pathlib import Path
 from typing import Any, ClassVar, Literal, final
 
@@ -12,9 +13,9 @@ from torch.nn import functional as F
 from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 
 from trapmid.augment import AnyAugmentation, NoAugmentation
-from trapmid.data.images import ImageSet, to_unit
-from trapmid.engine import Compute, Loop, Progress, no_progress, randomness
-from trapmid.priors.prior import PriorConfig, StylePrior
+from trapmid.data.images import to_unit
+from trapmid.engine import Compute, Loop, randomness
+from trapmid.priors.prior import PriorConfig, Setting, StylePrior
 from trapmid.priors.style_networks import Features, Mapping, StyleDiscriminator, Synthesis
 from trapmid.types import Images, Stateful, UserError
 
@@ -72,26 +73,19 @@ class StyleGAN2(PriorConfig):
     ema: float = Field(0.998, ge=0, lt=1)
     log_every: int = 100
 
-    def fit(
-        self,
-        public: ImageSet,
-        num_classes: int,
-        *,
-        seed: int,
-        compute: Compute,
-        folder: Path | None = None,
-        progress: Progress = no_progress,
-    ) -> "StyleGAN":
+    def fit(self, setting: Setting) -> "StyleGAN":
         """Train on public images, or read official weights.
 
         Raises:
             UserError: the generator cannot make pictures of that side, or the weights do not fit.
         """
         if self.weights is None:
-            return _Fit(self, public, num_classes, seed, compute, folder, progress).run()
-        prior = self.build(num_classes, public.image_size, public.channels, compute).load(self.weights)
+            return _Fit(self, setting).run()
+        public = setting.public
+        prior = self.build(setting.num_classes, public.image_size, public.channels, setting.compute).load(self.weights)
         size = torch.tensor(float(sum(p.numel() for p in prior.generator.parameters())))
-        prior.rows = Loop("prior", 1, seed, compute, {}, folder, progress=progress).run(lambda _: {"parameters": size})
+        loop = Loop(setting.name, 1, setting.seed, setting.compute, {}, setting.folder, progress=setting.progress)
+        prior.rows = loop.run(lambda _: {"parameters": size})
         return prior
 
     def build(self, num_classes: int, image_size: int, channels: int, compute: Compute) -> "StyleGAN":
@@ -195,25 +189,17 @@ class StyleGAN(StylePrior):
 
 
 class _Fit:
-    def __init__(
-        self,
-        config: StyleGAN2,
-        public: ImageSet,
-        num_classes: int,
-        seed: int,
-        compute: Compute,
-        folder: Path | None,
-        progress: Progress,
-    ) -> None:
+    def __init__(self, config: StyleGAN2, setting: Setting) -> None:
+        public, compute = setting.public, setting.compute
         if config.resolution_for(public.image_size) != public.image_size or config.crop is not None:
             raise UserError(
                 f"stylegan2 trains at the side of the public images, {public.image_size} px; resolution and crop are for official weights (prior.weights)."
             )
-        self.config, self.seed, self.device = config, seed, compute.target
+        self.config, self.setting, self.device = config, setting, compute.target
         self.pixels = public.pixels.to(self.device)
         self.augment = config.augmentation.build(public.image_size)
-        with randomness(seed, "prior", "weights", device=self.device):
-            self.prior = config.build(num_classes, public.image_size, public.channels, compute)
+        with self._randomness("weights"):
+            self.prior = config.build(setting.num_classes, public.image_size, public.channels, compute)
             discriminator = StyleDiscriminator(public.image_size, public.channels, config.capacity, config.widest)
             self.discriminator = compute.place(discriminator)
         networks = self.prior.generator
@@ -230,13 +216,22 @@ class _Fit:
             "of_discriminator": self.of_discriminator,
             "average": self.average,
         }
-        self.loop = Loop("prior", config.iterations, seed, compute, state, folder, config.log_every, progress=progress)
+        self.loop = Loop(
+            setting.name,
+            config.iterations,
+            setting.seed,
+            compute,
+            state,
+            setting.folder,
+            config.log_every,
+            progress=setting.progress,
+        )
 
     def run(self) -> StyleGAN:
         self.prior.rows = self.loop.run(self.step)
         self.prior.generator.load_state_dict(self.average.module.state_dict())
         self.prior.generator.eval()
-        with torch.no_grad(), randomness(self.seed, "prior", "mean style", device=self.device):
+        with torch.no_grad(), self._randomness("mean style"):
             latents = torch.randn(FOR_THE_MEAN, self.config.latent_size, device=self.device)
             self.prior.mean.w_avg.copy_(self.prior.mapping(latents).mean(0))
         return self.prior
@@ -259,6 +254,9 @@ class _Fit:
         _descend(self.of_generator, notes["generator"])
         self.average.update_parameters(self.prior.generator)
         return notes
+
+    def _randomness(self, purpose: str) -> AbstractContextManager[None]:
+        return randomness(self.setting.seed, self.setting.name, purpose, device=self.device)
 
     def _generate(self) -> Images:
         n, layers = self.config.batch_size, 2 * self.prior.blocks

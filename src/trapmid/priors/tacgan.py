@@ -1,7 +1,6 @@
 """LOKT's prior: an auxiliary-classifier GAN whose classifier head learns the labels that the target gives generated images (Nguyen et al., NeurIPS 2023)."""
 
-from collections.abc import Callable, Mapping
-from pathlib import Path
+from collections.abc import Callable
 from typing import Annotated, ClassVar, Literal, final
 
 import torch
@@ -9,13 +8,14 @@ from pydantic import Field
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from trapmid.data.images import ImageSet, to_unit
-from trapmid.engine import Compute, Progress, no_progress
+from trapmid.data.images import to_unit
+from trapmid.engine import Compute
 from trapmid.models import AnyModel, SmallResNet
-from trapmid.priors.gan import GAN, Fit, GANConfig, Losses, Setting, begin_with
+from trapmid.priors.gan import GAN, Fit, GANConfig, Losses, begin_with
+from trapmid.priors.prior import Setting
 from trapmid.priors.sn_resnet import SNResNet
 from trapmid.priors.strided import Strided
-from trapmid.types import Images, Labels, Logits, Prediction, Stateful, prediction_of
+from trapmid.types import Images, Labels, Logits, Prediction, prediction_of
 
 Labeller = Callable[[Images], Labels]
 """What the target calls each image."""
@@ -43,35 +43,14 @@ class TACGAN(GANConfig):
     betas: tuple[float, float] = (0.0, 0.9)
     class_weight: float = Field(1.0, ge=0.0)
 
-    def fit(
-        self,
-        public: ImageSet,
-        num_classes: int,
-        labeller: Labeller,
-        *,
-        start: GAN | None = None,
-        also: Mapping[str, Stateful] | None = None,
-        seed: int,
-        compute: Compute,
-        folder: Path | None = None,
-        progress: Progress = no_progress,
-        name: str = "prior",
-    ) -> GAN:
+    def fit(self, setting: Setting, labeller: Labeller, *, start: GAN | None = None) -> GAN:
         """Train a pair on public images and what the target calls generated ones.
 
         Args:
-            public: images; their identities are not used.
-            num_classes: labels the generator is conditional on.
+            setting: public images, seed, folder and the rest.
             labeller: asked about every generated image that the discriminator learns from.
             start: a pair, with a generator of the same shapes to begin with.
-            also: what else a checkpoint has to hold, such as the target's count of queries.
-            seed: of weights, latents, batches.
-            compute: device and precision.
-            folder: for checkpoint and log.
-            progress: who is told how far it is.
-            name: shown in progress; part of the random stream's purpose.
         """
-        setting = Setting(public, num_classes, seed, compute, folder, progress, name, also or {})
         return TACGANFit(self, setting, labeller, start).run()
 
     def build(self, num_classes: int, image_size: int, channels: int, compute: Compute) -> GAN:
