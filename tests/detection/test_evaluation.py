@@ -18,8 +18,6 @@ from trapmid.defenses import TrainedModel
 from trapmid.detection.evaluation import Evaluation, evaluate
 from trapmid.metrics.scores import Score
 
-pytestmark = pytest.mark.xdist_group("detection")  # the model they look at is trained once a worker
-
 
 @pytest.fixture(scope="module")
 def found(trapped: Trapped) -> Found:
@@ -39,13 +37,13 @@ def test_rows_are_what_the_scores_say(evaluation: Evaluation) -> None:
     shown: dict[str, list[float]] = {}
     for row in evaluation.rows("trapmid", 0):
         shown.setdefault(row["shown"], []).append(row["score"])
-    assert set(shown) == {"real", "public", "plgmi", "pgd-linf", "pgd-l2"}
+    assert set(shown) == {"real", "public", "plgmi", "apgd-linf", "apgd-l2"}
     assert evaluation.allowed == 0.05
     for suffix in ("", "_published"):
         threshold = rows["-", f"detection_threshold{suffix}"].value
         recall = sum(score > threshold for score in shown["plgmi"]) / 20
         assert rows["plgmi", f"detection_recall{suffix}"].value == pytest.approx(recall)
-        for name in ("pgd-linf", "pgd-l2"):
+        for name in ("apgd-linf", "apgd-l2"):
             clean, changed = shown["real"], shown[name]
             right = sum(s <= threshold for s in clean) + sum(s > threshold for s in changed)
             assert rows[name, f"detection_dsr{suffix}"].value == pytest.approx(right / (2 * len(clean)))

@@ -1,11 +1,11 @@
-"""APGD-CE where the truth is known, and its schedule as the paper lists it."""
+"""Robust accuracy where the truth is known."""
 
 import pytest
 import torch
 from torch import nn
 from torch.nn import functional as F
 
-from trapmid.metrics.robustness import APGD, checkpoints, without_gradient, withstands
+from trapmid.metrics.robustness import APGD, without_gradient, withstands
 
 SHAPE = (1, 4, 4)
 
@@ -54,11 +54,6 @@ def test_nothing_outside_the_ball_or_the_unit_box_is_shown() -> None:
         assert float(shown.min()) >= 0
         assert float(shown.max()) <= 1
     assert standing.shape == (30,)
-
-
-def test_checkpoints_are_the_papers() -> None:
-    assert checkpoints(100) == [22, 41, 57, 70, 80, 87, 93, 99]
-    assert max(checkpoints(1)) == 1
 
 
 class Curved(nn.Module):

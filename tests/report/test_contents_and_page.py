@@ -220,19 +220,19 @@ def test_many_identities_wait_behind_a_fold(make):
 def test_detection_is_shown_where_there_is_a_trapdoor(make):
     assert 'id="detection"' not in render(make())
     rng = np.random.default_rng(0)
-    sets = {"real": 0.1, "public": 0.0, "plgmi": 0.6, "pgd-linf": 0.3}
+    sets = {"real": 0.1, "public": 0.0, "plgmi": 0.6, "apgd-linf": 0.3}
     row = {"defense": "trapmid", "seed": None, "judge": "-", "low": float("nan"), "high": float("nan")}
     measured = [
         Score(attack="plgmi", metric="detection_auc", value=0.987, **row),
         Score(attack="plgmi", metric="detection_recall", value=0.75, **row),
-        Score(attack="pgd-linf", metric="detection_dsr", value=0.8, **row),
+        Score(attack="apgd-linf", metric="detection_dsr", value=0.8, **row),
         Score(attack="real", metric="detection_false_positives", value=0.02, **row),
     ]
     detection = Detection(
         defense="trapmid",
         cell="Trap-MID, seed 0",
         scores={name: (mean + 0.1 * rng.standard_normal(50)).tolist() for name, mean in sets.items()},
-        titles={"real": "Held-out", "public": "Public", "plgmi": "PLG-MI", "pgd-linf": "Adversarial"},
+        titles={"real": "Held-out", "public": "Public", "plgmi": "PLG-MI", "apgd-linf": "Adversarial"},
         threshold=0.35,
     )
     contents = make(detections=[detection])

@@ -22,7 +22,7 @@ from trapmid.reproduction.studies import adopt
 from trapmid.types import UserError
 
 OUT = Path("out")
-UNMEASURED = {"pgd-linf", "pgd-l2"}
+UNMEASURED = {"apgd-linf", "apgd-l2"}
 PAPERS = [f"table{n}" for n in range(1, 21)] + [f"figure{n}" for n in (2, 3, 5, 6)]
 
 

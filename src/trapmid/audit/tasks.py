@@ -17,8 +17,7 @@ from trapmid.data import ImageSet, Source, Split, check_disjoint, split
 from trapmid.data.images import to_pixels
 from trapmid.defenses import TrainedModel, open_model, train
 from trapmid.detection import known_signatures
-from trapmid.detection.adversarial import BALLS
-from trapmid.detection.evaluation import DETECTION, Evaluation, evaluate
+from trapmid.detection.evaluation import BALLS, DETECTION, Evaluation, evaluate
 from trapmid.engine import Compute, Progress, generator, peak_memory_mib
 from trapmid.metrics.intervals import without
 from trapmid.metrics.judges import Judge

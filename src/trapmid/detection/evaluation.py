@@ -11,11 +11,11 @@ from trapmid.attacks import Found
 from trapmid.data.images import to_unit
 from trapmid.data.splits import Split
 from trapmid.defenses import TrainedModel
-from trapmid.detection.adversarial import BALLS, adversarial
 from trapmid.detection.calibration import Calibration, lowest_rate
 from trapmid.detection.detector import known_signatures, look
 from trapmid.detection.separation import auc
 from trapmid.engine import generator, randomness
+from trapmid.metrics.adversarial import Ball, adversarial
 from trapmid.metrics.intervals import Interval, over_identities
 from trapmid.metrics.scores import NOBODY, Cell, Score
 from trapmid.trapdoor import Secrets
@@ -25,7 +25,10 @@ DETECTION = "detection.parquet"
 CLEAN, PUBLIC = "real", "public"
 """What the sets that came out of no attack are called in the scores: held-out private images, public images."""
 
-ADVERSARIAL = {"pgd-linf": "Adversarial, L\u221e 8/255", "pgd-l2": "Adversarial, L2 0.5"}
+BALLS = (Ball("apgd-linf", "linf", 8 / 255), Ball("apgd-l2", "l2", 0.5))
+"""Figure 3's."""
+
+ADVERSARIAL = {"apgd-linf": "Adversarial, L\u221e 8/255", "apgd-l2": "Adversarial, L2 0.5"}
 """What the sets of adversarial examples are called in the scores, and by people."""
 
 MOST_ADVERSARIAL = 512
@@ -157,7 +160,7 @@ def evaluate(
     pairs = {}
     for ball in BALLS:
         with randomness(0, "adversarial", ball.name, device=device):  # a model may draw when it answers
-            changed = adversarial(
+            changed, _ = adversarial(
                 classifier, test[chosen].to(device), labels[chosen].to(device), ball, generator(0, ball.name)
             )
         seen = Seen(look(classifier, known, changed)[1], labels[chosen])
