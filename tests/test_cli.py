@@ -123,6 +123,17 @@ def test_ctrl_c_exits_with_130_and_says_how_to_go_on(monkeypatch, capfd):
     assert "same command to resume" in "".join(capfd.readouterr())
 
 
+def test_a_reader_that_stops_listening_is_no_bug():
+    """As `trapmid ... | head` does; exit code as of a program that SIGPIPE ends."""
+    read, write = os.pipe()
+    os.close(read)
+    command = [sys.executable, "-m", "trapmid", "reproduce", "--help"]
+    done = subprocess.run(command, stdout=write, stderr=subprocess.PIPE, text=True, timeout=60)
+    os.close(write)
+    assert done.returncode == 141
+    assert done.stderr == ""
+
+
 def test_list_names_every_member_of_every_union(capfd):
     from trapmid.attacks import ATTACKS
     from trapmid.defenses import DEFENSES

@@ -31,14 +31,21 @@ COMMANDS: dict[str, Callable[..., int | None]] = {
 
 
 def main() -> None:
-    """Entry point. Exit codes: 0, 2 for the user's mistake, 1 for ours, 130 when interrupted."""
+    """Entry point. Exit codes: 0, 2 for the user's mistake, 1 for ours, 130 when interrupted, 141 when nobody reads what is printed."""
     try:
-        code = tyro.extras.subcommand_cli_from_dict(
-            COMMANDS,
-            prog="trapmid",
-            description=_about(),
-            config=(tyro.conf.OmitArgPrefixes, tyro.conf.FlagCreatePairsOff),
-        )
+        try:
+            code = tyro.extras.subcommand_cli_from_dict(
+                COMMANDS,
+                prog="trapmid",
+                description=_about(),
+                config=(tyro.conf.OmitArgPrefixes, tyro.conf.FlagCreatePairsOff),
+            )
+        finally:
+            sys.stdout.flush()
+    except BrokenPipeError:
+        # as under `| head`; what is still buffered must not be flushed into the closed pipe at exit
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        sys.exit(141)
     except KeyboardInterrupt:
         print("\nInterrupted. Run the same command to resume.", file=sys.stderr)
         sys.exit(130)
