@@ -7,13 +7,11 @@ import signal
 import subprocess
 import sys
 import time
-from pathlib import Path
 
-import pyarrow as pa
-import pyarrow.parquet as pq
 import pytest
 import torch
 
+from helpers.real_faces import PRIVATE, PUBLIC, needs_real_faces
 from trapmid.attacks import Distilled, Evading
 from trapmid.audit.plan import Task, plan, with_needs
 from trapmid.audit.run import measure_finished, run, settle
@@ -44,9 +42,6 @@ SMALL = (
 CPU = Compute("cpu")
 
 
-TOGETHER = pytest.mark.xdist_group("audit")  # or every worker would make the audit that they look at
-
-
 @pytest.fixture(scope="module")
 def audited(tmp_path_factory):
     out = tmp_path_factory.mktemp("audit")
@@ -69,7 +64,6 @@ def test_the_plan_orders_every_task_after_what_it_needs():
     ]
 
 
-@TOGETHER
 def test_an_audit_leaves_scores_for_every_cell_with_floor_and_ceiling(audited):
     out, _ = audited
     scores = read_scores(out)
@@ -81,7 +75,7 @@ def test_an_audit_leaves_scores_for_every_cell_with_floor_and_ceiling(audited):
     assert ("trapmid", "-", "trapdoor_success") in rows
     assert ("none", "-", "trapdoor_success") not in rows
     assert {("trapmid", "plgmi", f"detection_{metric}") for metric in ("auc", "recall", "score")} <= rows
-    assert {("trapmid", name, "detection_dsr") for name in ("pgd-linf", "pgd-l2")} <= rows
+    assert {("trapmid", name, "detection_dsr") for name in ("apgd-linf", "apgd-l2")} <= rows
     assert not {metric for defense, _, metric in rows if defense == "none" and metric.startswith("detection")}
     assert {("-", name, "attack_accuracy_1") for name in ("real", "prior:cgan", "public")} <= rows
     assert {("-", name, "private_nearest_share") for name in ("real", "prior:cgan")} <= rows
@@ -92,7 +86,6 @@ def test_an_audit_leaves_scores_for_every_cell_with_floor_and_ceiling(audited):
     assert all(0 <= s.value <= 1 for s in scores if "accuracy" in s.metric and "corrected" not in s.metric)
 
 
-@TOGETHER
 def test_models_and_triggers_lie_apart(audited):
     out, _ = audited
     assert not list((out / "models").rglob("secrets*"))
@@ -100,7 +93,6 @@ def test_models_and_triggers_lie_apart(audited):
     assert secret.stat().st_mode & 0o777 == 0o600
 
 
-@TOGETHER
 def test_a_second_run_makes_nothing_anew(audited):
     out, recipe = audited
     before = {file: file.stat().st_mtime_ns for file in out.rglob("manifest.json")}
@@ -108,7 +100,6 @@ def test_a_second_run_makes_nothing_anew(audited):
     assert {file: file.stat().st_mtime_ns for file in out.rglob("manifest.json")} == before
 
 
-@TOGETHER
 def test_the_report_shows_both_defenses_and_redacts(audited):
     out, _ = audited
     page = write_report(out).read_text()
@@ -120,7 +111,6 @@ def test_the_report_shows_both_defenses_and_redacts(audited):
     assert len(redacted) < len(page)
 
 
-@TOGETHER
 def test_seeds_join_a_folder_and_other_settings_do_not(audited):
     out, recipe = audited
     copy = out.with_name(out.name + "-joined")
@@ -135,7 +125,6 @@ def test_seeds_join_a_folder_and_other_settings_do_not(audited):
         run(recipe, out, only=lambda task: task.seed == 99, compute=CPU, jobs=1)
 
 
-@TOGETHER
 def test_fidelity_joins_a_finished_folder_and_only_measures_again(audited, tmp_path, monkeypatch):
     out, _ = audited
     shutil.copytree(out, tmp_path / "run")
@@ -152,7 +141,6 @@ def test_fidelity_joins_a_finished_folder_and_only_measures_again(audited, tmp_p
     assert "inception" in write_report(tmp_path / "run").read_text()
 
 
-@TOGETHER
 def test_robustness_can_be_left_out_of_a_finished_folder(audited, tmp_path):
     out, _ = audited
     shutil.copytree(out, tmp_path / "run")
@@ -163,7 +151,6 @@ def test_robustness_can_be_left_out_of_a_finished_folder(audited, tmp_path):
     assert not any(metric.startswith("robust_accuracy") for metric in metrics)
 
 
-@TOGETHER
 def test_an_attacker_who_knows_joins_where_there_is_a_trapdoor(audited):
     out, recipe = audited
     copy = out.with_name(out.name + "-adaptive")
@@ -193,7 +180,6 @@ def test_an_attacker_who_knows_joins_where_there_is_a_trapdoor(audited):
     assert "No attack tried here knew of the defense" not in page
 
 
-@TOGETHER
 def test_killed_with_its_workers_and_run_again_it_ends_with_the_same_scores(audited, tmp_path):
     out, _ = audited
     command = [
@@ -222,22 +208,15 @@ def test_killed_with_its_workers_and_run_again_it_ends_with_the_same_scores(audi
     assert json.loads((tmp_path / "run" / "scores.json").read_text()) == json.loads((out / "scores.json").read_text())
 
 
-def shared_data() -> Path:
-    return Path(os.environ.get("TRAPMID_SHARED", Path(__file__).parents[3] / "shared")) / "data"
-
-
-@pytest.mark.faces
-@pytest.mark.skipif(not shared_data().exists(), reason="the real faces of ../shared/data are not here")
+@needs_real_faces
 def test_real_faces_go_the_whole_way(tmp_path):
-    some = next(pq.ParquetFile(shared_data() / "celeba-public.parquet").iter_batches(2_000))
-    pq.write_table(pa.Table.from_batches([some]), tmp_path / "public.parquet")
     recipe = choose(
         "celeba64-cpu",
-        private=shared_data() / "celeba-private.parquet",
-        public=tmp_path / "public.parquet",
+        private=PRIVATE,
+        public=PUBLIC,
         identities=10,
         seeds=(0,),
-        defenses=("none", "onepass"),
+        attacks=("plgmi",),
         changes=(
             "training.epochs=6",
             "judges.classifier.training.epochs=1",
@@ -248,8 +227,8 @@ def test_real_faces_go_the_whole_way(tmp_path):
             "attacks.plgmi.search_steps=3",
         ),
     )
-    run(settle(recipe, tmp_path / "run"), tmp_path / "run", compute=CPU, jobs=1)
-    scores = {(s.defense, s.attack, s.judge, s.metric): s.value for s in read_scores(tmp_path / "run")}
+    run(settle(recipe, tmp_path), tmp_path, compute=CPU, jobs=1)
+    scores = {(s.defense, s.attack, s.judge, s.metric): s.value for s in read_scores(tmp_path)}
     assert scores["none", "-", "-", "clean_accuracy"] > 0.2  # chance is 0.1
     assert scores["-", "real", "embedder", "attack_accuracy_1"] > 0.95
     assert scores["-", "prior:cgan", "embedder", "attack_accuracy_1"] < 0.3

@@ -1,5 +1,6 @@
 """What every attack must do; a new member of `ATTACKS` is covered once it has a setting in `TINY_ATTACKS`."""
 
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -33,7 +34,22 @@ from trapmid.targets import InformedTarget, LabelTarget, ScoreTarget, WhiteBoxTa
 from trapmid.types import UserError
 
 NAMES = tuple(f"person {i}" for i in range(CLASSES))
-MEMBERS = pytest.mark.parametrize("member", ATTACKS, ids=lambda member: member.model_fields["kind"].default)
+
+
+def setting(member: type[Attack[Any]]) -> Attack[Any]:
+    return TINY_ATTACKS[member.model_fields["kind"].default]
+
+
+def those(which: Callable[[type[Attack[Any]]], bool]) -> pytest.MarkDecorator:
+    """A test of every member that `which` is true of."""
+    chosen = [member for member in ATTACKS if which(member)]
+    return pytest.mark.parametrize("member", chosen, ids=lambda member: member.model_fields["kind"].default)
+
+
+MEMBERS = those(lambda member: True)
+SEARCHERS = those(lambda member: member is not PublicNearest)
+WHITE_BOXES = those(lambda member: issubclass(member.needs, WhiteBoxTarget))
+WITH_A_PUBLIC_PRIOR = those(lambda member: setting(member).public_prior() is not None)
 
 
 @pytest.fixture(scope="module")
@@ -44,10 +60,6 @@ def model() -> Classifier:
 @pytest.fixture(scope="module")
 def public() -> ImageSet:
     return faces(8, 4, first=100)
-
-
-def setting(member: type[Attack[Any]]) -> Attack[Any]:
-    return TINY_ATTACKS[member.model_fields["kind"].default]
 
 
 def run(
@@ -180,7 +192,7 @@ def test_improves_over_its_start(
     assert float(found.confidence.mean()) > float(before.mean()) + 0.05
 
 
-@pytest.mark.parametrize("share", [0.35, 0.85])
+@pytest.mark.parametrize("share", [0.02, 0.3, 0.5, 0.8, 0.97])
 @MEMBERS
 def test_resumes_to_the_same_bytes_and_queries(
     member: type[Attack[Any]],
@@ -204,13 +216,11 @@ def test_resumes_to_the_same_bytes_and_queries(
     assert again.facts["notes"] == manifest.facts["notes"]
 
 
-@MEMBERS
+@SEARCHERS
 def test_resumes_between_two_batches_of_identities(
     member: type[Attack[Any]], finished: dict[str, Path], model: Classifier, public: ImageSet, tmp_path: Path
 ) -> None:
     """The first batch is finished and kept, the second had not begun to search."""
-    if member is PublicNearest:
-        pytest.skip(f"{member.__name__} does not search")
     _, manifest = finished_of(member, finished)
 
     finished_first = tmp_path / "attack.partial" / "found-0.safetensors"
@@ -227,12 +237,10 @@ def test_resumes_between_two_batches_of_identities(
     assert again.facts["queries"] == manifest.facts["queries"]
 
 
-@MEMBERS
+@WHITE_BOXES
 def test_refuses_a_target_that_only_scores(
     member: type[Attack[Any]], model: Classifier, public: ImageSet, tmp_path: Path
 ) -> None:
-    if not issubclass(member.needs, WhiteBoxTarget):
-        pytest.skip(f"{member.__name__} is content with {member.needs.access} access")
     target: Any = ScoreTarget(model, CLASSES, (3, SIZE, SIZE))
     told = rf"needs {member.needs.access} access and this target gives score-only"
     with pytest.raises(UserError, match=told):
@@ -258,14 +266,13 @@ def test_refuses_public_images_of_another_shape(
     assert not (tmp_path / "attack.partial").exists()
 
 
-@MEMBERS
+@WITH_A_PUBLIC_PRIOR
 def test_asks_for_the_prior_it_wants(
     member: type[Attack[Any]], model: Classifier, public: ImageSet, tmp_path: Path
 ) -> None:
     method = setting(member)
     wanted = method.public_prior()
-    if wanted is None:
-        pytest.skip(f"{member.__name__} wants none")
+    assert wanted is not None
     target: Any = target_for(method, model)
     with pytest.raises(UserError, match=rf"starts from the prior {wanted.name}, and there is none"):
         attack(tmp_path / "attack", target, public, method=method, identities=NAMES, parents={}, compute=CPU)

@@ -1,7 +1,6 @@
 """The doctor finds every planted illness in one pass, and nothing in a healthy data set."""
 
 import json
-import os
 import shutil
 from collections.abc import Callable
 from pathlib import Path
@@ -13,12 +12,11 @@ import pyarrow.parquet as pq
 import pytest
 from PIL import Image
 
+from helpers.real_faces import PRIVATE, needs_real_faces
 from trapmid.data.diagnosis import RULES, Diagnosis
 from trapmid.data.doctor import examine
 from trapmid.data.folder import FolderSource
 from trapmid.types import UserError
-
-SHARED = Path(os.environ.get("TRAPMID_SHARED", Path(__file__).parents[3] / "shared"))
 
 
 def picture(seed: int, size: tuple[int, int] = (64, 64)) -> Image.Image:
@@ -190,10 +188,9 @@ def test_nothing_to_examine(tmp_path: Path) -> None:
         examine(tmp_path / "nowhere")
 
 
-@pytest.mark.faces
-@pytest.mark.skipif(not (SHARED / "data" / "celeba-private.parquet").exists(), reason=f"no real faces at {SHARED}/data")
+@needs_real_faces
 def test_real_faces_are_healthy(tmp_path: Path) -> None:
-    some = pq.ParquetFile(SHARED / "data" / "celeba-private.parquet").read_row_group(1)
+    some = pq.ParquetFile(PRIVATE).read_row_group(1)
     whole = set(some["identity"].to_pylist()[30:-30])
     some = some.filter(pc.is_in(some["identity"], pa.array(sorted(whole))))
     pq.write_table(some, tmp_path / "faces.parquet")

@@ -1,6 +1,5 @@
 """Every source gives the same kind of image set, and says clearly what is wrong with bad input."""
 
-import os
 from collections.abc import Callable
 from io import BytesIO
 from pathlib import Path
@@ -14,6 +13,7 @@ import torch
 from PIL import Image
 from pydantic import TypeAdapter
 
+from helpers.real_faces import PRIVATE, needs_real_faces
 from trapmid.data.images import ImageSet
 from trapmid.data.sources import (
     CelebASource,
@@ -26,7 +26,6 @@ from trapmid.data.sources import (
 )
 from trapmid.types import UserError
 
-SHARED = Path(os.environ.get("TRAPMID_SHARED", Path(__file__).parents[3] / "shared"))
 NAMES = ("ann", "bob", "cleo")
 
 
@@ -308,10 +307,9 @@ def test_guess_says_what_it_expected(tmp_path: Path) -> None:
         guess_source(tmp_path / "faces.zip")
 
 
-@pytest.mark.faces
-@pytest.mark.skipif(not (SHARED / "data" / "celeba-private.parquet").exists(), reason=f"no real faces at {SHARED}/data")
+@needs_real_faces
 def test_real_faces() -> None:
-    images: ImageSet = guess_source(SHARED / "data" / "celeba-private.parquet").load(64)
+    images: ImageSet = guess_source(PRIVATE).load(64)
     assert images.pixels.shape == (4_678, 3, 64, 64)
     assert len(images.identities) == 189
     assert (int(images.counts().min()), int(images.counts().max())) == (18, 30)

@@ -78,16 +78,8 @@ def test_attacked_with_the_same_seed_it_gives_the_same_away(tmp_path: Path) -> N
     for seed in (1, 2):
         torch.manual_seed(seed)
         target = helpers_attacks.target_of(model)
-        attack(
-            tmp_path / str(seed) / "attack",
-            target,
-            public,
-            method=method,
-            identities=tuple("abcd"),
-            parents={},
-            compute=CPU,
-        )
-    one, other = (open_found(tmp_path / name / "attack")[0] for name in ("1", "2"))
+        attack(tmp_path / str(seed), target, public, method=method, identities=tuple("abcd"), parents={}, compute=CPU)
+    one, other = (open_found(tmp_path / name)[0] for name in ("1", "2"))
     assert torch.equal(one.pixels, other.pixels)
     assert torch.equal(one.confidence, other.confidence)
 

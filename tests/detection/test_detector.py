@@ -17,8 +17,6 @@ from trapmid.detection.detector import look
 from trapmid.trapdoor import DETECTOR, Secrets, signatures
 from trapmid.types import UserError
 
-pytestmark = pytest.mark.xdist_group("detection")  # the model they look at is trained once a worker
-
 RATE = 0.1
 
 

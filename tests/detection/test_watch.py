@@ -6,8 +6,6 @@ import torch
 from helpers.trapped import Trapped
 from trapmid.detection import Alarm, Detector
 
-pytestmark = pytest.mark.xdist_group("detection")  # the model they look at is trained once a worker
-
 
 @pytest.fixture(scope="module")
 def detector(trapped: Trapped) -> Detector:

