@@ -10,7 +10,9 @@ from trapmid.attacks.search import top_n
 from trapmid.bench import GROUPS, Measurement, run
 from trapmid.bench.selection import queue_top_n
 from trapmid.bench.timing import Comparison, Setting
+from trapmid.defenses import NoDefense
 from trapmid.engine import Compute, randomness
+from trapmid.recipes import choose
 from trapmid.types import UserError
 
 
@@ -38,9 +40,11 @@ def test_measures_everything_the_docs_speak_of(measurements: list[Measurement]) 
     formats = {f"{what}-{net}" for what in ("channels-last", "bf16") for net in ("tiny", "trapmid", "gan")}
     orders = {f"order-{attack}" for attack in ("gmi", "kedmi", "plgmi", "brep", "ppa")}
     others = {"frozen-weights", "top-n", "soft-labels", "warp-forward", "warp-backward", "memory-plgmi", "memory-ppa"}
+    defenses = choose("defenses-cpu").defenses
+    trainings = {f"training-{defense.name}" for defense in defenses if not isinstance(defense, NoDefense)}
     names = [m.name for m in measurements]
     watching = {"watch-tiny", "watch-tiny-single", "watch-vgg16"}
-    assert set(names) == steps | shares | formats | orders | others | watching
+    assert set(names) == steps | shares | formats | orders | others | watching | trainings
     assert len(set(names)) == len(names)
 
 

@@ -11,12 +11,14 @@ from trapmid.bench.orders import orders
 from trapmid.bench.selection import selection
 from trapmid.bench.steps import steps
 from trapmid.bench.timing import Group, Measurement, Setting
+from trapmid.bench.trainings import trainings
 from trapmid.bench.watching import watching
 from trapmid.engine import Compute, Progress, no_progress, randomness
 from trapmid.types import UserError
 
 GROUPS: dict[str, Group] = {
     "steps": steps,
+    "trainings": trainings,
     "orders": orders,
     "selection": selection,
     "watching": watching,

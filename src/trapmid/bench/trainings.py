@@ -1,0 +1,37 @@
+"""What a training costs under every defense, beside an unprotected one of the same images, batches and augmentation."""
+
+from collections.abc import Iterator
+from pathlib import Path
+from tempfile import TemporaryDirectory
+
+import torch
+
+from trapmid.bench.timing import CLASSES, Comparison, Setting, Work
+from trapmid.data import ImageSet, SplitConfig, split
+from trapmid.data.images import to_pixels
+from trapmid.defenses import Defense, NoDefense, train
+from trapmid.recipes import choose
+
+
+def trainings(setting: Setting) -> Iterator[Comparison]:
+    """The defenses of `defenses-cpu`, by a few epochs on noise: what a step costs does not depend on what is learned."""
+    recipe = choose("defenses-cpu")
+    each, epochs = (3, 1) if setting.quick else (20, 2)
+    pixels = to_pixels(setting.uniform("trainings", each * CLASSES, 3, setting.size, setting.size))
+    labels, names = torch.arange(len(pixels)) % CLASSES, tuple(f"{n:02d}" for n in range(CLASSES))
+    noise = split(ImageSet(pixels.cpu(), labels, names, ("noise",) * len(pixels)), SplitConfig())
+    training = recipe.training.model_copy(update={"epochs": epochs, "evaluate_every": epochs})
+
+    def of(defense: Defense) -> Work:
+        def work() -> None:
+            with TemporaryDirectory() as folder:
+                target = Path(folder) / "model"
+                train(target, noise, model=recipe.model, defense=defense, training=training, compute=setting.compute)
+
+        return work
+
+    note = f"{epochs} epochs of {len(noise.train)} images of {setting.size} px."
+    for defense in recipe.defenses:
+        if not isinstance(defense, NoDefense):
+            what = f"training: unprotected -> {defense.name}"
+            yield setting.compare(f"training-{defense.name}", what, of(NoDefense()), of(defense), note=note, share=5)
