@@ -12,6 +12,7 @@ import pytest
 import torch
 
 from helpers.real_faces import PRIVATE, PUBLIC, needs_real_faces
+from trapmid.artifacts import open_artifact
 from trapmid.attacks import Distilled, Evading
 from trapmid.audit.plan import Task, plan, with_needs
 from trapmid.audit.run import measure_finished, run, settle
@@ -72,6 +73,9 @@ def test_an_audit_leaves_scores_for_every_cell_with_floor_and_ceiling(audited):
         assert (defense, "-", "clean_accuracy") in rows
         for metric in ("attack_accuracy_1", "attack_accuracy_5", "attack_accuracy_1_accepted", "knn_distance", "fid"):
             assert (defense, "plgmi", metric) in rows
+        facts = open_artifact(out / "attacks" / "plgmi" / f"{defense}-s0", "attack").facts
+        queries = {s.value for s in scores if (s.defense, s.attack, s.metric) == (defense, "plgmi", "queries")}
+        assert queries == {facts["queries"]}
     assert ("trapmid", "-", "trapdoor_success") in rows
     assert ("none", "-", "trapdoor_success") not in rows
     assert {("trapmid", "plgmi", f"detection_{metric}") for metric in ("auc", "recall", "score")} <= rows

@@ -24,6 +24,7 @@ from trapmid.metrics.judges import Judge
 from trapmid.metrics.measure import (
     FLOOR_IMAGES_PER_IDENTITY,
     draw_public,
+    effort,
     measure_found,
     measure_model,
     outside_range,
@@ -222,9 +223,10 @@ def _measure(
         rows: list[dict[str, Any]] = []
         for number, t in enumerate(attacks):
             report(2 + len(trained) + number, total, t.name)
-            found, _ = open_found(folders.of(t))
-            of_attack, of_images = measure_found(Cell(t.defense, t.member, t.seed), found, panel)
-            scores += of_attack
+            found, manifest = open_found(folders.of(t))
+            cell = Cell(t.defense, t.member, t.seed)
+            of_attack, of_images = measure_found(cell, found, panel)
+            scores += [*of_attack, *effort(cell, manifest)]
             rows += of_images
         seen: list[dict[str, Any]] = []
         for number, t in enumerate(trapped):

@@ -8,6 +8,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import torch
 
+from trapmid.artifacts import Manifest
 from trapmid.attacks import Found
 from trapmid.data.images import ImageSet
 from trapmid.data.splits import Split
@@ -99,6 +100,16 @@ def over_all_seeds(scores: Iterable[Score]) -> Iterator[Score]:
 def write_samples(file: Path, rows: Iterable[dict[str, Any]]) -> None:
     """Verdicts image by image, as Parquet."""
     pq.write_table(pa.Table.from_pylist(list(rows)), file)
+
+
+def effort(cell: Cell, manifest: Manifest) -> Iterator[Score]:
+    """What an attack asked and thought it had, from its manifest.
+
+    `queries`: images shown to the target. `target_confidence`: how sure the target is, on average, that a picture shows whom it is meant
+    to show. Seconds stay in manifests: equal runs have equal scores.
+    """
+    yield cell.score(NOBODY, "queries", without(manifest.facts["queries"]))
+    yield cell.score(NOBODY, "target_confidence", without(manifest.facts["confidence"]))
 
 
 def measure_found(cell: Cell, found: Found, panel: Panel) -> tuple[list[Score], list[dict[str, Any]]]:
