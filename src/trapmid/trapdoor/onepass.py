@@ -1,4 +1,4 @@
-"""Trapdoors at little more than the cost of a plain training: triggers ride on backward passes that happen anyway.
+"""Trapdoors at about twice the cost of a plain training: triggers ride on backward passes that happen anyway.
 
 A variant of Trap-MID of our own. The published order spends on every batch a step of the discriminator, another pass of
 classifier and discriminator for the triggers, and a classifier step on twice the images (reference 2.2). Here, as in free
