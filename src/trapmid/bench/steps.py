@@ -10,6 +10,7 @@ from trapmid.augment import WarpAugmentation
 from trapmid.bench.timing import CLASSES, Comparison, Setting
 from trapmid.models import VGG16, ModelConfig, Tiny
 from trapmid.objective import CROSS_ENTROPY
+from trapmid.recipes.two_cores import LIGHT_DISCRIMINATOR
 from trapmid.trapdoor import OnePassSettings, OnePassTrapdoor, Trapdoor
 from trapmid.trapdoor.naturalness import discriminator_loss, naturalness_loss
 from trapmid.trapdoor.triggers import blend, signed_step, stratified_labels
@@ -81,7 +82,7 @@ class Step:
             total_steps=1000,
             settings=OnePassSettings(),
             augment=self.augment,
-            discriminator=Tiny(widths=(16, 32, 64, 64)).build(1, shape[1], 3).to(device).to(memory_format=layout),
+            discriminator=LIGHT_DISCRIMINATOR.build(1, shape[1], 3).to(device).to(memory_format=layout),
         )
         self.targets = stratified_labels(len(images), CLASSES, torch.Generator().manual_seed(0)).to(device)
         self.both = torch.cat([self.images, self.images])

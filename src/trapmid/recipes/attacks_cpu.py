@@ -19,6 +19,7 @@ from trapmid.priors import DCGAN, TACGAN, SemiGAN
 from trapmid.recipes.attacks_advanced import advanced_attacks, small_stylegan2
 from trapmid.recipes.celeba64_cpu import celeba64_cpu
 from trapmid.recipes.demo import demo
+from trapmid.recipes.two_cores import LIGHT_DISCRIMINATOR
 
 
 def attacks_cpu() -> Recipe:
@@ -93,9 +94,10 @@ def small_lokt(plgmi: PLGMI, students: tuple[Tiny, ...]) -> LOKT:
     """`lokt` with the shapes, the warm start and the search of a recipe's PLG-MI."""
     shared = {"networks", "iterations", "batch_size", "rate", "ema", "log_every"}
     search = {"images_per_identity", "search_augmentation", "candidates", "search_steps", "search_rate"}
-    discriminator = Tiny(widths=(16, 32, 64, 64))
     return LOKT(
-        prior=TACGAN(discriminator=discriminator, discriminator_steps=2, **plgmi.prior.model_dump(include=shared)),
+        prior=TACGAN(
+            discriminator=LIGHT_DISCRIMINATOR, discriminator_steps=2, **plgmi.prior.model_dump(include=shared)
+        ),
         warm_start=plgmi.warm_start,
         students=students,
         samples=4_000,

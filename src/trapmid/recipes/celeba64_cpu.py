@@ -1,13 +1,14 @@
 """Real faces on two cores: the paper's comparison scaled to 57 identities and a network of 0.25 M parameters."""
 
-from trapmid.attacks import PLGMI, PublicNearest
+from trapmid.attacks import PublicNearest
 from trapmid.audit import Recipe
 from trapmid.augment import WarpAugmentation
 from trapmid.data import SplitConfig
-from trapmid.defenses import AdamW, NoDefense, OnePass, Training, TrapMID
-from trapmid.metrics.judges import EvaluationClassifier, FaceEmbedder
-from trapmid.models import SmallResNet, Tiny
+from trapmid.defenses import NoDefense, OnePass, TrapMID
+from trapmid.metrics.judges import FaceEmbedder
+from trapmid.models import Tiny
 from trapmid.priors import CGAN, Strided
+from trapmid.recipes.two_cores import LIGHT_DISCRIMINATOR, judge, plgmi, training
 from trapmid.trapdoor import BlendSchedule
 
 
@@ -28,14 +29,6 @@ def celeba64_cpu() -> Recipe:
         rotation_degrees=4.0,
         padding="reflection",
     )
-    of_attack = WarpAugmentation(
-        crop_probability=1.0,
-        brightness=0.2,
-        contrast=0.2,
-        jitter_probability=0.5,
-        rotation_degrees=5.0,
-        rotation_probability=1.0,
-    )
     prior = CGAN(
         networks=Strided(width=16),
         iterations=1000,
@@ -46,60 +39,25 @@ def celeba64_cpu() -> Recipe:
         ema=0.99,
         log_every=50,
     )
-    discriminator = Tiny(widths=(16, 32, 64, 64))
     return Recipe(
         name="celeba64-cpu",
         about="Real faces, 64 px colour, 57 identities, on two cores in about an hour and a half.",
         identities=57,
         split=SplitConfig(val=0.1, test=0.1),
         model=Tiny(),
-        training=Training(
-            epochs=40,
-            batch_size=32,
-            optimizer=AdamW(),
-            schedule="one-cycle",
-            augmentation=augmentation,
-            keep="last",
-            recalibrate=True,
-            evaluate_every=5,
-        ),
+        training=training(40, augmentation, evaluate_every=5),
         defenses=(
             NoDefense(),
             TrapMID(
                 blend=BlendSchedule(start=0.2, end=0.02, until=0.6),
                 weight=0.3,
                 trigger_step_end=0.0,
-                discriminator=discriminator,
+                discriminator=LIGHT_DISCRIMINATOR,
                 discriminator_rate=1e-3,
             ),
-            OnePass(discriminator=discriminator, discriminator_rate=1e-3),
+            OnePass(discriminator=LIGHT_DISCRIMINATOR, discriminator_rate=1e-3),
         ),
-        attacks=(
-            PLGMI(
-                warm_start=prior,
-                prior=prior.model_copy(update={"iterations": 600}),
-                augmentation=of_attack,
-                search_augmentation=of_attack.model_copy(update={"jitter_probability": 1.0}),
-                candidates=20,
-                search_steps=60,
-                search_rate=0.05,
-            ),
-            PublicNearest(),
-        ),
+        attacks=(plgmi(prior, iterations=600, search_steps=60), PublicNearest()),
         seeds=(0, 1, 2),
-        judges=(
-            FaceEmbedder(),
-            EvaluationClassifier(
-                model=SmallResNet(),
-                training=Training(
-                    epochs=30,
-                    batch_size=64,
-                    optimizer=AdamW(rate=2e-3),
-                    schedule="one-cycle",
-                    augmentation=augmentation,
-                    keep="last",
-                    evaluate_every=10,
-                ),
-            ),
-        ),
+        judges=(FaceEmbedder(), judge(augmentation, batch_size=64)),
     )

@@ -1,13 +1,12 @@
 """The demo: faces that code draws, nothing to download, nobody to harm."""
 
-from trapmid.attacks import PLGMI
 from trapmid.audit import Recipe
 from trapmid.augment import WarpAugmentation
 from trapmid.data import SplitConfig, SyntheticSource
-from trapmid.defenses import AdamW, NoDefense, OnePass, Training, TrapMID
-from trapmid.metrics.judges import EvaluationClassifier
-from trapmid.models import SmallResNet, Tiny
+from trapmid.defenses import NoDefense, OnePass, TrapMID
+from trapmid.models import Tiny
 from trapmid.priors import CGAN, Strided
+from trapmid.recipes.two_cores import LIGHT_DISCRIMINATOR, judge, plgmi, training
 from trapmid.trapdoor import BlendSchedule
 
 
@@ -17,14 +16,6 @@ def demo() -> Recipe:
     Command: `trapmid demo`; under ten minutes on two cores. docs/results.md holds the numbers to expect.
     """
     augmentation = WarpAugmentation(rotation_degrees=10.0)
-    of_attack = WarpAugmentation(
-        crop_probability=1.0,
-        brightness=0.2,
-        contrast=0.2,
-        jitter_probability=0.5,
-        rotation_degrees=5.0,
-        rotation_probability=1.0,
-    )
     prior = CGAN(
         networks=Strided(),
         iterations=1000,
@@ -36,7 +27,6 @@ def demo() -> Recipe:
         ema=0.99,
         log_every=50,
     )
-    discriminator = Tiny(widths=(16, 32, 64, 64))
     return Recipe(
         name="demo",
         about="Faces drawn by code, 32 px, 20 identities: the whole audit in minutes, nothing to download.",
@@ -45,44 +35,12 @@ def demo() -> Recipe:
         image_size=32,
         split=SplitConfig(val=1 / 6, test=1 / 6),
         model=Tiny(),
-        training=Training(
-            epochs=140,
-            batch_size=32,
-            optimizer=AdamW(),
-            schedule="one-cycle",
-            augmentation=augmentation,
-            keep="last",
-            recalibrate=True,
-            evaluate_every=10,
-        ),
+        training=training(140, augmentation, evaluate_every=10),
         defenses=(
             NoDefense(),
-            TrapMID(blend=BlendSchedule(start=0.2, end=0.03, until=0.6), weight=0.5, discriminator=discriminator),
-            OnePass(discriminator=discriminator),
+            TrapMID(blend=BlendSchedule(start=0.2, end=0.03, until=0.6), weight=0.5, discriminator=LIGHT_DISCRIMINATOR),
+            OnePass(discriminator=LIGHT_DISCRIMINATOR),
         ),
-        attacks=(
-            PLGMI(
-                warm_start=prior,
-                prior=prior.model_copy(update={"iterations": 500}),
-                augmentation=of_attack,
-                search_augmentation=of_attack.model_copy(update={"jitter_probability": 1.0}),
-                candidates=20,
-                search_steps=80,
-                search_rate=0.05,
-            ),
-        ),
-        judges=(
-            EvaluationClassifier(
-                model=SmallResNet(),
-                training=Training(
-                    epochs=30,
-                    batch_size=32,
-                    optimizer=AdamW(rate=2e-3),
-                    schedule="one-cycle",
-                    augmentation=augmentation,
-                    keep="last",
-                    evaluate_every=10,
-                ),
-            ),
-        ),
+        attacks=(plgmi(prior, iterations=500, search_steps=80),),
+        judges=(judge(augmentation, batch_size=32),),
     )
