@@ -3,7 +3,6 @@
 import json
 import time
 from pathlib import Path
-from typing import Any
 
 import pyarrow as pa
 import pyarrow.parquet as pq
@@ -116,7 +115,7 @@ def open_found(folder: Path) -> tuple[Found, Manifest]:
     return read_found(folder / FOUND), manifest
 
 
-def open_generator(folder: Path, method: Attack[Any], compute: Compute | None = None) -> LoneGenerator:
+def open_generator(folder: Path, method: Attack[T], compute: Compute | None = None) -> LoneGenerator:
     """The generator that `method` trained with the target's help and left in `folder`.
 
     Raises:

@@ -50,6 +50,7 @@ def reproduce(
     Each leaves OUT/NAME/reproduction.md, .json and .csv, beside the reports of the audits it took.
 
     Example: trapmid reproduce table1 --plan
+
     Example: trapmid reproduce table7 --attacks plgmi --private private.parquet --public public.parquet
 
     Args:
