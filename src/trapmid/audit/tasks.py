@@ -9,7 +9,7 @@ from typing import Any
 import pyarrow.parquet as pq
 
 from trapmid.artifacts import Draft, Manifest, make, open_artifact
-from trapmid.attacks import AnyAttack, attack, open_found, open_generator
+from trapmid.attacks import AnyAttack, Attack, attack, open_found, open_generator
 from trapmid.audit.plan import Folders, Task
 from trapmid.audit.recipe import Recipe, prior_name
 from trapmid.data import ImageSet, Source, Split, check_disjoint, split
@@ -219,8 +219,8 @@ def _measure(
             scores += of_attack
             rows += of_images
             if GENERATOR in manifest.files:
-                prior = open_generator(folders.of(t), recipe.attack(t.member), compute)
-                scores += measure_generator(cell, prior, panel)
+                method: Attack[Any] = recipe.attack(t.member)
+                scores += measure_generator(cell, open_generator(folders.of(t), method, compute), panel)
         seen: list[dict[str, Any]] = []
         for number, t in enumerate(trapped):
             report(total - len(trapped) + number, total, f"detection {t.name}")
