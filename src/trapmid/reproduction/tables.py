@@ -88,8 +88,8 @@ TABLES = (
     Experiment(
         name="table3",
         title="Table 3: are generated images nearer to private or to public ones?",
-        shows="Where the attack's generator has moved to: of its random samples before any search, the share with a private image nearest. "
-        "GMI's generator, which knows no target, is the ideal.",
+        shows="Where the attack's generator has moved to: how many of its random samples, before any search, are nearer to a private image "
+        "than to any public one. GMI's generator, which knows no target, is the ideal.",
         rows=(*grid(FIVE, ("plgmi",)), Row("gmi", "GMI's generator", "none", "gmi")),
         columns=("generator_private_nearest_share", "private_nearest_share"),
         notes=(

@@ -138,8 +138,8 @@ def plan_text(
         alike: dict[tuple[str, str], list[str]] = {}
         for row, state in states[one.name]:
             alike.setdefault((row.title, state), []).append(attack_title(row.attack))
-        rows = [[title, ", ".join(attacks), state] for (title, state), attacks in alike.items()]
-        said += [one.title, one.shows, table(["", "attacks", "each"], rows)]
+        rows = [[title, "; ".join(attacks), state] for (title, state), attacks in alike.items()]
+        said += [one.title, one.shows, table(["", "attacks", "state of each"], rows)]
     folders: dict[str, list[Line]] = {}
     for line in counted.lines:
         folders.setdefault(line.folder.name, []).append(line)
