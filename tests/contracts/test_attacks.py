@@ -1,5 +1,6 @@
 """What every attack must do; a new member of `ATTACKS` is covered once it has a setting in `TINY_ATTACKS`."""
 
+import shutil
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -24,12 +25,13 @@ from helpers_attacks import (
     trained_classifier,
 )
 from trapmid import engine
-from trapmid.artifacts import Manifest
-from trapmid.attacks import ATTACKS, AnyAttack, Attack, Found, PublicNearest, Run, attack, open_found
-from trapmid.attacks.inversion import FOUND
+from trapmid.artifacts import MANIFEST, Manifest, sha256
+from trapmid.attacks import ATTACKS, AnyAttack, Attack, Found, PublicNearest, Run, attack, open_found, open_generator
+from trapmid.attacks.inversion import FOUND, GAN_LOG
 from trapmid.data import ImageSet
 from trapmid.engine import Progress, no_progress
 from trapmid.models import Classifier
+from trapmid.priors.gan import GENERATOR
 from trapmid.targets import InformedTarget, LabelTarget, ScoreTarget, WhiteBoxTarget
 from trapmid.types import UserError
 
@@ -49,6 +51,7 @@ def those(which: Callable[[type[Attack[Any]]], bool]) -> pytest.MarkDecorator:
 MEMBERS = those(lambda member: True)
 SEARCHERS = those(lambda member: member is not PublicNearest)
 WHITE_BOXES = those(lambda member: issubclass(member.needs, WhiteBoxTarget))
+TRAINERS = those(lambda member: setting(member).own_prior() is not None)
 WITH_A_PUBLIC_PRIOR = those(lambda member: setting(member).public_prior() is not None)
 
 
@@ -109,6 +112,11 @@ def finished(
     return folders
 
 
+def contents(manifest: Manifest) -> dict[str, str]:
+    """SHA-256 of every file but the log, which holds seconds."""
+    return {name: digest for name, digest in manifest.files.items() if name != GAN_LOG}
+
+
 def finished_of(member: type[Attack[Any]], finished: dict[str, Path]) -> tuple[Found, Manifest]:
     return open_found(finished[member.model_fields["kind"].default])
 
@@ -156,12 +164,63 @@ def test_confidence_is_of_the_pictures_as_saved(
 
 
 @MEMBERS
+def test_keeps_the_generator_that_it_trained(member: type[Attack[Any]], finished: dict[str, Path]) -> None:
+    _, manifest = finished_of(member, finished)
+    assert set(contents(manifest)) == {FOUND} | ({GENERATOR} if setting(member).own_prior() is not None else set())
+
+
+@TRAINERS
+def test_the_generator_that_is_kept_is_the_one_that_was_searched(
+    member: type[Attack[Any]], finished: dict[str, Path], model: Classifier, public: ImageSet, tmp_path: Path
+) -> None:
+    config = setting(member)
+    searched = config.prepare(target_of(model, member.needs), public, Run(3, CPU, tmp_path, prior_of(config)))
+    kept = open_generator(finished[member.model_fields["kind"].default], config, CPU)
+    labels = torch.arange(CLASSES).repeat(3)
+    samples = kept.sample(labels, engine.generator(5, "samples"))
+    assert torch.equal(samples, searched.sample(labels, engine.generator(5, "samples")))
+    assert not any(weight.requires_grad for weight in kept.generator.parameters())
+    (tmp_path / "again").mkdir()
+    (name,) = kept.save(tmp_path / "again")
+    _, manifest = finished_of(member, finished)
+    assert sha256(tmp_path / "again" / name) == manifest.files[name]
+
+
+def test_says_why_there_is_no_generator(finished: dict[str, Path], tmp_path: Path) -> None:
+    with pytest.raises(UserError, match="gmi trains no generator with the target's help"):
+        open_generator(finished["gmi"], TINY_ATTACKS["gmi"], CPU)
+    with pytest.raises(UserError, match="holds what another attack than this kedmi found"):
+        open_generator(finished["plgmi"], TINY_ATTACKS["kedmi"], CPU)
+
+
+def test_an_attack_of_before_generators_were_kept_is_still_opened(
+    finished: dict[str, Path], model: Classifier, public: ImageSet, tmp_path: Path
+) -> None:
+    old = tmp_path / "attack"
+    shutil.copytree(finished["plgmi"], old)
+    (old / GENERATOR).unlink()
+    manifest = Manifest.model_validate_json((old / MANIFEST).read_text())
+    files = {name: digest for name, digest in manifest.files.items() if name != GENERATOR}
+    facts = {name: fact for name, fact in manifest.facts.items() if name != "image_shape"}
+    manifest = manifest.model_copy(update={"files": files, "facts": facts})
+    (old / MANIFEST).write_text(manifest.model_dump_json())
+    assert torch.equal(open_found(old)[0].pixels, open_found(finished["plgmi"])[0].pixels)
+    again, target = run(old, model, public, TINY_ATTACKS["plgmi"])
+    assert again == manifest
+    assert target.queries == 0
+    with pytest.raises(
+        UserError, match=r"holds no generator\.safetensors: .* Remove that folder and run the attack again"
+    ):
+        open_generator(old, TINY_ATTACKS["plgmi"], CPU)
+
+
+@MEMBERS
 def test_a_seed_and_no_folders_name_decides_every_byte(
     member: type[Attack[Any]], finished: dict[str, Path], model: Classifier, public: ImageSet, tmp_path: Path
 ) -> None:
     found, manifest = finished_of(member, finished)
     again, target = run(tmp_path / "elsewhere", model, public, setting(member))
-    assert again.files[FOUND] == manifest.files[FOUND]
+    assert contents(again) == contents(manifest)
     assert target.queries == manifest.facts["queries"] == again.facts["queries"]
     run(tmp_path / "other", model, public, setting(member), seed=4)
     assert torch.equal(open_found(tmp_path / "other")[0].pixels, found.pixels) == (member is PublicNearest)
@@ -211,7 +270,7 @@ def test_resumes_to_the_same_bytes_and_queries(
         run(tmp_path / "attack", model, public, setting(member), progress=kill_after(max(1, int(share * count))))
     assert not (tmp_path / "attack").exists()
     again, target = run(tmp_path / "attack", model, public, setting(member))
-    assert again.files[FOUND] == manifest.files[FOUND]
+    assert contents(again) == contents(manifest)
     assert target.queries == again.facts["queries"] == manifest.facts["queries"]
     assert again.facts["notes"] == manifest.facts["notes"]
 
@@ -233,7 +292,7 @@ def test_resumes_between_two_batches_of_identities(
         run(tmp_path / "attack", model, public, setting(member), progress=kill)
     assert (tmp_path / "attack.partial" / "found-0.safetensors").exists()
     again, _ = run(tmp_path / "attack", model, public, setting(member))
-    assert again.files[FOUND] == manifest.files[FOUND]
+    assert contents(again) == contents(manifest)
     assert again.facts["queries"] == manifest.facts["queries"]
 
 

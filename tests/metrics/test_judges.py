@@ -1,5 +1,6 @@
 """Judges: who may judge, what they refuse to recognise, and that the one for faces really knows faces."""
 
+from collections import Counter
 from pathlib import Path
 from typing import Any
 
@@ -7,6 +8,7 @@ import numpy as np
 import pytest
 import torch
 from pydantic import TypeAdapter
+from torch import nn
 from torch.nn import functional as F
 
 from helpers.real_faces import PRIVATE, needs_real_faces
@@ -31,13 +33,21 @@ from trapmid.metrics.judges import (
     align_to_arcface,
     check_independent,
 )
-from trapmid.metrics.measure import draw_public, measure_found, measure_model, over_all_seeds
+from trapmid.metrics.measure import (
+    FLOOR_IMAGES_PER_IDENTITY,
+    draw_public,
+    measure_found,
+    measure_generator,
+    measure_model,
+    over_all_seeds,
+)
 from trapmid.metrics.panel import Panel
 from trapmid.metrics.robustness import APGD
-from trapmid.metrics.scores import Cell, find
+from trapmid.metrics.scores import GENERATOR_NEAREST, Cell, find
 from trapmid.models import SmallResNet
+from trapmid.priors import Prior
 from trapmid.trapdoor import Secrets
-from trapmid.types import Pixels, UserError
+from trapmid.types import Images, Labels, Pixels, UserError
 
 IDENTITIES = 5
 TRAINING = Training(
@@ -205,6 +215,41 @@ def test_strangers_are_told_from_private_people(private: Split, judge: Judge) ->
     strangers = {score.metric: score.value for score in beside.floor("prior:x", others)}
     assert strangers["private_nearest_share"] <= 0.5
     assert not list(Panel([judge], private).public_floor())
+
+
+def test_a_generator_that_paints_whom_it_should_is_nearer_to_private_people(private: Split, judge: Judge) -> None:
+    """Samples are of every identity alike, and what they are near to is asked of the judge that decides."""
+    beside = Panel([judge], private, public=draw_public(faces(20, 5, first=500), IDENTITIES))
+    held_out = private.part("test")
+    of_private = Paints(torch.stack([held_out.pixels[held_out.of_identity(y)[0]] for y in range(IDENTITIES)]))
+    of_strangers = Paints(faces(IDENTITIES, 1, first=900).pixels)
+    cell = Cell("none", "x", 2)
+    for prior, share in ((of_private, 1.0), (of_strangers, 0.5)):
+        (score,) = measure_generator(cell, prior, beside)
+        assert (score.defense, score.attack, score.seed, score.metric) == ("none", "x", 2, GENERATOR_NEAREST)
+        by_hand = float(beside.private_nearest(prior.pixels)[judge.name].double().mean())
+        assert score.value == pytest.approx(by_hand)
+        assert (score.value >= 0.9) if share == 1.0 else (score.value <= share)
+        assert prior.asked == dict.fromkeys(range(IDENTITIES), FLOOR_IMAGES_PER_IDENTITY)
+    assert not list(measure_generator(cell, of_private, Panel([judge], private)))
+
+
+class Paints(Prior):
+    """One picture of each label."""
+
+    def __init__(self, pixels: Pixels) -> None:
+        self.pixels, self.generator, self.latent_size, self.num_classes = pixels, nn.Identity(), 1, len(pixels)
+        self.device, self.rows = torch.device("cpu"), []
+        self.asked: Counter[int] = Counter()
+
+    def decode(self, latents: torch.Tensor, labels: Labels) -> Images:
+        """The label's."""
+        self.asked.update(labels.tolist())
+        return self.pixels[labels].float() / 255
+
+    def save(self, folder: Path) -> list[str]:
+        """Nothing."""
+        return []
 
 
 def test_faint_triggers_look_like_nobody_and_plain_ones_like_whom_they_show(private: Split, panel: Panel) -> None:

@@ -7,12 +7,13 @@ from dataclasses import replace
 
 import pytest
 
-from trapmid.audit.plan import Task, plan, with_needs
+from trapmid.artifacts import make
+from trapmid.audit.plan import Folders, Task, plan, with_needs
 from trapmid.audit.run import settle
 from trapmid.audit.tasks import do, load_data, write_split
 from trapmid.engine import Compute, no_progress
 from trapmid.metrics.intervals import over_seeds
-from trapmid.metrics.scores import Score, find, read_scores, write_scores
+from trapmid.metrics.scores import GENERATOR_NEAREST, Score, find, read_scores, write_scores
 from trapmid.reproduction import EXPERIMENTS, command
 from trapmid.reproduction.command import SCALES, lay_out, markdown, reproduce
 from trapmid.reproduction.results import collect
@@ -120,6 +121,43 @@ def test_a_distance_that_papers_name_by_its_judge(tmp_path):
     assert (values["delta_face"], values["delta_eval"]) == (0.9, 3.0)
 
 
+def test_generators_of_their_own_and_the_priors(tmp_path):
+    """GMI trains none, so its row is the floor's; what PLG-MI's would be is never made up from that."""
+    one = EXPERIMENTS["table3"]
+    scores = [
+        of("trapmid", "plgmi", 0, GENERATOR_NEAREST, 0.6),
+        of("trapmid", "plgmi", 0, "private_nearest_share", 0.7),
+        of("-", "prior:dcgan", None, "private_nearest_share", 0.4),
+        of("-", "prior:cgan", None, "private_nearest_share", 0.3),
+    ]
+    made = collect(one, pretend(one, tmp_path, scores, seeds=(0,)), tmp_path, "cpu", ())
+    values = {(entry.row, entry.metric): (entry.value, entry.low) for entry in made.entries}
+    assert values["trapmid", GENERATOR_NEAREST] == (0.6, 0.5)
+    assert values["trapmid", "private_nearest_share"][0] == 0.7
+    assert values["gmi", GENERATOR_NEAREST][0] == 0.4
+    assert math.isnan(values["none", GENERATOR_NEAREST][0])
+    assert "| GMI's generator | GMI | 40.0" in markdown(made)
+
+
+def test_attacks_that_kept_no_generator_are_named(tmp_path):
+    one = EXPERIMENTS["table3"]
+    layout = pretend(one, tmp_path, [], seeds=(0,))
+    (study,) = layout.studies
+    for task in study.tasks:
+        if task.kind == "attack" and task.defense in ("none", "trapmid"):
+            make(Folders(study.folder).of(task), "attack", {}, {}, lambda draft: draft.finish([], {}, 1.0, 1.0))
+    made = collect(one, layout, tmp_path, "cpu", ("something else",))
+    folder = study.folder.name
+    assert made.differs[1].endswith(
+        f"remove {folder}/attacks/plgmi/trapmid-s0, {folder}/attacks/plgmi/none-s0 and run the same command again"
+    )
+    assert collect(EXPERIMENTS["table1"], layout_of("table1", tmp_path), tmp_path, "cpu", ()).differs == ()
+
+
+def layout_of(name, folder):
+    return lay_out([EXPERIMENTS[name]], SCALES["cpu"](), folder, seeds=(0,))
+
+
 def test_worst_and_best_runs(tmp_path):
     one = EXPERIMENTS["table10"].keeping(["plgmi"])
     scores = [
@@ -186,7 +224,10 @@ def test_the_whole_way_on_drawn_faces(tmp_path, in_this_process, monkeypatch):
     assert (first.folder / "report.html").exists()
 
     folder = tmp_path / "small"
-    assert (folder / "reconstructions.png").exists()
+    page = (folder / "reproduction.md").read_text()
+    for picture in ("reconstructions.png", "chart.svg"):
+        assert (folder / picture).exists()
+        assert f"]({picture})\n" in page
     assert "from top to bottom private, Unprotected, No augmentation" in (folder / "reproduction.md").read_text()
     rows = list(csv.DictReader((folder / "reproduction.csv").read_text().splitlines()))
     assert len(rows) == len(made.entries)

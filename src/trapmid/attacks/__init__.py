@@ -11,7 +11,7 @@ from trapmid.attacks.distilled import Distilled
 from trapmid.attacks.evading import Evading
 from trapmid.attacks.gmi import GMI
 from trapmid.attacks.ifgmi import IFGMI
-from trapmid.attacks.inversion import attack, open_found
+from trapmid.attacks.inversion import attack, open_found, open_generator
 from trapmid.attacks.kedmi import KEDMI
 from trapmid.attacks.lokt import LOKT
 from trapmid.attacks.lomma import LOMMA
@@ -76,4 +76,5 @@ __all__ = [
     "Unlearned",
     "attack",
     "open_found",
+    "open_generator",
 ]

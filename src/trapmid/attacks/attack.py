@@ -11,7 +11,7 @@ from torch import Tensor
 from trapmid.config import Member
 from trapmid.data.images import ImageSet
 from trapmid.engine import Compute, Progress, no_progress
-from trapmid.priors import Prior, PriorConfig, Setting
+from trapmid.priors import GANConfig, Prior, PriorConfig, Setting
 from trapmid.targets import LabelTarget
 from trapmid.types import Images, Labels, Pixels
 
@@ -117,6 +117,10 @@ class Attack(Member, ABC, Generic[T]):
     @abstractmethod
     def public_prior(self) -> PriorConfig | None:
         """The prior to train on the public images before any target is known; attacks with the same one share it."""
+
+    @abstractmethod
+    def own_prior(self) -> GANConfig | None:
+        """The GAN that `prepare` trains with the target's help, None if it trains none; its generator is kept with what is found."""
 
     @abstractmethod
     def prepare(self, target: T, public: ImageSet, run: Run) -> Prior:

@@ -10,11 +10,12 @@ import torch
 from safetensors.torch import load_file, save_file
 from torch import Tensor
 
-from trapmid.artifacts import Draft, Manifest, make, open_artifact
+from trapmid.artifacts import MANIFEST, Draft, Manifest, make, open_artifact
 from trapmid.attacks.attack import Attack, Found, Run, T
 from trapmid.data.images import ImageSet, from_png, to_png
 from trapmid.engine import Compute, Progress, labelled, no_progress, peak_memory_mib, randomness
-from trapmid.priors import Prior
+from trapmid.priors import LoneGenerator, Prior
+from trapmid.priors.gan import GENERATOR, save_network
 from trapmid.targets import LabelTarget, demand
 from trapmid.types import Pixels, UserError
 
@@ -34,7 +35,7 @@ def attack(
     compute: Compute | None = None,
     progress: Progress = no_progress,
 ) -> Manifest:
-    """Run an attack into the folder `out`: `reconstructions.parquet`, the log of its GAN, `manifest.json`.
+    """Run an attack into the folder `out`: `reconstructions.parquet`, the log of its GAN and its generator if it trains one, `manifest.json`.
 
     Killed at any point, the same call resumes and ends with the same numbers; finished, it returns at once.
 
@@ -74,6 +75,8 @@ def attack(
         # a target may draw when it answers, outside the loops that govern randomness themselves
         with randomness(seed, "attack", device=run.compute.target):
             searched = method.prepare(target, public, run)
+        own = method.own_prior() is not None
+        kept = [save_network(searched.generator, draft.folder / GENERATOR)] if own else []
         clock.add("prior", time.monotonic() - started)
         per_batch = getattr(method, "identities_per_batch", 0) or target.num_classes
         parts: list[Found] = []
@@ -94,13 +97,14 @@ def attack(
         (draft.folder / GAN_LOG).write_text("".join(json.dumps(row) + "\n" for row in searched.rows))
         facts = {
             "images": len(found.labels),
+            "image_shape": list(target.image_shape),
             "queries": target.queries,
             "seconds": clock.seconds,
             "confidence": float(found.confidence.mean()),
             "diversity": diversity(found.pixels, found.labels),
             "notes": {**searched.notes, **run.notes()},
         }
-        return draft.finish([FOUND, GAN_LOG], facts, sum(clock.seconds.values()), peak_memory_mib())
+        return draft.finish([FOUND, GAN_LOG, *kept], facts, sum(clock.seconds.values()), peak_memory_mib())
 
     return make(out, "attack", recipe, parents, build)
 
@@ -109,6 +113,30 @@ def open_found(folder: Path) -> tuple[Found, Manifest]:
     """The reconstructions in a folder that `attack` made, and its manifest."""
     manifest = open_artifact(folder, "attack")
     return read_found(folder / FOUND), manifest
+
+
+def open_generator(folder: Path, method: Attack[T], compute: Compute | None = None) -> LoneGenerator:
+    """The generator that `method` trained with the target's help and left in `folder`.
+
+    Raises:
+        UserError: it trains none, the folder is another attack's, or it was made when generators were not kept.
+    """
+    config, manifest = method.own_prior(), open_artifact(folder, "attack")
+    if config is None:
+        raise UserError(
+            f"{method.name} trains no generator with the target's help; it searches a prior of the public images or none. Open that prior with `trapmid.priors.open_prior`."
+        )
+    if manifest.recipe["attack"] != method.model_dump(mode="json"):
+        raise UserError(
+            f"{folder} holds what another attack than this {method.name} found. Give the settings in its {MANIFEST}."
+        )
+    if GENERATOR not in manifest.files:
+        raise UserError(
+            f"{folder} holds no {GENERATOR}: it was made when attacks did not keep the generator they trained. Remove that folder and run the attack again."
+        )
+    channels, height, width = manifest.facts["image_shape"]
+    classes = len(manifest.recipe["identities"])
+    return config.open_generator(folder, classes, (channels, height, width), compute or Compute())
 
 
 def write_found(file: Path, found: Found, identities: tuple[str, ...]) -> None:

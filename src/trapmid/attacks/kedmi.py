@@ -17,7 +17,7 @@ from trapmid.attacks.search import (
     score_public,
 )
 from trapmid.data.images import ImageSet
-from trapmid.priors import DCGAN, GAN, Prior, PriorConfig, SemiGAN
+from trapmid.priors import DCGAN, GAN, GANConfig, Prior, PriorConfig, SemiGAN
 from trapmid.priors.semigan import realness
 from trapmid.targets import LabelTarget, WhiteBoxTarget
 from trapmid.types import Labels
@@ -49,6 +49,10 @@ class KEDMI(SearchConfig, Attack[WhiteBoxTarget]):
     def public_prior(self) -> PriorConfig | None:
         """The warm start."""
         return self.warm_start
+
+    def own_prior(self) -> GANConfig | None:
+        """The GAN."""
+        return self.prior
 
     def prepare(self, target: WhiteBoxTarget, public: ImageSet, run: Run) -> Prior:
         """Ask the target about the public images, then train the GAN."""

@@ -21,7 +21,7 @@ from trapmid.attacks.margin import MarginSearch
 from trapmid.data.images import ImageSet, to_pixels, to_unit
 from trapmid.engine import generator
 from trapmid.models import AnyModel, Zoo
-from trapmid.priors import CGAN, GAN, TACGAN, Prior, PriorConfig
+from trapmid.priors import CGAN, GAN, TACGAN, GANConfig, Prior, PriorConfig
 from trapmid.priors.tacgan import ClassHead
 from trapmid.targets import LabelTarget, WhiteBoxTarget
 from trapmid.types import Images, Labels, Logits, Pixels, logits_of
@@ -56,6 +56,10 @@ class LOKT(MarginSearch, Attack[LabelTarget]):
     def public_prior(self) -> PriorConfig | None:
         """The warm start."""
         return self.warm_start
+
+    def own_prior(self) -> GANConfig | None:
+        """The GAN."""
+        return self.prior
 
     def prepare(self, target: LabelTarget, public: ImageSet, run: Run) -> Prior:
         """Train the GAN, then the students on what it generates."""

@@ -17,7 +17,7 @@ from trapmid.attacks.kedmi import KEDMI
 from trapmid.attacks.search import IdentityLoss, survey
 from trapmid.data.images import ImageSet
 from trapmid.models import AnyModel, Zoo
-from trapmid.priors import Prior, PriorConfig
+from trapmid.priors import GANConfig, Prior, PriorConfig
 from trapmid.targets import LabelTarget, WhiteBoxTarget
 from trapmid.types import Images, Labels, logits_of
 
@@ -73,6 +73,10 @@ class LOMMA(Attack[WhiteBoxTarget]):
     def public_prior(self) -> PriorConfig | None:
         """The base's."""
         return self.base.public_prior()
+
+    def own_prior(self) -> GANConfig | None:
+        """The base's."""
+        return self.base.own_prior()
 
     def prepare(self, target: WhiteBoxTarget, public: ImageSet, run: Run) -> Prior:
         """The base's GAN; then ask the target about the public images and teach the students."""

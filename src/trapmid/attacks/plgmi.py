@@ -11,7 +11,7 @@ from trapmid.attacks.margin import MarginSearch, Term, margin_and_terms
 from trapmid.attacks.search import score_public, top_n
 from trapmid.augment import AnyAugmentation, KorniaAugmentation
 from trapmid.data.images import ImageSet
-from trapmid.priors import CGAN, GAN, Prior, PriorConfig
+from trapmid.priors import CGAN, GAN, GANConfig, Prior, PriorConfig
 from trapmid.targets import LabelTarget, WhiteBoxTarget
 from trapmid.types import Images, Labels
 
@@ -46,6 +46,10 @@ class PseudoLabelGuided(MarginSearch, Attack[W], ABC, Generic[W]):
     def public_prior(self) -> PriorConfig | None:
         """The warm start."""
         return self.warm_start
+
+    def own_prior(self) -> GANConfig | None:
+        """The conditional GAN."""
+        return self.prior
 
     def train(self, target: W, public: ImageSet, pseudo_labels: Tensor, run: Run, terms: tuple[Term, ...] = ()) -> GAN:
         """Train the GAN with the target's feedback.

@@ -14,7 +14,7 @@ from trapmid.attacks.bases import AnyBase
 from trapmid.attacks.plgmi import PLGMI
 from trapmid.data.images import ImageSet, to_unit
 from trapmid.engine import randomness
-from trapmid.priors import Prior, PriorConfig
+from trapmid.priors import GANConfig, Prior, PriorConfig
 from trapmid.targets import ScoreTarget, WhiteBoxTarget
 from trapmid.types import Images, Labels
 
@@ -69,6 +69,10 @@ class Wrapper(Attack[S], ABC, Generic[S]):
     def public_prior(self) -> PriorConfig | None:
         """The base's."""
         return self.base.public_prior()
+
+    def own_prior(self) -> GANConfig | None:
+        """The base's."""
+        return self.base.own_prior()
 
     def prepare(self, target: S, public: ImageSet, run: Run) -> Prior:
         """Make the stand-in, then let the base attack prepare for it."""

@@ -7,39 +7,34 @@ from pathlib import Path
 from typing import Any
 
 import pyarrow.parquet as pq
-import torch
 
 from trapmid.artifacts import Draft, Manifest, make, open_artifact
-from trapmid.attacks import AnyAttack, attack, open_found
+from trapmid.attacks import AnyAttack, Attack, attack, open_found, open_generator
 from trapmid.audit.plan import Folders, Task
 from trapmid.audit.recipe import Recipe, prior_name
 from trapmid.data import ImageSet, Source, Split, check_disjoint, split
-from trapmid.data.images import to_pixels
 from trapmid.defenses import TrainedModel, open_model, train
 from trapmid.detection import known_signatures
 from trapmid.detection.evaluation import BALLS, DETECTION, Evaluation, evaluate
-from trapmid.engine import Compute, Progress, generator, peak_memory_mib
-from trapmid.metrics.intervals import without
+from trapmid.engine import Compute, Progress, peak_memory_mib
 from trapmid.metrics.judges import Judge
 from trapmid.metrics.measure import (
-    FLOOR_IMAGES_PER_IDENTITY,
     draw_public,
     effort,
     measure_found,
+    measure_generator,
     measure_model,
-    outside_range,
+    measure_prior,
     over_all_seeds,
     write_samples,
 )
 from trapmid.metrics.panel import Panel
-from trapmid.metrics.scores import NOBODY, PRIOR_FLOOR, Cell, Score, write_scores
-from trapmid.priors import PriorConfig, open_prior, pretrain
+from trapmid.metrics.scores import Cell, Score, write_scores
+from trapmid.priors import open_prior, pretrain
+from trapmid.priors.gan import GENERATOR
 from trapmid.targets import InformedTarget
 from trapmid.trapdoor import SECRETS, Secrets
-from trapmid.types import Pixels, UserError
-
-RAW_IMAGES = 64
-"""Pictures of a prior whose range is looked at."""
+from trapmid.types import UserError
 
 SAMPLES, SPLITS = "samples.parquet", "splits.parquet"
 
@@ -200,12 +195,9 @@ def _measure(
         identities = len(data.private.images.identities)
         panel = Panel(judges, data.private, fidelity, draw_public(data.public, identities))
         scores: list[Score] = [*panel.ceiling(), *panel.public_floor()]
-        for name, prior in recipe.priors().items():
+        for name, config in recipe.priors().items():
             if folders.prior(name).exists():
-                floor = f"{PRIOR_FLOOR}{prior.name}"
-                random, outside = _random_samples(folders.prior(name), prior, identities, compute)
-                scores += panel.floor(floor, random)
-                scores.append(Cell(NOBODY, floor, None).score(NOBODY, "outside_range_share", without(outside)))
+                scores += measure_prior(config.name, open_prior(folders.prior(name), config, compute)[0], panel)
         for number, t in enumerate(trained):
             report(2 + number, total, t.name)
             secrets = Secrets.load(folders.secrets(t.defense, t.seed)) if t in trapped else None
@@ -223,11 +215,13 @@ def _measure(
         rows: list[dict[str, Any]] = []
         for number, t in enumerate(attacks):
             report(2 + len(trained) + number, total, t.name)
-            found, manifest = open_found(folders.of(t))
-            cell = Cell(t.defense, t.member, t.seed)
+            cell, (found, manifest) = Cell(t.defense, t.member, t.seed), open_found(folders.of(t))
             of_attack, of_images = measure_found(cell, found, panel)
             scores += [*of_attack, *effort(cell, manifest)]
             rows += of_images
+            if GENERATOR in manifest.files:
+                method: Attack[Any] = recipe.attack(t.member)
+                scores += measure_generator(cell, open_generator(folders.of(t), method, compute), panel)
         seen: list[dict[str, Any]] = []
         for number, t in enumerate(trapped):
             report(total - len(trapped) + number, total, f"detection {t.name}")
@@ -255,17 +249,6 @@ def _detection(task: Task, attacks: list[Task], data: AuditData, folders: Folder
     public = draw_public(data.public, len(data.private.images.identities))
     secrets = Secrets.load(folders.secrets(task.defense, task.seed))
     return evaluate(open_model(folders.of(task), compute), secrets, data.private, public, found)
-
-
-def _random_samples(folder: Path, config: PriorConfig, identities: int, compute: Compute) -> tuple[Pixels, float]:
-    """Pictures as they are saved, and the share of values outside [0, 1] of some as they are made."""
-    prior, _ = open_prior(folder, config, compute)
-    labels = torch.arange(identities).repeat(FLOOR_IMAGES_PER_IDENTITY)
-    some = labels[:RAW_IMAGES]
-    latents = torch.randn(len(some), prior.latent_size, generator=generator(0, "prior range"))
-    with torch.no_grad():
-        raw = prior.decode(latents.to(prior.device), some.to(prior.device))
-    return to_pixels(prior.sample(labels, generator(0, "prior floor"))), outside_range(raw)
 
 
 def _never(draft: Draft) -> Manifest:

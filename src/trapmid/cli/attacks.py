@@ -28,6 +28,7 @@ def attack(
     that answers as examples/server.py does. Of the recipe only the attack and the public images count then.
 
     Example: trapmid attack --out runs/demo --attack plgmi --defense none --seed 0
+
     Example: trapmid attack --recipe attacks-cpu --target model.onnx --public public.parquet --attack mirror
 
     Args:

@@ -47,16 +47,17 @@ def reproduce(
     `trapmid reproduce list` shows all. Scale cpu takes minutes to hours on two cores; scale paper takes the published constants, CelebA
     and a GPU. --plan says first which cells would run, for how many hours, in how much memory and disk. Cells that several of
     them share run once, so name them together or one after another with the same --out; interrupted, the same command resumes.
-    Each leaves OUT/NAME/reproduction.md, .json and .csv, beside the reports of the audits it took.
+    Each leaves OUT/NAME/reproduction.md with its pictures, .json and .csv, beside the reports of the audits it took.
 
     Example: trapmid reproduce table1 --plan
+
     Example: trapmid reproduce table7 --attacks plgmi --private private.parquet --public public.parquet
 
     Args:
         names: which.
         scale: cpu or paper.
         plan: only say what would run.
-        images: where they lie.
+        images: what classifiers learn and attackers have.
         out: folder of all.
         seeds: instead of the scale's.
         attacks: keep the rows of these alone.

@@ -40,6 +40,7 @@ def bench(
     """Measure what costs time, as ratios taken in one run: Trap-MID's step, attacks beside the published order of work, memory format.
 
     Example: trapmid bench --quick
+
     Example: trapmid bench --only orders memory
 
     Args:

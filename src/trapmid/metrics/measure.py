@@ -10,7 +10,7 @@ import torch
 
 from trapmid.artifacts import Manifest
 from trapmid.attacks import Found
-from trapmid.data.images import ImageSet
+from trapmid.data.images import ImageSet, to_pixels
 from trapmid.data.splits import Split
 from trapmid.defenses import TrainedModel
 from trapmid.defenses.opening import logits_on
@@ -19,14 +19,18 @@ from trapmid.metrics.intervals import Interval, over_identities, over_seeds, wit
 from trapmid.metrics.judges import Judge, check_independent
 from trapmid.metrics.panel import Panel
 from trapmid.metrics.robustness import APGD, without_gradient
-from trapmid.metrics.scores import NOBODY, Cell, Score
+from trapmid.metrics.scores import GENERATOR_NEAREST, NOBODY, PRIOR_FLOOR, Cell, Score
 from trapmid.metrics.theorem import trapdoor_delta, trapdoor_epsilon
 from trapmid.metrics.utility import calibration_error
+from trapmid.priors import Prior
 from trapmid.trapdoor import Secrets
 from trapmid.trapdoor.secrets import trapdoor_success
-from trapmid.types import Images, Pixels
+from trapmid.types import Images, Labels, Pixels
 
 FLOOR_IMAGES_PER_IDENTITY = 20
+
+RAW_IMAGES = 64
+"""Pictures of a prior whose range is looked at."""
 
 
 def measure_model(
@@ -74,6 +78,32 @@ def measure_model(
         yield cell.score(NOBODY, "trapdoor_delta", effectiveness.mean())
         yield cell.score(NOBODY, "trapdoor_delta_worst", min(effectiveness.of_classes()))
         yield cell.score(NOBODY, "trapdoor_epsilon", trapdoor_epsilon(secrets, private, compute=compute or Compute()))
+
+
+def measure_prior(name: str, prior: Prior, panel: Panel) -> Iterator[Score]:
+    """The floor: random samples of a prior that knows no target, and the share of values outside [0, 1] of some as it makes them."""
+    floor, labels = f"{PRIOR_FLOOR}{name}", _everybody(panel)
+    yield from panel.floor(floor, to_pixels(prior.sample(labels, generator(0, "prior floor"))))
+    some = labels[:RAW_IMAGES]
+    latents = torch.randn(len(some), prior.latent_size, generator=generator(0, "prior range"))
+    with torch.no_grad():
+        raw = prior.decode(latents.to(prior.device), some.to(prior.device))
+    yield Cell(NOBODY, floor, None).score(NOBODY, "outside_range_share", without(outside_range(raw)))
+
+
+def measure_generator(cell: Cell, prior: Prior, panel: Panel) -> Iterator[Score]:
+    """Random samples of the generator that an attack trained with the target's help, before any search: private or public (Trap-MID, Table 3)?
+
+    As many of every identity as the floor takes, where the paper draws 30,000.
+    """
+    labels = _everybody(panel)
+    pixels = to_pixels(prior.sample(labels, generator(0, "generator samples")))
+    for judge, nearer in panel.private_nearest(pixels).items():
+        yield cell.score(judge, GENERATOR_NEAREST, over_identities(nearer.double(), labels))
+
+
+def _everybody(panel: Panel) -> Labels:
+    return torch.arange(panel.num_classes).repeat(FLOOR_IMAGES_PER_IDENTITY)
 
 
 def outside_range(images: Images, rounding: float = 1e-3) -> float:

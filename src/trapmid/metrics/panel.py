@@ -69,6 +69,13 @@ class Panel:
             for metric, interval in measured.items():
                 yield cell.score(self.fidelity.name, metric, interval)
 
+    def private_nearest(self, pixels: Pixels) -> dict[str, Tensor]:
+        """Of each judge, whether a private image is nearer to each picture (n,) than every public one; of none without public images."""
+        nearer = {
+            judge.name: self._private_nearest(judge.name, judge.opinion(pixels).features) for judge in self.judges
+        }
+        return {name: each for name, each in nearer.items() if each is not None}
+
     def ceiling(self) -> Iterator[Score]:
         """Real held-out test images: the most that a perfect reconstruction could score."""
         test = self.private.part("test")

@@ -24,6 +24,9 @@ TRIGGERS_ALONE = "triggers-alone"
 WRONG_IDENTITY = "attack_accuracy_1_wrong_identity"
 """The metric of a control: how often reconstructions are taken for somebody else, the same for every model."""
 
+GENERATOR_NEAREST = "generator_private_nearest_share"
+"""The metric of an attack's generator before any search: the share of its random samples that private images are nearest to."""
+
 NOBODY = "-"
 """Who trained, attacked or judged where nobody had to."""
 

@@ -7,7 +7,7 @@ from pydantic import Field
 from trapmid.config import Member
 from trapmid.priors.cgan import CGAN
 from trapmid.priors.dcgan import DCGAN
-from trapmid.priors.gan import GAN
+from trapmid.priors.gan import GAN, GANConfig, LoneGenerator
 from trapmid.priors.pretraining import open_prior, pretrain
 from trapmid.priors.prior import Prior, PriorConfig, Setting, StylePrior
 from trapmid.priors.semigan import SemiGAN
@@ -30,6 +30,8 @@ __all__ = [
     "TACGAN",
     "AnyPrior",
     "Features",
+    "GANConfig",
+    "LoneGenerator",
     "Prior",
     "PriorConfig",
     "SNResNet",

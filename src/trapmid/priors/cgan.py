@@ -10,8 +10,7 @@ from torch.nn import functional as F
 
 from trapmid.augment import AnyAugmentation, NoAugmentation
 from trapmid.data.images import to_unit
-from trapmid.engine import Compute
-from trapmid.priors.gan import GAN, Fit, GANConfig, Losses, begin_with
+from trapmid.priors.gan import GAN, Fit, GANConfig, Losses, Pair, begin_with
 from trapmid.priors.prior import PriorConfig, Setting
 from trapmid.priors.sn_resnet import SNResNet
 from trapmid.priors.strided import Strided
@@ -59,10 +58,9 @@ class CGAN(GANConfig, PriorConfig):
         """
         return CGANFit(self, setting, pseudo_labels, guidance, start).run()
 
-    def build(self, num_classes: int, image_size: int, channels: int, compute: Compute) -> GAN:
-        """See `GANConfig.build`."""
-        generator, discriminator = self.networks.build(num_classes, image_size, channels)
-        return GAN(compute.place(generator), compute.place(discriminator), self.networks.latent_size, num_classes, [])
+    def pair(self, num_classes: int, image_size: int, channels: int) -> Pair:
+        """See `GANConfig.pair`."""
+        return Pair(*self.networks.build(num_classes, image_size, channels), self.networks.latent_size)
 
 
 @final

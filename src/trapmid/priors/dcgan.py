@@ -9,8 +9,7 @@ from pydantic import Field
 from torch import Tensor, nn
 
 from trapmid.data.images import to_unit
-from trapmid.engine import Compute
-from trapmid.priors.gan import GAN, Fit, GANConfig, Losses
+from trapmid.priors.gan import GAN, Fit, GANConfig, Losses, Pair
 from trapmid.priors.prior import PriorConfig, Setting
 from trapmid.priors.strided import halvings
 from trapmid.types import Images, Labels
@@ -78,11 +77,11 @@ class DCGAN(GANConfig, PriorConfig):
         """See `PriorConfig.fit`."""
         return DCGANFit(self, setting).run()
 
-    def build(self, num_classes: int, image_size: int, channels: int, compute: Compute) -> GAN:
-        """See `GANConfig.build`."""
-        generator = compute.place(DCGenerator(image_size, channels, self.latent_size, self.width))
-        critic = compute.place(Critic(image_size, channels, self.width))
-        return GAN(generator, critic, self.latent_size, num_classes, [])
+    def pair(self, num_classes: int, image_size: int, channels: int) -> Pair:
+        """See `GANConfig.pair`."""
+        del num_classes
+        generator = DCGenerator(image_size, channels, self.latent_size, self.width)
+        return Pair(generator, Critic(image_size, channels, self.width), self.latent_size)
 
 
 @final

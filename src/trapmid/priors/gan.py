@@ -4,7 +4,7 @@ from abc import ABC, abstractmethod
 from collections.abc import Mapping
 from contextlib import AbstractContextManager
 from pathlib import Path
-from typing import Any, final
+from typing import Any, NamedTuple, final
 
 import torch
 from pydantic import Field
@@ -52,15 +52,47 @@ class GAN(Prior):
 
     def save(self, folder: Path) -> list[str]:
         """Write both networks into `folder`; returns the file names."""
-        for file, module in ((GENERATOR, self.generator), (DISCRIMINATOR, self.discriminator)):
-            save_file({name: value.contiguous().cpu() for name, value in module.state_dict().items()}, folder / file)
-        return [GENERATOR, DISCRIMINATOR]
+        return [
+            save_network(self.generator, folder / GENERATOR),
+            save_network(self.discriminator, folder / DISCRIMINATOR),
+        ]
 
     def load(self, folder: Path) -> "GAN":
         """Fill both networks with what `save` wrote; returns itself."""
         for file, module in ((GENERATOR, self.generator), (DISCRIMINATOR, self.discriminator)):
             module.load_state_dict(load_file(folder / file))
         return self
+
+
+@final
+class LoneGenerator(Prior):
+    """The generator of a pair whose discriminator is not there: good for samples, and for searches that need no verdict."""
+
+    def __init__(self, generator: nn.Module, latent_size: int, num_classes: int, device: torch.device) -> None:
+        self.generator, self.latent_size, self.num_classes, self.device = generator, latent_size, num_classes, device
+        self.rows: list[dict[str, float]] = []
+
+    def decode(self, latents: Tensor, labels: Labels) -> Images:
+        """The generator in eval mode."""
+        return self.generator.eval()(latents, labels)
+
+    def save(self, folder: Path) -> list[str]:
+        """Write the generator into `folder`; returns the file's name."""
+        return [save_network(self.generator, folder / GENERATOR)]
+
+
+class Pair(NamedTuple):
+    """Networks with random weights, on the CPU.
+
+    Attributes:
+        generator: from latents and labels to images.
+        discriminator: of images.
+        latent_size: length of a latent.
+    """
+
+    generator: nn.Module
+    discriminator: nn.Module
+    latent_size: int
 
 
 class GANConfig(Member, ABC):
@@ -87,13 +119,30 @@ class GANConfig(Member, ABC):
     log_every: int = 100
 
     @abstractmethod
+    def pair(self, num_classes: int, image_size: int, channels: int) -> Pair:
+        """Both networks, of this config's shapes."""
+
+    @final
     def build(self, num_classes: int, image_size: int, channels: int, compute: Compute) -> GAN:
         """The pair with random weights, on the device."""
+        generator, discriminator, latent_size = self.pair(num_classes, image_size, channels)
+        return GAN(compute.place(generator), compute.place(discriminator), latent_size, num_classes, [])
 
     def open(self, folder: Path, num_classes: int, image_shape: tuple[int, int, int], compute: Compute) -> GAN:
         """The pair whose weights `GAN.save` wrote into `folder`; `image_shape` is (channels, height, width)."""
         channels, size, _ = image_shape
         return self.build(num_classes, size, channels, compute).load(folder)
+
+    @final
+    def open_generator(
+        self, folder: Path, num_classes: int, image_shape: tuple[int, int, int], compute: Compute
+    ) -> LoneGenerator:
+        """The generator alone that `save_network` wrote into `folder`; `image_shape` is (channels, height, width)."""
+        channels, size, _ = image_shape
+        generator, _, latent_size = self.pair(num_classes, size, channels)
+        generator.load_state_dict(load_file(folder / GENERATOR))
+        placed = compute.place(generator).eval().requires_grad_(False)
+        return LoneGenerator(placed, latent_size, num_classes, compute.target)
 
 
 Losses = Mapping[str, Tensor]
@@ -183,6 +232,12 @@ class Fit(ABC):
     def latents(self) -> Tensor:
         """A batch of latents."""
         return torch.randn(self.config.batch_size, self.gan.latent_size, device=self.device)
+
+
+def save_network(network: nn.Module, file: Path) -> str:
+    """Write a network's weights as safetensors; returns the file's name."""
+    save_file({name: value.contiguous().cpu() for name, value in network.state_dict().items()}, file)
+    return file.name
 
 
 def begin_with(module: nn.Module, start: nn.Module) -> None:

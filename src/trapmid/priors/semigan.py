@@ -9,9 +9,8 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from trapmid.data.images import to_unit
-from trapmid.engine import Compute
 from trapmid.priors.dcgan import DCGenerator
-from trapmid.priors.gan import GAN, Fit, GANConfig, Losses, begin_with
+from trapmid.priors.gan import GAN, Fit, GANConfig, Losses, Pair, begin_with
 from trapmid.priors.prior import Setting
 from trapmid.priors.strided import halvings
 from trapmid.types import Images, Logits, Prediction
@@ -107,11 +106,11 @@ class SemiGAN(GANConfig):
             gan.discriminator.train()(gan.decode(fit.latents(), fit.labels()))
         return gan
 
-    def build(self, num_classes: int, image_size: int, channels: int, compute: Compute) -> GAN:
-        """See `GANConfig.build`."""
+    def pair(self, num_classes: int, image_size: int, channels: int) -> Pair:
+        """See `GANConfig.pair`."""
         generator = DCGenerator(image_size, channels, self.latent_size, self.width)
         discriminator = SemiDiscriminator(num_classes, image_size, channels, self.width, self.batch_size)
-        return GAN(compute.place(generator), compute.place(discriminator), self.latent_size, num_classes, [])
+        return Pair(generator, discriminator, self.latent_size)
 
 
 @final

@@ -9,9 +9,8 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from trapmid.data.images import to_unit
-from trapmid.engine import Compute
 from trapmid.models import AnyModel, SmallResNet
-from trapmid.priors.gan import GAN, Fit, GANConfig, Losses, begin_with
+from trapmid.priors.gan import GAN, Fit, GANConfig, Losses, Pair, begin_with
 from trapmid.priors.prior import Setting
 from trapmid.priors.sn_resnet import SNResNet
 from trapmid.priors.strided import Strided
@@ -53,11 +52,11 @@ class TACGAN(GANConfig):
         """
         return TACGANFit(self, setting, labeller, start).run()
 
-    def build(self, num_classes: int, image_size: int, channels: int, compute: Compute) -> GAN:
-        """See `GANConfig.build`."""
+    def pair(self, num_classes: int, image_size: int, channels: int) -> Pair:
+        """See `GANConfig.pair`."""
         generator, _ = self.networks.build(num_classes, image_size, channels)
         discriminator = self.discriminator.build(num_classes + 1, image_size, channels)
-        return GAN(compute.place(generator), compute.place(discriminator), self.networks.latent_size, num_classes, [])
+        return Pair(generator, discriminator, self.networks.latent_size)
 
 
 @final

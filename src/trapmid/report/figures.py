@@ -17,10 +17,8 @@ from trapmid.detection.evaluation import ADVERSARIAL, PUBLIC
 from trapmid.detection.separation import auc, roc
 from trapmid.metrics.scores import Score
 from trapmid.report.contents import CEILING, UNPROTECTED, Contents, Curves, Detection
+from trapmid.report.drawing import WIDTH, style
 from trapmid.report.verdict import percent
-
-WIDTH = 5.2
-"""Inches. Narrow, so that on a phone the text is not scaled below what can be read."""
 
 MAX_SERIES = 6
 
@@ -33,26 +31,7 @@ _CSS = {
     _GRID: "var(--line)",
     **{color: f"var(--series-{number})" for number, color in enumerate(_SERIES)},
 }
-_STYLE: Any = {
-    "svg.fonttype": "none",
-    "svg.hashsalt": "trapmid",
-    "text.parse_math": False,
-    "font.size": 9,
-    "text.color": _INK,
-    "axes.labelcolor": _FAINT,
-    "axes.edgecolor": _GRID,
-    "axes.spines.top": False,
-    "axes.spines.right": False,
-    "axes.grid": True,
-    "axes.axisbelow": True,
-    "grid.color": _GRID,
-    "grid.linewidth": 0.7,
-    "xtick.color": _GRID,
-    "ytick.color": _GRID,
-    "xtick.labelcolor": _FAINT,
-    "ytick.labelcolor": _INK,
-    "legend.frameon": False,
-}
+_STYLE = style(_INK, _FAINT, _GRID)
 _SHARE = FuncFormatter(lambda value, _: f"{100 * value:.0f}\u00a0%")
 
 

@@ -6,7 +6,7 @@ from pathlib import Path
 from trapmid.audit.run import measure_finished, run
 from trapmid.engine import Compute, Progress, no_progress
 from trapmid.report.collect import write_report
-from trapmid.reproduction import pictures
+from trapmid.reproduction import charts, pictures
 from trapmid.reproduction.cpu import CPUScale
 from trapmid.reproduction.estimate import cells, estimate
 from trapmid.reproduction.experiment import Experiment
@@ -106,9 +106,11 @@ def reproduce(
         write_report(study.folder, redact=redact)
     made = []
     for one in experiments:
-        also = [pictures.draw(one, layout, out / one.name, redact=redact)] if one.pictures else []
+        folder = out / one.name
         made.append(collect(one, layout, out, scale.name, (*scale.differs(one), *one.notes)))
-        write(made[-1], out / one.name, also)
+        drawn = [pictures.draw(one, layout, folder, redact=redact)] if one.pictures else []
+        drawn += () if one.chart is None else charts.draw(one.chart, made[-1], folder)
+        write(made[-1], folder, drawn)
     return made
 
 

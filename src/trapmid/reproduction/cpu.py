@@ -142,9 +142,16 @@ class CPUScale(Scale):
             if "main" in {t.network for t in targets}
             else "small networks from scratch"
         )
+        faces = not {target.data for target in targets} & {"digits", "objects"}
+        images = "drawn faces" if self.drawn and faces else "the given images"
+        published = (
+            ("CelebA's 1,000 identities", "VGG-16 and other pretrained ones")
+            if faces
+            else ("64 px", "a pretrained ResNet-18")
+        )
         said = [
-            f"{'drawn faces' if self.drawn else 'the given images'} at {recipe.image_size} px instead of CelebA's 1,000 identities",
-            f"{network} instead of VGG-16 and other pretrained ones, trained for {recipe.training.epochs} epochs with AdamW, every defense alike",
+            f"{images} at {recipe.image_size} px instead of {published[0]}",
+            f"{network} instead of {published[1]}, trained for {recipe.training.epochs} epochs with AdamW, every defense alike",
             "trapdoors begin with strong triggers that fade, since the published constants want some 20,000 steps",
             "every defense, none included, trains with the same augmentation, and no epoch is chosen on test images",
             "attacks with small generators, a fraction of the published iterations, and a warm start from a prior of the public images",

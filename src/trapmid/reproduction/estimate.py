@@ -6,10 +6,12 @@ from functools import cache
 from pathlib import Path
 
 import torch
+from torch import nn
 
 from trapmid.audit import Folders, Recipe, Task, plan
 from trapmid.audit.plan import with_needs
 from trapmid.models import ModelConfig
+from trapmid.priors import GANConfig
 from trapmid.reproduction.experiment import Experiment, Row
 from trapmid.reproduction.scale import Cost, Scale, identities_of
 from trapmid.reproduction.studies import Layout, Study
@@ -69,7 +71,7 @@ def estimate(layout: Layout, experiments: Sequence[Experiment], scale: Scale) ->
 
 
 def cells(layout: Layout, experiment: Experiment) -> list[tuple[Row, str]]:
-    """Every row with its state: `done`, `to do`, or why it cannot be run."""
+    """Every row with its state: `done`, `to do`, or that it takes no run."""
     tasks = {study.folder: set(study.tasks) for study in layout.studies}
     said = []
     for row in experiment.rows:
@@ -82,7 +84,7 @@ def cells(layout: Layout, experiment: Experiment) -> list[tuple[Row, str]]:
         ]
         folders = Folders(cell.folder)
         if not tasks[cell.folder].issuperset(wanted):
-            state = "not run: read from scores where they have it"
+            state = "no run of its own: measured with the model"
         else:
             done = sum(folders.of(task).exists() for task in wanted)
             state = "done" if done == len(wanted) else f"to do: {len(wanted) - done} of {len(wanted)} runs"
@@ -117,7 +119,7 @@ def _seconds(task: Task, recipe: Recipe, cost: Cost) -> float:
 
 
 def _disk(study: Study) -> float:
-    """Weights, triggers and pictures; checkpoints of what is running come on top."""
+    """Weights of classifiers and generators, triggers and pictures; checkpoints of what is running come on top."""
     recipe = study.recipe
     identities = identities_of(recipe)
     picture = recipe.channels * recipe.image_size**2
@@ -127,7 +129,10 @@ def _disk(study: Study) -> float:
             total += 4 * weights(recipe.model, identities, recipe.image_size, recipe.channels)
             total += 4 * identities * picture if recipe.defense(task.defense).has_trapdoor else 0
         if task.kind == "attack":
-            total += identities * recipe.attack(task.member).images_per_identity * picture
+            attack = recipe.attack(task.member)
+            total += identities * attack.images_per_identity * picture
+            own = attack.own_prior()
+            total += 0 if own is None else 4 * of_generator(own, identities, recipe.image_size, recipe.channels)
     return total
 
 
@@ -136,4 +141,15 @@ def weights(model: ModelConfig, identities: int, image_size: int, channels: int)
     """How many numbers a network of this architecture has; none of them is made for it."""
     with torch.device("meta"):
         network = model.without_pretraining().network(identities, image_size, channels)
+    return _numbers(network)
+
+
+@cache
+def of_generator(prior: GANConfig, identities: int, image_size: int, channels: int) -> int:
+    """How many numbers the generator has that an attack keeps; none of them is made for it."""
+    with torch.device("meta"):
+        return _numbers(prior.pair(identities, image_size, channels).generator)
+
+
+def _numbers(network: nn.Module) -> int:
     return sum(value.numel() for value in network.state_dict().values())

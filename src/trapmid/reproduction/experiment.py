@@ -1,7 +1,7 @@
 """What an experiment of the paper is: rows of cells and columns of metrics, said once for every scale."""
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 from typing import Literal, NamedTuple
 
 Network = Literal["main", "facenet64", "ir152", "resnest101e", "resnet152", "densenet169"]
@@ -93,7 +93,8 @@ COLUMNS: Mapping[str, Column] = {
     "attack_accuracy_5": Column("AA-5 %", 100.0, 1),
     "knn_distance": Column("KNN distance"),
     "fid": Column("FID", digits=1),
-    "private_nearest_share": Column("Nearest private %", 100.0, 1),
+    "generator_private_nearest_share": Column("Generator nearest private %", 100.0, 1),
+    "private_nearest_share": Column("Reconstructions nearest private %", 100.0, 1),
     "delta_face": Column("delta face", metric="knn_distance", judge="embedder"),
     "delta_eval": Column("delta eval", metric="knn_distance", judge="classifier"),
     "precision": Column("Precision"),
@@ -113,6 +114,32 @@ OF_IMAGES = frozenset({"fid", "kid", "precision", "recall", "density", "coverage
 
 
 @dataclass(frozen=True)
+class Bars:
+    """A chart that compares lines one by one.
+
+    Attributes:
+        metrics: a panel each, keys of `COLUMNS`.
+    """
+
+    metrics: tuple[str, ...]
+
+
+@dataclass(frozen=True)
+class Curve:
+    """A chart along a quantity that grows from line to line.
+
+    Attributes:
+        metrics: a panel each, keys of `COLUMNS`.
+        along: the quantity, in words.
+        at: its value by key of the row.
+    """
+
+    metrics: tuple[str, ...]
+    along: str
+    at: Mapping[str, float]
+
+
+@dataclass(frozen=True)
 class Experiment:
     """One table or figure.
 
@@ -126,6 +153,7 @@ class Experiment:
         also: experiments whose published numbers for the same row and attack hold here, too.
         notes: what differs from the paper at every scale, a line each.
         pictures: identities to show reconstructions of; 0 for none.
+        chart: what is drawn of the numbers; None for nothing.
     """
 
     name: str
@@ -136,7 +164,8 @@ class Experiment:
     several: bool = False
     also: tuple[str, ...] = ()
     notes: tuple[str, ...] = ()
-    pictures: int = field(default=0)
+    pictures: int = 0
+    chart: Bars | Curve | None = None
 
     def keeping(self, attacks: Sequence[str]) -> "Experiment":
         """The same with the rows of these attacks alone, and of models alone; all where none is named."""

@@ -1,12 +1,16 @@
 """Every table and figure of the paper, and the settings that its code supports without a table."""
 
-from trapmid.reproduction.experiment import Experiment, Row, Target, Transforms, grid
+from trapmid.reproduction.experiment import Bars, Curve, Experiment, Row, Target, Transforms, grid
 from trapmid.reproduction.tables import ALL_ATTACKS, FIVE, MEASURES, TABLES, TRAPMID
 
 OTHER_FLIP = (
     "the authors' data set flips images before triggers are blended in, the variants without augmentation included; here only the augmentation "
     "flips, triggers and all"
 )
+
+
+CROPPED = {f"p={p:g}": p for p in (0.0, 0.5, 0.75, 0.875)}
+BOTH = ("clean_accuracy", "attack_accuracy_1")
 
 
 def _augmented(key: str, title: str, transforms: Transforms | None) -> Row:
@@ -32,6 +36,7 @@ _FIGURES = (
         notes=(
             "adversarial examples are made by APGD-CE in 20 steps, the paper's by AutoAttack, of which that is the first part",
         ),
+        chart=Bars(("detection_recall", "detection_dsr", "detection_auc")),
     ),
     Experiment(
         name="figure5",
@@ -47,15 +52,17 @@ _FIGURES = (
         columns=MEASURES,
         several=True,
         notes=("the paper leaves outlier runs out, which here all count", OTHER_FLIP),
+        chart=Bars(BOTH),
     ),
     Experiment(
         name="figure6",
         title="Figure 6: the probability of the random crop, alone",
         shows="How often images have to be cropped for triggers to work.",
-        rows=tuple(_augmented(f"p={p:g}", f"p = {p:g}", Transforms(crop=p)) for p in (0.0, 0.5, 0.75, 0.875)),
+        rows=tuple(_augmented(key, f"p = {p:g}", Transforms(crop=p)) for key, p in CROPPED.items()),
         columns=MEASURES,
         several=True,
         notes=("the paper leaves outlier runs out, which here all count", OTHER_FLIP),
+        chart=Curve(BOTH, "Probability of the random crop", CROPPED),
     ),
 )
 

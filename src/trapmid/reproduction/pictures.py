@@ -6,18 +6,20 @@ import torch
 from PIL import Image
 
 from trapmid.attacks import open_found
-from trapmid.audit import Folders, Recipe
+from trapmid.audit import Folders
+from trapmid.audit.run import settle
 from trapmid.audit.tasks import load_data
 from trapmid.engine import no_progress
 from trapmid.reproduction.experiment import Experiment
 from trapmid.reproduction.studies import Layout
+from trapmid.reproduction.write import Picture
 from trapmid.types import Pixels
 
 GAP = 2
 FILE = "reconstructions.png"
 
 
-def draw(experiment: Experiment, layout: Layout, folder: Path, *, redact: bool) -> str:
+def draw(experiment: Experiment, layout: Layout, folder: Path, *, redact: bool) -> Picture:
     """Write the picture: a row for each line of the experiment, a column for each of the first identities.
 
     Args:
@@ -27,10 +29,10 @@ def draw(experiment: Experiment, layout: Layout, folder: Path, *, redact: bool) 
         redact: leave the private images' row out.
 
     Returns:
-        What is in it, row by row.
+        The picture, with what is in it, row by row.
     """
     rows: list[tuple[str, Pixels]] = []
-    recipe: Recipe = layout.studies[0].settled()
+    recipe = settle(None, layout.cells[experiment.name, experiment.rows[0]].folder)
     private = load_data(recipe, no_progress).private.part("train")
     shown = min(experiment.pictures, len(private.identities))
     if not redact:
@@ -45,9 +47,8 @@ def draw(experiment: Experiment, layout: Layout, folder: Path, *, redact: bool) 
     sheet = _sheet(grid)
     folder.mkdir(parents=True, exist_ok=True)
     sheet.save(folder / FILE)
-    return (
-        f"{FILE}: from top to bottom {', '.join(title for title, _ in rows)}; one identity a column, its first picture"
-    )
+    titles = ", ".join(title for title, _ in rows)
+    return Picture(FILE, f"from top to bottom {titles}; one identity a column, its first picture")
 
 
 def _sheet(grid: torch.Tensor) -> Image.Image:

@@ -1,16 +1,18 @@
 """From finished audits to a table: what scores.json and the manifests say about every cell, beside what the paper says."""
 
 import math
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from itertools import product
 from pathlib import Path
 from typing import Any
 
 from trapmid.artifacts import MANIFEST, Manifest, open_artifact
-from trapmid.audit import Folders
+from trapmid.audit import Folders, Recipe
 from trapmid.audit.run import settle
 from trapmid.config import Config
 from trapmid.metrics.intervals import over_seeds
-from trapmid.metrics.scores import Number, Score, read_scores
+from trapmid.metrics.scores import GENERATOR_NEAREST, PRIOR_FLOOR, Number, Score, find, read_scores
+from trapmid.priors.gan import GENERATOR
 from trapmid.reproduction.experiment import COLUMNS, OF_IMAGES, Experiment, Row
 from trapmid.reproduction.published import Published, look_up
 from trapmid.reproduction.studies import Cell, Layout
@@ -101,7 +103,7 @@ def collect(experiment: Experiment, layout: Layout, out: Path, scale: str, diffe
         ),
         seconds=sum(manifest.seconds for manifest in made.values()),
         peak_memory_mib=max((manifest.peak_memory_mib for manifest in made.values()), default=0.0),
-        differs=differs,
+        differs=(*differs, *_blank_generators(experiment, made, out)),
         folders=tuple(folder.relative_to(out).as_posix() for folder in folders),
     )
 
@@ -126,6 +128,7 @@ class _Audit:
                     self.manifests[task.defense, task.member or "-", task.seed] = manifest
         self.scores = read_scores(folder / "measurement")
         self.scores += [score for key, manifest in self.manifests.items() for score in _told(key, manifest)]
+        self.scores += list(_of_priors(recipe, self.scores))
 
     def find(self, cell: Cell, attack: str, metric: str, judge: str | None = None) -> dict[int, Score]:
         """By seed, as `judge` sees it, or the one that counts most for this metric."""
@@ -157,6 +160,37 @@ def _told(key: tuple[str, str, int], manifest: Manifest) -> Iterator[Score]:
             value=value,
             low=math.nan,
             high=math.nan,
+        )
+
+
+def _of_priors(recipe: Recipe, scores: Sequence[Score]) -> Iterator[Score]:
+    """An attack that trains no generator has the prior's, and the floor says what there is to say about that."""
+    for attack in recipe.attacks:
+        prior = attack.public_prior()
+        if attack.own_prior() is None and prior is not None:
+            for floor in find(scores, attack=f"{PRIOR_FLOOR}{prior.name}", metric="private_nearest_share"):
+                for defense, seed in product(recipe.defenses, recipe.seeds):
+                    cell = {"defense": defense.name, "attack": attack.name, "seed": seed}
+                    yield floor.model_copy(update={**cell, "metric": GENERATOR_NEAREST})
+
+
+def _blank_generators(
+    experiment: Experiment, made: Mapping[tuple[Path, tuple[str, str, int]], Manifest], out: Path
+) -> Iterator[str]:
+    """Which attacks keep a column blank, and what to do about it."""
+    if GENERATOR_NEAREST not in experiment.columns:
+        return
+    without = [
+        Folders(folder).attack(attack, defense, seed).relative_to(out).as_posix()
+        for (folder, (defense, attack, seed)), manifest in made.items()
+        if attack != "-"
+        and settle(None, folder).attack(attack).own_prior() is not None
+        and GENERATOR not in manifest.files
+    ]
+    if without:
+        yield (
+            f"{COLUMNS[GENERATOR_NEAREST].title}: blank where the attack was run when generators were not kept. To fill it, remove "
+            f"{', '.join(without)} and run the same command again"
         )
 
 

@@ -5,7 +5,9 @@ import io
 import math
 from collections.abc import Sequence
 from pathlib import Path
+from typing import NamedTuple
 
+from trapmid.detection.evaluation import ADVERSARIAL
 from trapmid.report.collect import TITLES
 from trapmid.reproduction.estimate import GIB, Estimate, Line
 from trapmid.reproduction.experiment import COLUMNS, Experiment, Row
@@ -14,25 +16,40 @@ from trapmid.reproduction.results import Entry, Reproduction
 
 NAME = "reproduction"
 
+ATTACKS = {**TITLES, **ADVERSARIAL, "brep-untargeted": f"{TITLES['brep']}, untargeted", "-": ""}
+"""What the attacks of rows are called."""
 
-def write(made: Reproduction, folder: Path, also: Sequence[str] = ()) -> None:
+
+class Picture(NamedTuple):
+    """A picture or a chart that lies beside the table.
+
+    Attributes:
+        file: its name.
+        about: what it shows, also for those who do not see it.
+    """
+
+    file: str
+    about: str
+
+
+def write(made: Reproduction, folder: Path, pictures: Sequence[Picture] = ()) -> None:
     """Write `reproduction.md`, `.json` and `.csv` into `folder`.
 
     Args:
         made: the table.
         folder: is made.
-        also: lines about files beside it.
+        pictures: that lie there, shown above the table.
     """
     folder.mkdir(parents=True, exist_ok=True)
-    texts = {"md": markdown(made, also), "json": made.model_dump_json(indent=1) + "\n", "csv": as_csv(made)}
+    texts = {"md": markdown(made, pictures), "json": made.model_dump_json(indent=1) + "\n", "csv": as_csv(made)}
     for suffix, text in texts.items():
         new = folder / f"{NAME}.{suffix}.new"
         new.write_text(text, encoding="utf-8")
         new.replace(folder / f"{NAME}.{suffix}")
 
 
-def markdown(made: Reproduction, also: Sequence[str] = ()) -> str:
-    """The table with the paper's numbers beside its own, the cost, and what differs."""
+def markdown(made: Reproduction, pictures: Sequence[Picture] = ()) -> str:
+    """The pictures, the table with the paper's numbers beside its own, the cost, and what differs."""
     columns = _used(made)
     heads = ["", "attack"]
     for metric in columns:
@@ -43,7 +60,7 @@ def markdown(made: Reproduction, also: Sequence[str] = ()) -> str:
     lines = []
     for of in rows.values():
         first = next(iter(of.values()))
-        cells = [first.title, TITLES.get(first.attack, "" if first.attack == "-" else first.attack)]
+        cells = [first.title, attack_title(first.attack)]
         for metric in columns:
             entry = of[metric]
             cells.append(number(entry))
@@ -54,6 +71,7 @@ def markdown(made: Reproduction, also: Sequence[str] = ()) -> str:
     said = [
         f"# {made.title}",
         f"{made.shows} Scale: {made.scale}.",
+        *(f"![{picture.about}]({picture.file})" for picture in pictures),
         table(heads, lines),
         f"95 % intervals in brackets: over runs where there are several, else over identities. Judges: {', '.join(judges) or 'none'}. "
         "Blank: not measured, or not recovered from the paper.",
@@ -66,7 +84,7 @@ def markdown(made: Reproduction, also: Sequence[str] = ()) -> str:
         "## Files",
         "\n".join(
             [f"- {folder}/report.html, {folder}/scores.json" for folder in made.folders]
-            + [f"- {line}" for line in also]
+            + [f"- {picture.file}: {picture.about}" for picture in pictures]
         ),
     ]
     return "\n\n".join(said) + "\n"
@@ -119,9 +137,9 @@ def plan_text(
     for one in experiments:
         alike: dict[tuple[str, str], list[str]] = {}
         for row, state in states[one.name]:
-            alike.setdefault((row.title, state), []).append(TITLES.get(row.attack, row.attack))
-        rows = [[title, ", ".join(attacks), state] for (title, state), attacks in alike.items()]
-        said += [one.title, one.shows, table(["", "attacks", "each"], rows)]
+            alike.setdefault((row.title, state), []).append(attack_title(row.attack))
+        rows = [[title, "; ".join(attacks), state] for (title, state), attacks in alike.items()]
+        said += [one.title, one.shows, table(["", "attacks", "state of each"], rows)]
     folders: dict[str, list[Line]] = {}
     for line in counted.lines:
         folders.setdefault(line.folder.name, []).append(line)
@@ -142,6 +160,11 @@ def table(heads: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
     """A Markdown table."""
     lines = [heads, ["---"] * len(heads), *rows]
     return "\n".join(f"| {' | '.join(line)} |" for line in lines)
+
+
+def attack_title(attack: str) -> str:
+    """As people read it; empty for models alone."""
+    return ATTACKS.get(attack, attack)
 
 
 def hours(seconds: float) -> str:
@@ -192,6 +215,6 @@ def _sources(made: Reproduction) -> list[str]:
             spread = f"standard deviation {one.spread:g}" if one.spread is not None else ""
             told = "; ".join(part for part in (spread, one.note) if part)
             lines.append(
-                f"- {entry.title}, {TITLES.get(entry.attack, entry.attack)}, {COLUMNS[entry.metric].title} {one.text}: {told}"
+                f"- {entry.title}, {attack_title(entry.attack)}, {COLUMNS[entry.metric].title} {one.text}: {told}"
             )
     return list(dict.fromkeys(lines))
