@@ -13,7 +13,8 @@ from helpers_attacks import CPU, STYLE_TINY, KillAt, Killed, faces
 from trapmid.data import ImageSet
 from trapmid.engine import generator
 from trapmid.priors import Setting, StyleGAN2, open_prior, pretrain
-from trapmid.priors.stylegan2 import GENERATOR, StyleGAN, logistic_loss, r1_penalty
+from trapmid.priors.gan import GENERATOR
+from trapmid.priors.stylegan2 import StyleGAN, logistic_loss, r1_penalty
 from trapmid.types import UserError
 
 

@@ -7,7 +7,7 @@ from typing import Any, ClassVar, Literal, final
 
 import torch
 from pydantic import Field
-from safetensors.torch import load_file, save_file
+from safetensors.torch import load_file
 from torch import Tensor, nn
 from torch.nn import functional as F
 from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
@@ -15,11 +15,11 @@ from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 from trapmid.augment import AnyAugmentation, NoAugmentation
 from trapmid.data.images import to_unit
 from trapmid.engine import Compute, Loop, randomness
+from trapmid.priors.gan import GENERATOR, save_network
 from trapmid.priors.prior import PriorConfig, Setting, StylePrior
 from trapmid.priors.style_networks import Features, Mapping, StyleDiscriminator, Synthesis
 from trapmid.types import Images, Stateful, UserError
 
-GENERATOR = "generator.safetensors"
 FOR_THE_MEAN = 10_000
 """Latents whose mean style is the centre of truncation."""
 
@@ -164,9 +164,7 @@ class StyleGAN(StylePrior):
 
     def save(self, folder: Path) -> list[str]:
         """Write the generator into `folder`, under the official names."""
-        state = self.generator.state_dict()
-        save_file({name: value.contiguous().cpu() for name, value in state.items()}, folder / GENERATOR)
-        return [GENERATOR]
+        return [save_network(self.generator, folder / GENERATOR)]
 
     def load(self, file: Path) -> "StyleGAN":
         """Fill the generator with what `save` wrote, or with official weights; returns itself.
