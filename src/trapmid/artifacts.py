@@ -40,7 +40,7 @@ class Manifest(Config):
 
     Attributes:
         schema_version: of this file's layout.
-        kind: `data`, `model`, `attack`, `measurement`.
+        kind: `data`, `prior`, `model`, `attack`, `measured`, `measurement`.
         recipe: everything that decided the content: configs, seeds.
         parents: digest of every artifact that went in, by role.
         facts: what came out, in numbers and names.
@@ -136,6 +136,22 @@ def make(
         new.write_text(json.dumps(wanted))
         new.replace(begun)
     return build(draft)
+
+
+def remake(
+    target: Path, kind: str, recipe: Mapping[str, Any], parents: Mapping[str, str], build: Callable[[Draft], Manifest]
+) -> Manifest:
+    """`make` for what follows from the rest and takes little: of another recipe or other parents, or damaged, it is made anew, not refused."""
+    wanted = (json.loads(json.dumps(recipe)), dict(parents))
+    try:
+        manifest = open_artifact(target, kind)
+        if (manifest.recipe, manifest.parents) == wanted:
+            return manifest
+    except UserError:
+        pass
+    for stale in (target, target.with_name(target.name + PARTIAL)):
+        shutil.rmtree(stale, ignore_errors=True)
+    return make(target, kind, recipe, parents, build)
 
 
 def open_artifact(folder: Path, kind: str) -> Manifest:

@@ -162,12 +162,16 @@ def test_an_attacker_who_knows_joins_where_there_is_a_trapdoor(audited):
     shutil.copytree(out, copy)
     assert "No attack tried here knew of the defense" in write_report(copy).read_text()
     (base,) = recipe.attacks
+    before = {file.parent.name: file.stat().st_mtime_ns for file in (copy / "measured").rglob("manifest.json")}
     knowing = (Evading(base=base), Distilled(base=base, student=Tiny(), steps=2, batch_size=8))
     joined = settle(recipe.model_copy(update={"attacks": knowing}), copy)
     attacks = {(task.member, task.defense) for task in plan(joined) if task.kind == "attack"}
     assert ("evading-plgmi", "trapmid") in attacks
     assert ("evading-plgmi", "none") not in attacks
     run(joined, copy, compute=CPU, jobs=1)
+    after = {file.parent.name: file.stat().st_mtime_ns for file in (copy / "measured").rglob("manifest.json")}
+    assert {name for name, when in before.items() if after[name] != when} == {"detection-trapmid-s0"}
+    assert {"evading-plgmi-trapmid-s0", "distilled-plgmi-none-s0"} <= after.keys() - before.keys()
     scores = {(s.defense, s.attack, s.metric): s for s in read_scores(copy) if s.seed == 0}
     assert ("trapmid", "evading-plgmi", "attack_accuracy_1") in scores
     assert ("none", "distilled-plgmi", "attack_accuracy_1") in scores

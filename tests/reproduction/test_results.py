@@ -8,9 +8,10 @@ from dataclasses import replace
 import pytest
 
 from trapmid.artifacts import make
+from trapmid.audit.loading import load_data, write_split
 from trapmid.audit.plan import Folders, Task, plan, with_needs
 from trapmid.audit.run import settle
-from trapmid.audit.tasks import do, load_data, write_split
+from trapmid.audit.tasks import do
 from trapmid.engine import Compute, no_progress
 from trapmid.metrics.intervals import over_seeds
 from trapmid.metrics.scores import GENERATOR_NEAREST, Score, find, read_scores, write_scores

@@ -8,6 +8,8 @@ from trapmid.audit.recipe import Recipe, prior_name
 from trapmid.targets import InformedTarget
 
 TaskKind = Literal["prior", "judge", "train", "attack", "measure"]
+FLOORS, DETECTION = "floors", "detection"
+"""Parts of a measurement that are of no single model or attack."""
 
 
 @dataclass(frozen=True)
@@ -16,9 +18,10 @@ class Task:
 
     Attributes:
         kind: what is done.
-        member: name of the prior, the judge or the attack; empty for the others.
-        defense: name of the defense, for `train` and `attack`.
-        seed: of the run, for `train` and `attack`.
+        member: name of the prior, the judge or the attack; empty for the others. Of a measurement: which part; without member and
+            defense all of it.
+        defense: name of the defense, for `train` and `attack` and what is measured of them.
+        seed: of the run, for the same.
     """
 
     kind: TaskKind
@@ -53,6 +56,10 @@ class Folders:
         """Scores and verdicts."""
         return self.root / "measurement"
 
+    def measured(self, member: str, defense: str, seed: int) -> Path:
+        """A part of them."""
+        return self.root / "measured" / (f"{member or 'model'}-{defense}-s{seed}" if defense else member)
+
     def judge(self, name: str) -> Path:
         """A judge that had to be trained."""
         return self.root / "judges" / name
@@ -76,7 +83,9 @@ class Folders:
             "judge": self.judge(task.member),
             "train": self.model(task.defense, task.seed),
             "attack": self.attack(task.member, task.defense, task.seed),
-            "measure": self.measurement,
+            "measure": self.measurement
+            if task == Task("measure")
+            else self.measured(task.member, task.defense, task.seed),
         }[task.kind]
 
     def finished(self, recipe: Recipe, kind: TaskKind) -> "list[Task]":
@@ -102,9 +111,23 @@ def plan(recipe: Recipe) -> dict[Task, tuple[Task, ...]]:
                 for t in trainings
                 if attack.needs is not InformedTarget or recipe.defense(t.defense).has_trapdoor
             }
-    tasks |= {Task("judge", judge.name): () for judge in recipe.judges if judge.kind == "classifier"}
+    judges = [Task("judge", judge.name) for judge in recipe.judges if judge.kind == "classifier"]
+    tasks |= dict.fromkeys(judges, ())
+    tasks |= _measuring(recipe, tasks, judges)
     tasks[Task("measure")] = tuple(tasks)
     return tasks
+
+
+def _measuring(recipe: Recipe, tasks: dict[Task, tuple[Task, ...]], judges: list[Task]) -> dict[Task, tuple[Task, ...]]:
+    """The parts of the measurement, after what they are of and the judges."""
+    measuring = {Task("measure", FLOORS): (*judges, *(task for task in tasks if task.kind == "prior"))}
+    for task in tasks:
+        if task.kind in ("train", "attack"):
+            measuring[Task("measure", task.member, task.defense, task.seed)] = (*judges, task)
+        if task.kind == "train" and recipe.defense(task.defense).has_trapdoor:
+            same = [t for t in tasks if t.kind == "attack" and (t.defense, t.seed) == (task.defense, task.seed)]
+            measuring[Task("measure", DETECTION, task.defense, task.seed)] = (task, *same)
+    return measuring
 
 
 def with_needs(wanted: list[Task], tasks: dict[Task, tuple[Task, ...]]) -> dict[Task, tuple[Task, ...]]:

@@ -15,9 +15,11 @@ from typing import Any
 
 from pydantic import ValidationError
 
-from trapmid.audit.plan import Task, plan, with_needs
+from trapmid.audit.loading import load_data, write_split
+from trapmid.audit.measuring import parts
+from trapmid.audit.plan import Folders, Task, plan, with_needs
 from trapmid.audit.recipe import Recipe
-from trapmid.audit.tasks import do, load_data, write_split
+from trapmid.audit.tasks import do
 from trapmid.config import misfits
 from trapmid.engine import Compute, Progress, no_progress
 from trapmid.metrics.scores import read_scores, write_scores
@@ -106,8 +108,7 @@ def run(
         raise UserError(f"The recipe in {out} has no such task. It has: {known}.")
     tasks = with_needs(wanted, everything)
     write_split(recipe, out, load_data(recipe, progress))
-    jobs = jobs or ((os.cpu_count() or 1) if compute.target.type == "cpu" else 1)
-    jobs = min(jobs, len(tasks))
+    jobs = min(jobs or cores(compute), len(tasks))
     with _workers(jobs, progress) as submit:
         _in_order(tasks, jobs, lambda task: submit(task, recipe, out, compute), progress)
     measurement = out / "measurement"
@@ -116,11 +117,37 @@ def run(
 
 
 def measure_finished(
-    recipe: Recipe, out: Path, *, compute: Compute | None = None, progress: Progress = no_progress
+    recipe: Recipe,
+    out: Path,
+    *,
+    compute: Compute | None = None,
+    jobs: int | None = None,
+    progress: Progress = no_progress,
 ) -> None:
-    """Measure the attacks that are finished, whatever else the recipe holds; judges are trained if they have to be."""
-    do(Task("measure"), recipe, out, compute or Compute(), progress)
+    """Measure what is finished, whatever else the recipe holds; judges are trained if they have to be.
+
+    Args:
+        recipe: of the run.
+        out: its folder.
+        compute: device and precision.
+        jobs: parts side by side, as in `run`; with 1 all of it happens in this process.
+        progress: told about every part.
+    """
+    compute, folders = compute or Compute(), Folders(out)
+    waiting = [part for part in parts(recipe, folders) if not folders.of(part).exists()]
+    jobs = min(jobs or cores(compute), len(waiting))
+    if jobs > 1:
+        judges = [task for task in plan(recipe) if task.kind == "judge" and not folders.of(task).exists()]
+        with _workers(jobs, progress) as submit:
+            needs = dict.fromkeys(judges, ()) | dict.fromkeys(waiting, tuple(judges))
+            _in_order(needs, jobs, lambda task: submit(task, recipe, out, compute), progress)
+    do(Task("measure"), recipe, out, compute, progress)
     write_scores(out, read_scores(out / "measurement"))
+
+
+def cores(compute: Compute) -> int:
+    """Tasks side by side where nobody says otherwise: one per core on a CPU, one on a GPU."""
+    return (os.cpu_count() or 1) if compute.target.type == "cpu" else 1
 
 
 Submit = Callable[[Task, Recipe, Path, Compute], "Future[None]"]

@@ -89,16 +89,18 @@ def train(
     run_recipe(job, machine, {"seeds": (seed,), "also": defense}, only=only)
 
 
-def measure(out: Path, device: str = "auto") -> None:
+def measure(out: Path, device: str = "auto", jobs: int = 0) -> None:
     """Score every finished attack of a run folder with the recipe's judges: OUT/scores.json and OUT/scores.parquet.
 
-    Adds the floor (random samples of the prior, random public images) and the ceiling (held-out private images).
+    Adds the floor (random samples of the prior, random public images) and the ceiling (held-out private images). What was
+    measured before is not measured again.
 
     Example: trapmid measure --out runs/demo
 
     Args:
         out: the run folder.
         device: auto, cpu, cuda or cuda:N.
+        jobs: parts side by side; 0 for one per core on a CPU, one on a GPU.
     """
     with loading():
         from trapmid.audit.run import measure_finished, settle
@@ -106,7 +108,7 @@ def measure(out: Path, device: str = "auto") -> None:
 
     recipe = settle(None, out)
     with Watch() as progress:
-        measure_finished(recipe, out, compute=Compute(device), progress=progress)
+        measure_finished(recipe, out, compute=Compute(device), jobs=jobs or None, progress=progress)
     print_scores(out)
 
 

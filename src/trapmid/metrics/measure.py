@@ -138,7 +138,7 @@ def effort(cell: Cell, manifest: Manifest) -> Iterator[Score]:
     `queries`: images shown to the target. `target_confidence`: how sure the target is, on average, that a picture shows whom it is meant
     to show. Seconds stay in manifests: equal runs have equal scores.
     """
-    yield cell.score(NOBODY, "queries", without(manifest.facts["queries"]))
+    yield cell.score(NOBODY, "queries", without(float(manifest.facts["queries"])))
     yield cell.score(NOBODY, "target_confidence", without(manifest.facts["confidence"]))
 
 

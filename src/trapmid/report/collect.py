@@ -9,10 +9,11 @@ import torch
 from trapmid.artifacts import Manifest, open_artifact, versions
 from trapmid.attacks import ATTACKS, open_found
 from trapmid.attacks.inversion import GAN_LOG
+from trapmid.audit.loading import AuditData, load_data
+from trapmid.audit.measuring import SAMPLES
 from trapmid.audit.plan import Folders, Task
 from trapmid.audit.recipe import Recipe
 from trapmid.audit.run import settle
-from trapmid.audit.tasks import SAMPLES, AuditData, load_data
 from trapmid.data import FlatFolderSource
 from trapmid.detection.evaluation import ADVERSARIAL, CLEAN, DETECTION, PUBLIC
 from trapmid.engine import LOG, no_progress, read_log

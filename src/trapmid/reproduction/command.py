@@ -102,7 +102,7 @@ def reproduce(
         adopt(study)
         if not study.finished():
             run(recipe, study.folder, only=set(study.tasks).__contains__, compute=compute, jobs=jobs, progress=progress)
-        measure_finished(recipe, study.folder, compute=compute, progress=progress)
+        measure_finished(recipe, study.folder, compute=compute, jobs=jobs, progress=progress)
         write_report(study.folder, redact=redact)
     made = []
     for one in experiments:

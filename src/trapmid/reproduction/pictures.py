@@ -7,8 +7,8 @@ from PIL import Image
 
 from trapmid.attacks import open_found
 from trapmid.audit import Folders
+from trapmid.audit.loading import load_data
 from trapmid.audit.run import settle
-from trapmid.audit.tasks import load_data
 from trapmid.engine import no_progress
 from trapmid.reproduction.experiment import Experiment
 from trapmid.reproduction.studies import Layout
