@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pytest
 
+from trapmid.report.figures import draw
 from trapmid.report.page import render
 
 CHROMIUM = next(filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome", "chrome"))), None)
@@ -16,6 +17,11 @@ pytestmark = [
     pytest.mark.browser,
     pytest.mark.skipif(CHROMIUM is None, reason="needs chromium or google-chrome on the PATH"),
 ]
+
+
+def page(contents, **how) -> str:
+    return render(contents, draw(contents), **how)
+
 
 # Runs in a copy of the report inside a frame of the wanted width: a window cannot be made as narrow as a phone.
 PROBE = """
@@ -67,14 +73,14 @@ def look(folder: Path, html: str, width: int, *flags: str) -> dict:
     return json.loads(found[1].replace("&gt;", ">").replace("&lt;", "<").replace("&amp;", "&"))
 
 
-@pytest.mark.parametrize("width", [1280, 390])
+@pytest.mark.parametrize("width", [1280, 390, 360])
 def test_fits_and_decodes(make, tmp_path, width):
     contents = make(names=("an identity whose name is one very long word " + "x" * 120,))
-    seen = look(tmp_path, render(contents), width)
+    seen = look(tmp_path, page(contents), width)
     assert seen["inner"] == width
     assert seen["scroll"] <= seen["inner"]
     assert seen["clipped"] == []
-    assert seen["images"] == 2 * 13
+    assert seen["images"] == 2 * 3
     assert seen["broken"] == 0
     assert seen["smallest"] >= 8
 
@@ -83,7 +89,7 @@ def test_dark_is_dark_and_light_is_light(make, tmp_path):
     def brightness(color: str) -> float:
         return sum(map(float, re.findall(r"[\d.]+", color)[:3])) / 3
 
-    html = render(make(identities=1))
+    html = page(make(identities=1))
     (tmp_path / "light").mkdir()
     (tmp_path / "dark").mkdir()
     light = look(tmp_path / "light", html, 390, "--blink-settings=preferredColorScheme=1")
@@ -93,7 +99,7 @@ def test_dark_is_dark_and_light_is_light(make, tmp_path):
 
 
 def test_prints_to_pdf(make, tmp_path):
-    (tmp_path / "report.html").write_text(render(make()))
+    (tmp_path / "report.html").write_text(page(make()))
     command = [str(CHROMIUM), "--headless=new", "--no-sandbox", "--disable-gpu", "--no-pdf-header-footer"]
     command += [f"--user-data-dir={tmp_path / 'profile'}", f"--print-to-pdf={tmp_path / 'report.pdf'}"]
     subprocess.run([*command, (tmp_path / "report.html").as_uri()], capture_output=True, timeout=60, check=True)

@@ -121,5 +121,5 @@ def report(out: Path, redact: bool = False, target: Path | None = None) -> None:
         target: the file; default: OUT/report.html.
     """
     with loading():
-        from trapmid.report.collect import write_report
+        from trapmid.report.write import write_report
     console.print(f"Report: {write_report(out, redact=redact, target=target)}")
