@@ -247,18 +247,17 @@ def test_a_strip_says_which_pictures_were_recognised(make):
     assert shown.strips[1].note == "3 of 5 recognised"
 
 
-def test_a_thousand_identities_with_five_pictures_are_a_light_page(make):
-    """Encoded once each: their bytes are what is looked at, and that all but the first wait."""
-    few = make(identities=8).gallery
-    rows = [few[who % 8] for who in range(1000)]
+def test_many_identities_with_five_pictures_are_a_light_page(make):
+    few = make(identities=4).gallery
+    rows = [few[who % 4] for who in range(100)]
     html = page(make(gallery=rows, curves=[]))
-    assert len(html) < 20e6
-    before, _, behind = html.partition("976 more identities")
+    assert len(html) < 2e6  # 20 MB at a thousand identities
+    before, _, behind = html.partition("76 more identities")
     assert before.count('<li class="person">') == 24
-    assert behind.count('<li class="person">') == 976
+    assert behind.count('<li class="person">') == 76
     assert before.count("<details") - before.count("</details") == 1
     images = re.findall(r"<img\b[^>]*>", html)
-    assert len(images) == 3000
+    assert len(images) == 300
     assert all('loading="lazy"' in image for image in images)
     assert re.search(r"\.person \{[^}]*content-visibility: auto", html)
 

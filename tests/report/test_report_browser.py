@@ -4,11 +4,14 @@ import json
 import re
 import shutil
 import subprocess
+import sys
 from pathlib import Path
 
 import pytest
 
+from trapmid.report import gallery
 from trapmid.report.figures import draw
+from trapmid.report.gallery import webp
 from trapmid.report.page import render
 
 CHROMIUM = next(filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome", "chrome"))), None)
@@ -106,3 +109,48 @@ def test_prints_to_pdf(make, tmp_path):
     pdf = (tmp_path / "report.pdf").read_bytes()
     assert pdf.startswith(b"%PDF")
     assert 2 <= len(re.findall(rb"/Type\s*/Page\b", pdf)) <= 12
+
+
+def test_a_thousand_identities_open(make, tmp_path, capsys, monkeypatch):
+    """Five pictures of each by two models: nothing behind the fold is laid out, and how long opening took is printed (pytest -s)."""
+    few, strips = make(identities=4).gallery, {}
+
+    def encoded_once(pictures):
+        key = tuple(map(id, pictures))
+        strips[key] = strips.get(key) or webp(pictures)
+        return strips[key]
+
+    monkeypatch.setattr(gallery, "webp", encoded_once)
+    html = page(make(gallery=[few[who % 4] for who in range(1000)], curves=[]))
+    assert len(html) < 20e6
+    clock = """<script>addEventListener("load", () => {
+      const {domContentLoadedEventEnd: parsed} = performance.getEntriesByType("navigation")[0];
+      const seen = one => one.checkVisibility({contentVisibilityAuto: true}) && one.getBoundingClientRect().width > 0;
+      const shown = [...document.images].filter(seen).length;
+      const opened = performance.now(), images = document.images.length;
+      document.body.innerHTML = `<pre id="probe">${JSON.stringify({parsed, opened, images, shown})}</pre>`;
+    });</script>"""
+    (tmp_path / "report.html").write_text(
+        re.sub(r"<meta http-equiv=[^>]*>", "", html).replace("</body>", f"{clock}</body>")
+    )
+    command = [
+        str(CHROMIUM),
+        "--headless=new",
+        "--no-sandbox",
+        "--disable-gpu",
+        f"--user-data-dir={tmp_path / 'profile'}",
+    ]
+    dom = subprocess.run(
+        [*command, "--dump-dom", (tmp_path / "report.html").as_uri()],
+        capture_output=True,
+        text=True,
+        timeout=60,
+        check=True,
+    ).stdout
+    seen = json.loads(re.search(r'<pre id="probe">(.*?)</pre>', dom)[1])
+    with capsys.disabled():
+        sys.stdout.write(
+            f"\n1,000 identities, {len(html) / 1e6:.1f} MB: parsed in {seen['parsed']:.0f} ms, opened in {seen['opened']:.0f} ms\n"
+        )
+    assert seen["images"] == 3000
+    assert seen["shown"] <= 3 * 24

@@ -113,6 +113,8 @@ def measure(out: Path, device: str = "auto") -> None:
 def report(out: Path, redact: bool = False, target: Path | None = None) -> None:
     """Write the report of a measured run folder again: one HTML file that needs no network and no script.
 
+    Beside it, in report-figures, lies every figure as SVG with its numbers as CSV; no figure shows a private image.
+
     Example: trapmid report --out runs/demo --redact
 
     Args:

@@ -15,7 +15,7 @@ from matplotlib.ticker import FuncFormatter
 
 from trapmid.report.palette import DRAWN_WITH, LIGHT, SERIES, darkening
 
-WIDTH = 5.2
+WIDTH = 4.6
 """Inches. Narrow, so that on a phone the text is not scaled below what can be read."""
 
 # matplotlib knows no CSS: these stand for the palette's colours until the SVG is written.

@@ -86,5 +86,5 @@ def webp(pictures: Sequence[Picture]) -> str:
     for place, image in enumerate(thumbnails):
         strip.paste(image, (place * (width + gap), 0))
     buffer = io.BytesIO()
-    strip.save(buffer, format="WEBP", quality=QUALITY)
+    strip.save(buffer, format="WEBP", quality=QUALITY, method=2)
     return "data:image/webp;base64," + base64.b64encode(buffer.getvalue()).decode("ascii")
