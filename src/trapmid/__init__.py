@@ -32,7 +32,7 @@ if TYPE_CHECKING:
     )
     from trapmid.detection import Detector
     from trapmid.recipes import choose as choose_recipe
-    from trapmid.report.collect import write_report
+    from trapmid.report.write import write_report
     from trapmid.trapdoor import OnePassTrapdoor, Secrets, Trapdoor, TrapdoorSettings
 
 __version__ = "0.1.0"
@@ -99,7 +99,7 @@ _WHERE = {
     "run_attack": "trapmid.attacks:attack",
     "run_audit": "trapmid.audit.run:run",
     "train": "trapmid.defenses:train",
-    "write_report": "trapmid.report.collect:write_report",
+    "write_report": "trapmid.report.write:write_report",
 }
 
 

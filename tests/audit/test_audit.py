@@ -21,7 +21,7 @@ from trapmid.metrics.inception import Inception, InceptionFeatures
 from trapmid.metrics.scores import GENERATOR_NEAREST, read_scores
 from trapmid.models import Tiny
 from trapmid.recipes import choose
-from trapmid.report.collect import write_report
+from trapmid.report.write import write_report
 from trapmid.types import UserError
 
 SMALL = (
@@ -111,9 +111,12 @@ def test_the_report_shows_both_defenses_and_redacts(audited):
     assert "Trap-MID" in page
     assert "Unprotected" in page
     assert 'id="detection"' in page
-    assert "Detection, ROC: Trap-MID, seed 0" in page
+    assert "ROC, Trap-MID, seed 0" in page
     redacted = write_report(out, redact=True, target=out / "redacted.html").read_text()
     assert len(redacted) < len(page)
+    figures = {file.name: file.read_bytes() for file in (out / "report-figures").iterdir()}
+    assert {"accuracy.svg", "accuracy.csv", "tradeoff.svg", "roc-01-trap-mid-seed-0.csv"} <= figures.keys()
+    assert figures == {file.name: file.read_bytes() for file in (out / "redacted-figures").iterdir()}
 
 
 def test_seeds_join_a_folder_and_other_settings_do_not(audited):

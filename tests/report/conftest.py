@@ -160,3 +160,8 @@ def make_contents(
 @pytest.fixture
 def make() -> Callable[..., Contents]:
     return make_contents
+
+
+@pytest.fixture
+def draw_face() -> Callable[..., Picture]:
+    return face

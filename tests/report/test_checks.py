@@ -7,7 +7,12 @@ import pytest
 from trapmid.metrics.scores import TRIGGERS_ALONE, WRONG_IDENTITY, Score
 from trapmid.report import checks, tables
 from trapmid.report.contents import Attack, Curves
+from trapmid.report.figures import draw
 from trapmid.report.page import render
+
+
+def page(contents, **how) -> str:
+    return render(contents, draw(contents), **how)
 
 
 def row(defense, attack, judge, metric, value, spread=0.01) -> Score:
@@ -168,16 +173,16 @@ def test_scores_of_an_earlier_version_make_a_page_without_the_new_tables(make):
     assert tables.controls_table(old) is None
     assert tables.price_table(old) is None
     assert "Disagree" not in [title for title, _ in tables.judges_table(old).columns]
-    assert "Negative controls: pictures" not in render(make(gallery=[], curves=[]))
+    assert "Negative controls: pictures" not in page(make(gallery=[], curves=[]))
 
 
 def test_the_page_has_what_was_measured_and_what_the_checks_say(make):
     blind = row("trapmid", "-", "-", "zero_gradient_share", 0.4)
     scores = [*measured(make).scores, blind]
-    page = render(make(scores=scores, warnings=["said by hand"], gallery=[], curves=[]))
+    html = page(make(scores=scores, warnings=["said by hand"], gallery=[], curves=[]))
     for said in ("said by hand", "no gradient at some images", "Negative controls: pictures", "Robust accuracy"):
-        assert said in page
-    assert "in the features of inception" in page
-    assert "No check raised a warning" not in page
-    ids = re.findall(r'\bid="([^"]+)"', page)
+        assert said in html
+    assert "in the features of inception" in html
+    assert "No check raised a warning" not in html
+    ids = re.findall(r'\bid="([^"]+)"', html)
     assert len(ids) == len(set(ids))

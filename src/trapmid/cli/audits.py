@@ -115,6 +115,8 @@ def measure(out: Path, device: str = "auto", jobs: int = 0) -> None:
 def report(out: Path, redact: bool = False, target: Path | None = None) -> None:
     """Write the report of a measured run folder again: one HTML file that needs no network and no script.
 
+    Beside it, in report-figures, lies every figure as SVG with its numbers as CSV; no figure shows a private image.
+
     Example: trapmid report --out runs/demo --redact
 
     Args:
@@ -123,5 +125,5 @@ def report(out: Path, redact: bool = False, target: Path | None = None) -> None:
         target: the file; default: OUT/report.html.
     """
     with loading():
-        from trapmid.report.collect import write_report
+        from trapmid.report.write import write_report
     console.print(f"Report: {write_report(out, redact=redact, target=target)}")

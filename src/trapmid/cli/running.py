@@ -44,7 +44,7 @@ def run_recipe(
         from trapmid.audit.run import run, settle
         from trapmid.engine import Compute
         from trapmid.recipes import choose, with_defense
-        from trapmid.report.collect import write_report
+        from trapmid.report.write import write_report
     out = job.out or Path("runs") / str(job.recipe)
     if job.recipe is None:
         seeds = chosen.get("seeds")

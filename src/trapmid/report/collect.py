@@ -1,5 +1,6 @@
-"""From an audit's folder to a report: opens the artifacts, picks the pictures, writes report.html."""
+"""From an audit's folder to the contents of its report: opens the artifacts and picks the pictures."""
 
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -18,6 +19,7 @@ from trapmid.data import FlatFolderSource
 from trapmid.detection.evaluation import ADVERSARIAL, CLEAN, DETECTION, PUBLIC
 from trapmid.engine import LOG, no_progress, read_log
 from trapmid.metrics.scores import Score, find, read_scores
+from trapmid.report.ablation import ablations
 from trapmid.report.contents import (
     Access,
     Attack,
@@ -32,7 +34,6 @@ from trapmid.report.contents import (
     Picture,
     Reconstruction,
 )
-from trapmid.report.page import render
 from trapmid.targets import InformedTarget, LabelTarget, ScoreTarget, WhiteBoxTarget
 
 TITLES = {
@@ -84,27 +85,17 @@ ACCESS: dict[type[LabelTarget], Access] = {
     WhiteBoxTarget: "white-box",
     InformedTarget: "white-box",
 }
-PRIVATE_SHOWN, FOUND_SHOWN = 3, 3
+PRIVATE_SHOWN, FOUND_SHOWN = 3, 5
 COLLAPSED = 0.2
 UNLIKE = 0.5
 
 
-def write_report(out: Path, *, redact: bool = False, target: Path | None = None) -> Path:
-    """Write the report of the audit in the folder `out`; default: its report.html. `redact` leaves private images out.
+def collect(out: Path) -> Contents:
+    """Everything a report says about the audit in the folder `out`.
 
     Raises:
         UserError: `out` holds no measured audit.
     """
-    page = render(collect(out), redact=redact)
-    file = target or out / "report.html"
-    new = file.with_name(file.name + ".new")
-    new.write_text(page, encoding="utf-8")
-    new.replace(file)
-    return file
-
-
-def collect(out: Path) -> Contents:
-    """Everything a report says about the audit in the folder `out`."""
     recipe = settle(None, out)
     folders = Folders(out)
     measured = open_artifact(folders.measurement, "measurement")
@@ -137,6 +128,7 @@ def collect(out: Path) -> Contents:
         scores=_scores(read_scores(folders.measurement), several=len(recipe.seeds) > 1),
         gallery=_gallery(recipe, folders, data),
         curves=_curves(folders, trained, attacked),
+        ablations=[replace(one, kind=_title(one.kind)) for one in ablations(recipe.defenses)],
         detections=_detections(recipe, folders, read_scores(folders.measurement)),
         costs=_costs(trained, attacked),
         warnings=_warnings(trained, attacked),

@@ -147,6 +147,21 @@ class Detection:
 
 
 @dataclass(frozen=True, kw_only=True)
+class Ablation:
+    """Defenses that differ in one number and in nothing else.
+
+    Attributes:
+        kind: theirs, as people read it.
+        setting: the number, as a dotted path of the config.
+        defenses: the name of the defense by the value it has, ascending.
+    """
+
+    kind: str
+    setting: str
+    defenses: Mapping[float, str]
+
+
+@dataclass(frozen=True, kw_only=True)
 class Cost:
     """What one cell took.
 
@@ -182,6 +197,7 @@ class Contents:
         scores: the tidy table. A group with several seeds must also hold its mean (seed None).
         gallery: identities to show.
         curves: logs to draw.
+        ablations: settings of which several values were tried.
         detections: what detectors made of clean, recovered and adversarial images.
         costs: time and memory.
         warnings: plain sentences from the sanity checks.
@@ -203,6 +219,7 @@ class Contents:
     scores: Sequence[Score]
     gallery: Sequence[GalleryRow] = ()
     curves: Sequence[Curves] = ()
+    ablations: Sequence[Ablation] = ()
     detections: Sequence[Detection] = ()
     costs: Sequence[Cost] = ()
     warnings: Sequence[str] = ()
@@ -243,6 +260,16 @@ class Contents:
             rows = [row for row in rows if row.judge == judge]
         means = [row for row in rows if row.seed is None]
         return next(iter(means or rows), None)
+
+    def by_seed(self, defense: str, attack: str, metric: str, judge: str) -> dict[int, Score]:
+        """The rows of single seeds; empty where there is one seed only."""
+        rows = {
+            row.seed: row
+            for row in self.scores
+            if (row.defense, row.attack, row.metric, row.judge) == (defense, attack, metric, judge)
+            and row.seed is not None
+        }
+        return rows if len(rows) > 1 else {}
 
     def floors(self) -> list[str]:
         """The attack names of random samples of the attackers' generators: what guessing alone achieves."""

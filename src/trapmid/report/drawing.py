@@ -2,7 +2,7 @@
 
 from typing import Any
 
-WIDTH = 5.2
+WIDTH = 4.6
 """Inches. Narrow, so that on a phone the text is not scaled below what can be read."""
 
 

@@ -1,70 +1,36 @@
-"""The page: contents in, one self-contained HTML file out."""
+"""The page: contents and their figures in, one self-contained HTML file out."""
 
-import base64
-import io
 import json
 from collections.abc import Sequence
-from dataclasses import dataclass
 from pathlib import Path
 
-import numpy as np
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from markupsafe import Markup
-from PIL import Image
 
-from trapmid.report import figures, tables
+from trapmid.report import palette, tables
+from trapmid.report.chart import Chart
 from trapmid.report.checks import failed
-from trapmid.report.contents import Contents, GalleryRow, Picture, Reconstruction
+from trapmid.report.contents import Contents
+from trapmid.report.gallery import person
 from trapmid.report.verdict import cannot_show, judge
 
 SHOWN_AT_ONCE = 24
 """Identities of the gallery before the rest waits behind a fold, so that a thousand of them open quickly."""
 
-_THUMBNAIL = 128
+LOGS_AT_ONCE = 4
+"""Training curves that are shown without a fold."""
 
 
-@dataclass(frozen=True)
-class _Shot:
-    source: str
-    alt: str
-    mark: str
-    pixelated: bool
-
-
-@dataclass(frozen=True)
-class _Column:
-    title: str
-    shots: tuple[_Shot, ...]
-    note: str = ""
-
-
-@dataclass(frozen=True)
-class _Person:
-    name: str
-    columns: tuple[_Column, ...]
-
-
-def render(contents: Contents, *, redact: bool = False) -> str:
+def render(contents: Contents, charts: Sequence[Chart], *, redact: bool = False, folder: str = "") -> str:
     """The report as one HTML file: no network, no script.
 
     Args:
         contents: what to report.
+        charts: its figures.
         redact: leave private images and the names of identities out. Reconstructions stay: they are the finding.
+        folder: where, beside the page, each figure lies as NAME.svg and its numbers as NAME.csv; empty where they do not.
     """
-    people = [_person(row, number, contents.data.subject, redact) for number, row in enumerate(contents.gallery, 1)]
-    charts = [
-        ("Attack accuracy with 95\u00a0% intervals", figures.accuracy_bars(contents)),
-        ("Privacy against usefulness, strongest attack", figures.privacy_utility(contents)),
-    ]
-    logs = [figures.training_curves(curves, number) for number, curves in enumerate(contents.curves)]
-    detections = [
-        (f"{what}, {detection.cell}", svg)
-        for number, detection in enumerate(contents.detections)
-        for what, svg in (
-            ("Scores", figures.detection_histograms(detection, number)),
-            ("ROC", figures.detection_roc(detection, number)),
-        )
-    ]
+    people = [person(row, at, contents.data.subject, redact=redact) for at, row in enumerate(contents.gallery, 1)]
     environment = Environment(
         loader=FileSystemLoader(Path(__file__).parent),
         autoescape=True,
@@ -72,6 +38,7 @@ def render(contents: Contents, *, redact: bool = False) -> str:
         trim_blocks=True,
         lstrip_blocks=True,
     )
+    environment.filters["inline"] = lambda chart: Markup(chart.inline())  # noqa: S704 - our own SVG; its texts are escaped there
     return environment.get_template("template.html.j2").render(
         contents=contents,
         data=contents.data,
@@ -87,51 +54,16 @@ def render(contents: Contents, *, redact: bool = False) -> str:
         all_scores=tables.all_scores(contents),
         people=people,
         shown_at_once=SHOWN_AT_ONCE,
+        logs_at_once=LOGS_AT_ONCE,
         redacted=redact or any(row.private is None for row in contents.gallery),
         nameless=redact,
-        charts=[(title, Markup(svg)) for title, svg in charts if svg],  # noqa: S704 - our own SVG; its texts are escaped there
-        logs=[
-            (curves.cell, Markup(svg))  # noqa: S704
-            for curves, svg in zip(contents.curves, logs, strict=True)
-            if svg
-        ],
+        results=[chart for chart in charts if chart.section == "results"],
+        logs=[chart for chart in charts if chart.section == "logs"],
+        detections=[chart for chart in charts if chart.section == "detection"],
+        folder=folder,
         detection=tables.detection_table(contents),
-        detections=[(title, Markup(svg)) for title, svg in detections],  # noqa: S704
         config=json.dumps(contents.config, indent=2, default=str, ensure_ascii=False),
         accesses=sorted({attack.access for attack in contents.attacks}, reverse=True),
+        light=Markup(palette.properties(palette.LIGHT)),  # noqa: S704 - our own constants
+        dark=Markup(palette.properties(palette.DARK)),  # noqa: S704
     )
-
-
-def _person(row: GalleryRow, number: int, subject: str, redact: bool) -> _Person:
-    name = f"Identity {number}" if redact else row.identity
-    columns = []
-    if not redact and row.private is not None:
-        shots = tuple(
-            _shot(picture, f"Private {subject} {place} of {name}", None) for place, picture in enumerate(row.private, 1)
-        )
-        columns.append(_Column("Private", shots))
-    columns += [_found(title, found, name, subject) for title, found in row.columns.items()]
-    return _Person(name, tuple(columns))
-
-
-def _found(title: str, found: Sequence[Reconstruction], name: str, subject: str) -> _Column:
-    shots = []
-    for place, one in enumerate(found, 1):
-        said = {True: ", recognised by the judge", False: ", not recognised by the judge", None: ""}[one.recognised]
-        shots.append(_shot(one.picture, f"{title}: {subject} {place} reconstructed for {name}{said}", one.recognised))
-    asked = [one.recognised for one in found if one.recognised is not None]
-    return _Column(title, tuple(shots), f"{sum(asked)} of {len(asked)} recognised" if asked else "")
-
-
-def _shot(picture: Picture, alt: str, recognised: bool | None) -> _Shot:
-    mark = {True: "hit", False: "miss", None: ""}[recognised]
-    return _Shot(_png(picture), alt, mark, pixelated=max(picture.shape[:2]) <= _THUMBNAIL)
-
-
-def _png(picture: Picture) -> str:
-    """The picture as a PNG data address, no larger than a thumbnail needs; PNG files of Pillow carry no date."""
-    image = Image.fromarray(np.ascontiguousarray(picture[..., 0] if picture.shape[-1] == 1 else picture))
-    image.thumbnail((2 * _THUMBNAIL, 2 * _THUMBNAIL))
-    buffer = io.BytesIO()
-    image.save(buffer, format="PNG", optimize=True)
-    return "data:image/png;base64," + base64.b64encode(buffer.getvalue()).decode("ascii")

@@ -15,6 +15,9 @@ LABELS: dict[Level, str] = {
     "unknown": "Cannot be judged",
 }
 
+NAMED = 4
+"""Models whose results the headline can list; of more it gives the range."""
+
 _HOLDS = {
     "white-box": "holds the model",
     "score": "can read the model's scores",
@@ -89,14 +92,19 @@ def _headline(contents: Contents) -> str:
     parts.sort(key=lambda part: part[0].name != UNPROTECTED)
     attempts = max(attack.attempts for _, attack, _ in parts)
     thing = f"a recognisable {contents.data.subject}"
-    shares = []
-    for place, (defense, _, score) in enumerate(parts):
+    shares, several = [], len(parts) > NAMED
+    for place, (defense, _, score) in enumerate(parts[:1] if several else parts):
         model = f"the {'one' if place else 'model'} trained with {defense.title}"
         model = "the unprotected model" if defense.name == UNPROTECTED else model
         if attempts == 1:
             shares.append(f"for {percent(score.value)}{'' if place else ' of the identities'} from {model}")
         else:
             shares.append(f"in {percent(score.value)} of {'those' if place else 'the attempts'} on {model}")
+    if several:
+        defended = sorted(parts[1:], key=lambda part: part[2].value)
+        ends = " to ".join(f"{percent(one[2].value)} ({one[0].title})" for one in (defended[0], defended[-1]))
+        what = "the identities" if attempts == 1 else "the attempts"
+        shares.append(f"of {what} on the {len(defended)} others in {ends}")
     who = "An attacker" if len(contents.attacks) == 1 else "The strongest attacker tried"
     has = f"{_access(contents)} and {contents.data.public_description}"
     text = f"{who} who {has} recovered {thing} {listed(shares, ', and ')}"

@@ -10,14 +10,15 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from trapmid.report.drawing import WIDTH, style
+from trapmid.report.palette import LIGHT
 from trapmid.reproduction.experiment import COLUMNS, Bars, Curve
 from trapmid.reproduction.results import Entry, Reproduction
 from trapmid.reproduction.write import Picture, attack_title, number
 
 FILE = "chart.svg"
-INK, FAINT, GRID, PAPER = "#1b2430", "#596573", "#e1e4e6", "#8f98a3"
+INK, FAINT, GRID, PAPER = LIGHT["ink"], LIGHT["muted"], LIGHT["line"], "#8f98a3"
 OURS, THEIRS = "here", "in the paper"
-HERE = ("#1f7480", "#bf5335", "#6a5aa5", "#4d7c38", "#8f6f14")
+HERE = tuple(LIGHT[f"series-{number}"] for number in (1, 0, 3, 4, 2))
 """Of the first attack, the second and so on; legible on the white that the chart brings along."""
 
 

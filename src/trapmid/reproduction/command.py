@@ -5,7 +5,7 @@ from pathlib import Path
 
 from trapmid.audit.run import measure_finished, run
 from trapmid.engine import Compute, Progress, no_progress
-from trapmid.report.collect import write_report
+from trapmid.report.write import write_report
 from trapmid.reproduction import charts, pictures
 from trapmid.reproduction.cpu import CPUScale
 from trapmid.reproduction.estimate import cells, estimate

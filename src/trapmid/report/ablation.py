@@ -1,0 +1,37 @@
+"""Ablations hidden in a list of defenses: members that differ in one number and in nothing else."""
+
+from collections.abc import Iterable, Iterator
+from typing import Any
+
+from trapmid.config import Member
+from trapmid.report.contents import Ablation
+
+FEWEST = 3
+"""Values that make a curve: two are a comparison, and the tables have that."""
+
+
+def ablations(members: Iterable[Member]) -> list[Ablation]:
+    """Every setting of which at least `FEWEST` values were tried with all else equal."""
+    tried: dict[tuple[str, str, tuple[tuple[str, Any], ...]], dict[float, str]] = {}
+    for member in members:
+        leaves = dict(_leaves(member.model_dump(mode="json", exclude={"label"})))
+        for setting, value in leaves.items():
+            if isinstance(value, bool) or not isinstance(value, int | float):
+                continue
+            others = tuple(sorted((path, repr(leaf)) for path, leaf in leaves.items() if path != setting))
+            tried.setdefault((leaves["kind"], setting, others), {})[float(value)] = member.name
+    return [
+        Ablation(kind=kind, setting=setting, defenses=dict(sorted(by_value.items())))
+        for (kind, setting, _), by_value in tried.items()
+        if len(by_value) >= FEWEST
+    ]
+
+
+def _leaves(value: Any, path: str = "") -> Iterator[tuple[str, Any]]:
+    """The values of nested mappings and lists by their dotted paths."""
+    parts = value.items() if isinstance(value, dict) else enumerate(value) if isinstance(value, list) else None
+    if parts is None:
+        yield path, value
+        return
+    for key, part in parts:
+        yield from _leaves(part, f"{path}.{key}" if path else str(key))

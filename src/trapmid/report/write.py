@@ -1,0 +1,44 @@
+"""A report as files: the page, and beside it every figure as SVG with its numbers as CSV."""
+
+from collections.abc import Sequence
+from pathlib import Path
+
+from trapmid.report.chart import Chart
+from trapmid.report.collect import collect
+from trapmid.report.figures import draw
+from trapmid.report.page import render
+
+
+def write_report(out: Path, *, redact: bool = False, target: Path | None = None) -> Path:
+    """Write the report of the audit in the folder `out`; default: its report.html. `redact` leaves private images out.
+
+    Beside the page, e.g. report.html, lies a folder, e.g. report-figures, with each figure as NAME.svg and its numbers as NAME.csv.
+
+    Raises:
+        UserError: `out` holds no measured audit.
+    """
+    contents, file = collect(out), target or out / "report.html"
+    charts, folder = draw(contents), file.with_name(f"{file.stem}-figures")
+    page = render(contents, charts, redact=redact, folder=folder.name)
+    write_figures(charts, folder)
+    write_whole(file, page)
+    return file
+
+
+def write_figures(charts: Sequence[Chart], folder: Path) -> None:
+    """Each as NAME.svg and NAME.csv; figures of an earlier report, which are no more, go."""
+    folder.mkdir(parents=True, exist_ok=True)
+    for chart in charts:
+        write_whole(folder / f"{chart.name}.svg", chart.svg())
+        write_whole(folder / f"{chart.name}.csv", chart.csv())
+    names = {chart.name for chart in charts}
+    for file in folder.iterdir():
+        if file.suffix in (".svg", ".csv") and file.stem not in names:
+            file.unlink()
+
+
+def write_whole(file: Path, text: str) -> None:
+    """The file is there with all of the text or as it was before."""
+    new = file.with_name(file.name + ".new")
+    new.write_text(text, encoding="utf-8", newline="\n")
+    new.replace(file)
