@@ -148,7 +148,16 @@ def make_contents(
         "costs": [
             Cost(cell="none, seed 0", work="train", defense="none", seconds=84.0, peak_mib=912.0),
             Cost(cell="trapmid, seed 0", work="train", defense="trapmid", seconds=437.0, peak_mib=1310, relative=5.2),
-            Cost(cell="plgmi on none, seed 0", work="attack", defense="none", seconds=3912.0, peak_mib=1702.0),
+            Cost(
+                cell="plgmi on none, seed 0",
+                work="attack",
+                defense="none",
+                seconds=3912.0,
+                peak_mib=1702.0,
+                identities=60,
+                queries=105_165,
+                confidence=0.875,
+            ),
         ],
         "not_tried": ["KED-MI", "LOMMA", "PPA", "BREP-MI"],
         "config": {"seed": 0, "defense": {"kind": "trapmid", "alpha": 0.02, "beta": 0.2}},

@@ -254,6 +254,9 @@ def _costs(trained: dict[Task, Manifest], attacked: dict[Task, Manifest]) -> lis
                 seconds=manifest.seconds,
                 peak_mib=manifest.peak_memory_mib,
                 relative=None if t.defense == "none" or plain is None else manifest.seconds / plain.seconds,
+                identities=len(manifest.recipe["identities"]) if t in attacked else None,
+                queries=manifest.facts.get("queries"),
+                confidence=manifest.facts.get("confidence"),
             )
         )
     return costs

@@ -172,6 +172,9 @@ class Cost:
         seconds: wall-clock time.
         peak_mib: peak memory, None where it was not measured.
         relative: seconds as a multiple of the same work without defense, None for that one itself or where unknown.
+        identities: how many an attack was after; None for other work.
+        queries: images it showed to the model.
+        confidence: how sure the model was, on average, that a picture shows whom the attack was after.
     """
 
     cell: str
@@ -180,6 +183,9 @@ class Cost:
     seconds: int | float
     peak_mib: int | float | None = None
     relative: int | float | None = None
+    identities: int | None = None
+    queries: int | None = None
+    confidence: int | float | None = None
 
 
 @dataclass(frozen=True, kw_only=True)

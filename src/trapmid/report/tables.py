@@ -204,13 +204,16 @@ def _frames(contents: Contents) -> list[tuple[str, str, str]]:
     ]
 
 
-def cost_rows(costs: Sequence[Cost]) -> list[tuple[str, str, str, str, str]]:
-    """Cell, kind of work, time, peak memory, multiple of plain: as text."""
+def cost_rows(costs: Sequence[Cost]) -> list[tuple[str, ...]]:
+    """Cell, kind of work, time, time per identity, queries, the model's confidence, peak memory, multiple of plain: as text."""
     return [
         (
             cost.cell,
             cost.work,
             duration(cost.seconds),
+            duration(cost.seconds / cost.identities) if cost.identities else "",
+            f"{cost.queries:,}" if cost.queries is not None else "",
+            percent(cost.confidence, 1) if cost.confidence is not None else "",
             f"{cost.peak_mib:,.0f}\u00a0MiB" if cost.peak_mib is not None else "",
             f"{cost.relative:.1f}\u00a0\u00d7" if cost.relative is not None else "",
         )
