@@ -295,5 +295,5 @@ def test_attacks_are_told_with_what_they_asked(make):
     """3,912 s for 60 identities."""
     (row,) = re.findall(r'<th scope="row">plgmi on none, seed 0</th>.*?</tr>', page(make()))
     assert re.findall(r"<td>(.*?)</td>", row) == [
-        *("1\u00a0h 05\u00a0min", "1\u00a0min 05\u00a0s", "105,165", "87.5\u00a0%", "1,702\u00a0MiB", "–")
+        *("1\u00a0h 05\u00a0min", "1\u00a0min 05\u00a0s", "105,165", "87.5\u00a0%", "1,702\u00a0MiB", "\u2013")
     ]
