@@ -46,7 +46,7 @@ def bench(
     Args:
         device: cpu, cuda or cuda:N.
         quick: fewer repeats.
-        only: groups to measure, of steps, orders, selection, watching, layouts, augmentation and memory; default: all.
+        only: groups to measure, of steps, trainings, orders, selection, watching, layouts, augmentation and memory; default: all.
         json_file: write the numbers there as well.
     """
     with loading():
