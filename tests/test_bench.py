@@ -72,7 +72,9 @@ def test_searches_keep_to_their_memory(measurements: list[Measurement]) -> None:
 
 def test_only_some_groups() -> None:
     assert {m.name for m in run(quick=True, only=("augmentation",))} == {"warp-forward", "warp-backward"}
-    with pytest.raises(UserError, match=r"--only speed: there is no such group. Expected some of steps, trainings, orders"):
+    with pytest.raises(
+        UserError, match=r"--only speed: there is no such group. Expected some of steps, trainings, orders"
+    ):
         run(only=("speed",))
 
 
