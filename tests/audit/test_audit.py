@@ -240,6 +240,8 @@ def test_real_faces_go_the_whole_way(tmp_path):
             "attacks.plgmi.prior.iterations=6",
             "attacks.plgmi.prior.log_every=3",
             "attacks.plgmi.search_steps=3",
+            "robustness.images=8",
+            "robustness.steps=2",
         ),
     )
     run(settle(recipe, tmp_path), tmp_path, compute=CPU, jobs=1)

@@ -52,6 +52,7 @@ MEMBERS = those(lambda member: True)
 SEARCHERS = those(lambda member: member is not PublicNearest)
 WHITE_BOXES = those(lambda member: issubclass(member.needs, WhiteBoxTarget))
 TRAINERS = those(lambda member: setting(member).own_prior() is not None)
+WITHOUT_GRADIENTS = those(lambda member: not issubclass(member.needs, WhiteBoxTarget))
 WITH_A_PUBLIC_PRIOR = those(lambda member: setting(member).public_prior() is not None)
 
 
@@ -335,3 +336,18 @@ def test_asks_for_the_prior_it_wants(
     target: Any = target_for(method, model)
     with pytest.raises(UserError, match=rf"starts from the prior {wanted.name}, and there is none"):
         attack(tmp_path / "attack", target, public, method=method, identities=NAMES, parents={}, compute=CPU)
+
+
+@WITHOUT_GRADIENTS
+def test_what_needs_no_gradients_builds_no_graph(
+    member: type[Attack[Any]], model: Classifier, public: ImageSet, tmp_path: Path
+) -> None:
+    """A graph behind every picture that is shown would cost memory and time for nothing."""
+    shown: list[bool] = []
+    hook = model.register_forward_pre_hook(lambda _, images: shown.append(images[0].requires_grad))
+    try:
+        run(tmp_path / "attack", model, public, setting(member))
+    finally:
+        hook.remove()
+    assert shown
+    assert not any(shown)

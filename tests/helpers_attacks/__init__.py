@@ -29,25 +29,19 @@ from trapmid.attacks import (
 )
 from trapmid.attacks.distillation import Distillation
 from trapmid.attacks.surrogates import Surrogate
-from trapmid.augment import Degradation, NoAugmentation, WarpAugmentation
+from trapmid.augment import Degradation, NoAugmentation
 from trapmid.data import ImageSet, SyntheticSource
 from trapmid.engine import Compute, generator, randomness
 from trapmid.models import Classifier, Tiny
 from trapmid.priors import CGAN, DCGAN, TACGAN, Prior, PriorConfig, SemiGAN, Setting, Strided, StyleGAN2
+from trapmid.recipes.two_cores import OF_ATTACK
 from trapmid.targets import InformedTarget, LabelTarget, WhiteBoxTarget
 from trapmid.types import logits_of
 
 SIZE, CLASSES, PER_IDENTITY = 32, 4, 2
 CPU = Compute("cpu")
 TINY = Tiny(widths=(16, 32), strides=(2, 2))
-WARP = WarpAugmentation(
-    crop_probability=1.0,
-    brightness=0.2,
-    contrast=0.2,
-    jitter_probability=0.5,
-    rotation_degrees=5.0,
-    rotation_probability=1.0,
-)
+WARP = OF_ATTACK
 TINY_GAN = CGAN(
     networks=Strided(width=4, widest=16, latent_size=16),
     iterations=12,

@@ -118,9 +118,9 @@ class Attack(Member, ABC, Generic[T]):
     def public_prior(self) -> PriorConfig | None:
         """The prior to train on the public images before any target is known; attacks with the same one share it."""
 
-    @abstractmethod
     def own_prior(self) -> GANConfig | None:
-        """The GAN that `prepare` trains with the target's help, None if it trains none; its generator is kept with what is found."""
+        """The GAN that `prepare` trains with the target's help, whose generator is kept with what is found; None, as here, if it trains none."""
+        return None
 
     @abstractmethod
     def prepare(self, target: T, public: ImageSet, run: Run) -> Prior:

@@ -11,7 +11,7 @@ from torch import Tensor
 from trapmid.attacks.attack import Attack, Found, Run
 from trapmid.data.images import ImageSet, to_pixels, to_unit
 from trapmid.engine import Loop, generator
-from trapmid.priors import DCGAN, AnyPrior, GANConfig, Prior, PriorConfig
+from trapmid.priors import DCGAN, AnyPrior, Prior, PriorConfig
 from trapmid.targets import LabelTarget
 from trapmid.types import Images, Labels
 
@@ -73,10 +73,6 @@ class BREP(Attack[LabelTarget]):
         return self.prior
 
     @torch.no_grad()
-    def own_prior(self) -> GANConfig | None:
-        """None."""
-        return None
-
     def prepare(self, target: LabelTarget, public: ImageSet, run: Run) -> Prior:
         """The search for starts, for all identities at once."""
         del public

@@ -17,7 +17,7 @@ from trapmid.attacks.search import (
     within,
 )
 from trapmid.data.images import ImageSet
-from trapmid.priors import DCGAN, GAN, GANConfig, Prior, PriorConfig
+from trapmid.priors import DCGAN, GAN, Prior, PriorConfig
 from trapmid.targets import LabelTarget, WhiteBoxTarget
 from trapmid.types import Labels
 
@@ -51,10 +51,6 @@ class GMI(SearchConfig, Attack[WhiteBoxTarget]):
     def public_prior(self) -> PriorConfig | None:
         """The GAN."""
         return self.prior
-
-    def own_prior(self) -> GANConfig | None:
-        """None: its GAN knows no target."""
-        return None
 
     def prepare(self, target: WhiteBoxTarget, public: ImageSet, run: Run) -> Prior:
         """Nothing: the GAN knows no target."""

@@ -17,7 +17,7 @@ from trapmid.attacks.attack import Attack, Found, Run
 from trapmid.attacks.ppa import PPA
 from trapmid.attacks.styles import searchable, show_candidates, shown_candidates, style_prior
 from trapmid.data.images import ImageSet, to_pixels
-from trapmid.priors import Features, GANConfig, Prior, PriorConfig, StylePrior
+from trapmid.priors import Features, Prior, PriorConfig, StylePrior
 from trapmid.targets import LabelTarget, WhiteBoxTarget
 from trapmid.types import Images, Labels, Pixels, UserError
 
@@ -60,10 +60,6 @@ class IFGMI(Attack[WhiteBoxTarget]):
     def public_prior(self) -> PriorConfig | None:
         """PPA's."""
         return self.ppa.public_prior()
-
-    def own_prior(self) -> GANConfig | None:
-        """None."""
-        return None
 
     def prepare(self, target: WhiteBoxTarget, public: ImageSet, run: Run) -> Prior:
         """PPA's initial selection.

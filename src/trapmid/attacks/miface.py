@@ -17,7 +17,7 @@ from torch.nn import functional as F
 from trapmid.attacks.attack import Attack, Found, Run
 from trapmid.attacks.search import SearchConfig, decode_found, initial_latents, within
 from trapmid.data.images import ImageSet
-from trapmid.priors import GANConfig, Prior, PriorConfig
+from trapmid.priors import Prior, PriorConfig
 from trapmid.targets import LabelTarget, WhiteBoxTarget
 from trapmid.types import Images, Labels
 
@@ -63,10 +63,6 @@ class MIFace(SearchConfig, Attack[WhiteBoxTarget]):
     search_rate: float = 0.1
 
     def public_prior(self) -> PriorConfig | None:
-        """None."""
-        return None
-
-    def own_prior(self) -> GANConfig | None:
         """None."""
         return None
 

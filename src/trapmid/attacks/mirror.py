@@ -19,7 +19,7 @@ from trapmid.attacks.search import found_of
 from trapmid.attacks.styles import searchable, show_candidates, shown_candidates, style_prior
 from trapmid.data.images import ImageSet, to_pixels
 from trapmid.engine import Loop, randomness
-from trapmid.priors import GANConfig, Prior, PriorConfig, StyleGAN2, StylePrior
+from trapmid.priors import Prior, PriorConfig, StyleGAN2, StylePrior
 from trapmid.targets import LabelTarget, ScoreTarget
 from trapmid.types import Labels
 
@@ -73,10 +73,6 @@ class MIRROR(Attack[ScoreTarget]):
     def public_prior(self) -> PriorConfig | None:
         """The StyleGAN2; the attack itself trains nothing."""
         return self.prior
-
-    def own_prior(self) -> GANConfig | None:
-        """None."""
-        return None
 
     def prepare(self, target: ScoreTarget, public: ImageSet, run: Run) -> Prior:
         """The candidates' pictures, shown once for all identities."""

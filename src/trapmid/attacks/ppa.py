@@ -14,7 +14,7 @@ from trapmid.attacks.styles import searchable, show_candidates, shown_candidates
 from trapmid.augment import AnyAugmentation, KorniaAugmentation
 from trapmid.data.images import ImageSet, to_pixels
 from trapmid.engine import randomness
-from trapmid.priors import GANConfig, Prior, PriorConfig, StyleGAN2
+from trapmid.priors import Prior, PriorConfig, StyleGAN2
 from trapmid.targets import LabelTarget, WhiteBoxTarget
 from trapmid.types import Images, Labels, Logits, Pixels
 
@@ -74,10 +74,6 @@ class PPA(Attack[WhiteBoxTarget]):
     def public_prior(self) -> PriorConfig | None:
         """The StyleGAN2; the attack itself trains nothing."""
         return self.prior
-
-    def own_prior(self) -> GANConfig | None:
-        """None."""
-        return None
 
     def prepare(self, target: WhiteBoxTarget, public: ImageSet, run: Run) -> Prior:
         """The initial selection's pictures, shown once for all identities."""

@@ -11,7 +11,7 @@ from torch import Tensor, nn
 from trapmid.attacks.attack import Attack, Found, Run
 from trapmid.attacks.search import score_public, top_n
 from trapmid.data.images import ImageSet, to_unit
-from trapmid.priors import GANConfig, Prior, PriorConfig
+from trapmid.priors import Prior, PriorConfig
 from trapmid.targets import LabelTarget, ScoreTarget
 from trapmid.types import Images, Labels
 
@@ -57,10 +57,6 @@ class PublicNearest(Attack[ScoreTarget]):
     images_per_identity: int = Field(5, ge=1)
 
     def public_prior(self) -> PriorConfig | None:
-        """None."""
-        return None
-
-    def own_prior(self) -> GANConfig | None:
         """None."""
         return None
 

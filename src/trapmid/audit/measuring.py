@@ -51,7 +51,7 @@ class Part:
 
 
 @dataclass(frozen=True, eq=False)
-class Bench:
+class Measuring:
     """Where the parts of an audit are measured."""
 
     recipe: Recipe
@@ -172,8 +172,8 @@ def measure(
     task: Task, recipe: Recipe, data: AuditData, folders: Folders, compute: Compute, progress: Progress
 ) -> Manifest:
     """One part, or the measurement of all that is finished where the task names none."""
-    bench = Bench(recipe, data, folders, compute, progress)
-    return _together(bench) if task == Task("measure") else _measured(task, bench)
+    audit = Measuring(recipe, data, folders, compute, progress)
+    return _together(audit) if task == Task("measure") else _measured(task, audit)
 
 
 def parts(recipe: Recipe, folders: Folders) -> list[Task]:
@@ -187,37 +187,37 @@ def parts(recipe: Recipe, folders: Folders) -> list[Task]:
     ]
 
 
-def _measured(task: Task, bench: Bench) -> Manifest:
+def _measured(task: Task, audit: Measuring) -> Manifest:
     def build(draft: Draft) -> Manifest:
-        part = bench.part(task)
+        part = audit.part(task)
         write_scores(draft.folder, part.scores)
         write_samples(draft.folder / ROWS, part.rows)
         return draft.finish([*SCORES, ROWS], {}, 0.0, peak_memory_mib())
 
-    return remake(bench.folders.of(task), "measured", bench.settings(), bench.parents(task), build)
+    return remake(audit.folders.of(task), "measured", audit.settings(), audit.parents(task), build)
 
 
-def _together(bench: Bench) -> Manifest:
-    tasks, digests = parts(bench.recipe, bench.folders), {}
+def _together(audit: Measuring) -> Manifest:
+    tasks, digests = parts(audit.recipe, audit.folders), {}
     for number, task in enumerate(tasks):
-        bench.progress("measure", number, len(tasks), task.name)
-        digests[task.name] = _measured(task, bench).digest()
-    bench.progress("measure", len(tasks), len(tasks), "")
+        audit.progress("measure", number, len(tasks), task.name)
+        digests[task.name] = _measured(task, audit).digest()
+    audit.progress("measure", len(tasks), len(tasks), "")
 
     def rows(detected: bool) -> Iterator[dict[str, Any]]:
         for task in tasks:
             if (task.member == DETECTION) == detected:
-                yield from pq.read_table(bench.folders.of(task) / ROWS).to_pylist()
+                yield from pq.read_table(audit.folders.of(task) / ROWS).to_pylist()
 
     def build(draft: Draft) -> Manifest:
-        scores = [score for task in tasks for score in read_scores(bench.folders.of(task))]
+        scores = [score for task in tasks for score in read_scores(audit.folders.of(task))]
         write_scores(draft.folder, [*scores, *over_all_seeds(scores)])
         write_samples(draft.folder / SAMPLES, rows(detected=False))
         files = [*SCORES, SAMPLES]
         if seen := [*rows(detected=True)]:
             write_samples(draft.folder / SEEN, seen)
             files.append(SEEN)
-        attacks = len(bench.folders.finished(bench.recipe, "attack"))
+        attacks = len(audit.folders.finished(audit.recipe, "attack"))
         return draft.finish(files, {"attacks": attacks}, 0.0, peak_memory_mib())
 
-    return remake(bench.folders.measurement, "measurement", bench.settings(), digests, build)
+    return remake(audit.folders.measurement, "measurement", audit.settings(), digests, build)

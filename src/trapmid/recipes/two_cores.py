@@ -10,14 +10,7 @@ from trapmid.priors import CGAN
 LIGHT_DISCRIMINATOR = Tiny(widths=(16, 32, 64, 64))
 """Of triggers, and of LOKT's generator: a quarter of the classifier's work."""
 
-OF_ATTACK = WarpAugmentation(
-    crop_probability=1.0,
-    brightness=0.2,
-    contrast=0.2,
-    jitter_probability=0.5,
-    rotation_degrees=5.0,
-    rotation_probability=1.0,
-)
+OF_ATTACK = WarpAugmentation.model_validate(PLGMI().augmentation.model_dump(exclude={"kind", "crop_ratio"}))
 """PLG-MI's published augmentation, as a single warp."""
 
 
