@@ -63,7 +63,8 @@ class ParquetSource(StoredSource):
         columns = [column for column in (self.image_column, self.identity_column) if column]
         try:
             with pq.ParquetFile(file) as parquet:
-                for batch in parquet.iter_batches(_BATCH_ROWS, columns=columns):
+                # threads cost more than they give where a column is bytes to be copied
+                for batch in parquet.iter_batches(_BATCH_ROWS, columns=columns, use_threads=False):
                     for image, *names in zip(*(batch.column(column).to_pylist() for column in columns), strict=True):
                         yield _record(image, names, f"{prefix}row {row}")
                         row += 1
