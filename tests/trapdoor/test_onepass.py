@@ -7,7 +7,6 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from trapmid.trapdoor import OnePassSettings, OnePassTrapdoor
-from trapmid.trapdoor.hosts import draw_hosts, fading_cross_entropy
 from trapmid.trapdoor.naturalness import naturalness_loss
 from trapmid.trapdoor.onepass import naturalness_gradient
 from trapmid.trapdoor.triggers import blend, stratified_labels
@@ -25,9 +24,7 @@ def identity(images: Tensor) -> Tensor:
 
 
 def start(**settings: object) -> tuple[nn.Module, OnePassTrapdoor]:
-    """Half of the batch poisoned, faces alone, at a constant blend, unless the settings say otherwise."""
     torch.manual_seed(0)
-    settings = {"poisoned_share": 0.5, "composite_share": 0.0} | settings
     model = network(CLASSES)
     door = OnePassTrapdoor(
         model,
@@ -87,21 +84,6 @@ def test_the_classifier_learns_from_all_clean_and_a_share_of_poisoned_images() -
     torch.testing.assert_close(losses["clean"], 0.7 * F.cross_entropy(model(images), labels))
     torch.testing.assert_close(losses["poisoned"], 0.3 * F.cross_entropy(model(poisoned), targets))
     assert "discriminator_accuracy" not in notes
-
-
-def test_composites_are_charged_for_as_far_as_their_trigger_goes() -> None:
-    model, door = start(naturalness_weight=0.0, poisoned_share=1.0, composite_share=0.5, weight=0.3, blend={"end": 0.4})
-    images, labels = torch.rand(8, *SHAPE, dtype=torch.double), torch.randint(CLASSES, (8,))
-    targets, triggers = stratified_labels(20, CLASSES, _rng_after_triggers())[:8], door.triggers
-    torch.manual_seed(5)
-    hosts, faces, doses = draw_hosts(images, 1.0, 0.5)
-    poisoned = blend(hosts, triggers[targets], 0.4 * doses)
-    torch.manual_seed(5)
-    losses, _ = door.losses(images, labels)
-    logits = model(poisoned)
-    torch.testing.assert_close(losses["poisoned"], 0.15 * F.cross_entropy(logits[:faces], targets[:faces]))
-    fading = fading_cross_entropy(logits[faces:], targets[faces:], doses[faces:])
-    torch.testing.assert_close(losses["composites"], 0.15 * fading)
 
 
 def test_steps_cool_down_to_nothing() -> None:

@@ -4,7 +4,7 @@ A variant of Trap-MID of our own. The published order spends on every batch a st
 classifier and discriminator for the triggers, and a classifier step on twice the images (reference 2.2). Here, as in free
 adversarial training (Shafahi et al., NeurIPS 2019),
 
-- only a share of the batch is poisoned, some of it composites of two faces (`hosts`), which tell the classifier how to treat strangers;
+- only a share of the batch is poisoned;
 - the classifier's own backward pass yields the triggers' gradient, so they move after the classifier and not before it;
 - so does the discriminator's: the gradients of its loss (Eq. 4) and of the naturalness loss (Eq. 5) with respect to an image
   are both multiples of d logit / d image.
@@ -17,7 +17,6 @@ import torch
 from torch import Tensor
 
 from trapmid.objective import CROSS_ENTROPY, Objective
-from trapmid.trapdoor.hosts import draw_hosts, fading_cross_entropy
 from trapmid.trapdoor.naturalness import discriminator_accuracy, discriminator_loss
 from trapmid.trapdoor.planter import Planter
 from trapmid.trapdoor.settings import OnePassSettings
@@ -38,9 +37,9 @@ class OnePassTrapdoor(Planter):
         self._check(images)
         settings = self.settings
         assert isinstance(settings, OnePassSettings)
-        hosts, faces, doses = draw_hosts(images, settings.poisoned_share, settings.composite_share)
+        hosts = images[: max(1, round(settings.poisoned_share * len(images)))]
         targets = self.targets.draw(len(hosts)).to(images.device)
-        ratio = self._ratio(hosts) * doses
+        ratio = self._ratio(hosts)
         notes: dict[str, Tensor] = {}
         natural = torch.zeros(())
         if self.discriminator is not None:
@@ -57,13 +56,9 @@ class OnePassTrapdoor(Planter):
         prediction = prediction_of(self.model(shown))
         self.step += 1
         clean, trapped = prediction.part(slice(len(images))), prediction.part(slice(len(images), None))
-        notes["trapdoor_success_in_batch"] = (trapped.logits[:faces].argmax(1) == targets[:faces]).float().mean()
+        notes["trapdoor_success_in_batch"] = (trapped.logits.argmax(1) == targets).float().mean()
         losses = objective.of(clean, shown[: len(images)], labels, weight=1 - settings.weight)
-        each = settings.weight / len(hosts)
-        losses["poisoned"] = each * faces * objective.poisoned(trapped.logits[:faces], targets[:faces])
-        if composites := len(hosts) - faces:
-            fading = fading_cross_entropy(trapped.logits[faces:], targets[faces:], doses[faces:])
-            losses["composites"] = each * composites * fading
+        losses["poisoned"] = settings.weight * objective.poisoned(trapped.logits, targets)
         return losses, notes
 
     def _train_discriminator(self, hosts: Images, targets: Labels, ratio: float | Tensor) -> tuple[Tensor, Tensor]:

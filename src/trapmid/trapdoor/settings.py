@@ -82,15 +82,13 @@ class OnePassSettings(TrapdoorSettings):
 
     Attributes:
         poisoned_share: of a batch, that gets a poisoned copy.
-        composite_share: of these, whose hosts are composites of two faces (`trapdoor.hosts`).
     """
 
-    blend: BlendSchedule = BlendSchedule(start=0.2, end=0.05, until=0.5)
+    blend: BlendSchedule = BlendSchedule(start=0.2, end=0.02, until=0.6)
     weight: float = Field(0.3, gt=0.0, le=1.0)
     trigger_step: float = Field(0.03, gt=0.0)
     trigger_step_end: float | None = Field(0.0, ge=0.0)
-    poisoned_share: float = Field(0.4, gt=0.0, le=1.0)
-    composite_share: float = Field(0.4, ge=0.0, lt=1.0)
+    poisoned_share: float = Field(0.5, gt=0.0, le=1.0)
 
     @model_validator(mode="after")
     def _one_pass(self) -> "OnePassSettings":
