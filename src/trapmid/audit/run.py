@@ -8,11 +8,12 @@ import threading
 import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, wait
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager
 from multiprocessing.queues import Queue
 from pathlib import Path
 from typing import Any
 
+import torch
 from pydantic import ValidationError
 
 from trapmid.audit.loading import load_data, write_split
@@ -93,8 +94,8 @@ def run(
         out: the run folder; see `plan.Folders` for its layout. `scores.json` and `scores.parquet` end up in its root.
         only: which tasks are wanted; what they need runs too.
         compute: device and precision.
-        jobs: tasks side by side, each in a process of its own with its share of the cores. Default: one per core on a
-            CPU, one on a GPU. Numbers do not depend on it, as every task computes with one thread on a CPU.
+        jobs: tasks side by side, each in a process of its own; with 1 all of it happens in this process. Default: one per core
+            on a CPU, one on a GPU. Numbers do not depend on it, as every task computes with one thread on a CPU.
         progress: told about every task; called from a background thread where there are several processes.
 
     Raises:
@@ -109,7 +110,7 @@ def run(
     tasks = with_needs(wanted, everything)
     write_split(recipe, out, load_data(recipe, progress))
     jobs = min(jobs or cores(compute), len(tasks))
-    with _workers(jobs, progress) as submit:
+    with _submitting(jobs, progress) as submit:
         _in_order(tasks, jobs, lambda task: submit(task, recipe, out, compute), progress)
     measurement = out / "measurement"
     if measurement.exists():
@@ -130,18 +131,18 @@ def measure_finished(
         recipe: of the run.
         out: its folder.
         compute: device and precision.
-        jobs: parts side by side, as in `run`; with 1 all of it happens in this process.
+        jobs: parts side by side, as in `run`.
         progress: told about every part.
     """
     compute, folders = compute or Compute(), Folders(out)
     waiting = [part for part in parts(recipe, folders) if not folders.of(part).exists()]
-    jobs = min(jobs or cores(compute), len(waiting))
-    if jobs > 1:
-        judges = [task for task in plan(recipe) if task.kind == "judge" and not folders.of(task).exists()]
-        with _workers(jobs, progress) as submit:
-            needs = dict.fromkeys(judges, ()) | dict.fromkeys(waiting, tuple(judges))
-            _in_order(needs, jobs, lambda task: submit(task, recipe, out, compute), progress)
-    do(Task("measure"), recipe, out, compute, progress)
+    jobs = max(1, min(jobs or cores(compute), len(waiting)))
+    judges = [task for task in plan(recipe) if task.kind == "judge" and not folders.of(task).exists()]
+    needs = dict.fromkeys(judges, ()) | dict.fromkeys(waiting, tuple(judges))
+    with _submitting(jobs, progress) as submit:
+        _in_order(needs, jobs, lambda task: submit(task, recipe, out, compute), progress)
+    with _submitting(1, progress) as submit:
+        submit(Task("measure"), recipe, out, compute)
     write_scores(out, read_scores(out / "measurement"))
 
 
@@ -172,6 +173,28 @@ def _in_order(
             progress("audit", len(finished), len(tasks), "")
 
 
+def _submitting(jobs: int, progress: Progress) -> AbstractContextManager[Submit]:
+    return _workers(jobs, progress) if jobs > 1 else _this_process(progress)
+
+
+@contextmanager
+def _this_process(progress: Progress) -> Iterator[Submit]:
+    """A task is done when it has been submitted; on one thread, as in a worker."""
+
+    def submit(task: Task, recipe: Recipe, out: Path, compute: Compute) -> "Future[None]":
+        do(task, recipe, out, compute, _naming(task, progress))
+        done: Future[None] = Future()
+        done.set_result(None)
+        return done
+
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)
+    try:
+        yield submit
+    finally:
+        torch.set_num_threads(threads)
+
+
 @contextmanager
 def _workers(jobs: int, progress: Progress) -> Iterator[Submit]:
     """Worker processes that report progress and die with their parent."""
@@ -179,7 +202,7 @@ def _workers(jobs: int, progress: Progress) -> Iterator[Submit]:
     queue: Queue[Any] = context.Queue()
     told = threading.Thread(target=_pass_on, args=(queue, progress), daemon=True)
     told.start()
-    pool = ProcessPoolExecutor(jobs, mp_context=context, initializer=_start_worker, initargs=(queue, os.getpid()))
+    pool = ProcessPoolExecutor(jobs, mp_context=context, initializer=_start_worker, initargs=(queue,))
     try:
         yield lambda *arguments: pool.submit(_work, *arguments)
     except BaseException:
@@ -202,33 +225,36 @@ def _pass_on(queue: "Queue[Any]", progress: Progress) -> None:
 _queue: "Queue[Any] | None" = None
 
 
-def _start_worker(queue: "Queue[Any]", parent: int) -> None:
+def _start_worker(queue: "Queue[Any]") -> None:
     global _queue
     _queue = queue
-    threading.Thread(target=_die_with, args=(parent,), daemon=True).start()
-
+    threading.Thread(target=_die_with_parent, daemon=True).start()
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C reaches the whole group; the parent ends its workers itself
-
-    import torch
-
     torch.set_num_threads(1)
 
 
-def _die_with(parent: int) -> None:
-    while os.getppid() == parent:
-        time.sleep(1)
+def _die_with_parent() -> None:
+    parent = multiprocessing.parent_process()
+    assert parent is not None
+    parent.join()
     os._exit(1)
 
 
 def _work(task: Task, recipe: Recipe, out: Path, compute: Compute) -> None:
+    assert _queue is not None
+    queue = _queue
+    do(task, recipe, out, compute, _naming(task, lambda *message: queue.put(message)))
+
+
+def _naming(task: Task, progress: Progress) -> Progress:
+    """Pass on what a task tells, under its name and not too often."""
     last = 0.0
 
-    def progress(name: str, done: int, total: int | None, note: str) -> None:
+    def told(name: str, done: int, total: int | None, note: str) -> None:
         nonlocal last
         now = time.monotonic()
         if now - last > 0.2 or done == total:
             last = now
-            assert _queue is not None
-            _queue.put((task.name if name.startswith(task.kind) else f"{task.name}: {name}", done, total, note))
+            progress(task.name if name.startswith(task.kind) else f"{task.name}: {name}", done, total, note)
 
-    do(task, recipe, out, compute, progress)
+    return told
