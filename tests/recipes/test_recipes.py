@@ -12,7 +12,7 @@ from trapmid.augment import KorniaAugmentation
 from trapmid.data import FlatFolderSource, SplitConfig, SyntheticSource, split
 from trapmid.defenses import BiDO, NegLS, Stacked, TrapMID, train
 from trapmid.engine import Compute, read_log
-from trapmid.models import VGG16
+from trapmid.models import VGG16, SmallResNet
 from trapmid.priors import CGAN
 from trapmid.recipes import RECIPES, choose, with_defense
 from trapmid.recipes.attacks_advanced import advanced_attacks, small_stylegan2
@@ -172,3 +172,11 @@ def test_advanced_attacks_fit_into_a_recipe():
     assert Recipe.model_validate_json(recipe.model_dump_json()) == recipe
     assert [attack.name for attack in recipe.attacks] == ["ppa", "ifgmi", "mirror", "brep"]
     assert len(recipe.priors()) == 2
+
+
+def test_another_kind_begins_with_its_own_values():
+    recipe = choose("defenses-cpu", defenses=("none", "rolss"), changes=("model.kind=small-resnet", "model.width=16"))
+    assert recipe.model == SmallResNet(width=16)
+    assert choose("demo", changes=("model.kind=tiny",)).model == choose("demo").model
+    with pytest.raises(UserError, match="widths"):
+        choose("demo", changes=("model.kind=small-resnet", "model.widths=[1]"))
