@@ -41,6 +41,7 @@ def run_recipe(
         raise UserError("--set, --private and --public change a recipe: name it with --recipe.")
     with loading():
         from trapmid.artifacts import open_artifact
+        from trapmid.audit.plan import Folders, plan
         from trapmid.audit.run import run, settle
         from trapmid.engine import Compute
         from trapmid.recipes import choose, with_defense
@@ -58,9 +59,10 @@ def run_recipe(
     compute = Compute(machine.device, machine.precision, parse_bytes(machine.max_memory))
     with Watch() as progress:
         run(recipe, out, only=only, compute=compute, jobs=machine.jobs or None, progress=progress)
-    for model in sorted((out / "models").glob("*/manifest.json")):
-        facts = open_artifact(model.parent, "model").facts
-        console.print(f"{model.parent.name}: accuracy {facts['val_accuracy']:.1%} on validation images")
+    done = [task for task in plan(recipe) if task.defense and (only is None or only(task))]
+    for model in sorted({Folders(out).model(task.defense, task.seed) for task in done}):
+        facts = open_artifact(model, "model").facts
+        console.print(f"{model.name}: accuracy {facts['val_accuracy']:.1%} on validation images")
         for note in facts.get("notes", ()):
             console.print(f"  {note}")
         for warning in facts["warnings"]:
