@@ -52,7 +52,8 @@ def test_the_gradient_of_naturalness_comes_out_of_the_discriminators_own() -> No
 
 @pytest.mark.parametrize("naturalness", [0.0, 1.0])
 def test_triggers_move_as_with_passes_of_their_own(naturalness: float) -> None:
-    model, door = start(naturalness_weight=naturalness, blend={"end": 0.3}, trigger_step=0.05, trigger_step_end=None)
+    blend_and_steps = {"blend": {"end": 0.3}, "trigger_step": 0.05, "trigger_step_end": None}
+    model, door = start(naturalness_weight=naturalness, poisoned_share=0.5, **blend_and_steps)
     images, labels = torch.rand(8, *SHAPE, dtype=torch.double), torch.randint(CLASSES, (8,))
     before = door.triggers.clone()
     targets = stratified_labels(20, CLASSES, _rng_after_triggers())[:4]
