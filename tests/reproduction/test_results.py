@@ -8,11 +8,9 @@ from dataclasses import replace
 import pytest
 
 from trapmid.artifacts import make
-from trapmid.audit.loading import load_data, write_split
-from trapmid.audit.plan import Folders, Task, plan, with_needs
+from trapmid.audit.plan import Folders, Task, plan
 from trapmid.audit.run import settle
-from trapmid.audit.tasks import do
-from trapmid.engine import Compute, no_progress
+from trapmid.engine import Compute
 from trapmid.metrics.intervals import over_seeds
 from trapmid.metrics.scores import GENERATOR_NEAREST, Score, find, read_scores, write_scores
 from trapmid.reproduction import EXPERIMENTS, command
@@ -186,26 +184,13 @@ def test_nothing_measured_leaves_a_blank_table(tmp_path):
     assert "- something" in (tmp_path / "table11" / "reproduction.md").read_text()
 
 
-@pytest.fixture
-def in_this_process(monkeypatch):
-    """Tasks one after another here, since a worker process takes longer to start than they all take."""
-
-    def run(recipe, out, *, only, **_):
-        everything = plan(recipe)
-        write_split(recipe, out, load_data(recipe, no_progress))
-        for task in with_needs([task for task in everything if only(task)], everything):
-            do(task, recipe, out, CPU, no_progress)
-
-    monkeypatch.setattr(command, "run", run)
-
-
-def test_the_whole_way_on_drawn_faces(tmp_path, in_this_process, monkeypatch):
+def test_the_whole_way_on_drawn_faces(tmp_path, monkeypatch):
     figure = EXPERIMENTS["figure5"]
     one = replace(figure, name="small", also=("figure5",), rows=figure.rows[:2], pictures=2)
     times = replace(EXPERIMENTS["table9"], rows=EXPERIMENTS["table9"].rows[:1])
     scale = SCALES["cpu"]()
     layout = lay_out([one, times], scale, tmp_path, changes=SMALL)
-    made, timed = reproduce([one, times], scale, layout, tmp_path, compute=CPU)
+    made, timed = reproduce([one, times], scale, layout, tmp_path, compute=CPU, jobs=1)
 
     for entry in made.entries:
         row = next(row for row in one.rows if row.key == entry.row)
@@ -239,17 +224,18 @@ def test_the_whole_way_on_drawn_faces(tmp_path, in_this_process, monkeypatch):
 
     monkeypatch.setattr(command, "run", None)  # a second time there is nothing left to run
     assert (
-        reproduce([times], scale, lay_out([times], scale, tmp_path, changes=SMALL), tmp_path, compute=CPU)[0] == timed
+        reproduce([times], scale, lay_out([times], scale, tmp_path, changes=SMALL), tmp_path, compute=CPU, jobs=1)[0]
+        == timed
     )
 
 
-def test_models_alone_can_be_measured(tmp_path, in_this_process):
+def test_models_alone_can_be_measured(tmp_path):
     times = replace(EXPERIMENTS["table9"], rows=EXPERIMENTS["table9"].rows[:1])
     scale = SCALES["cpu"]()
     layout = lay_out([times], scale, tmp_path, changes=SMALL)
     (study,) = layout.studies
     assert {task.kind for task in study.tasks} == {"train", "judge"}
-    (made,) = reproduce([times], scale, layout, tmp_path, compute=CPU, redact=True)
+    (made,) = reproduce([times], scale, layout, tmp_path, compute=CPU, jobs=1, redact=True)
     assert not study.folder.joinpath("attacks").exists()
     assert [not math.isnan(entry.value) for entry in made.entries] == [True, True, False]
     assert Task("measure") in plan(study.recipe)
