@@ -84,11 +84,11 @@ class OnePassSettings(TrapdoorSettings):
         poisoned_share: of a batch, that gets a poisoned copy.
     """
 
-    blend: BlendSchedule = BlendSchedule(start=0.2, end=0.05, until=0.6)
+    blend: BlendSchedule = BlendSchedule(start=0.2, end=0.02, until=0.6)
     weight: float = Field(0.3, gt=0.0, le=1.0)
     trigger_step: float = Field(0.03, gt=0.0)
     trigger_step_end: float | None = Field(0.0, ge=0.0)
-    poisoned_share: float = Field(0.4, gt=0.0, le=1.0)
+    poisoned_share: float = Field(0.5, gt=0.0, le=1.0)
 
     @model_validator(mode="after")
     def _one_pass(self) -> "OnePassSettings":
