@@ -197,7 +197,7 @@ def test_an_attacker_who_knows_joins_where_there_is_a_trapdoor(audited):
 
 
 def test_killed_with_its_workers_and_run_again_it_ends_with_the_same_scores(audited, tmp_path):
-    out, recipe = audited
+    out, _ = audited
     command = [
         sys.executable,
         "-m",
@@ -219,7 +219,8 @@ def test_killed_with_its_workers_and_run_again_it_ends_with_the_same_scores(audi
     killed.send_signal(signal.SIGKILL)
     killed.wait()
     assert not (tmp_path / "run" / "scores.json").exists()
-    run(settle(recipe, tmp_path / "run"), tmp_path / "run", compute=CPU, jobs=1)
+    finished = subprocess.run(command, env=environment, capture_output=True, text=True, timeout=240)
+    assert finished.returncode == 0, finished.stderr
     assert json.loads((tmp_path / "run" / "scores.json").read_text()) == json.loads((out / "scores.json").read_text())
 
 
@@ -234,7 +235,6 @@ def test_real_faces_go_the_whole_way(tmp_path):
         public=public,
         identities=10,
         seeds=(0,),
-        defenses=("none", "trapmid"),
         attacks=("plgmi",),
         changes=(
             "training.epochs=6",

@@ -10,9 +10,10 @@ from trapmid.attacks.wrapping import Wrapper
 from trapmid.audit import Recipe, plan
 from trapmid.augment import KorniaAugmentation
 from trapmid.data import FlatFolderSource, SplitConfig, SyntheticSource, split
+from trapmid.data.folder import FolderSource
 from trapmid.defenses import BiDO, NegLS, Stacked, TrapMID, train
 from trapmid.engine import Compute, read_log
-from trapmid.models import VGG16, SmallResNet
+from trapmid.models import VGG16
 from trapmid.priors import CGAN
 from trapmid.recipes import RECIPES, choose, with_defense
 from trapmid.recipes.attacks_advanced import advanced_attacks, small_stylegan2
@@ -139,6 +140,15 @@ def test_images_of_nobody_in_particular_are_public_only(tmp_path):
         choose("celeba64-cpu", private=tmp_path)
 
 
+def test_a_folder_of_numbered_folders_can_be_said_to_name_nobody(tmp_path):
+    for number in ("01", "02"):
+        (tmp_path / number).mkdir()
+        (tmp_path / number / "a.png").touch()
+    assert choose("celeba64-cpu", public=tmp_path).public == FolderSource(path=tmp_path)
+    recipe = choose("celeba64-cpu", public=tmp_path, changes=("public.kind=flat-folder",))
+    assert recipe.public == FlatFolderSource(path=tmp_path)
+
+
 def test_a_wrapper_goes_by_its_kind_and_its_bases_name():
     recipe = choose("adaptive-demo", changes=("attacks.smoothed-plgmi.draws=7", "attacks.evading-plgmi.base.top_n=3"))
     assert recipe.attack("smoothed-plgmi").draws == 7
@@ -172,11 +182,3 @@ def test_advanced_attacks_fit_into_a_recipe():
     assert Recipe.model_validate_json(recipe.model_dump_json()) == recipe
     assert [attack.name for attack in recipe.attacks] == ["ppa", "ifgmi", "mirror", "brep"]
     assert len(recipe.priors()) == 2
-
-
-def test_another_kind_begins_with_its_own_values():
-    recipe = choose("defenses-cpu", defenses=("none", "rolss"), changes=("model.kind=small-resnet", "model.width=16"))
-    assert recipe.model == SmallResNet(width=16)
-    assert choose("demo", changes=("model.kind=tiny",)).model == choose("demo").model
-    with pytest.raises(UserError, match="widths"):
-        choose("demo", changes=("model.kind=small-resnet", "model.widths=[1]"))

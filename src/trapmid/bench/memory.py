@@ -26,7 +26,7 @@ IN_A_PROCESS = f"import sys; from {__name__} import report; report(sys.argv[1])"
 
 def memory(setting: Setting) -> Iterator["Footprint"]:
     """PLG-MI and PPA; in the full run on 1,000 identities with 5 pictures each at 64 px."""
-    few = (2, 1, 2 * 1024) if setting.quick else (1000, 5, 8 * 1024)
+    few = (8, 2, 2 * 1024) if setting.quick else (1000, 5, 8 * 1024)
     yield Footprint("plgmi", *few)
     yield Footprint("ppa", *few)
 

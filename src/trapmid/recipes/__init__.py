@@ -58,8 +58,7 @@ def choose(
         attacks: names to keep.
         identities: how many take part.
         changes: `path.to.key=value` each, where value is JSON or a bare word and a list's entry goes by its number or name,
-            e.g. `training.epochs=5`, `defenses.trapmid.weight=0.1`. Another `kind` begins with its own defaults:
-            `model.kind=small-resnet`, and then `model.width=64`.
+            e.g. `training.epochs=5`, `defenses.trapmid.weight=0.1`.
 
     Raises:
         UserError: there is no such recipe, member or key, or a value does not fit.
@@ -139,10 +138,7 @@ def _apply(values: dict[str, Any], change: str) -> None:
         value = json.loads(text)
     except json.JSONDecodeError:
         value = text
-    entry = _key(place, last, change)
-    if entry == "kind" and value != place[entry]:
-        place.clear()  # another member begins with its own values
-    place[entry] = value
+    place[_key(place, last, change)] = value
 
 
 def _key(place: Any, key: str, change: str) -> str | int:
@@ -153,7 +149,7 @@ def _key(place: Any, key: str, change: str) -> str | int:
         if key.isdigit() and int(key) < len(place):
             return int(key)
         raise UserError(f"--set {change!r}: {key!r} is not in the list. Expected one of {', '.join(names)}.")
-    if isinstance(place, dict) and (key in place or place.keys() == {"kind"}):
+    if isinstance(place, dict) and key in place:
         return key
     known = ", ".join(place) if isinstance(place, dict) else "nothing below it"
     raise UserError(f"--set {change!r}: there is no {key!r}. Expected one of {known}.")
