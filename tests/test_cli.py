@@ -197,16 +197,18 @@ def test_convert_a_legacy_checkpoint(tmp_path, capfd):
 def test_plain_progress_is_short_and_tells_begin_end_and_totals():
     console = Console(file=StringIO(), force_terminal=False, width=200)
     with Watch(console) as display:
+        display("train none seed 0: start a worker", 0, None, "")
         for step in range(1000):
             display("train none seed 0", step, 1000, f"loss {step}")
         display("train none seed 0", 1000, 1000, "")
         display("train none seed 0", 1000, 1000, "")
         display("audit", 1, 14, "")
     lines = console.file.getvalue().splitlines()
-    assert len(lines) == 3
-    assert "train none seed 0  0/1000" in lines[0]
-    assert "done in" in lines[1]
-    assert "1 of 14 tasks" in lines[2]
+    assert len(lines) == 4
+    assert lines[0] == "[0 s] train none seed 0: start a worker"
+    assert "train none seed 0  0/1000" in lines[1]
+    assert "done in" in lines[2]
+    assert "1 of 14 tasks" in lines[3]
 
 
 def test_live_progress_keeps_one_bar_per_task():

@@ -110,7 +110,7 @@ class Watch:
         if over and line.over:
             return
         line.printed, line.over = now, over
-        parts = [task, f"{done}/{total if total is not None else '?'}"]
+        parts = [task] if done == 0 and total is None else [task, f"{done}/{total if total is not None else '?'}"]
         if over:
             parts.append(f"done in {clock(now - line.begun)}")
         elif total is not None and done > line.first:

@@ -1,5 +1,6 @@
 """Running an audit: what is finished is skipped, what can run side by side does, what was interrupted resumes."""
 
+import itertools
 import json
 import multiprocessing
 import os
@@ -203,8 +204,15 @@ def _workers(jobs: int, progress: Progress) -> Iterator[Submit]:
     told = threading.Thread(target=_pass_on, args=(queue, progress), daemon=True)
     told.start()
     pool = ProcessPoolExecutor(jobs, mp_context=context, initializer=_start_worker, initargs=(queue,))
+    fresh = itertools.count(1)
+
+    def submit(task: Task, recipe: Recipe, out: Path, compute: Compute) -> "Future[None]":
+        if next(fresh) <= jobs:  # the first tasks wait for their process to import torch
+            progress(f"{task.name}: start a worker", 0, None, "")
+        return pool.submit(_work, task, recipe, out, compute)
+
     try:
-        yield lambda *arguments: pool.submit(_work, *arguments)
+        yield submit
     except BaseException:
         pool.shutdown(wait=False, cancel_futures=True)
         for process in multiprocessing.active_children():
