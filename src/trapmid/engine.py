@@ -11,6 +11,7 @@ import os
 import resource
 import sys
 import time
+from collections import Counter
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -262,7 +263,8 @@ class Loop:
         """Run what is left of the loop.
 
         Args:
-            step: does step number i (from 0) and returns scalars to log by name; they are averaged over the period.
+            step: does step number i (from 0) and returns scalars to log by name; each is averaged over those steps of the
+                period that return it.
             at_period: called with the number of steps done at the end of every period; returns more numbers for the row.
             stop: whether there is nothing left to do, before `steps` are over; a function of what `state` holds.
 
@@ -273,27 +275,27 @@ class Loop:
         started = time.monotonic() - self.seconds
         saved = time.monotonic()
         sums: dict[str, Tensor] = {}
-        first = done
+        counts: Counter[str] = Counter()
         over = done == self.steps or stop()
         while not over:
             with randomness(self.seed, self.name, "step", done, self.compute.rank, device=self.compute.target):
                 for name, value in step(done).items():
                     sums[name] = sums[name] + value.detach() if name in sums else value.detach().clone()
+                    counts[name] += 1
             done += 1
             over = done == self.steps or stop()
             if done % self.period == 0 or over:
                 with randomness(self.seed, self.name, "period", done, self.compute.rank, device=self.compute.target):
                     extra = at_period(done) if at_period is not None else {}
-                count = done - first
                 self.seconds = time.monotonic() - started
                 row = {
                     "step": float(done),
                     "seconds": self.seconds,
-                    **{name: float(value) / count for name, value in sums.items()},
+                    **{name: float(value) / counts[name] for name, value in sums.items()},
                     **extra,
                 }
                 self._append(row)
-                sums, first = {}, done
+                sums, counts = {}, Counter()
                 if self.folder is not None and (over or time.monotonic() - saved > CHECKPOINT_SECONDS):
                     save_checkpoint(self.folder / LATEST, done, self.seconds, self.state)
                     saved = time.monotonic()

@@ -87,6 +87,22 @@ def test_the_classifier_learns_from_all_clean_and_a_share_of_poisoned_images() -
     assert "discriminator_accuracy" not in notes
 
 
+def test_between_two_moves_triggers_and_discriminator_rest() -> None:
+    model, door = start(trigger_period=3)
+    images, labels = torch.rand(8, *SHAPE, dtype=torch.double), torch.randint(CLASSES, (8,))
+    moved, learned, noted = [], [], []
+    assert door.discriminator is not None
+    for _ in range(6):
+        triggers, weights = door.triggers.clone(), [weight.clone() for weight in door.discriminator.parameters()]
+        losses, notes = door.losses(images, labels)
+        torch.stack(list(losses.values())).sum().backward()
+        moved.append(not torch.equal(door.triggers, triggers))
+        learned.append(not all(map(torch.equal, door.discriminator.parameters(), weights)))
+        noted.append("discriminator_accuracy" in notes)
+        assert all(weight.grad is not None for weight in model.parameters())
+    assert moved == learned == noted == [True, False, False, True, False, False]
+
+
 def test_steps_cool_down_to_nothing() -> None:
     settings = OnePassSettings()
     assert [settings.step_size(progress) for progress in (0.0, 0.5, 1.0)] == [0.03, 0.015, 0.0]
@@ -94,5 +110,5 @@ def test_steps_cool_down_to_nothing() -> None:
 
 
 def test_what_needs_more_than_one_pass_is_refused() -> None:
-    with pytest.raises(ValidationError, match="one pass moves the triggers once a batch"):
+    with pytest.raises(ValidationError, match="one pass moves the triggers at most once a batch"):
         OnePassSettings(trigger_updates=2)

@@ -41,17 +41,18 @@ class OnePassTrapdoor(Planter):
         targets = self.targets.draw(len(hosts)).to(images.device)
         ratio = self._ratio(hosts)
         notes: dict[str, Tensor] = {}
-        natural = torch.zeros(())
-        if self.discriminator is not None:
-            natural, notes["discriminator_accuracy"] = self._train_discriminator(hosts, targets, ratio)
+        triggers = self.triggers.detach()
+        if self.step % settings.trigger_period == 0:
+            natural = torch.zeros(())
+            if self.discriminator is not None:
+                natural, notes["discriminator_accuracy"] = self._train_discriminator(hosts, targets, ratio)
 
-        triggers = self.triggers.detach().requires_grad_()
+            def move(effect: Tensor) -> None:
+                self._step_triggers(settings.effect_weight * effect / settings.weight + natural)
+
+            triggers.requires_grad_().register_hook(move)
+
         poisoned = self.poison(hosts, targets, triggers, ratio)
-
-        def move(effect: Tensor) -> None:
-            self._step_triggers(settings.effect_weight * effect / settings.weight + natural)
-
-        triggers.register_hook(move)
         shown = torch.cat([self.augment(images), self.augment(poisoned)])
         prediction = prediction_of(self.model(shown))
         self.step += 1

@@ -82,6 +82,8 @@ class OnePassSettings(TrapdoorSettings):
 
     Attributes:
         poisoned_share: of a batch, that gets a poisoned copy.
+        trigger_period: batches from one move of the triggers to the next. The discriminator learns as seldom, and in between the
+            classifier's backward pass ends at its weights, which is cheaper.
     """
 
     blend: BlendSchedule = BlendSchedule(start=0.2, end=0.02, until=0.6)
@@ -89,11 +91,12 @@ class OnePassSettings(TrapdoorSettings):
     trigger_step: float = Field(0.03, gt=0.0)
     trigger_step_end: float | None = Field(0.0, ge=0.0)
     poisoned_share: float = Field(0.5, gt=0.0, le=1.0)
+    trigger_period: int = Field(1, ge=1)
 
     @model_validator(mode="after")
     def _one_pass(self) -> "OnePassSettings":
         if self.trigger_updates != 1 or self.feature_discriminator is not None:
             raise ValueError(
-                "one pass moves the triggers once a batch and sees no features: leave trigger_updates at 1 and feature_discriminator out, or train with trapmid"
+                "one pass moves the triggers at most once a batch and sees no features: leave trigger_updates at 1 and feature_discriminator out, or train with trapmid"
             )
         return self
