@@ -123,6 +123,15 @@ def test_rows_average_over_the_period(tmp_path: Path) -> None:
     assert without_seconds(Walk(None).run()) == without_seconds(rows)  # a folder changes no number
 
 
+def test_a_name_is_averaged_over_the_steps_that_report_it() -> None:
+    def step(number: int) -> dict[str, torch.Tensor]:
+        always, seldom = torch.tensor(float(number)), torch.tensor(10.0 + number)
+        return {"always": always} if number % 3 else {"always": always, "seldom": seldom}
+
+    rows = Loop("seldom", 8, 0, CPU, {}, period=4).run(step)
+    assert [(row["always"], row["seldom"]) for row in rows] == [(1.5, 11.5), (5.5, 16.0)]
+
+
 @pytest.mark.parametrize("calls", range(1, 12))
 @pytest.mark.usefixtures("every_period_a_checkpoint")
 def test_killed_anywhere_it_resumes_to_the_same_rows_and_weights(tmp_path: Path, calls: int) -> None:
