@@ -11,9 +11,9 @@ from trapmid.audit import Recipe, plan
 from trapmid.augment import KorniaAugmentation
 from trapmid.data import FlatFolderSource, SplitConfig, SyntheticSource, split
 from trapmid.data.folder import FolderSource
-from trapmid.defenses import BiDO, NegLS, Stacked, TrapMID, train
+from trapmid.defenses import BiDO, NegLS, OnePass, Stacked, TrapMID, train
 from trapmid.engine import Compute, read_log
-from trapmid.models import VGG16
+from trapmid.models import VGG16, SmallResNet
 from trapmid.priors import CGAN
 from trapmid.recipes import RECIPES, choose, with_defense
 from trapmid.recipes.attacks_advanced import advanced_attacks, small_stylegan2
@@ -147,6 +147,20 @@ def test_a_folder_of_numbered_folders_can_be_said_to_name_nobody(tmp_path):
     assert choose("celeba64-cpu", public=tmp_path).public == FolderSource(path=tmp_path)
     recipe = choose("celeba64-cpu", public=tmp_path, changes=("public.kind=flat-folder",))
     assert recipe.public == FlatFolderSource(path=tmp_path)
+
+
+def test_another_kind_keeps_what_both_have_and_takes_its_own_defaults_for_the_rest():
+    changes = ("model.kind=small-resnet", "model.width=16", "defenses.trapmid.kind=onepass")
+    recipe = choose("celeba64-cpu", defenses=("none", "trapmid"), changes=changes)
+    assert recipe.model == SmallResNet(width=16)
+    before, now = choose("celeba64-cpu").defense("trapmid"), recipe.defenses[1]
+    assert isinstance(now, OnePass)
+    assert now.poisoned_share == OnePass().poisoned_share
+    assert before.model_dump(exclude={"kind"}).items() <= now.model_dump().items()
+    with pytest.raises(UserError, match=r"there is no 'widths'\. Expected one of .*width"):
+        choose("celeba64-cpu", changes=("model.kind=small-resnet", "model.widths=[8]"))
+    with pytest.raises(UserError, match=r"private.*path"):
+        choose("demo", changes=("private.kind=parquet",))
 
 
 def test_a_wrapper_goes_by_its_kind_and_its_bases_name():

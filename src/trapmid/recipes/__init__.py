@@ -2,6 +2,7 @@
 
 import json
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -58,7 +59,7 @@ def choose(
         attacks: names to keep.
         identities: how many take part.
         changes: `path.to.key=value` each, where value is JSON or a bare word and a list's entry goes by its number or name,
-            e.g. `training.epochs=5`, `defenses.trapmid.weight=0.1`.
+            e.g. `training.epochs=5`, `defenses.trapmid.weight=0.1`. Another `kind` keeps the settings that both kinds have.
 
     Raises:
         UserError: there is no such recipe, member or key, or a value does not fit.
@@ -119,14 +120,31 @@ def changed(config: C, changes: Sequence[str]) -> C:
 
 def _changed(kind: type[C], values: dict[str, Any], changes: tuple[str, ...]) -> C:
     for change in changes:
-        _apply(values, change)
+        place, key = _apply(values, change)
+        if key == "kind":
+            _recast(kind, values, place)
     try:
         return kind.model_validate(values)
     except ValidationError as problem:
         raise UserError(f"The changed {kind.__name__.lower()} does not fit: {misfits(problem)}") from problem
 
 
-def _apply(values: dict[str, Any], change: str) -> None:
+def _recast(kind: type[Config], values: dict[str, Any], place: dict[str, Any]) -> None:
+    """Give a member in `values` whose kind was changed the new kind's settings: what both have stays, the rest is as by default."""
+    try:
+        kind.model_validate(values)
+    except ValidationError as problem:
+        for error in problem.errors():
+            if error["type"] == "extra_forbidden" and error["loc"][-2:-1] == (place["kind"],):
+                del place[str(error["loc"][-1])]
+    with suppress(ValidationError):  # whoever called says what does not fit, once all changes are made
+        whole = kind.model_validate(values).model_dump(mode="json")
+        values.clear()
+        values.update(whole)
+
+
+def _apply(values: dict[str, Any], change: str) -> tuple[Any, str | int]:
+    """Make one change; returns what holds the changed entry, and its key there."""
     path, equals, text = change.partition("=")
     if not equals:
         raise UserError(f"--set {change!r} has no '='. Expected path.to.key=value, e.g. training.epochs=5.")
@@ -138,7 +156,9 @@ def _apply(values: dict[str, Any], change: str) -> None:
         value = json.loads(text)
     except json.JSONDecodeError:
         value = text
-    place[_key(place, last, change)] = value
+    changed_key = _key(place, last, change)
+    place[changed_key] = value
+    return place, changed_key
 
 
 def _key(place: Any, key: str, change: str) -> str | int:
