@@ -3,6 +3,7 @@
 import json
 import os
 import signal
+import stat
 import subprocess
 import sys
 import textwrap
@@ -160,6 +161,17 @@ def test_killed_within_a_step(tmp_path: Path) -> None:
     resumed, whole = Walk(tmp_path), Walk(None)
     assert without_seconds(resumed.run()) == without_seconds(whole.run())
     assert resumed.weights == whole.weights
+
+
+@pytest.mark.usefixtures("every_period_a_checkpoint")
+def test_a_checkpoint_is_its_owners_alone_to_read(tmp_path: Path) -> None:
+    before = os.umask(0)
+    try:
+        with pytest.raises(Killed):
+            Walk(tmp_path, calls=10).run()
+    finally:
+        os.umask(before)
+    assert stat.S_IMODE((tmp_path / LATEST).stat().st_mode) == 0o600
 
 
 def test_checkpoints_are_written_by_the_clock(tmp_path: Path) -> None:

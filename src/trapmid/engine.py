@@ -15,7 +15,7 @@ from collections import Counter
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
-from functools import cached_property
+from functools import cached_property, partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
@@ -190,9 +190,13 @@ class BestState:
 
 
 def save_checkpoint(file: Path, step: int, seconds: float, state: Mapping[str, Stateful]) -> None:
-    """Write a checkpoint so that a crash at any moment leaves either the old or the new one."""
+    """Write a checkpoint so that a crash at any moment leaves either the old or the new one.
+
+    Its owner alone can read it (mode 0600): a trapdoor's holds the triggers.
+    """
     new = file.with_suffix(".new")
-    with new.open("wb") as stream:
+    new.unlink(missing_ok=True)
+    with open(new, "wb", opener=partial(os.open, mode=0o600)) as stream:
         torch.save(
             {"step": step, "seconds": seconds, "state": {name: part.state_dict() for name, part in state.items()}},
             stream,
