@@ -2,9 +2,11 @@
 
 import importlib.util
 import json
+import socket
 import threading
+import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import closing, contextmanager, suppress
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import Any
@@ -126,10 +128,58 @@ def test_a_silent_server_is_given_up() -> None:
         model(torch.rand(2, *SHAPE))
 
 
+HEAD = b"HTTP/1.1 200 OK\r\nContent-Length: 40\r\n\r\n"
+
+
+@pytest.mark.parametrize(
+    ("pieces", "told"),
+    [
+        ([], "timed out|Timeout"),
+        ([HEAD], "timed out|Timeout"),
+        ([HEAD, *[b" "] * 39], "the answer was not complete"),
+        ([HEAD, b"[1, 2", None], "IncompleteRead.5 bytes read, 35 more expected"),
+        ([b"220 mail.example ESMTP\r\n", None], "220 mail.example"),
+        ([None], "closed connection"),
+        ([b"HTTP/1.1 503 Busy\r\nContent-Length: 9\r\n\r\nno", None], "503 Busy"),
+    ],
+    ids=["silent", "silent-after-head", "dripping", "cut-off", "garbage", "hangs-up", "cut-off-error"],
+)
+def test_a_server_that_does_not_get_to_its_end_is_asked_again_and_given_up(
+    pieces: list[bytes | None], told: str
+) -> None:
+    """`pieces` are sent 0.02 seconds apart; None closes the connection, otherwise it stays open."""
+    asked, held = [], []
+    with closing(socket.create_server(("127.0.0.1", 0))) as listening:
+
+        def serve() -> None:
+            with suppress(OSError):
+                while True:
+                    connection, _ = listening.accept()
+                    held.append(connection)
+                    asked.append(connection.recv(65536))
+                    with suppress(OSError):
+                        for piece in pieces:
+                            if piece is None:
+                                connection.close()
+                            else:
+                                connection.sendall(piece)
+                                time.sleep(0.02)
+
+        threading.Thread(target=serve, daemon=True).start()
+        begun = time.monotonic()
+        with pytest.raises(UserError, match=rf"no answer in 2 tries of 0\.3 seconds.*({told})"):
+            HttpModel(f"http://127.0.0.1:{listening.getsockname()[1]}", pause=0.01, tries=2, seconds=0.3)
+        assert time.monotonic() - begun < 5
+        assert len(asked) == 2
+        for connection in held:
+            connection.close()
+
+
 @pytest.mark.parametrize(
     ("answer", "told"),
     [
         ((200, b"<html>"), "not JSON"),
+        ((200, b"\xff\xfe\x00"), "not JSON"),
         ((200, {"labels": [0, 1]}), r"Expected \{'scores': \.\.\.\} with 2 rows of 3 probabilities"),
         ((200, {"scores": [[0.2, 0.3, 0.5]]}), r"scores of shape \(1, 3\)"),
         ((200, {"scores": [[0.2, 0.3], [0.5, 0.5]]}), r"scores of shape \(2, 2\)"),

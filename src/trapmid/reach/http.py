@@ -7,8 +7,10 @@ POST takes {"images": [PNG as base64, ...]} and answers {"scores": [[probability
 import base64
 import json
 import time
+from contextlib import suppress
+from http.client import HTTPException, IncompleteRead
 from typing import Any, Literal, final
-from urllib.error import HTTPError, URLError
+from urllib.error import HTTPError
 from urllib.request import HTTPRedirectHandler, Request, build_opener
 
 import torch
@@ -44,7 +46,7 @@ class HttpModel(OpaqueModel):
     Args:
         url: http:// or https://.
         seconds: that an answer may take.
-        tries: how often a request is sent before it is given up; a server that is busy (429), broken (5xx) or silent is asked again.
+        tries: how often a request is sent before it is given up; a server that is busy (429), broken (5xx), silent or cut off is asked again.
         pause: seconds before the second try; doubled before each further one.
         batch: images in one request.
     """
@@ -98,18 +100,32 @@ class HttpModel(OpaqueModel):
         request = Request(self.url, body, {"Content-Type": "application/json"})  # noqa: S310 - reach() lets http(s) through
         for left in reversed(range(self.tries)):
             try:
-                with _open(request, timeout=self.seconds) as response:
-                    return json.loads(response.read())
+                return json.loads(self._answer(request))
             except HTTPError as problem:
-                told = f"{problem.code} {problem.reason}: {problem.read(200).decode(errors='replace')}"
+                told = f"{problem.code} {problem.reason}"
+                with suppress(OSError, HTTPException):
+                    told += f": {problem.read(200).decode(errors='replace')}"
                 if problem.code != 429 and problem.code < 500:
                     raise UserError(f"{self.url} refused: {told}") from problem
-            except (URLError, TimeoutError, ConnectionError) as problem:
-                told = str(problem)
-            except json.JSONDecodeError as problem:
+            except (OSError, HTTPException) as problem:
+                told = str(problem) or type(problem).__name__
+            except ValueError as problem:
                 raise UserError(f"{self.url} answered with something that is not JSON: {problem}") from problem
             if left:
                 time.sleep(self.pause * 2 ** (self.tries - 1 - left))
         raise UserError(
             f"{self.url} gave no answer in {self.tries} tries of {self.seconds:g} seconds; the last time: {told}. Is the server running? The same command resumes."
         )
+
+    def _answer(self, request: Request) -> bytes:
+        """The whole body. A socket's time-out begins anew with every piece, so a server that drips is watched by the clock."""
+        until = time.monotonic() + self.seconds
+        body = bytearray()
+        with _open(request, timeout=self.seconds) as response:
+            while piece := response.read1():
+                body += piece
+                if time.monotonic() > until:
+                    raise TimeoutError(f"after {len(body)} bytes the answer was not complete")
+            if response.length:
+                raise IncompleteRead(bytes(body), response.length)
+        return bytes(body)
