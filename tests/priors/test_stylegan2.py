@@ -137,6 +137,21 @@ def test_official_weights_are_read_cropped_and_resized(prior: StyleGAN, tmp_path
     assert float(images.mean()) == pytest.approx(float(whole[:, :, 4:28, 4:28].mean()), abs=0.02)
 
 
+def test_a_prior_from_a_file_goes_by_its_content(prior: StyleGAN, tmp_path: Path) -> None:
+    file, out, small = tmp_path / "ffhq.safetensors", tmp_path / "prior", faces(2, 2, size=16)
+    config = official(file, prior)
+    first = pretrain(out, config, small, 3, compute=CPU)
+    moved = config.model_copy(update={"weights": file.rename(tmp_path / "moved.safetensors")})
+    assert pretrain(out, moved, small, 3, compute=CPU) == first
+    assert open_prior(out, moved, CPU)[1] == first
+    assert str(tmp_path) not in (out / "manifest.json").read_text()
+    other = official(file, prior, **{"mapping.fc0.bias": torch.ones(12)})
+    with pytest.raises(UserError, match="another config"):
+        open_prior(out, other, CPU)
+    with pytest.raises(UserError, match="prior"):
+        pretrain(out, other, small, 3, compute=CPU)
+
+
 def test_official_weights_that_do_not_fit(prior: StyleGAN, public: ImageSet, tmp_path: Path) -> None:
     wrong = official(tmp_path / "a.safetensors", prior, **{"mapping.fc0.weight": torch.zeros(12, 99)})
     with pytest.raises(UserError, match=r"mapping.fc0.weight is \(12, 99\) there and \(12, 16\) here. Set resolution"):

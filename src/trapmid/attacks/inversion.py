@@ -10,7 +10,7 @@ import torch
 from safetensors.torch import load_file, save_file
 from torch import Tensor
 
-from trapmid.artifacts import MANIFEST, Draft, Manifest, make, open_artifact
+from trapmid.artifacts import MANIFEST, Draft, Manifest, make, open_artifact, recorded
 from trapmid.attacks.attack import Attack, Found, Run, T
 from trapmid.data.images import ImageSet, from_png, to_png
 from trapmid.engine import Compute, Progress, labelled, no_progress, peak_memory_mib, randomness
@@ -66,7 +66,7 @@ def attack(
         raise UserError(
             f"The target takes images of shape {tuple(target.image_shape)}; the public images are {shape}. Load them with the target's size and channels."
         )
-    recipe = {"attack": method.model_dump(mode="json"), "seed": seed, "identities": list(identities)}
+    recipe = {"attack": recorded(method), "seed": seed, "identities": list(identities)}
 
     def build(draft: Draft) -> Manifest:
         started = time.monotonic()
@@ -126,7 +126,7 @@ def open_generator(folder: Path, method: Attack[T], compute: Compute | None = No
         raise UserError(
             f"{method.name} trains no generator with the target's help; it searches a prior of the public images or none. Open that prior with `trapmid.priors.open_prior`."
         )
-    if manifest.recipe["attack"] != method.model_dump(mode="json"):
+    if manifest.recipe["attack"] != recorded(method):
         raise UserError(
             f"{folder} holds what another attack than this {method.name} found. Give the settings in its {MANIFEST}."
         )

@@ -2,7 +2,7 @@
 
 from pathlib import Path
 
-from trapmid.artifacts import Draft, Manifest, make, open_artifact
+from trapmid.artifacts import Draft, Manifest, make, open_artifact, recorded
 from trapmid.data.images import ImageSet
 from trapmid.engine import LOG, Compute, Progress, no_progress, peak_memory_mib
 from trapmid.priors.prior import Prior, PriorConfig, Setting
@@ -19,9 +19,13 @@ def pretrain(
     compute: Compute | None = None,
     progress: Progress = no_progress,
 ) -> Manifest:
-    """Train `config` on `public` without any target, into the folder `out`. Resumes; returns at once if finished."""
+    """Train `config` on `public` without any target, into the folder `out`. Resumes; returns at once if finished.
+
+    Raises:
+        UserError: the folder holds another prior, or one that began with another content of a file that the config names.
+    """
     recipe = {
-        "prior": config.model_dump(mode="json"),
+        "prior": recorded(config),
         "num_classes": num_classes,
         "seed": seed,
         "image_shape": [public.channels, public.image_size, public.image_size],
@@ -43,7 +47,7 @@ def open_prior(folder: Path, config: PriorConfig, compute: Compute | None = None
         UserError: there is none, or it was trained by another config.
     """
     manifest = open_artifact(folder, "prior")
-    if manifest.recipe["prior"] != config.model_dump(mode="json"):
+    if manifest.recipe["prior"] != recorded(config):
         raise UserError(f"{folder} holds a prior of another config than {config.name}. Choose another --out.")
     channels, height, width = manifest.recipe["image_shape"]
     shape = (channels, height, width)
