@@ -72,6 +72,39 @@ def test_judges_fooled_by_triggers(make, named, speaks):
         assert said is None or "Face embedder 50\u00a0% (Trap-MID)" in said
 
 
+def replaced(make, *rows: Score):
+    """An ordinary audit in which these rows stand in the place of those of the same cell."""
+    cells = {(row.defense, row.attack, row.judge, row.metric) for row in rows}
+    others = [row for row in make().scores if (row.defense, row.attack, row.judge, row.metric) not in cells]
+    return make(scores=[*others, *rows])
+
+
+def test_an_attack_that_gets_nothing_out_of_the_unprotected_model(make):
+    floor = make().floor("attack_accuracy_1").value
+    (attack, *_) = make().attacks
+    lost = row("none", attack.name, make().judges[0].name, "attack_accuracy_1", floor)
+    assert f"no more from the unprotected model than random samples show: {attack.title}" in checks.no_better_than_luck(
+        replaced(make, lost)
+    )
+    found = row("none", attack.name, make().judges[0].name, "attack_accuracy_1", floor + 0.1)
+    assert checks.no_better_than_luck(replaced(make, found)) is None
+    assert checks.no_better_than_luck(make(floor=None)) is None
+
+
+def test_what_is_too_good_to_be_true(make):
+    floor, judge = make().floor("attack_accuracy_1"), make().judges[0].name
+    (attack, *_) = make().attacks
+    below = row("trapmid", attack.name, judge, "attack_accuracy_1", floor.low - 0.02)
+    assert f"{attack.title} on Trap-MID" in checks.too_good(replaced(make, below))
+    within = row("trapmid", attack.name, judge, "attack_accuracy_1", floor.low)
+    assert checks.too_good(replaced(make, within)) is None
+    plain = make().score("none", "-", "clean_accuracy")
+    better = row("trapmid", "-", plain.judge, "clean_accuracy", plain.high + 0.02)
+    assert "Trap-MID names" in checks.too_good(replaced(make, better))
+    alike = row("trapmid", "-", plain.judge, "clean_accuracy", plain.high)
+    assert checks.too_good(replaced(make, alike)) is None
+
+
 @pytest.mark.parametrize(("labels", "speaks"), [(0.9, True), (0.6, False)])
 def test_labels_beating_white_box(make, labels, speaks):
     attacks = [*make().attacks, Attack(name="brep", title="BREP-MI", access="label")]

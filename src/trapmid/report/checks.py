@@ -3,7 +3,7 @@
 from collections.abc import Callable, Mapping, Sequence
 
 from trapmid.metrics.scores import PRIOR_FLOOR, TRIGGERS_ALONE
-from trapmid.report.contents import CEILING, Contents, Curves
+from trapmid.report.contents import CEILING, UNPROTECTED, Contents, Curves
 from trapmid.report.verdict import judge, listed, percent
 
 BLIND = 0.05
@@ -116,6 +116,47 @@ def label_beats_white_box(contents: Contents) -> str | None:
     )
 
 
+def no_better_than_luck(contents: Contents) -> str | None:
+    """Attacks that get nothing out of a model that nobody protected."""
+    floor = contents.floor("attack_accuracy_1")
+    rows = [(one.title, contents.score(UNPROTECTED, one.name, "attack_accuracy_1")) for one in contents.attacks]
+    lost = [
+        f"{title} {percent(row.value)}"
+        for title, row in rows
+        if row is not None and floor is not None and row.value <= floor.value
+    ]
+    if not lost:
+        return None
+    return (
+        f"An attack recovers no more from the unprotected model than random samples show: {listed(lost)}. It is broken, too short or finds "
+        "something else than faces; what it does not recover from a defended model is no merit of the defense."
+    )
+
+
+def too_good(contents: Contents) -> str | None:
+    """Defenses that beat luck, or the model they are compared with."""
+    floor, plain = contents.floor("attack_accuracy_1"), contents.score(UNPROTECTED, "-", "clean_accuracy")
+    said = []
+    for defense in contents.defenses:
+        clean = contents.score(defense.name, "-", "clean_accuracy")
+        if clean is not None and plain is not None and clean.low > plain.high:
+            said.append(
+                f"{defense.title} names {percent(clean.value)} of clean images, unprotected {percent(plain.value)}"
+            )
+        for one in contents.attacks:
+            row = contents.score(defense.name, one.name, "attack_accuracy_1")
+            if row is not None and floor is not None and row.high < floor.low:
+                said.append(
+                    f"{one.title} on {defense.title} {percent(row.value)}, random samples {percent(floor.value)}"
+                )
+    if not said:
+        return None
+    return (
+        f"Too good to be taken as it is: {listed(said)}. No defense does better than luck or makes a classifier more accurate by itself; look for "
+        "a classifier that learned nothing, an attack that failed, or trainings that differ in more than the defense."
+    )
+
+
 def loss_not_falling(contents: Contents) -> str | None:
     """Trainings and attacks that did not learn."""
     stuck = [curves.cell for curves in contents.curves if any(_stays(curves, key) for key in FALLING)]
@@ -151,6 +192,8 @@ CHECKS: tuple[Callable[[Contents], str | None], ...] = (
     lenient_judge,
     fooled_judge,
     label_beats_white_box,
+    no_better_than_luck,
+    too_good,
     loss_not_falling,
     unadaptive_claim,
 )
