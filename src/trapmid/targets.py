@@ -41,12 +41,14 @@ class LabelTarget:
         budget: the most images it may be shown; None for no limit.
 
     Attributes:
+        access: what such a target is called.
+        shows: what it lets be seen beyond what a lesser one does, in words.
         num_classes: identities it knows.
         image_shape: (channels, height, width) it takes, in [0, 1].
         queries: images shown to it so far.
     """
 
-    access = "label-only"
+    access, shows = "label-only", "the name of an identity for each image"
 
     def __init__(
         self, model: nn.Module, num_classes: int, image_shape: tuple[int, int, int], *, budget: int | None = None
@@ -81,7 +83,7 @@ class LabelTarget:
 class ScoreTarget(LabelTarget):
     """A model that answers with a probability for every identity."""
 
-    access = "score-only"
+    access, shows = "score-only", "how likely every identity is"
 
     @torch.no_grad()
     def scores(self, images: Images) -> Tensor:
@@ -92,7 +94,7 @@ class ScoreTarget(LabelTarget):
 class WhiteBoxTarget(ScoreTarget):
     """A model whose weights the attacker holds: predictions carry gradients to the images."""
 
-    access = "white-box"
+    access, shows = "white-box", "gradients with respect to the images, features and weights"
 
     def __init__(
         self, model: nn.Module, num_classes: int, image_shape: tuple[int, int, int], *, budget: int | None = None
@@ -148,7 +150,7 @@ class InformedTarget(WhiteBoxTarget):
         signatures: (num_classes, d), of unit length; see `trapmid.trapdoor.signature`.
     """
 
-    access = "informed"
+    access, shows = "informed", "the signatures of its trapdoors"
 
     def __init__(
         self, model: nn.Module, num_classes: int, image_shape: tuple[int, int, int], signatures: Tensor
@@ -176,5 +178,6 @@ def demand(target: LabelTarget, needed: type[LabelTarget], attack: str) -> None:
     """
     if not isinstance(target, needed):
         raise UserError(
-            f"{attack} needs {needed.access} access and this target gives {target.access}. Choose an attack for {target.access} targets: `trapmid list`."
+            f"{attack} needs {needed.access} access and this target gives {target.access}: the attack asks for {needed.shows}, "
+            f"the target shows only {target.shows}. Choose an attack for {target.access} targets: `trapmid list`."
         )

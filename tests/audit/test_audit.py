@@ -13,6 +13,7 @@ import pytest
 import torch
 
 from helpers.real_faces import PRIVATE, PUBLIC, needs_real_faces
+from trapmid import cli
 from trapmid.artifacts import open_artifact
 from trapmid.attacks import Distilled, Evading
 from trapmid.audit.plan import Task, plan, with_needs
@@ -97,6 +98,42 @@ def test_models_and_triggers_lie_apart(audited):
     assert not list((out / "models").rglob("secrets*"))
     secret = out / "secrets" / "trapmid-s0" / "secrets.safetensors"
     assert secret.stat().st_mode & 0o777 == 0o600
+
+
+@pytest.mark.parametrize("name", ["secrets.safetensors", "deeper/secrets.safetensors"])
+def test_a_model_that_holds_its_own_secrets_is_refused_by_attack(audited, tmp_path, monkeypatch, capfd, name):
+    out = tmp_path / "run"
+    shutil.copytree(audited[0], out)
+    shutil.rmtree(out / "attacks" / "plgmi" / "trapmid-s0")
+    within = out / "models" / "trapmid-s0" / name
+    within.parent.mkdir(exist_ok=True)
+    shutil.copy(out / "secrets" / "trapmid-s0" / "secrets.safetensors", within)
+    command = [
+        "trapmid",
+        "attack",
+        "--out",
+        str(out),
+        "--attack",
+        "plgmi",
+        "--defense",
+        "trapmid",
+        "--device",
+        "cpu",
+        "--jobs",
+        "1",
+    ]
+    monkeypatch.setattr(sys, "argv", command)
+    with pytest.raises(SystemExit) as left:
+        cli.main()
+    assert left.value.code == 2
+    told = " ".join(capfd.readouterr().err.split())
+    assert "lies within the model's folder: whoever gets the model gets its trapdoor" in told
+    assert not list((out / "attacks" / "plgmi").glob("trapmid-s0*"))
+    within.unlink()
+    with pytest.raises(SystemExit) as left:
+        cli.main()
+    assert left.value.code == 0
+    assert (out / "attacks" / "plgmi" / "trapmid-s0" / "manifest.json").exists()
 
 
 def test_a_second_run_makes_nothing_anew(audited):

@@ -117,6 +117,8 @@ def test_from_the_command_line(
         assert (tmp_path / "attacks" / "mirror" / "foreign-s0" / "reconstructions.parquet").exists()
         assert run("--target", url, "--attack", "plgmi") == 2
         assert "needs white-box access" in capfd.readouterr().err
+        assert run("--attack", "mirror", "--budget", "5") == 2
+        assert "there is no --target" in capfd.readouterr().err
     finally:
         server.shutdown()
         server.server_close()

@@ -302,7 +302,10 @@ def test_refuses_a_target_that_only_scores(
     member: type[Attack[Any]], model: Classifier, public: ImageSet, tmp_path: Path
 ) -> None:
     target: Any = ScoreTarget(model, CLASSES, (3, SIZE, SIZE))
-    told = rf"needs {member.needs.access} access and this target gives score-only"
+    told = (
+        rf"needs {member.needs.access} access and this target gives score-only: the attack asks for {member.needs.shows}, "
+        "the target shows only how likely every identity is"
+    )
     with pytest.raises(UserError, match=told):
         attack(tmp_path / "attack", target, public, method=setting(member), identities=NAMES, parents={}, compute=CPU)
 

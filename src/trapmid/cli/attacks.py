@@ -43,6 +43,10 @@ def attack(
     if target:
         _attack_foreign(target, job, attack, seed, budget, machine)
         return
+    if budget is not None:
+        raise UserError(
+            "--budget bounds what --target may be shown, and there is no --target. Give one, or leave --budget out."
+        )
 
     def only(task: "Task") -> bool:
         return (task.kind, task.member, task.defense, task.seed) == ("attack", attack, defense, seed)
