@@ -1,7 +1,7 @@
 """What adaptive wrappers show their base attack, each against a plain version of itself, and what it does to a trapdoor."""
 
 from pathlib import Path
-from typing import Any
+from typing import Any, get_args
 
 import pytest
 import torch
@@ -16,13 +16,30 @@ from helpers_attacks import (
     SIZE,
     SURROGATE_KINDS,
     TINY_ATTACKS,
+    TINY_TACGAN,
     KillAt,
     Killed,
     faces,
+    prior_of,
     target_of,
     trained_classifier,
 )
-from trapmid.attacks import ATTACKS, Attack, Distilled, Evading, Robust, Run, Smoothed, Unlearned, attack, open_found
+from trapmid.attacks import (
+    ATTACKS,
+    LOKT,
+    Attack,
+    Distilled,
+    Evading,
+    PLGMIPlusPlus,
+    PublicNearest,
+    Robust,
+    Run,
+    Smoothed,
+    Unlearned,
+    attack,
+    open_found,
+)
+from trapmid.attacks.bases import AnyBase
 from trapmid.attacks.evading import similarity
 from trapmid.attacks.inversion import FOUND
 from trapmid.attacks.robust import perturbed
@@ -30,6 +47,7 @@ from trapmid.attacks.surrogates import agreement, divergence
 from trapmid.attacks.wrapping import Prepared, Wrapper
 from trapmid.augment import Degradation, NoAugmentation
 from trapmid.data import ImageSet
+from trapmid.data.images import to_unit
 from trapmid.engine import generator, randomness, read_log
 from trapmid.models import Classifier
 from trapmid.targets import InformedTarget, ScoreTarget, ViewedTarget, WhiteBoxTarget
@@ -37,6 +55,7 @@ from trapmid.trapdoor import BlendSchedule, Trapdoor, TrapdoorSettings, trapdoor
 from trapmid.types import Prediction, logits_of
 
 CLASSES = 4
+BASES = get_args(get_args(AnyBase)[0])
 WRAPPERS = [kind for kind, method in TINY_ATTACKS.items() if isinstance(method, Wrapper)]
 
 
@@ -58,6 +77,46 @@ def test_wrappers_are_named_after_what_they_wrap_and_say_that_they_know() -> Non
     assert all(member.adaptive for member in ATTACKS if issubclass(member, Wrapper))
     assert not PLGMI_TINY.adaptive
     assert all(TINY_ATTACKS[kind].public_prior() == PLGMI_TINY.public_prior() for kind in WRAPPERS)
+
+
+def test_every_attack_that_searches_and_needs_no_signature_can_be_wrapped() -> None:
+    plain = {member for member in ATTACKS if not issubclass(member, Wrapper)}
+    assert plain - set(BASES) == {PLGMIPlusPlus, PublicNearest}
+
+
+@pytest.mark.parametrize("base", [kind.model_fields["kind"].default for kind in BASES])
+@pytest.mark.parametrize("wrapper", ["smoothed", "distilled"])
+def test_a_view_and_a_surrogate_around_every_base(
+    wrapper: str, base: str, model: Classifier, public: ImageSet, tmp_path: Path
+) -> None:
+    """Through the one the base asks the target, through the other only what the target has taught."""
+    around, inner = TINY_ATTACKS[wrapper], TINY_ATTACKS[base]
+    if isinstance(inner, LOKT):  # whose generator learns longest
+        inner = inner.model_copy(update={"prior": TINY_TACGAN, "search_steps": 3})
+    method = around.model_copy(update={"base": inner})
+    assert type(method).model_validate_json(method.model_dump_json()) == method
+    target = target_of(model, method.needs)
+    manifest = attack(
+        tmp_path / "attack",
+        target,
+        public,
+        method=method,
+        identities=("a", "b", "c", "d"),
+        parents={},
+        prior=prior_of(method),
+        compute=CPU,
+    )
+    found, _ = open_found(tmp_path / "attack")
+    assert len(found.pixels) == CLASSES * method.images_per_identity
+    assert sorted(set(found.labels.tolist())) == list(range(CLASSES))
+    assert method.name == f"{wrapper}-{base}"
+    torch.testing.assert_close(
+        found.confidence,
+        model(to_unit(found.pixels)).logits.softmax(1).gather(1, found.labels[:, None]).squeeze(1).detach(),
+    )
+    if isinstance(around, Distilled):
+        lessons = around.steps * around.batch_size + len(public) // 10
+        assert manifest.facts["queries"] == lessons + len(found.pixels)
 
 
 def test_a_viewed_targets_queries_are_the_targets(model: Classifier) -> None:
