@@ -11,8 +11,11 @@ from helpers.faces import CPU, TINY, quick_training
 from helpers.runs import kill_after, log_of
 from trapmid.artifacts import Manifest, sha256
 from trapmid.data import Split
-from trapmid.defenses import AdamW, Defense, NoDefense, OnePass, TrapMID, open_model, train
-from trapmid.engine import Compute, Precision, Progress, no_progress
+from trapmid.defenses import AdamW, Defense, NoDefense, OnePass, TeD, TrapMID, open_model, train
+from trapmid.defenses.planting import Planting
+from trapmid.engine import Compute, Precision, Progress, no_progress, seed_of
+from trapmid.trapdoor import Secrets
+from trapmid.trapdoor.triggers import draw_triggers
 from trapmid.types import UserError
 
 
@@ -95,3 +98,21 @@ def test_the_schedule_of_steps_falls_after_three_quarters_and_nine_tenths() -> N
             optimizer.step()
             schedule.step()
     assert rates == pytest.approx([1.0] * 75 + [0.1] * 15 + [0.01] * 10)
+
+
+@pytest.mark.parametrize(
+    ("defense", "known"),
+    [(TeD(), True), (TrapMID(trigger_updates=0), True), (TrapMID(), False)],
+    ids=["ted", "fixed", "moved"],
+)
+def test_triggers_that_never_move_follow_from_the_seed_and_their_training_says_so(
+    defense: Planting, known: bool, private: Split, tmp_path: Path
+) -> None:
+    made = train(
+        tmp_path / "m", private, model=TINY, defense=defense, training=quick_training(epochs=1), seed=5, compute=CPU
+    )
+    drawn = torch.Generator().manual_seed(seed_of(made.recipe["seed"], "trapdoor"))
+    shape = tuple(made.recipe["image_shape"])
+    guessed = draw_triggers(defense.trigger_start, len(made.recipe["identities"]), shape, drawn).triggers
+    assert torch.equal(guessed, Secrets.load(tmp_path / "m-secrets").triggers) == known
+    assert any("Publish the weights without the manifest" in line for line in made.facts["warnings"]) == known

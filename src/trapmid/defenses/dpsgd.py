@@ -25,7 +25,8 @@ class DPSGD(Defense):
     batch_size / images, so their sizes vary. Batch norms become group norms, since they mix images.
 
     The guarantee is for the training images and the weights. It covers neither the losses in the log, nor the validation images
-    that choose the epoch, nor the mean colour if stacked with `midre`.
+    that choose the epoch, nor the mean colour if stacked with `midre`. Batches and noise follow from the seed, which `manifest.json`
+    names, as everything here does: the guarantee is void for who reads the manifest. Publish the weights alone.
 
     Attributes:
         epsilon: to be kept to.

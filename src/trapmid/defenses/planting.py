@@ -39,7 +39,7 @@ class Planting(TrapdoorSettings, Defense, ABC):
         return PlantingRun(self, setting)
 
     def advice(self, setting: Setting, last: Mapping[str, float]) -> Iterator[str]:
-        """Whether the trapdoor took and is natural; the paper asks for a success above 99 % (App. C.4)."""
+        """Whether the trapdoor took, is natural and is secret; the paper asks for a success above 99 % (App. C.4)."""
         del setting
         success, accuracy = last.get("trapdoor_success", 1.0), last.get("discriminator_accuracy", 0.5)
         if success < 0.95:
@@ -47,6 +47,11 @@ class Planting(TrapdoorSettings, Defense, ABC):
                 f"The trapdoor did not take: success {success:.1%} on validation images, where the paper asks for more than 99 %. "
                 "Train longer, start the blend schedule higher (blend.start=0.2), or let triggers move more (trigger_updates=2). "
                 "A model without a working trapdoor is not protected by it."
+            )
+        if self.trigger_updates == 0:
+            yield (
+                "These triggers do not move, so they follow from the seed alone, and manifest.json names the seed: whoever reads it has them. "
+                "Publish the weights without the manifest."
             )
         if accuracy > 0.9:
             yield (
