@@ -1,5 +1,6 @@
 """Models in ONNX files: logits or probabilities, any batch size or a fixed one, and what is refused."""
 
+import warnings
 from pathlib import Path
 
 import numpy as np
@@ -8,6 +9,7 @@ import pytest
 import torch
 from onnx import TensorProto, helper, numpy_helper
 
+from trapmid.models import Tiny
 from trapmid.reach import OnnxModel, reach
 from trapmid.targets import LabelTarget, ScoreTarget, WhiteBoxTarget, open_target
 from trapmid.types import UserError
@@ -46,6 +48,24 @@ def test_scores_are_the_networks(softmax: bool, batch: int | str, tmp_path: Path
     torch.testing.assert_close(target.scores(images), expected, atol=1e-6, rtol=1e-4)
     assert torch.equal(LabelTarget(model, CLASSES, SHAPE).labels(images), expected.argmax(1))
     assert target.queries == 6
+
+
+def test_an_exported_classifier_answers_as_it_did(tmp_path: Path) -> None:
+    torch.manual_seed(0)
+    network = Tiny(widths=(8, 16), strides=(2, 2)).build(4, 32, 3)
+    images = torch.rand(6, 3, 32, 32)
+    network(images)  # batch norm has seen something
+    network.eval()
+    file = tmp_path / "tiny.onnx"
+    with warnings.catch_warnings():  # the exporter that needs no further package is on its way out, and says so
+        warnings.simplefilter("ignore")
+        torch.onnx.export(
+            network, (images[:2],), file, dynamo=False, input_names=["images"], dynamic_axes={"images": {0: "n"}}
+        )
+    target = open_target(reach(str(file)))
+    assert isinstance(target, ScoreTarget)
+    with torch.no_grad():
+        torch.testing.assert_close(target.scores(images), network(images).logits.softmax(1), atol=1e-5, rtol=1e-4)
 
 
 def test_is_no_white_box(tmp_path: Path) -> None:
