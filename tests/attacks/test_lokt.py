@@ -30,9 +30,9 @@ def by_brightness(images: Images) -> Labels:
     return Brightness()(images).argmax(1)
 
 
-def fit_of(**changes: float) -> TACGANFit:
+def fit_of(seed: int = 0, **changes: float) -> TACGANFit:
     config = TINY_TACGAN.model_copy(update=changes)
-    return TACGANFit(config, Setting(faces(6, 4), CLASSES, 0, CPU), by_brightness)
+    return TACGANFit(config, Setting(faces(6, 4), CLASSES, seed, CPU), by_brightness)
 
 
 def test_losses_are_those_of_an_auxiliary_classifier_gan() -> None:
@@ -61,13 +61,20 @@ def test_losses_are_those_of_an_auxiliary_classifier_gan() -> None:
 
 
 def test_the_head_learns_what_the_target_says() -> None:
-    """Of images it was not taught: those of the trained generator, whatever they were generated for."""
-    gan = fit_of(iterations=150).run()
-    images = gan.sample(torch.arange(200) % CLASSES, generator(1, "test"))
-    with torch.no_grad():
-        agreed = ClassHead(gan.discriminator.eval())(images).logits.argmax(1) == by_brightness(images)
-    most = by_brightness(images).bincount().max() / len(images)
-    assert float(agreed.float().mean()) > max(0.6, float(most) + 0.05)
+    """Of images it was not taught: those of the trained generator, whatever they were generated for.
+
+    By classes that the target names there, since most may be of one; three generators, since which one comes out is the processor's rounding.
+    """
+    recalls = []
+    for seed in range(3):
+        gan = fit_of(seed, iterations=150).run()
+        images = gan.sample(torch.arange(200) % CLASSES, generator(1, "test"))
+        with torch.no_grad():
+            said = ClassHead(gan.discriminator.eval())(images).logits.argmax(1)
+        told = by_brightness(images)
+        recalls += [torch.stack([(said[told == c] == c).float().mean() for c in told.unique()]).mean()]
+        assert len(told.unique()) > 1
+    assert float(torch.stack(recalls).mean()) > 0.65  # always the same class: 0.5 or less
 
 
 def test_a_head_has_the_classes_and_no_verdict_on_realness() -> None:
