@@ -1,5 +1,6 @@
 """Layers that the conditional generators share."""
 
+import torch
 from torch import Tensor, nn
 
 from trapmid.types import Labels
@@ -17,4 +18,5 @@ class ConditionalBatchNorm(nn.Module):
 
     def forward(self, x: Tensor, labels: Labels) -> Tensor:
         """(n, channels, h, w), normalised, scaled and shifted by each image's label."""
-        return self.norm(x) * self.scale(labels)[:, :, None, None] + self.shift(labels)[:, :, None, None]
+        scale, shift = self.scale(labels)[:, :, None, None], self.shift(labels)[:, :, None, None]
+        return torch.addcmul(shift, self.norm(x), scale)
