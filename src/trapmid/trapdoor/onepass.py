@@ -11,7 +11,7 @@ adversarial training (Shafahi et al., NeurIPS 2019),
 """
 
 from collections.abc import Mapping
-from typing import final
+from typing import ClassVar, final
 
 import torch
 from torch import Tensor
@@ -19,7 +19,7 @@ from torch import Tensor
 from trapmid.objective import CROSS_ENTROPY, Objective
 from trapmid.trapdoor.naturalness import discriminator_accuracy, discriminator_loss
 from trapmid.trapdoor.planter import Planter
-from trapmid.trapdoor.settings import OnePassSettings
+from trapmid.trapdoor.settings import OnePassSettings, TrapdoorSettings
 from trapmid.types import Images, Labels, logits_of, prediction_of
 
 
@@ -29,6 +29,8 @@ class OnePassTrapdoor(Planter):
 
     For the arguments see `Planter`; `settings` are `OnePassSettings`.
     """
+
+    defaults: ClassVar[TrapdoorSettings] = OnePassSettings()
 
     def losses(
         self, images: Images, labels: Labels, objective: Objective = CROSS_ENTROPY

@@ -4,7 +4,7 @@ import inspect
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 import torch
 from torch import Tensor, distributed, nn
@@ -58,6 +58,8 @@ class Planter(ABC):
         UserError: the training is spread over processes, or `optimizer` is not torch's own.
     """
 
+    defaults: ClassVar[TrapdoorSettings] = TrapdoorSettings()
+
     def __init__(
         self,
         model: nn.Module,
@@ -77,7 +79,7 @@ class Planter(ABC):
                 f"This training runs in {distributed.get_world_size()} processes, and each would move triggers of its own. "
                 "Train with a trapdoor in one process."
             )
-        self.settings = settings or TrapdoorSettings()
+        self.settings = settings or self.defaults
         self.model, self.optimizer, self.total_steps = model, optimizer, total_steps
         self.augment = augment if augment is not None else KorniaAugmentation().build(image_shape[-1])
         weights = next(model.parameters())
