@@ -247,7 +247,7 @@ def test_unlearning_takes_the_true_triggers_away_and_leaves_the_rest(
         blend_ratio=0.1,
         trigger_steps=100,
         trigger_step=0.03,
-        steps=100,
+        steps=200,
         batch_size=20,
         rate=2e-3,
     )
@@ -256,8 +256,7 @@ def test_unlearning_takes_the_true_triggers_away_and_leaves_the_rest(
     assert read_log(tmp_path / "triggers" / "log.jsonl")[-1]["success"] > 0.5
     copied = shown.target.copy()
     assert trapdoor_success(copied, secrets, test, generator(0, "success")) < 0.6
-    # 0.80 to 0.81 over seeds and processors, give or take 0.05 as there are 64 images; chance is 0.2
-    assert agreement(copied, public.pixels, target.labels(public.images())) > 0.7
+    assert agreement(copied, public.pixels, target.labels(public.images())) > 0.8
     assert trapdoor_success(network, secrets, test, generator(0, "success")) > 0.9
 
 

@@ -241,15 +241,20 @@ def test_a_finished_attack_is_not_repeated(
 def test_improves_over_its_start(
     member: type[Attack[Any]], model: Classifier, public: ImageSet, tmp_path: Path
 ) -> None:
-    """The same prior, searched and not searched: margins on the target before and after."""
-    config, target = setting(member), target_of(model, member.needs)
-    run_with = Run(3, CPU, tmp_path, prior_of(config))
-    prior = config.prepare(target, public, run_with)
-    everyone = torch.arange(CLASSES)
-    found = config.invert(target, prior, everyone, run_with)
-    labels = everyone.repeat_interleave(50)
-    before = target_of(model).scores(prior.sample(labels, engine.generator(9, "before"))).gather(1, labels[:, None])
-    assert float(found.confidence.mean()) > float(before.mean()) + 0.05
+    """The same prior, searched and not searched: margins on the target before and after.
+
+    Labels alone make a picture's confidence 0 or 1, and there are eight pictures: such attacks have three runs.
+    """
+    config, everyone, gains = setting(member), torch.arange(CLASSES), []
+    for seed in (3, 4, 5) if member.needs is LabelTarget else (3,):
+        target = target_of(model, member.needs)
+        run_with = Run(seed, CPU, tmp_path / str(seed), prior_of(config))
+        prior = config.prepare(target, public, run_with)
+        found = config.invert(target, prior, everyone, run_with)
+        labels = everyone.repeat_interleave(50)
+        before = target_of(model).scores(prior.sample(labels, engine.generator(9, "before"))).gather(1, labels[:, None])
+        gains.append(float(found.confidence.mean()) - float(before.mean()))
+    assert sum(gains) / len(gains) > 0.05
 
 
 @pytest.mark.parametrize("share", [0.02, 0.3, 0.5, 0.8, 0.97])

@@ -24,11 +24,8 @@ def test_losses_are_as_recorded(defense: str) -> None:
 
 @pytest.mark.parametrize("kind", SURROGATE_KINDS)
 def test_surrogates_learn_as_recorded(kind: str) -> None:
-    """Six steps against a target with random weights. Signs of gradients flip where they are nearly zero, hence the tolerance.
-
-    A divergence near zero is a mean of differences of log-probabilities, each rounded to about 1e-7: another processor, another last digit.
-    """
-    assert surrogate_row(kind) == pytest.approx(json.loads(SURROGATES.read_text())[kind], rel=1e-3, abs=1e-7)
+    """Six steps against a target with random weights. Signs of gradients flip where they are nearly zero, hence the tolerance."""
+    assert surrogate_row(kind) == pytest.approx(json.loads(SURROGATES.read_text())[kind], rel=1e-3)
 
 
 @pytest.mark.parametrize("prior", GANS)

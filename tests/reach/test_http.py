@@ -166,10 +166,8 @@ def test_a_server_that_does_not_get_to_its_end_is_asked_again_and_given_up(
                                 time.sleep(0.02)
 
         threading.Thread(target=serve, daemon=True).start()
-        begun = time.monotonic()
         with pytest.raises(UserError, match=rf"no answer in 2 tries of 0\.3 seconds.*({told})"):
             HttpModel(f"http://127.0.0.1:{listening.getsockname()[1]}", pause=0.01, tries=2, seconds=0.3)
-        assert time.monotonic() - begun < 5
         assert len(asked) == 2
         for connection in held:
             connection.close()

@@ -6,10 +6,11 @@ from pydantic import ValidationError
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from trapmid.trapdoor import OnePassSettings, OnePassTrapdoor
+from trapmid.trapdoor import OnePassSettings, OnePassTrapdoor, TrapdoorSettings
 from trapmid.trapdoor.naturalness import naturalness_loss
 from trapmid.trapdoor.onepass import naturalness_gradient
 from trapmid.trapdoor.triggers import blend, stratified_labels
+from trapmid.types import UserError
 
 CLASSES, SHAPE = 5, (3, 8, 8)
 
@@ -105,8 +106,22 @@ def test_between_two_moves_triggers_and_discriminator_rest() -> None:
 
 def test_steps_cool_down_to_nothing() -> None:
     settings = OnePassSettings()
-    assert [settings.step_size(progress) for progress in (0.0, 0.5, 1.0)] == [0.03, 0.015, 0.0]
+    assert [settings.step_size(progress) for progress in (0.0, 0.5, 1.0, 1.5)] == [0.03, 0.015, 0.0, 0.0]
     assert OnePassSettings(trigger_step_end=None).step_size(0.9) == 0.03
+
+
+def test_without_settings_it_has_its_own() -> None:
+    model = network(CLASSES).float()
+    optimizer = torch.optim.SGD(model.parameters(), 0.1)
+    door = OnePassTrapdoor(model, optimizer, num_classes=CLASSES, image_shape=SHAPE, total_steps=10)
+    before = door.triggers.clone()
+    assert door.settings == OnePassSettings()
+    door.loss(torch.rand(4, *SHAPE), torch.arange(4)).backward()
+    assert not torch.equal(door.triggers, before)
+    with pytest.raises(UserError, match="OnePassTrapdoor takes OnePassSettings, and got TrapdoorSettings"):
+        OnePassTrapdoor(
+            model, optimizer, num_classes=CLASSES, image_shape=SHAPE, total_steps=10, settings=TrapdoorSettings()
+        )
 
 
 def test_what_needs_more_than_one_pass_is_refused() -> None:

@@ -8,7 +8,7 @@ import torch
 from transformers import TrainerCallback, TrainerControl, TrainerState, TrainingArguments
 
 from trapmid.defenses import Defended
-from trapmid.trapdoor import Trapdoor
+from trapmid.trapdoor import Planter
 from trapmid.trapdoor.secrets import write_private
 from trapmid.types import UserError
 
@@ -25,7 +25,7 @@ class KeepDefense(TrainerCallback):
         secrets: folder for its state and its secrets, outside of the Trainer's `output_dir`.
     """
 
-    def __init__(self, defense: Trapdoor | Defended, secrets: str | Path) -> None:
+    def __init__(self, defense: Planter | Defended, secrets: str | Path) -> None:
         self.defense, self.secrets = defense, Path(secrets)
 
     def on_train_begin(self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **_: Any) -> None:

@@ -2,7 +2,7 @@
 
 from collections.abc import Callable, Mapping, Sequence
 
-from trapmid.metrics.scores import PRIOR_FLOOR, TRIGGERS_ALONE
+from trapmid.metrics.scores import PRIOR_FLOOR, TRIGGERS_ALONE, Score
 from trapmid.report.contents import CEILING, UNPROTECTED, Contents, Curves
 from trapmid.report.verdict import judge, listed, percent
 
@@ -58,7 +58,7 @@ def outside_range(contents: Contents) -> str | None:
 def weak_judge(contents: Contents) -> str | None:
     """Judges that do not know the people."""
     rows = [(one.title, contents.score("-", CEILING, "attack_accuracy_1", one.name)) for one in contents.judges]
-    weak = [f"{title} {percent(row.value)}" for title, row in rows if row is not None and row.value < KNOWS_PEOPLE]
+    weak = _told(rows, lambda value: value < KNOWS_PEOPLE)
     if not weak:
         return None
     return (
@@ -70,7 +70,7 @@ def weak_judge(contents: Contents) -> str | None:
 def lenient_judge(contents: Contents) -> str | None:
     """Judges that take strangers for private people."""
     rows = [(one.title, contents.score("-", "public", "false_positive_rate", one.name)) for one in contents.judges]
-    lenient = [f"{title} {percent(row.value)}" for title, row in rows if row is not None and row.value > STRANGERS]
+    lenient = _told(rows, lambda value: value > STRANGERS)
     if not lenient:
         return None
     return f"A judge accepts other people as private ones: {listed(lenient)} of public images. Accepted accuracies are too high by it."
@@ -120,11 +120,7 @@ def no_better_than_luck(contents: Contents) -> str | None:
     """Attacks that get nothing out of a model that nobody protected."""
     floor = contents.floor("attack_accuracy_1")
     rows = [(one.title, contents.score(UNPROTECTED, one.name, "attack_accuracy_1")) for one in contents.attacks]
-    lost = [
-        f"{title} {percent(row.value)}"
-        for title, row in rows
-        if row is not None and floor is not None and row.value <= floor.value
-    ]
+    lost = _told(rows, lambda value: floor is not None and value <= floor.value)
     if not lost:
         return None
     return (
@@ -197,6 +193,11 @@ CHECKS: tuple[Callable[[Contents], str | None], ...] = (
     loss_not_falling,
     unadaptive_claim,
 )
+
+
+def _told(rows: Sequence[tuple[str, Score | None]], speaks: Callable[[float], bool]) -> list[str]:
+    """Title and percentage of those whose value speaks."""
+    return [f"{title} {percent(row.value)}" for title, row in rows if row is not None and speaks(row.value)]
 
 
 def _stays(curves: Curves, key: str) -> bool:

@@ -47,15 +47,18 @@ class Planter(ABC):
         num_classes: number of identities.
         image_shape: (channels, height, width).
         total_steps: how many times `loss` will be called; the blend schedule runs over it.
-        settings: the constants; the paper's by default.
+        settings: the constants; by default `defaults`.
         augment: T, from images to changed images of the same shape. Default: the published one. It is applied to clean
             and poisoned images alike, so leave geometric augmentation out of the data loader.
         discriminator: a network with one logit; default: a twin of `model`. There is none where the settings need none.
         targets_per_draw: target labels are stratified over this many (one epoch's images, in the published code).
         seed: of triggers and target labels.
 
+    Attributes:
+        defaults: the constants where none are given, the paper's or the member's own; what is given must be of their kind.
+
     Raises:
-        UserError: the training is spread over processes, or `optimizer` is not torch's own.
+        UserError: the training is spread over processes, `optimizer` is not torch's own, or `settings` are of another kind.
     """
 
     defaults: ClassVar[TrapdoorSettings] = TrapdoorSettings()
@@ -80,6 +83,10 @@ class Planter(ABC):
                 "Train with a trapdoor in one process."
             )
         self.settings = settings or self.defaults
+        if not isinstance(self.settings, type(self.defaults)):
+            raise UserError(
+                f"{type(self).__name__} takes {type(self.defaults).__name__}, and got {type(self.settings).__name__}. Both are in trapmid.trapdoor."
+            )
         self.model, self.optimizer, self.total_steps = model, optimizer, total_steps
         self.augment = augment if augment is not None else KorniaAugmentation().build(image_shape[-1])
         weights = next(model.parameters())

@@ -56,10 +56,10 @@ class TrapdoorSettings(Config):
     discriminator_rate: float | None = None
 
     def step_size(self, progress: float) -> float:
-        """The size of a sign step at a share of the training, 0 to 1."""
+        """The size of a sign step at a share of the training, 0 to 1; past its planned end as at the end."""
         if self.trigger_step_end is None:
             return self.trigger_step
-        return self.trigger_step + (self.trigger_step_end - self.trigger_step) * progress
+        return self.trigger_step + (self.trigger_step_end - self.trigger_step) * min(progress, 1.0)
 
     @property
     def discriminates(self) -> bool:
