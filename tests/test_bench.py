@@ -39,6 +39,7 @@ def test_measures_everything_the_docs_speak_of(measurements: list[Measurement]) 
     shares = {f"share-{part}" for part in ("discriminator", "trigger", "augmentation", "model")}
     formats = {f"{what}-{net}" for what in ("channels-last", "bf16") for net in ("tiny", "trapmid", "gan")}
     orders = {f"order-{attack}" for attack in ("gmi", "kedmi", "plgmi", "brep", "ppa")}
+    orders |= {"whole-gmi", "whole-plgmi"}
     others = {"frozen-weights", "top-n", "soft-labels", "warp-forward", "warp-backward", "memory-plgmi", "memory-ppa"}
     defenses = choose("defenses-cpu").defenses
     trainings = {f"training-{defense.name}" for defense in defenses if not isinstance(defense, NoDefense)}

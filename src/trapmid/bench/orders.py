@@ -1,14 +1,15 @@
 """Attacks in the published order of work, beside ours, at equal results (reference 4).
 
 The authors search restart after restart or identity after identity, and run the generator again for each picture they save.
-Both sides freeze weights and run networks in eval mode, so that they differ in order alone; what freezing saves stands by itself.
+Both sides of an `order-...` freeze weights, keep images channels last and run networks in eval mode, so that they differ in order alone. What freezing
+saves stands by itself, and a `whole-...` has order, weights and memory as published on one side and as here on the other.
 Random changes of images are left out of both, since they cannot be drawn alike in two orders.
 """
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Sequence
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 from torch.nn import functional as F
 
 from trapmid.attacks import GMI, KEDMI, PLGMI, PPA, Run
@@ -33,6 +34,7 @@ PPA_BATCH = 25
 """Styles of one identity that PPA's code optimises at once."""
 
 ORDER = "published order -> ours"
+WHOLE = "published order, weights that take gradients, contiguous memory -> ours"
 SAVED = "Published: restart after restart, then the generator run over the batch for each picture saved."
 
 
@@ -68,23 +70,17 @@ def _gmi(stage: Stage, setting: Setting) -> Iterator[Comparison]:
     def published() -> Tensor:
         return _saved_one_by_one([restart(first[:, r]) for r in range(each)], gan, labels, stage)
 
-    def unfrozen() -> Tensor:
-        networks = (gan.generator, gan.discriminator, stage.target._model)
-        for network in networks:
-            network.requires_grad_(True)
-        try:
-            return published()
-        finally:
-            for network in networks:
-                network.requires_grad_(False)
-                network.zero_grad()
+    networks = (gan.generator, gan.discriminator, stage.target._model)
 
     what = f"GMI search of {k} identities x {each} restarts, {stage.steps} steps: {ORDER}"
     ours = stage.ours(method.invert, gan)
     yield setting.compare("order-gmi", what, published, ours, note=SAVED, share=15, same=PIXEL)
     what = "the same published search: networks whose weights take gradients -> frozen"
     note = "What a search in PyTorch does unless told otherwise."
-    yield setting.compare("frozen-weights", what, unfrozen, published, note=note, share=15, same=PIXEL)
+    thawed = _taking_gradients(networks, published)
+    yield setting.compare("frozen-weights", what, thawed, published, note=note, share=15, same=PIXEL)
+    what = f"GMI search of {k} identities x {each} restarts, {stage.steps} steps: {WHOLE}"
+    yield setting.compare("whole-gmi", what, _contiguous(networks, thawed), ours, share=15, same=PIXEL)
 
 
 def _kedmi(stage: Stage, setting: Setting) -> Iterator[Comparison]:
@@ -139,10 +135,12 @@ def _plgmi(stage: Stage, setting: Setting) -> Iterator[Comparison]:
     def published() -> Tensor:
         return _saved_one_by_one([restart(first[:, r]) for r in range(each)], gan, labels, stage)
 
-    what = f"PLG-MI search of {k} identities x {each} restarts, {stage.steps} steps: {ORDER}"
-    yield setting.compare(
-        "order-plgmi", what, published, stage.ours(method.invert, gan), note=SAVED, share=15, same=PIXEL
-    )
+    search = f"PLG-MI search of {k} identities x {each} restarts, {stage.steps} steps"
+    ours = stage.ours(method.invert, gan)
+    yield setting.compare("order-plgmi", f"{search}: {ORDER}", published, ours, note=SAVED, share=15, same=PIXEL)
+    networks = (gan.generator, stage.target._model)
+    whole = _contiguous(networks, _taking_gradients(networks, published))
+    yield setting.compare("whole-plgmi", f"{search}: {WHOLE}", whole, ours, share=15, same=PIXEL)
 
 
 def _ppa(stage: Stage, setting: Setting) -> Iterator[Comparison]:
@@ -200,6 +198,37 @@ def _ppa(stage: Stage, setting: Setting) -> Iterator[Comparison]:
     note = f"Published: identity after identity, {PPA_BATCH} styles at once."
     theirs, ours = few.inside(published, prior), few.ours(method.invert, prior, shown)
     yield setting.compare("order-ppa", what, theirs, ours, note=note, share=15, same=PIXEL)
+
+
+def _taking_gradients(networks: Sequence[nn.Module], work: Callable[[], Tensor]) -> Callable[[], Tensor]:
+    """`work` with networks whose weights take gradients, which nobody reads."""
+
+    def do() -> Tensor:
+        for network in networks:
+            network.requires_grad_(True)
+        try:
+            return work()
+        finally:
+            for network in networks:
+                network.requires_grad_(False)
+                network.zero_grad()
+
+    return do
+
+
+def _contiguous(networks: Sequence[nn.Module], work: Callable[[], Tensor]) -> Callable[[], Tensor]:
+    """`work` with networks in the memory layout that PyTorch begins with."""
+
+    def do() -> Tensor:
+        for network in networks:
+            network.to(memory_format=torch.contiguous_format)
+        try:
+            return work()
+        finally:
+            for network in networks:
+                network.to(memory_format=torch.channels_last)
+
+    return do
 
 
 def _starts(stage: Stage, gan: GAN) -> Tensor:

@@ -42,7 +42,7 @@ class Stage:
         self.dcgan = self.prior(DCGAN(width=16))
         pictures = self.dcgan.sample(torch.zeros(64, dtype=torch.int64), generator(0, "bench pictures"))
         network = Opinionated(Tiny().build(CLASSES, setting.size, 3), pictures)
-        self.target = WhiteBoxTarget(network.to(setting.device), CLASSES, self.shape)
+        self.target = WhiteBoxTarget(self.compute.place(network), CLASSES, self.shape)
 
     def prior(self, config: GANConfig) -> GAN:
         """A pair that nobody trained, but whose pictures differ: batch norm has seen some."""
