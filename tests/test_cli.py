@@ -10,6 +10,8 @@ from PIL import Image
 from rich.console import Console
 
 from trapmid import cli
+from trapmid.console import print_scores
+from trapmid.metrics.scores import Score, write_scores
 from trapmid.progress import Watch, clock
 
 WITHOUT_TORCH = """
@@ -209,6 +211,37 @@ def test_plain_progress_is_short_and_tells_begin_end_and_totals():
     assert "train none seed 0  0/1000" in lines[1]
     assert "done in" in lines[2]
     assert "1 of 14 tasks" in lines[3]
+
+
+def test_the_same_work_once_more_is_timed_by_itself(monkeypatch):
+    now = [0.0]
+    monkeypatch.setattr("trapmid.progress.time.monotonic", lambda: now[0])
+    console = Console(file=StringIO(), force_terminal=False, width=200)
+    with Watch(console) as display:
+        for seconds in (40, 0, 5):
+            display("embed faces", 0, 2, "")
+            now[0] += seconds
+            display("embed faces", 2, 2, "")
+            now[0] += 100
+    ends = [line.partition("done in ")[2] for line in console.file.getvalue().splitlines() if "done" in line]
+    assert ends == ["40 s", "0 s", "5 s"]
+
+
+@pytest.mark.parametrize("width", [80, 120, 200])
+def test_scores_name_defenses_and_attacks_in_full_at_any_width(width, tmp_path, monkeypatch):
+    rows = [Score(defense="-", attack="real", seed=None, judge="j", metric="fid", value=0.311, low=0.3, high=0.32)]
+    for metric in ("attack_accuracy_1", "attack_accuracy_1_accepted", "attack_accuracy_5", "knn_distance", "fid"):
+        names = {"defense": "onepass", "attack": "distilled-plgmi", "judge": "j", "metric": metric}
+        rows.append(Score(**names, seed=None, value=0.765, low=0.66, high=0.81))
+    write_scores(tmp_path, rows)
+    shown = StringIO()
+    monkeypatch.setattr("trapmid.console.console", Console(file=shown, width=width))
+    print_scores(tmp_path)
+    text = shown.getvalue()
+    assert all(word in text for word in ("onepass", "distilled-plgmi", "ceiling", "held-out images"))
+    assert "76.5" in text
+    assert "0.765" in text  # FID over an embedder's features lies below one
+    assert max(map(len, text.splitlines())) <= width
 
 
 def test_live_progress_keeps_one_bar_per_task():

@@ -3,10 +3,13 @@
 import dataclasses
 import json
 import math
+import os
+import sys
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from rich.box import SIMPLE_HEAD
 from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
@@ -17,23 +20,26 @@ if TYPE_CHECKING:
     from trapmid.detection import Detector, Suspects
     from trapmid.metrics.scores import Score
 
-_MODEL_METRICS = {"clean_accuracy": "clean", "trapdoor_success": "trapdoor"}
+_MODEL_METRICS = {"clean_accuracy": "clean %", "trapdoor_success": "trapdoor %"}
 _ATTACK_METRICS = {
-    "attack_accuracy_1": "AA-1",
-    "attack_accuracy_1_accepted": "AA-1 accepted",
-    "attack_accuracy_5": "AA-5",
+    "attack_accuracy_1": "AA-1 %",
+    "attack_accuracy_1_accepted": "AA-1 accepted %",
+    "attack_accuracy_5": "AA-5 %",
     "knn_distance": "KNN dist",
     "fid": "FID",
 }
 _PLAIN_NUMBERS = {"knn_distance", "fid"}
 _FRAMES = {
-    "real": "ceiling: real held-out images",
-    "public": "floor: random public images",
+    "real": ("ceiling", "held-out images"),
+    "public": ("floor", "public images"),
 }
 
 _SUSPECTS_SHOWN = 40
 
-console = Console(highlight=False)
+_FILE_WIDTH = 200
+"""Columns of text where stdout is no terminal: a table in a log is not cut to the 80 that rich takes there."""
+
+console = Console(highlight=False, width=None if sys.stdout.isatty() or "COLUMNS" in os.environ else _FILE_WIDTH)
 """Results, on stdout."""
 
 
@@ -58,14 +64,18 @@ def print_scores(out: Path) -> None:
         f"mean over {seeds} seeds with its 95 % interval" if seeds > 1 else "one seed, 95 % intervals over identities"
     )
     table = Table(
-        title=f"Judge: {judge}. {over}. AA: attack accuracy, lower is safer.", title_justify="left", title_style=""
+        title=f"Judge: {judge}. {over}. AA: attack accuracy, lower is safer.",
+        title_justify="left",
+        title_style="",
+        box=SIMPLE_HEAD,
+        padding=(0, 1, 0, 0),
     )
-    table.add_column("defense")
-    table.add_column("attack")
-    for title in columns.values():
-        table.add_column(title, justify="right")
     of_models = {(defense, attack) for defense, attack, metric in cells if defense != "-" and metric in columns}
     attacked = {defense for defense, attack in of_models if attack != "-"}
+    for title in ("defense", "attack"):
+        table.add_column(title, no_wrap=True)  # a narrow terminal breaks numbers, not names
+    for title in columns.values():
+        table.add_column(title, justify="right")
     for defense, attack in sorted(of_models):
         if attack == "-" and defense in attacked:
             continue  # a model's own numbers stand in the rows of its attacks
@@ -74,8 +84,8 @@ def print_scores(out: Path) -> None:
         )
     table.add_section()
     for frame in dict.fromkeys(attack for defense, attack, _ in cells if defense == "-"):
-        title = _FRAMES.get(frame) or f"floor: random samples of {frame.removeprefix(PRIOR_FLOOR)}"
-        table.add_row(title, "", *(cells.get(("-", frame, m), "") for m in columns))
+        names = _FRAMES.get(frame) or ("floor", f"{frame.removeprefix(PRIOR_FLOOR)} samples")
+        table.add_row(*names, *(cells.get(("-", frame, m), "") for m in columns))
     console.print(table)
 
 
@@ -91,8 +101,8 @@ def _cell(score: "Score", scores: "Sequence[Score]") -> str:
         if len(alone) == 1:
             low, high = alone[0].low, alone[0].high
     if score.metric in _PLAIN_NUMBERS:
-        return f"{value:.1f}" + (f" ({low:.1f} to {high:.1f})" if math.isfinite(low) else "")
-    return f"{value:.1%}".replace("%", " %") + (f" ({100 * low:.0f} to {100 * high:.0f})" if math.isfinite(low) else "")
+        return f"{value:.3g}" + (f" ({low:.3g} to {high:.3g})" if math.isfinite(low) else "")
+    return f"{100 * value:.1f}" + (f" ({100 * low:.0f} to {100 * high:.0f})" if math.isfinite(low) else "")
 
 
 def print_diagnosis(diagnosis: "Diagnosis", *, as_json: bool) -> None:

@@ -101,8 +101,10 @@ class Watch:
 
     def _line(self, task: str, done: int, total: int | None, note: str) -> None:
         now = time.monotonic()
-        line = self._lines.setdefault(task, _Line(now, done))
         over = total is not None and done >= total
+        line = self._lines.get(task)
+        if line is None or (line.over and not over):  # the same work once more, on something else: its time is its own
+            line = self._lines[task] = _Line(now, done)
         # Long runs need fewer lines: from one in ten seconds at the start to one a minute.
         wait = max(self._every, min(6 * self._every, (now - self._begun) / 20))
         if line.printed is not None and now - line.printed < wait and not over:
