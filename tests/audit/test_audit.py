@@ -1,5 +1,6 @@
 """The whole way: train, attack, measure, report; skipping what is done, refusing what does not fit, resuming what was killed."""
 
+import io
 import json
 import os
 import shutil
@@ -8,9 +9,11 @@ import subprocess
 import sys
 import time
 
+import numpy as np
 import pyarrow.parquet as pq
 import pytest
 import torch
+from PIL import Image
 
 from helpers.real_faces import PRIVATE, PUBLIC, needs_real_faces
 from trapmid import cli
@@ -23,6 +26,7 @@ from trapmid.metrics.inception import Inception, InceptionFeatures
 from trapmid.metrics.scores import GENERATOR_NEAREST, read_scores
 from trapmid.models import Tiny
 from trapmid.recipes import choose
+from trapmid.report.sheet import GAP
 from trapmid.report.write import write_report
 from trapmid.types import UserError
 
@@ -144,7 +148,7 @@ def test_a_second_run_makes_nothing_anew(audited):
 
 
 def test_the_report_shows_both_defenses_and_redacts(audited):
-    out, _ = audited
+    out, recipe = audited
     page = write_report(out).read_text()
     assert "Trap-MID" in page
     assert "Unprotected" in page
@@ -154,7 +158,13 @@ def test_the_report_shows_both_defenses_and_redacts(audited):
     assert len(redacted) < len(page)
     figures = {file.name: file.read_bytes() for file in (out / "report-figures").iterdir()}
     assert {"accuracy.svg", "accuracy.csv", "tradeoff.svg", "roc-01-trap-mid-seed-0.csv"} <= figures.keys()
-    assert figures == {file.name: file.read_bytes() for file in (out / "redacted-figures").iterdir()}
+    hidden = {file.name: file.read_bytes() for file in (out / "redacted-figures").iterdir()}
+    sheets = [np.array(Image.open(io.BytesIO(files.pop("pictures.png")))) for files in (figures, hidden)]
+    assert figures == hidden
+    assert np.array_equal(
+        sheets[0][-len(sheets[1]) :], sheets[1]
+    )  # the same but for the first row, the private images'
+    assert len(sheets[0]) - len(sheets[1]) == recipe.image_size + GAP
 
 
 def test_seeds_join_a_folder_and_other_settings_do_not(audited):

@@ -115,13 +115,14 @@ def measure(out: Path, device: str = "auto", jobs: int = 0) -> None:
 def report(out: Path, redact: bool = False, target: Path | None = None) -> None:
     """Write the report of a measured run folder again: one HTML file that needs no network and no script.
 
-    Beside it, in report-figures, lies every figure as SVG with its numbers as CSV; no figure shows a private image.
+    Beside it, in report-figures, lies every figure as SVG with its numbers as CSV, and pictures.png, the pictures of ten
+    identities, private ones above those that were found.
 
     Example: trapmid report --out runs/demo --redact
 
     Args:
         out: the run folder.
-        redact: leave private images out.
+        redact: leave private images out, of the report and of pictures.png.
         target: the file; default: OUT/report.html.
     """
     with loading():

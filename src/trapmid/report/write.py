@@ -5,14 +5,17 @@ from pathlib import Path
 
 from trapmid.report.chart import Chart
 from trapmid.report.collect import collect
+from trapmid.report.contents import GalleryRow
 from trapmid.report.figures import draw
 from trapmid.report.page import render
+from trapmid.report.sheet import gallery_sheet
 
 
 def write_report(out: Path, *, redact: bool = False, target: Path | None = None) -> Path:
     """Write the report of the audit in the folder `out`; default: its report.html. `redact` leaves private images out.
 
-    Beside the page, e.g. report.html, lies a folder, e.g. report-figures, with each figure as NAME.svg and its numbers as NAME.csv.
+    Beside the page, e.g. report.html, lies a folder, e.g. report-figures, with each figure as NAME.svg and its numbers as NAME.csv, and
+    pictures.png: ten identities, private above what was found of them, a row for each defense in the recipe's order.
 
     Raises:
         UserError: `out` holds no measured audit.
@@ -21,6 +24,7 @@ def write_report(out: Path, *, redact: bool = False, target: Path | None = None)
     charts, folder = draw(contents), file.with_name(f"{file.stem}-figures")
     page = render(contents, charts, redact=redact, folder=folder.name)
     write_figures(charts, folder)
+    write_pictures(contents.gallery, folder, redact=redact)
     write_whole(file, page)
     return file
 
@@ -35,6 +39,17 @@ def write_figures(charts: Sequence[Chart], folder: Path) -> None:
     for file in folder.iterdir():
         if file.suffix in (".svg", ".csv") and file.stem not in names:
             file.unlink()
+
+
+def write_pictures(gallery: Sequence[GalleryRow], folder: Path, *, redact: bool) -> None:
+    """`pictures.png`, or nothing and none of an earlier report, whose private images would stay, where there is nothing to show."""
+    picture, file = gallery_sheet(gallery, redact=redact), folder / "pictures.png"
+    if picture is None:
+        file.unlink(missing_ok=True)
+        return
+    new = file.with_name(file.name + ".new")
+    picture.save(new, format="PNG")
+    new.replace(file)
 
 
 def write_whole(file: Path, text: str) -> None:

@@ -3,19 +3,18 @@
 from pathlib import Path
 
 import torch
-from PIL import Image
 
 from trapmid.attacks import open_found
 from trapmid.audit import Folders
 from trapmid.audit.loading import load_data
 from trapmid.audit.run import settle
 from trapmid.engine import no_progress
+from trapmid.report.sheet import sheet
 from trapmid.reproduction.experiment import Experiment
 from trapmid.reproduction.studies import Layout
 from trapmid.reproduction.write import Picture
 from trapmid.types import Pixels
 
-GAP = 2
 FILE = "reconstructions.png"
 
 
@@ -43,21 +42,7 @@ def draw(experiment: Experiment, layout: Layout, folder: Path, *, redact: bool) 
         if place.exists():
             found, _ = open_found(place)
             rows.append((row.title, torch.stack([found.pixels[found.labels == n][0] for n in range(shown)])))
-    grid = torch.stack([pixels for _, pixels in rows])
-    sheet = _sheet(grid)
     folder.mkdir(parents=True, exist_ok=True)
-    sheet.save(folder / FILE)
+    sheet([list(pixels.permute(0, 2, 3, 1).numpy()) for _, pixels in rows]).save(folder / FILE)
     titles = ", ".join(title for title, _ in rows)
     return Picture(FILE, f"from top to bottom {titles}; one identity a column, its first picture")
-
-
-def _sheet(grid: torch.Tensor) -> Image.Image:
-    """(rows, columns, c, h, w), uint8, on white with gaps."""
-    rows, columns, _, height, width = grid.shape
-    colour = grid.expand(-1, -1, 3, -1, -1).permute(0, 1, 3, 4, 2)
-    sheet = torch.full((rows * (height + GAP) - GAP, columns * (width + GAP) - GAP, 3), 255, dtype=torch.uint8)
-    for r in range(rows):
-        for c in range(columns):
-            top, left = r * (height + GAP), c * (width + GAP)
-            sheet[top : top + height, left : left + width] = colour[r, c]
-    return Image.fromarray(sheet.numpy())
