@@ -1,6 +1,8 @@
 """Artifacts are whole or not there, vouch for their files, and are never mistaken for the result of other settings."""
 
 import json
+import subprocess
+import sys
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -9,7 +11,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from trapmid.artifacts import MANIFEST, PARTIAL, SCHEMA, Draft, Manifest, make, open_artifact, recorded, sha256
+from trapmid.artifacts import MANIFEST, PARTIAL, SCHEMA, Draft, Manifest, make, open_artifact, recorded, remake, sha256
 from trapmid.config import Config
 from trapmid.types import UserError
 
@@ -208,3 +210,57 @@ def test_a_manifest_goes_by_what_a_file_holds_and_not_by_where_it_lies(tmp_path:
     assert of(None) == Outer(others=(Inner(), Inner())).model_dump(mode="json")
     with pytest.raises(UserError, match=r"gone cannot be read \(No such file .* which goes by its content"):
         of(tmp_path / "gone")
+
+
+@pytest.mark.parametrize("moment", ["before anything is dropped", "before it is renamed"])
+def test_killed_while_it_is_put_in_its_place_it_is_not_built_again(
+    moment: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    target = tmp_path / "model"
+    there = Path.iterdir if moment == "before anything is dropped" else Path.replace
+
+    def killed(path: Path, *arguments: Any) -> Any:
+        if path.name == "model.partial":
+            raise KeyboardInterrupt
+        return there(path, *arguments)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(Path, there.__name__, killed)
+        with pytest.raises(KeyboardInterrupt):
+            make(target, "model", RECIPE, PARENTS, writes())
+    assert not target.exists()
+    with pytest.raises(UserError, match="other settings"):
+        make(target, "model", RECIPE | {"seed": 2}, PARENTS, never)
+    manifest = make(target, "model", RECIPE, PARENTS, never)
+    assert {file.name for file in target.iterdir()} == {MANIFEST, "weights.bin"}
+    assert open_artifact(target, "model") == manifest
+
+
+MAKES_SLOWLY = """
+import sys, time
+from pathlib import Path
+from trapmid.artifacts import make
+def build(draft):
+    (draft.folder / "weights.bin").write_text("weights")
+    print("begun", flush=True)
+    time.sleep(60)
+make(Path(sys.argv[1]), "model", {"seed": 1}, {}, build)
+"""
+
+
+def test_two_commands_do_not_make_one_artifact_and_a_killed_one_holds_nothing_up(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("trapmid.artifacts.PATIENCE", 0.1)
+    target = tmp_path / "model"
+    with subprocess.Popen([sys.executable, "-c", MAKES_SLOWLY, str(target)], stdout=subprocess.PIPE) as other:
+        assert other.stdout is not None
+        assert other.stdout.readline() == b"begun\n"
+        for ways in (make, remake):
+            with pytest.raises(UserError, match=r"model is being made by another command.*Wait until that one is done"):
+                ways(target, "model", {"seed": 1}, {}, never)
+        assert (target.with_name("model.partial") / "weights.bin").read_text() == "weights"
+        other.kill()
+    made = make(target, "model", {"seed": 1}, {}, writes())
+    assert open_artifact(target, "model") == made
+    assert [file.name for file in tmp_path.iterdir()] == ["model"]

@@ -2,6 +2,7 @@
 
 import json
 import os
+import pickle
 import signal
 import stat
 import subprocess
@@ -24,7 +25,9 @@ from trapmid.engine import (
     LATEST,
     LOG,
     BestState,
+    Compute,
     Loop,
+    Precision,
     choose_device,
     generator,
     labelled,
@@ -84,6 +87,15 @@ def test_devices() -> None:
     if not torch.cuda.is_available():
         with pytest.raises(UserError, match=r"sees no CUDA device\. Use --device cpu"):
             choose_device("cuda:0")
+
+
+@pytest.mark.parametrize("precision", ["32-true", "bf16-mixed"])
+def test_compute_goes_to_another_process(precision: Precision) -> None:
+    here = Compute("cpu", precision, max_memory=7)
+    assert here.target == torch.device("cpu")  # its Fabric is made
+    there = pickle.loads(pickle.dumps(here))
+    assert there == here
+    assert there.place(nn.Linear(2, 2))(torch.ones(1, 2)).dtype == torch.float32
 
 
 class Walk:

@@ -2,16 +2,19 @@
 
 import hashlib
 import json
+import os
 import platform
 import shutil
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from functools import cache
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
 
+from filelock import FileLock, Timeout
 from pydantic import ValidationError
 
 from trapmid.config import Config, fingerprint, misfits
@@ -21,6 +24,9 @@ SCHEMA = 1
 MANIFEST = "manifest.json"
 RECIPE = "recipe.json"
 PARTIAL = ".partial"
+LOCK = ".lock"
+PATIENCE = 5.0
+"""Seconds that a command waits for another one that makes the same artifact: small ones are done by then."""
 
 
 @cache
@@ -81,12 +87,22 @@ class Draft:
     parents: dict[str, str]
 
     @property
+    def wanted(self) -> dict[str, Any]:
+        """What decides the content."""
+        return {"kind": self.kind, "recipe": self.recipe, "parents": self.parents}
+
+    @property
     def folder(self) -> Path:
         """Where to write, checkpoints too: it outlives a crash."""
         return self.target.with_name(self.target.name + PARTIAL)
 
     def finish(self, files: list[str], facts: Mapping[str, Any], seconds: float, peak_memory_mib: float) -> Manifest:
-        """Hash `files`, drop everything else, write the manifest and put the folder in its place in one step."""
+        """Hash `files`, write the manifest, drop everything else and put the folder in its place in one step.
+
+        All of it has reached the disk by then. Killed on the way, `make` goes on from the manifest.
+        """
+        for name in files:
+            _reach_disk(self.folder / name)
         manifest = Manifest(
             kind=self.kind,
             recipe=self.recipe,
@@ -98,11 +114,20 @@ class Draft:
             created=time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime()),
             files={name: sha256(self.folder / name) for name in sorted(files)},
         )
-        (self.folder / MANIFEST).write_text(manifest.model_dump_json(indent=1) + "\n")
+        new = self.folder / f"{MANIFEST}.new"
+        new.write_text(manifest.model_dump_json(indent=1) + "\n", encoding="utf-8")
+        _reach_disk(new)
+        new.replace(self.folder / MANIFEST)
+        return self.publish(manifest)
+
+    def publish(self, manifest: Manifest) -> Manifest:
+        """Drop what the manifest does not vouch for and put the folder in its place."""
         for entry in self.folder.iterdir():
-            if entry.name not in {MANIFEST, *files}:
+            if entry.name not in {MANIFEST, *manifest.files}:
                 shutil.rmtree(entry) if entry.is_dir() else entry.unlink()
+        _reach_disk(self.folder)
         self.folder.replace(self.target)
+        _reach_disk(self.target.parent)
         return manifest
 
 
@@ -119,39 +144,27 @@ def make(
         build: makes it; ends with `Draft.finish`.
 
     Raises:
-        UserError: `target` holds an artifact, finished or not, of another recipe or other parents.
+        UserError: `target` holds an artifact, finished or not, of another recipe or other parents, or another command is making it.
     """
     draft = Draft(target, kind, json.loads(json.dumps(recipe)), dict(parents))
-    wanted = {"kind": kind, "recipe": draft.recipe, "parents": draft.parents}
     if target.exists():
-        manifest = open_artifact(target, kind)
-        _check_same(target, wanted, {"kind": manifest.kind, "recipe": manifest.recipe, "parents": manifest.parents})
-        return manifest
-    begun = draft.folder / RECIPE
-    if begun.exists():
-        _check_same(draft.folder, wanted, json.loads(begun.read_text()))
-    else:
-        draft.folder.mkdir(parents=True, exist_ok=True)
-        new = begun.with_suffix(".new")
-        new.write_text(json.dumps(wanted))
-        new.replace(begun)
-    return build(draft)
+        return _open_same(target, draft)
+    with _alone(target):
+        return _continue(draft, build)
 
 
 def remake(
     target: Path, kind: str, recipe: Mapping[str, Any], parents: Mapping[str, str], build: Callable[[Draft], Manifest]
 ) -> Manifest:
     """`make` for what follows from the rest and takes little: of another recipe or other parents, or damaged, it is made anew, not refused."""
-    wanted = (json.loads(json.dumps(recipe)), dict(parents))
-    try:
-        manifest = open_artifact(target, kind)
-        if (manifest.recipe, manifest.parents) == wanted:
-            return manifest
-    except UserError:
-        pass
-    for stale in (target, target.with_name(target.name + PARTIAL)):
-        shutil.rmtree(stale, ignore_errors=True)
-    return make(target, kind, recipe, parents, build)
+    draft = Draft(target, kind, json.loads(json.dumps(recipe)), dict(parents))
+    with _alone(target):
+        try:
+            return _open_same(target, draft)
+        except UserError:
+            for stale in (target, draft.folder):
+                shutil.rmtree(stale, ignore_errors=True)
+            return _continue(draft, build)
 
 
 def open_artifact(folder: Path, kind: str) -> Manifest:
@@ -221,6 +234,59 @@ def sha256(file: Path) -> str:
     """The SHA-256 of a file's content, in hex."""
     with file.open("rb") as stream:
         return hashlib.file_digest(stream, "sha256").hexdigest()
+
+
+@contextmanager
+def _alone(target: Path) -> Iterator[None]:
+    """Inside, nobody else makes `target`. The operating system lifts the lock of a process that is killed."""
+    target.parent.mkdir(parents=True, exist_ok=True)
+    lock = FileLock(target.with_name(target.name + LOCK), timeout=PATIENCE)
+    try:
+        lock.acquire()
+    except Timeout:
+        raise UserError(
+            f"{target} is being made by another command. Wait until that one is done, or stop it; then run this one again."
+        ) from None
+    try:
+        yield
+    finally:
+        with suppress(PermissionError):  # Windows keeps what is open
+            Path(lock.lock_file).unlink()
+        lock.release()
+
+
+def _reach_disk(path: Path) -> None:
+    """Wait until a file, or the list of names in a folder, would survive a power cut."""
+    if path.is_dir() and os.name != "posix":
+        return  # only POSIX opens folders
+    descriptor = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
+
+
+def _continue(draft: Draft, build: Callable[[Draft], Manifest]) -> Manifest:
+    """From wherever the draft is: not begun, begun, complete but not in its place, or finished by another command meanwhile."""
+    if draft.target.exists():
+        return _open_same(draft.target, draft)
+    if (draft.folder / MANIFEST).exists():
+        return draft.publish(_open_same(draft.folder, draft))
+    begun = draft.folder / RECIPE
+    if begun.exists():
+        _check_same(draft.folder, draft.wanted, json.loads(begun.read_text(encoding="utf-8")))
+    else:
+        draft.folder.mkdir(parents=True, exist_ok=True)
+        new = begun.with_suffix(".new")
+        new.write_text(json.dumps(draft.wanted), encoding="utf-8")
+        new.replace(begun)
+    return build(draft)
+
+
+def _open_same(folder: Path, draft: Draft) -> Manifest:
+    manifest = open_artifact(folder, draft.kind)
+    _check_same(folder, draft.wanted, manifest.model_dump(include={*draft.wanted}))
+    return manifest
 
 
 def _check_same(folder: Path, wanted: dict[str, Any], found: dict[str, Any]) -> None:

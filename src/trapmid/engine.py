@@ -1,6 +1,6 @@
 """The loop that everything trained or searched runs in: devices, randomness by step, checkpoint and resume, log, progress.
 
-The only importer of Lightning Fabric. Fabric places modules on devices, casts and spreads over processes; what it leaves out
+The only importer of Lightning Fabric. Fabric places modules on devices and casts; what it leaves out
 is here: random numbers that survive a resume, and a checkpoint that holds all of a run.
 """
 
@@ -14,7 +14,7 @@ import time
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, fields
 from functools import cached_property, partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
@@ -36,6 +36,8 @@ LATEST = "checkpoint.pt"
 LOG = "log.jsonl"
 CHECKPOINT_SECONDS = 20.0
 """A checkpoint is written when the last is older than this, and at the end of a loop."""
+_PROCESS = 0
+"""The number of the process in a loop's random streams. A loop has one; every number that was ever made hangs on it."""
 
 
 def no_progress(task: str, done: int, total: int | None, note: str) -> None:
@@ -99,7 +101,7 @@ class Compute:
     """Where and how numbers are computed.
 
     Attributes:
-        device: `auto`, `cpu`, `cuda` or `cuda:N`. Under `torchrun` every process takes the device of its rank.
+        device: `auto`, `cpu`, `cuda` or `cuda:N`.
         precision: `32-true`, or `bf16-mixed` (forward passes in bfloat16, weights and sums in float32).
         max_memory: bytes that a search may take, of the process on a CPU and of tensors on a GPU; None for no limit.
     """
@@ -114,21 +116,18 @@ class Compute:
         from lightning_fabric import Fabric
 
         device = choose_device(self.device)
-        world = int(os.environ.get("WORLD_SIZE", "1"))
         plugins: list[Any] = [_bf16(device)] if self.precision == "bf16-mixed" else []
-        if world == 1 and device.type == "cuda" and device.index is not None:
-            return Fabric(accelerator="cuda", devices=[device.index], plugins=plugins)
-        return Fabric(accelerator=device.type, devices=world, plugins=plugins)
+        devices = 1 if device.index is None else [device.index]
+        return Fabric(accelerator=device.type, devices=devices, plugins=plugins)
+
+    def __getstate__(self) -> dict[str, Any]:
+        """What decides it; another process makes a Fabric of its own."""
+        return {one.name: getattr(self, one.name) for one in fields(self)}
 
     @property
     def target(self) -> torch.device:
         """The device of this process."""
         return self.fabric.device
-
-    @property
-    def rank(self) -> int:
-        """The number of this process, 0 when it is alone."""
-        return int(self.fabric.global_rank)
 
     def place(self, module: nn.Module) -> nn.Module:
         """Move a module to the device; its forward pass will run in the chosen precision.
@@ -282,14 +281,14 @@ class Loop:
         counts: Counter[str] = Counter()
         over = done == self.steps or stop()
         while not over:
-            with randomness(self.seed, self.name, "step", done, self.compute.rank, device=self.compute.target):
+            with randomness(self.seed, self.name, "step", done, _PROCESS, device=self.compute.target):
                 for name, value in step(done).items():
                     sums[name] = sums[name] + value.detach() if name in sums else value.detach().clone()
                     counts[name] += 1
             done += 1
             over = done == self.steps or stop()
             if done % self.period == 0 or over:
-                with randomness(self.seed, self.name, "period", done, self.compute.rank, device=self.compute.target):
+                with randomness(self.seed, self.name, "period", done, _PROCESS, device=self.compute.target):
                     extra = at_period(done) if at_period is not None else {}
                 self.seconds = time.monotonic() - started
                 row = {

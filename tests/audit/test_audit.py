@@ -2,6 +2,7 @@
 
 import io
 import json
+import multiprocessing
 import os
 import shutil
 import signal
@@ -10,6 +11,7 @@ import sys
 import time
 
 import numpy as np
+import psutil
 import pyarrow.parquet as pq
 import pytest
 import torch
@@ -20,8 +22,8 @@ from trapmid import cli
 from trapmid.artifacts import open_artifact
 from trapmid.attacks import Distilled, Evading
 from trapmid.audit.plan import Task, plan, with_needs
-from trapmid.audit.run import measure_finished, run, settle
-from trapmid.engine import Compute
+from trapmid.audit.run import _workers, cores, measure_finished, run, settle
+from trapmid.engine import Compute, no_progress
 from trapmid.metrics.inception import Inception, InceptionFeatures
 from trapmid.metrics.scores import GENERATOR_NEAREST, read_scores
 from trapmid.models import Tiny
@@ -301,3 +303,27 @@ def test_real_faces_go_the_whole_way(tmp_path):
     assert scores["none", "-", "-", "clean_accuracy"] > 0.2  # chance is 0.1
     assert scores["-", "real", "embedder", "attack_accuracy_1"] > 0.95
     assert scores["-", "prior:cgan", "embedder", "attack_accuracy_1"] < 0.3
+
+
+def _workers_of_this_process():
+    return [one for one in psutil.Process().children() if any("spawn_main" in word for word in one.cmdline())]
+
+
+def test_workers_that_are_stopped_take_no_other_child_of_the_program_along(tmp_path):
+    child = multiprocessing.get_context("spawn").Process(target=time.sleep, args=(60,))
+    child.start()
+    (mine,) = _workers_of_this_process()
+    workers = _workers(2, no_progress)
+    workers.__enter__()(Task("measure"), choose("demo"), tmp_path, CPU)
+    assert len(_workers_of_this_process()) > 1
+    stopped = KeyboardInterrupt()
+    assert not workers.__exit__(type(stopped), stopped, None)
+    assert _workers_of_this_process() == [mine]
+    assert child.is_alive()
+    child.kill()
+    child.join()
+
+
+def test_a_process_that_may_use_one_core_runs_one_task_at_a_time(monkeypatch):
+    monkeypatch.setattr(os, "sched_getaffinity", lambda pid: {3}, raising=False)
+    assert cores(CPU) == 1

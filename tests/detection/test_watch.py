@@ -1,5 +1,8 @@
 """A watched model answers as before, counts, and raises an alarm when clean images would not look like this."""
 
+import copy
+import io
+
 import pytest
 import torch
 
@@ -47,3 +50,16 @@ def test_gradients_pass_and_weights_stay_publishable(trapped: Trapped, detector:
     eye(images).logits.sum().backward()
     assert float(images.grad.abs().sum()) > 0
     assert {name.removeprefix("model.") for name in eye.state_dict()} == set(trapped.model.classifier.state_dict())
+
+
+def test_a_copy_goes_on_counting_by_itself(trapped: Trapped, detector: Detector) -> None:
+    images = trapped.split.part("test").images()[:6]
+    eye = detector.watch(trapped.model.classifier.cpu(), window=5)
+    eye(images)
+    other = copy.deepcopy(eye)
+    assert torch.equal(other(images).logits, eye.model(images).logits)
+    assert (other.seen, eye.seen) == (12, 6)
+    kept = io.BytesIO()
+    torch.save(eye, kept)
+    kept.seek(0)
+    assert torch.load(kept, weights_only=False).seen == 6

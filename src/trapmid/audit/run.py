@@ -10,6 +10,8 @@ import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, wait
 from contextlib import AbstractContextManager, contextmanager
+from multiprocessing.connection import Connection
+from multiprocessing.connection import wait as await_any
 from multiprocessing.queues import Queue
 from pathlib import Path
 from typing import Any
@@ -148,8 +150,10 @@ def measure_finished(
 
 
 def cores(compute: Compute) -> int:
-    """Tasks side by side where nobody says otherwise: one per core on a CPU, one on a GPU."""
-    return (os.cpu_count() or 1) if compute.target.type == "cpu" else 1
+    """Tasks side by side where nobody says otherwise: one per core that this process may use on a CPU, one on a GPU."""
+    if compute.target.type != "cpu":
+        return 1
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
 Submit = Callable[[Task, Recipe, Path, Compute], "Future[None]"]
@@ -198,12 +202,13 @@ def _this_process(progress: Progress) -> Iterator[Submit]:
 
 @contextmanager
 def _workers(jobs: int, progress: Progress) -> Iterator[Submit]:
-    """Worker processes that report progress and die with their parent."""
+    """Worker processes that report progress and die with their parent, or when it tells them."""
     context = multiprocessing.get_context("spawn")
+    ended, end = context.Pipe(duplex=False)
     queue: Queue[Any] = context.Queue()
     told = threading.Thread(target=_pass_on, args=(queue, progress), daemon=True)
     told.start()
-    pool = ProcessPoolExecutor(jobs, mp_context=context, initializer=_start_worker, initargs=(queue,))
+    pool = ProcessPoolExecutor(jobs, mp_context=context, initializer=_start_worker, initargs=(queue, ended))
     fresh = itertools.count(1)
 
     def submit(task: Task, recipe: Recipe, out: Path, compute: Compute) -> "Future[None]":
@@ -214,9 +219,8 @@ def _workers(jobs: int, progress: Progress) -> Iterator[Submit]:
     try:
         yield submit
     except BaseException:
-        pool.shutdown(wait=False, cancel_futures=True)
-        for process in multiprocessing.active_children():
-            process.terminate()
+        end.send(None)  # which nobody takes out, so that every worker sees it
+        pool.shutdown(cancel_futures=True)
         raise
     else:
         pool.shutdown()
@@ -233,18 +237,18 @@ def _pass_on(queue: "Queue[Any]", progress: Progress) -> None:
 _queue: "Queue[Any] | None" = None
 
 
-def _start_worker(queue: "Queue[Any]") -> None:
+def _start_worker(queue: "Queue[Any]", ended: Connection) -> None:
     global _queue
     _queue = queue
-    threading.Thread(target=_die_with_parent, daemon=True).start()
+    threading.Thread(target=_die_when_told, args=(ended,), daemon=True).start()
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C reaches the whole group; the parent ends its workers itself
     torch.set_num_threads(1)
 
 
-def _die_with_parent() -> None:
+def _die_when_told(ended: Connection) -> None:
     parent = multiprocessing.parent_process()
     assert parent is not None
-    parent.join()
+    await_any([parent.sentinel, ended])
     os._exit(1)
 
 

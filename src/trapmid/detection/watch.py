@@ -2,7 +2,7 @@
 
 from collections.abc import Callable
 from threading import Lock
-from typing import NamedTuple, final
+from typing import Any, NamedTuple, final
 
 import torch
 from torch import Tensor, nn
@@ -73,6 +73,15 @@ class Watched(nn.Module):
         self._lock = Lock()
         self.seen, self.alarms, self._open, self._flagged = 0, 0, 0, 0
         self.last_alarm: Alarm | None = None
+
+    def __getstate__(self) -> dict[str, Any]:
+        """All but the lock, which belongs to a process."""
+        return {name: value for name, value in self.__dict__.items() if name != "_lock"}
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        """The inverse of `__getstate__`."""
+        super().__setstate__(state)  # type: ignore[no-untyped-call]
+        self._lock = Lock()
 
     @property
     def flagged(self) -> int:
