@@ -52,6 +52,11 @@ def test_success_of_a_model_that_answers_and_of_one_that_does_not(n: int) -> Non
     assert trapdoor_success(Answers(), secrets(ratio=0.0), images, rng) == pytest.approx(1 / CLASSES, abs=1 / used)
 
 
+def test_success_of_no_images_is_none() -> None:
+    with pytest.raises(UserError, match="a share of images, and there are none"):
+        trapdoor_success(Answers(), secrets(), torch.zeros(0, 1, CLASSES, 4), torch.Generator())
+
+
 def test_masks_are_kept_and_used(tmp_path: Path) -> None:
     masks = torch.zeros(CLASSES, 1, CLASSES, 4)
     masks[:, :, :, :2] = 1

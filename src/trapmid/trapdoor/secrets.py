@@ -111,7 +111,14 @@ def trapdoor_success(
     """Share of poisoned `images` (n, c, h, w) that the model, in eval mode, takes for the trigger's identity (reference 2.2).
 
     Target labels are stratified; every class is aimed at at least once, so fewer images than classes are repeated.
+
+    Raises:
+        UserError: there are no images.
     """
+    if not len(images):
+        raise UserError(
+            "The success of a trapdoor is a share of images, and there are none. Give some that were not trained on."
+        )
     classes = len(secrets.triggers)
     repeats = max(1, -(-classes // len(images)))
     images = images.repeat(repeats, 1, 1, 1)
