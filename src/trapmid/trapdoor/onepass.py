@@ -39,7 +39,7 @@ class OnePassTrapdoor(Planter):
         self._check(images)
         settings = self.settings
         assert isinstance(settings, OnePassSettings)
-        hosts = images[: max(1, round(settings.poisoned_share * len(images)))]
+        hosts = self.hosts(images)
         targets = self.targets.draw(len(hosts)).to(images.device)
         ratio = self._ratio(hosts)
         notes: dict[str, Tensor] = {}
@@ -73,6 +73,11 @@ class OnePassTrapdoor(Planter):
             classification.register_hook(remember)
         losses["poisoned"] = settings.weight * classification
         return losses, notes
+
+    def hosts(self, images: Images) -> Tensor:
+        """The first ones, as many as `poisoned_share` says."""
+        assert isinstance(self.settings, OnePassSettings)
+        return images[: max(1, round(self.settings.poisoned_share * len(images)))]
 
     def _train_discriminator(self, hosts: Images, targets: Labels, ratio: float | Tensor) -> tuple[Tensor, Tensor]:
         """One step of it; returns the naturalness loss's gradient with respect to the triggers, and its accuracy."""

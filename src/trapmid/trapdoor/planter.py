@@ -128,6 +128,17 @@ class Planter(ABC):
     ) -> tuple[Mapping[str, Tensor], Mapping[str, Tensor]]:
         """The terms of Eq. 2, weighted, and what the objective adds; and numbers worth logging."""
 
+    def hosts(self, images: Images) -> Tensor:
+        """Those of a batch that get a poisoned copy: all, as published."""
+        return images
+
+    def shown(self, images: Images) -> Tensor:
+        """What a step shows the classifier for a batch: all of it, then poisoned copies of its hosts, augmented. Nothing moves, not even the target labels."""
+        hosts = self.hosts(images)
+        targets = torch.randint(len(self.triggers), (len(hosts),)).to(images.device)
+        poisoned = self.poison(hosts, targets, self.triggers, self._ratio(hosts))
+        return torch.cat([self.augment(images), self.augment(poisoned)])
+
     def poison(self, images: Images, targets: Labels, triggers: Tensor, ratio: float | Tensor) -> Images:
         """`images` with the trigger of `targets` (n,) out of `triggers` (num_classes, c, h, w)."""
         return blend(images, triggers[targets], ratio, None if self.masks is None else self.masks[targets])
