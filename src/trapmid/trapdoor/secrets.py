@@ -9,6 +9,7 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import load, save
 from torch import Tensor, nn
 
+from trapmid.modes import evaluating
 from trapmid.trapdoor.triggers import blend, stratified_labels
 from trapmid.types import Images, Labels, UserError, logits_of
 
@@ -123,10 +124,8 @@ def trapdoor_success(
     repeats = max(1, -(-classes // len(images)))
     images = images.repeat(repeats, 1, 1, 1)
     targets = stratified_labels(len(images), classes, rng).to(images.device)
-    was_training = model.training
-    model.eval()
     hits = 0
-    for x, y in zip(images.split(batch), targets.split(batch), strict=True):
-        hits += int((logits_of(model(secrets.poison(x, y))).argmax(1) == y).sum())
-    model.train(was_training)
+    with evaluating(model):
+        for x, y in zip(images.split(batch), targets.split(batch), strict=True):
+            hits += int((logits_of(model(secrets.poison(x, y))).argmax(1) == y).sum())
     return hits / len(images)
