@@ -194,7 +194,8 @@ class Planter(ABC):
 
     @property
     def _discriminator_rate(self) -> float:
-        return float(self.settings.discriminator_rate or self.optimizer.param_groups[0]["lr"])
+        rate = self.settings.discriminator_rate
+        return float(self.optimizer.param_groups[0]["lr"]) if rate is None else rate
 
     def _check(self, images: Images) -> None:
         expected = tuple(self.triggers.shape[1:])
