@@ -7,6 +7,7 @@ leave the steps alone, so that any number of them joins any other defense in a s
 from abc import ABC, abstractmethod
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
+from pathlib import Path
 from typing import Any, ClassVar, Literal, final
 
 import torch
@@ -116,6 +117,11 @@ class DefenseRun(ABC):
 
     def secrets(self) -> Secrets | None:
         """What only the defender may hold, if the defense has any."""
+        return None
+
+    def save_secrets(self, folder: Path) -> Path | None:
+        """Write what only the defender may hold into a folder of its own; None if there is nothing."""
+        del folder
         return None
 
 

@@ -2,6 +2,7 @@
 
 from abc import ABC, abstractmethod
 from collections.abc import Iterator, Mapping
+from pathlib import Path
 from typing import ClassVar, final
 
 import torch
@@ -110,3 +111,7 @@ class PlantingRun(DefenseRun):
     def secrets(self) -> Secrets:
         """The triggers."""
         return self.trapdoor.secrets()
+
+    def save_secrets(self, folder: Path) -> Path:
+        """Write the triggers, as `Planter.save_secrets` does."""
+        return self.trapdoor.save_secrets(folder)

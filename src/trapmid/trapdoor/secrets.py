@@ -1,7 +1,9 @@
 """What only the defender may hold: the triggers. Kept apart from the model, readable by its owner alone."""
 
 import os
+import warnings
 from dataclasses import dataclass
+from itertools import chain, count
 from pathlib import Path
 
 import torch
@@ -96,8 +98,20 @@ def refuse_others_secrets(folder: Path, model: str) -> None:
         )
 
 
+def free_folder(folder: Path, model: str) -> Path:
+    """`folder` if it holds no other model's secrets, else the first of NAME-2, NAME-3 and so on beside it that holds none, with a warning.
+
+    For a training that is over: its triggers would be lost if saving them were refused.
+    """
+    beside = (folder.with_name(f"{folder.name}-{number}") for number in count(2))
+    free = next(place for place in chain([folder], beside) if owner(place) in (None, model))
+    if free != folder:
+        warnings.warn(f"{folder} holds the secrets of another model, so these are in {free}.", stacklevel=3)
+    return free
+
+
 def owner(folder: Path) -> str | None:
-    """What tells the model that the secrets in `folder` belong to from others; "" for a drop-in's, None where there are none."""
+    """What tells the model that the secrets in `folder` belong to from others; "" where nobody said, None where there are none."""
     try:
         with safe_open(folder / SECRETS, "pt") as file:
             return (file.metadata() or {}).get("model", "")
