@@ -62,6 +62,7 @@ def test_trains(kind: type[Defense], tmp_path: Path, private: Split) -> None:
 
     assert open_artifact(tmp_path / "m", "model") == manifest
     assert set(manifest.files) == {"model.safetensors", "log.jsonl"}
+    assert any("epsilon" in note for note in manifest.facts["notes"]) == (kind is DPSGD)
     kept = rows[manifest.facts["kept_epoch"] - 1]
     assert kept["val_accuracy"] == max(row["val_accuracy"] for row in rows) == manifest.facts["val_accuracy"]
     assert manifest.parents == {"data": private.digest()}

@@ -162,6 +162,11 @@ class Defense(Member, ABC):
         del setting
         return {}
 
+    def notes(self, setting: Setting) -> Iterator[str]:
+        """Plain sentences about a finished training that whoever trained it should read, and that are no warnings."""
+        del setting
+        yield from ()
+
     def advice(self, setting: Setting, last: Mapping[str, float]) -> Iterator[str]:
         """Plain warnings drawn from the setting and the last row of the training log."""
         del setting, last
