@@ -3,17 +3,21 @@
 import math
 import shutil
 import stat
+from itertools import combinations
 from pathlib import Path
+from typing import get_args
 
 import pytest
 import torch
-from pydantic import TypeAdapter
+from pydantic import TypeAdapter, ValidationError
 
 from helpers.faces import CPU, TINY, network_for, quick_training
 from helpers.runs import Killed, kill_after, log_of
+from helpers.settings import setting_for
 from trapmid.artifacts import Manifest, open_artifact
 from trapmid.data import Split
-from trapmid.defenses import DEFENSES, DPSGD, AnyDefense, Defense, Training, TrapMID, open_model, train
+from trapmid.defenses import DEFENSES, DPSGD, AnyDefense, Defense, Stacked, Training, TrapMID, open_model, train
+from trapmid.defenses.members import Single
 from trapmid.engine import Progress, no_progress, randomness
 from trapmid.trapdoor import SECRETS, Secrets
 from trapmid.types import UserError
@@ -62,6 +66,7 @@ def test_trains(kind: type[Defense], tmp_path: Path, private: Split) -> None:
 
     assert open_artifact(tmp_path / "m", "model") == manifest
     assert set(manifest.files) == {"model.safetensors", "log.jsonl"}
+    assert any("epsilon" in note for note in manifest.facts["notes"]) == (kind is DPSGD)
     kept = rows[manifest.facts["kept_epoch"] - 1]
     assert kept["val_accuracy"] == max(row["val_accuracy"] for row in rows) == manifest.facts["val_accuracy"]
     assert manifest.parents == {"data": private.digest()}
@@ -178,6 +183,26 @@ def test_two_models_do_not_share_a_folder_of_secrets(tmp_path: Path, private: Sp
     shutil.rmtree(tmp_path / "a")
     into("a", seed=0)  # the same training may replace what it made itself
     assert (tmp_path / "secrets" / SECRETS).read_bytes() == kept
+
+
+@pytest.mark.parametrize(
+    ("one", "other"), list(combinations(get_args(Single), 2)), ids=lambda kind: kind.model_fields["kind"].default
+)
+def test_any_two_train_together_or_say_why_not(one: type[Defense], other: type[Defense]) -> None:
+    parts = [{"kind": kind.model_fields["kind"].default} for kind in (one, other)]
+    if one().decides & other().decides or {"kind": "none"} in parts:
+        with pytest.raises(ValidationError, match=r"both decide .* Leave one of them out|none defends nothing"):
+            Stacked.model_validate({"parts": parts})
+        return
+    stack = Stacked.model_validate({"parts": parts})
+    setting = setting_for(stack, network_for("rolss"))
+    run = stack.start(setting)
+    before = [parameter.clone() for parameter in setting.classifier.parameters()]
+    losses, notes = run.losses(torch.rand(6, 3, 32, 32), torch.arange(6) % 5, 0)
+    assert all(math.isfinite(float(value.detach())) for value in (losses | notes).values())
+    run.update(torch.stack(list(losses.values())).sum())
+    assert any(not torch.equal(*pair) for pair in zip(before, setting.classifier.parameters(), strict=True))
+    assert stack.has_trapdoor == (run.secrets() is not None)
 
 
 def test_too_few_images_for_a_batch(tmp_path: Path, private: Split) -> None:

@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 from pydantic import ValidationError
 
 from trapmid.data.images import ImageSet
-from trapmid.data.splits import SplitConfig, check_disjoint, split
+from trapmid.data.splits import Split, SplitConfig, check_disjoint, split
 from trapmid.types import UserError
 
 
@@ -82,10 +82,14 @@ def test_identities_are_not_split_in_step() -> None:
     assert all(one != other for one, other in combinations(places, 2))
 
 
-def test_the_papers_protocol_has_no_val() -> None:
-    parts = split(images_of([30, 28]), SplitConfig(val=0, test=0.1))
-    assert len(parts.val) == 0
-    assert torch.bincount(parts.images.labels[parts.test]).tolist() == [3, 3]
+def test_what_nothing_could_be_calibrated_on_is_refused() -> None:
+    with pytest.raises(ValidationError, match=r"val=0 leaves no images .* expected above 0.*set training\.keep=test"):
+        SplitConfig(val=0, test=0.1)
+    rows = torch.arange(30)
+    with pytest.raises(
+        UserError, match=r"30 images has none in val and test; .*Divide them with `trapmid\.data\.split`"
+    ):
+        Split(images_of([30]), rows, rows[:0], rows[:0])
 
 
 def test_table_is_what_a_manifest_records() -> None:

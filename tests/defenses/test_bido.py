@@ -68,6 +68,14 @@ def test_the_terms_of_the_loss(measure, naive, label_kernel) -> None:
     assert all(h.grad is not None and h.grad.isfinite().all() and h.grad.any() for h in hidden)
 
 
+def test_batches_without_a_pair_are_told() -> None:
+    hidden = torch.randn(4, 7)
+    prediction = Prediction(torch.zeros(4, 4), hidden, (hidden,))
+    BiDO().dependence(prediction, torch.rand(4, 3, 4, 4), torch.tensor([0, 1, 2, 2]))
+    with pytest.warns(UserWarning, match=r"in this batch of 4 no two images .*balanced_batches does"):
+        BiDO().dependence(prediction, torch.rand(4, 3, 4, 4), torch.arange(4))
+
+
 def test_dependence_tells_dependent_from_independent() -> None:
     rng = torch.Generator().manual_seed(0)
     x, noise = torch.randn(40, 1, generator=rng), torch.randn(40, 1, generator=rng)

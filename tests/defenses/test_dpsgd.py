@@ -10,7 +10,7 @@ from torch.nn import functional as F
 
 from helpers.faces import TINY
 from helpers.settings import setting_for
-from trapmid.defenses import DPSGD, NegLS
+from trapmid.defenses import DPSGD, NegLS, Stacked
 from trapmid.defenses.dpsgd import DPSGDRun, least_noise, spent_epsilon
 from trapmid.models import ModelConfig, Zoo
 from trapmid.models.batchnorm import group_norm_for_batch_norm
@@ -36,6 +36,8 @@ def test_the_manifests_facts() -> None:
     assert facts["noise_multiplier"] == least_noise(3.0, 1e-5, 0.1, 30)
     assert 2.99 <= facts["epsilon"] <= 3.0
     assert facts["delta"] == 1e-5
+    (said,) = Stacked(parts=(NegLS(), DPSGD(epsilon=3.0))).notes(setting)
+    assert said == f"Differentially private with epsilon {facts['epsilon']:.2f} at delta 1e-05, for 60 training images."
     assert not list(DPSGD().advice(setting, {}))
     assert any("no guarantee for 60 images" in line for line in DPSGD(delta=0.1).advice(setting, {}))
 

@@ -13,7 +13,7 @@ import trapmid.defenses.dropin
 from trapmid.defenses import DPSGD, MID, Defended, NegLS, NoDefense, Stacked, TrapMID
 from trapmid.defenses.smoothing import smoothed_cross_entropy
 from trapmid.engine import randomness, seed_of
-from trapmid.trapdoor import Trapdoor
+from trapmid.trapdoor import Secrets, Trapdoor
 from trapmid.types import UserError
 
 SHAPE = {"num_classes": 4, "image_shape": (3, 8, 8)}
@@ -71,6 +71,30 @@ def test_trapmid_is_the_trapdoor(tmp_path: Path) -> None:
     assert set(losses) == {"clean", "poisoned"}
     assert "trapdoor_success_in_batch" in notes
     assert defended.save_secrets(tmp_path / "s") == tmp_path / "s" / "secrets.safetensors"
+
+
+def test_two_drop_ins_do_not_share_a_folder_of_secrets(tmp_path: Path) -> None:
+    """Same network, same seed, as where a script is run again: still another training."""
+
+    def join() -> Defended:
+        model = network()
+        return Defended(TrapMID(), model, torch.optim.SGD(model.parameters(), lr=0.1), **SHAPE, **LENGTH)  # type: ignore[arg-type]
+
+    one, two = join(), join()
+    first = one.save_secrets(tmp_path / "s")
+    two.loss(*batch())
+    with pytest.warns(UserWarning, match=r"/s holds the secrets of another model, so these are in .*/s-2\."):
+        assert two.save_secrets(tmp_path / "s") == tmp_path / "s-2" / "secrets.safetensors"
+    assert first == tmp_path / "s" / "secrets.safetensors"
+    kept, other = (Secrets.load(tmp_path / name).triggers for name in ("s", "s-2"))
+    assert torch.equal(kept, one.state_dict()["trapdoor"]["triggers"])
+    assert torch.equal(other, two.state_dict()["trapdoor"]["triggers"])
+
+    resumed = join()
+    resumed.load_state_dict(one.state_dict())
+    resumed.loss(*batch())
+    assert resumed.save_secrets(tmp_path / "s") == first
+    assert not torch.equal(Secrets.load(tmp_path / "s").triggers, kept)
 
 
 def test_schedules_run_over_the_calls() -> None:

@@ -6,15 +6,17 @@ from typing import get_args
 import pytest
 import torch
 from safetensors.torch import load_file, save_file
+from torch import Tensor
 
 from helpers.faces import CPU, TINY, quick_training
 from helpers.runs import kill_after, log_of
+from helpers.settings import setting_for
 from trapmid.artifacts import Manifest, sha256
 from trapmid.data import Split
 from trapmid.defenses import AdamW, Defense, NoDefense, OnePass, TeD, TrapMID, open_model, train
-from trapmid.defenses.planting import Planting
+from trapmid.defenses.planting import Planting, PlantingRun
 from trapmid.engine import Compute, Precision, Progress, no_progress, seed_of
-from trapmid.trapdoor import Secrets
+from trapmid.trapdoor import BlendSchedule, Secrets
 from trapmid.trapdoor.triggers import draw_triggers
 from trapmid.types import UserError
 
@@ -116,3 +118,29 @@ def test_triggers_that_never_move_follow_from_the_seed_and_their_training_says_s
     guessed = draw_triggers(defense.trigger_start, len(made.recipe["identities"]), shape, drawn).triggers
     assert torch.equal(guessed, Secrets.load(tmp_path / "m-secrets").triggers) == known
     assert any("Publish the weights without the manifest" in line for line in made.facts["warnings"]) == known
+
+
+@pytest.mark.parametrize(
+    ("defense", "hosts"),
+    [
+        (TrapMID(blend=BlendSchedule(end=0.4)), 6),
+        (TrapMID(blend=BlendSchedule(end=0.4), blend_low=0.5), 6),
+        (OnePass(blend=BlendSchedule(end=0.4), poisoned_share=0.34), 2),
+    ],
+    ids=["published", "drawn ratios", "a share"],
+)
+def test_batch_norm_is_recalibrated_on_what_a_step_shows(defense: Defense, hosts: int) -> None:
+    setting = setting_for(defense)
+    run = defense.start(setting)
+    assert isinstance(run, PlantingRun)
+    shown: list[Tensor] = []
+    setting.classifier.register_forward_pre_hook(lambda module, inputs: shown.append(inputs[0]))
+    images = torch.rand(6, 3, 32, 32) / 2
+    run.trapdoor.triggers = torch.ones_like(run.trapdoor.triggers)
+    run.losses(images, torch.arange(6) % 5, 0)
+    run.trapdoor.triggers = torch.ones_like(run.trapdoor.triggers)
+    for batch in (shown[-1], run.calibration(images)):
+        assert torch.equal(batch[:6], images)
+        ratios = ((batch[6:] - images[:hosts]) / (1 - images[:hosts])).mean((1, 2, 3))
+        assert 0.2 <= float(ratios.min()) <= float(ratios.max()) <= 0.4 + 1e-3
+        assert (float(ratios.max() - ratios.min()) > 0.01) == (defense.blend_low < 1)  # type: ignore[attr-defined]

@@ -1,11 +1,12 @@
 """A training under Lightning that was interrupted and resumed ends as one that was not."""
 
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 import torch
 from torch import Tensor, nn
-from torch.utils.data import DataLoader, TensorDataset
+from torch.utils.data import DataLoader, IterableDataset, TensorDataset
 
 from helpers.faces import tiny_private
 from trapmid.defenses import Defense, TrapMID
@@ -21,6 +22,14 @@ pytestmark = pytest.mark.filterwarnings("ignore")  # Lightning warns about its o
 def network() -> nn.Module:
     torch.manual_seed(1)
     return nn.Sequential(nn.Conv2d(3, 8, 3, 4, 1), nn.BatchNorm2d(8), nn.ReLU(), nn.Flatten(), nn.Linear(8 * 64, 5))
+
+
+class Stream(IterableDataset[tuple[Tensor, Tensor]]):
+    """Forty images, and nobody is told how many."""
+
+    def __iter__(self) -> Iterator[tuple[Tensor, Tensor]]:
+        train = tiny_private().part("train")
+        return iter(zip(train.images(), train.labels, strict=True))
 
 
 class Module(L.LightningModule):  # type: ignore[misc, name-defined]
@@ -107,3 +116,24 @@ def test_mistakes(tmp_path: Path) -> None:
         defense.loss(torch.rand(2, 3, 32, 32), torch.tensor([0, 1]))
     with pytest.raises(UserError, match="give the Trainer max_epochs"):
         fit(tmp_path, epochs=-1)
+
+
+def test_a_stream_of_images_has_to_be_told_its_length(tmp_path: Path) -> None:
+    def fit_stream(**limits: int) -> DefenseCallback:
+        defense = callback(network(), tmp_path / "secrets")
+        trainer = L.Trainer(
+            max_epochs=2,
+            callbacks=[defense],
+            accelerator="cpu",
+            logger=False,
+            enable_checkpointing=False,
+            enable_progress_bar=False,
+            enable_model_summary=False,
+            **limits,
+        )
+        trainer.fit(Module(defense.network, defense), DataLoader(Stream(), batch_size=10))
+        return defense
+
+    with pytest.raises(UserError, match=r"training data have inf: .*or the Trainer limit_train_batches"):
+        fit_stream()
+    assert fit_stream(limit_train_batches=4).state_dict()["trapdoor"]["step"] == 8

@@ -1,6 +1,7 @@
 """Judges: who may judge, what they refuse to recognise, and that the one for faces really knows faces."""
 
 from collections import Counter
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -311,6 +312,12 @@ def test_model_is_measured_on_the_test_split(private: Split, target: TrainedMode
     ]
     assert worst.value <= delta.value < 0
     assert epsilon.value == pytest.approx(0.0, abs=0.02)
+
+
+def test_a_private_trainings_epsilon_is_a_score(private: Split, target: TrainedModel) -> None:
+    achieved = target.manifest.model_copy(update={"facts": {**target.manifest.facts, "epsilon": 7.99}})
+    scores = measure_model(Cell("dpsgd", "-", 0), replace(target, manifest=achieved), private, None)
+    assert [score.value for score in scores if score.metric == "privacy_epsilon"] == [7.99]
 
 
 def test_means_over_seeds(private: Split, target: TrainedModel) -> None:

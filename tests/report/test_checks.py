@@ -200,6 +200,12 @@ def test_the_price_of_a_defense(make):
     assert [cell.value for cell in price.rows[1].cells][1:] == ["5.2\u00a0%", "53.0\u00a0%", "11.0\u00a0%"]
 
 
+def test_a_private_trainings_epsilon_is_a_column(make):
+    price = tables.price_table(having(make, row("trapmid", "-", "-", "privacy_epsilon", 7.994)))
+    assert [title for title, _ in price.columns] == ["Clean accuracy", "Privacy epsilon"]
+    assert [one.cells[1].value for one in price.rows] == ["", "7.99"]
+
+
 def test_scores_of_an_earlier_version_make_a_page_without_the_new_tables(make):
     """Nothing of what is measured today was in them."""
     old = make()

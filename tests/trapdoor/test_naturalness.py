@@ -37,7 +37,8 @@ def test_accuracy() -> None:
 
 
 def test_frozen_restores_modes_and_flags() -> None:
-    net = nn.Sequential(nn.Linear(4, 4), nn.BatchNorm1d(4), nn.Dropout()).train()
+    net = nn.Sequential(nn.Linear(4, 4), nn.BatchNorm1d(4), nn.Dropout(), nn.BatchNorm1d(4)).train()
+    net[3].eval()
     net[1].bias.requires_grad_(False)
     before = {name: value.clone() for name, value in net.state_dict().items()}
     flags = [p.requires_grad for p in net.parameters()]
@@ -53,7 +54,7 @@ def test_frozen_restores_modes_and_flags() -> None:
 
     with pytest.raises(KeyError):
         use()
-    assert net.training
+    assert [part.training for part in net.modules()] == [True, True, True, True, False]
     assert [p.requires_grad for p in net.parameters()] == flags
     assert all(p.grad is None for p in net.parameters())
     assert all(torch.equal(before[name], value) for name, value in net.state_dict().items())

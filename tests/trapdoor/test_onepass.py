@@ -71,6 +71,29 @@ def test_triggers_move_as_with_passes_of_their_own(naturalness: float) -> None:
     torch.testing.assert_close(door.triggers, (before - 0.05 * gradient.sign()).clamp(0, 1))
 
 
+@pytest.mark.parametrize("scale", [1 / 4, 1024.0])
+def test_a_scaled_loss_moves_triggers_as_the_loss_itself(scale: float) -> None:
+    """As where gradients are accumulated or mixed precision scales; a power of two is exact, so equal means equal."""
+    images, labels = torch.rand(8, *SHAPE, dtype=torch.double), torch.randint(CLASSES, (8,))
+    moved = []
+    for factor in (1.0, scale):
+        _, door = start(naturalness_weight=1.0)
+        (factor * door.loss(images, labels)).backward()
+        moved.append(door.triggers)
+    assert torch.equal(*moved)
+
+
+@pytest.mark.parametrize("scale", [0.0, float("inf")])
+def test_a_loss_scaled_to_nothing_or_beyond_floats_leaves_naturalness_alone(scale: float) -> None:
+    images, labels = torch.rand(8, *SHAPE, dtype=torch.double), torch.randint(CLASSES, (8,))
+    moved = []
+    for factor, effect_weight in ((scale, 1.0), (1.0, 0.0)):
+        _, door = start(naturalness_weight=1.0, effect_weight=effect_weight)
+        (factor * door.loss(images, labels)).backward()
+        moved.append(door.triggers)
+    assert torch.equal(*moved)
+
+
 def _rng_after_triggers() -> torch.Generator:
     rng = torch.Generator().manual_seed(3)
     torch.rand(CLASSES, *SHAPE, generator=rng)

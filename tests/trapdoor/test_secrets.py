@@ -52,6 +52,11 @@ def test_success_of_a_model_that_answers_and_of_one_that_does_not(n: int) -> Non
     assert trapdoor_success(Answers(), secrets(ratio=0.0), images, rng) == pytest.approx(1 / CLASSES, abs=1 / used)
 
 
+def test_success_of_no_images_is_none() -> None:
+    with pytest.raises(UserError, match="a share of images, and there are none"):
+        trapdoor_success(Answers(), secrets(), torch.zeros(0, 1, CLASSES, 4), torch.Generator())
+
+
 def test_masks_are_kept_and_used(tmp_path: Path) -> None:
     masks = torch.zeros(CLASSES, 1, CLASSES, 4)
     masks[:, :, :, :2] = 1
@@ -111,7 +116,7 @@ def test_a_folder_of_secrets_is_one_models(tmp_path: Path) -> None:
     assert file.read_bytes() == before
     file.unlink()
     refuse_others_secrets(tmp_path, "model b")
-    secrets().save(tmp_path)  # a drop-in's, which is nobody's in particular, and may be replaced by itself
+    secrets().save(tmp_path)  # nobody's in particular, which may be replaced by the like
     secrets(0.25).save(tmp_path)
     with pytest.raises(UserError, match="of another model"):
         refuse_others_secrets(tmp_path, "model a")

@@ -132,6 +132,12 @@ def batch(n: int = 2) -> tuple[Tensor, Tensor]:
     return torch.rand(n, *SHAPE, dtype=torch.float64), torch.arange(n) % CLASSES
 
 
+@pytest.mark.parametrize("rate", [0.0, -0.1])
+def test_a_discriminator_that_cannot_learn_is_refused(rate: float) -> None:
+    with pytest.raises(ValidationError, match=r"discriminator_rate\n.*greater than 0"):
+        TrapdoorSettings(discriminator_rate=rate)
+
+
 def test_triggers_of_absent_labels_stay() -> None:
     _, door = start()
     upcoming = copy.deepcopy(door.targets).draw(2)

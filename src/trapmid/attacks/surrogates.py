@@ -15,6 +15,7 @@ from trapmid.augment import AnyAugmentation, KorniaAugmentation
 from trapmid.data.images import ImageSet, to_unit
 from trapmid.engine import Loop, generator, randomness
 from trapmid.models import ModelConfig
+from trapmid.modes import evaluating
 from trapmid.targets import LabelTarget, WhiteBoxTarget
 from trapmid.types import Images, Labels, Logits, logits_of
 
@@ -109,10 +110,8 @@ def divergence(scores: Tensor, logits: Logits) -> Tensor:
 @torch.no_grad()
 def agreement(network: nn.Module, pixels: Tensor, labels: Labels) -> float:
     """Share of images (n, c, h, w), uint8, that the network, in eval mode, gives these labels."""
-    was_training = network.training
-    network.eval()
-    said = torch.cat([logits_of(network(to_unit(part))).argmax(1) for part in pixels.split(256)])
-    network.train(was_training)
+    with evaluating(network):
+        said = torch.cat([logits_of(network(to_unit(part))).argmax(1) for part in pixels.split(256)])
     return float((said == labels).double().mean())
 
 

@@ -16,13 +16,15 @@ from trapmid.data.images import ImageSet
 from trapmid.types import UserError
 
 _NAMED = 5
+_PARTS = ("train", "val", "test")
 
 
 class SplitConfig(Config):
     """How much of every identity is held out.
 
     Attributes:
-        val: fraction for choosing the epoch; 0 for the paper's protocol, which has none.
+        val: fraction that chooses the epoch and calibrates judges and detectors. The paper has none and chooses on `test`, as
+            `training.keep=test` does.
         test: fraction that is looked at once.
         seed: another seed holds out other images.
     """
@@ -32,14 +34,19 @@ class SplitConfig(Config):
     seed: NonNegativeInt = 0
 
     @model_validator(mode="after")
-    def _leaves_something_to_train_on(self) -> "SplitConfig":
+    def _leaves_something_for_every_part(self) -> "SplitConfig":
+        if self.val == 0:
+            raise ValueError(
+                "val=0 leaves no images that judges, detectors and the choice of the epoch can go by; expected above 0, e.g. 0.1. "
+                "For the paper's choice of the epoch set training.keep=test"
+            )
         if self.val + self.test >= 1:
             raise ValueError(f"val={self.val} and test={self.test} leave no images to train on; expected a sum below 1")
         return self
 
     def held_out(self, images: int) -> tuple[int, int]:
-        """How many of an identity's images go to val and to test: rounded, and at least one where any are wanted."""
-        return max(int(self.val > 0), round(self.val * images)), max(1, round(self.test * images))
+        """How many of an identity's images go to val and to test: rounded, and at least one."""
+        return max(1, round(self.val * images)), max(1, round(self.test * images))
 
 
 @dataclass(frozen=True, eq=False)
@@ -49,14 +56,24 @@ class Split:
     Attributes:
         images: all of them.
         train: (n_train,), int64, ascending row numbers of `images`; every identity has some.
-        val: (n_val,), the same; empty if the config wants none.
+        val: (n_val,), the same.
         test: (n_test,), the same.
+
+    Raises:
+        UserError: a part is empty.
     """
 
     images: ImageSet
     train: Tensor
     val: Tensor
     test: Tensor
+
+    def __post_init__(self) -> None:
+        if empty := [name for name in _PARTS if not len(getattr(self, name))]:
+            raise UserError(
+                f"A split of {len(self.images)} images has none in {' and '.join(empty)}; trainings and measurements need some in each "
+                f"of {', '.join(_PARTS)}. Divide them with `trapmid.data.split`, or name rows for every part."
+            )
 
     def part(self, name: Literal["train", "val", "test"]) -> ImageSet:
         """The images of one part; identities keep their numbers."""
@@ -70,7 +87,7 @@ class Split:
     def to_table(self) -> pa.Table:
         """One row per image, in the order of `images`: identity, source, split. This is what a manifest records."""
         parts = np.empty(len(self.images), dtype=object)
-        for name in ("train", "val", "test"):
+        for name in _PARTS:
             parts[getattr(self, name).numpy()] = name
         identities = [self.images.identities[label] for label in self.images.labels.tolist()]
         return pa.table({"identity": identities, "source": list(self.images.sources), "split": parts.tolist()})

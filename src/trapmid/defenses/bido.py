@@ -1,5 +1,6 @@
 """BiDO (Peng et al., KDD 2022): hidden maps that depend little on the input and much on the label (reference 3)."""
 
+import warnings
 from collections.abc import Mapping, Sequence
 from typing import ClassVar, Literal, final
 
@@ -22,7 +23,8 @@ class BiDO(Modifier):
     """`bido`: bilateral dependency optimisation; the defaults are Trap-MID's for HSIC.
 
     The loss gains sum_j (input_weight d(h_j, x) - label_weight d(h_j, onehot(y))) over the classifier's hidden maps h_j.
-    Published with Adam (rate 1e-4, no weight decay), batch 64, 50 epochs. COCO wants weights of its own.
+    Published with Adam (rate 1e-4, no weight decay), batch 64, 50 epochs. COCO wants weights of its own. In a loop of one's own the
+    data loader has to draw several images of an identity, e.g. by `balanced_batches` as its batch sampler.
 
     Attributes:
         measure: d: `hsic` in its normalised form (nCCA), or `coco`.
@@ -51,7 +53,7 @@ class BiDO(Modifier):
         return objective.with_term(self.dependence)
 
     def dependence(self, prediction: Prediction, images: Images, labels: Labels) -> Mapping[str, Tensor]:
-        """Both sums over the hidden maps, weighted.
+        """Both sums over the hidden maps, weighted; with a warning where no two images show the same identity.
 
         Raises:
             UserError: the classifier shows no hidden maps.
@@ -59,6 +61,12 @@ class BiDO(Modifier):
         if not prediction.hidden:
             raise UserError(
                 "bido regularises hidden maps and this classifier shows none (`Prediction.hidden` is empty). Use another --model: `trapmid list`."
+            )
+        if len(labels.unique()) == len(labels):
+            warnings.warn(
+                f"bido ties hidden maps to labels, and in this batch of {len(labels)} no two images show the same identity: it teaches nothing about "
+                "them. Draw several images of an identity, as trapmid.defenses.bido.balanced_batches does.",
+                stacklevel=2,
             )
         measure = {"hsic": hsic, "coco": coco}[self.measure]
         one_hot = F.one_hot(labels, prediction.logits.shape[1]).float()

@@ -7,6 +7,7 @@ leave the steps alone, so that any number of them joins any other defense in a s
 from abc import ABC, abstractmethod
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
+from pathlib import Path
 from typing import Any, ClassVar, Literal, final
 
 import torch
@@ -118,6 +119,11 @@ class DefenseRun(ABC):
         """What only the defender may hold, if the defense has any."""
         return None
 
+    def save_secrets(self, folder: Path) -> Path | None:
+        """Write what only the defender may hold into a folder of its own; None if there is nothing."""
+        del folder
+        return None
+
 
 class Defense(Member, ABC):
     """A way of training a classifier so that it gives less away."""
@@ -155,6 +161,11 @@ class Defense(Member, ABC):
         """What the manifest should say about a finished training besides its config, JSON-like."""
         del setting
         return {}
+
+    def notes(self, setting: Setting) -> Iterator[str]:
+        """Plain sentences about a finished training that whoever trained it should read, and that are no warnings."""
+        del setting
+        yield from ()
 
     def advice(self, setting: Setting, last: Mapping[str, float]) -> Iterator[str]:
         """Plain warnings drawn from the setting and the last row of the training log."""

@@ -21,7 +21,7 @@ class DPSGD(Defense):
     """`dpsgd`: differentially private training; needs the extra `trapmid[dp]`.
 
     The noise is the least, to Opacus' RDP accountant, that keeps all steps of the training within the target epsilon; what was
-    achieved is the manifest's fact `epsilon`. Batches are drawn as the accountant assumes: every image with probability
+    achieved is the manifest's fact `epsilon`, a note on the console and a column of the report. Batches are drawn as the accountant assumes: every image with probability
     batch_size / images, so their sizes vary. Batch norms become group norms, since they mix images.
 
     The guarantee is for the training images and the weights. It covers neither the losses in the log, nor the validation images
@@ -76,6 +76,11 @@ class DPSGD(Defense):
         noise = self.noise_multiplier(setting)
         spent = spent_epsilon(noise, self.delta, setting.batch_size / setting.images, setting.steps)
         return {"epsilon": spent, "delta": self.delta, "noise_multiplier": noise}
+
+    def notes(self, setting: Setting) -> Iterator[str]:
+        """The guarantee."""
+        spent = self.facts(setting)["epsilon"]
+        yield f"Differentially private with epsilon {spent:.2f} at delta {self.delta:g}, for {setting.images} training images."
 
     def advice(self, setting: Setting, last: Mapping[str, float]) -> Iterator[str]:
         """Whether delta means anything for so many images."""

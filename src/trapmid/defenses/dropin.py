@@ -107,9 +107,12 @@ class Defended:
         return self._run.losses(images, labels, epoch)
 
     def save_secrets(self, folder: str | Path) -> Path | None:
-        """Write the defense's secrets into a folder of their own, readable by the owner alone; None if it has none."""
-        secrets = self._run.secrets()
-        return None if secrets is None else secrets.save(Path(folder))
+        """Write the defense's secrets into a folder of their own, readable by the owner alone.
+
+        Returns:
+            The file: in `folder`, or beside it with a warning where `folder` holds another training's; None if there are no secrets.
+        """
+        return self._run.save_secrets(Path(folder))
 
     def state_dict(self) -> dict[str, Any]:
         """All that a resume needs besides the model and its optimizer."""

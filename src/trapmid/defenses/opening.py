@@ -14,6 +14,7 @@ from trapmid.data.images import ImageSet, to_unit
 from trapmid.defenses.stacked import AnyDefense
 from trapmid.engine import Compute, randomness
 from trapmid.models import AnyModel
+from trapmid.modes import evaluating
 from trapmid.trapdoor import DETECTOR, SECRETS, Secrets, owner
 from trapmid.types import UserError, logits_of
 
@@ -27,14 +28,10 @@ def logits_on(model: nn.Module, images: ImageSet, batch: int = 256) -> Tensor:
     A model that draws (`mid`) draws the same each time it is asked about the same set.
     """
     device = next(model.parameters()).device
-    was_training = model.training
-    model.eval()
-    with randomness(0, "evaluate", device=device):
-        logits = torch.cat(
+    with evaluating(model), randomness(0, "evaluate", device=device):
+        return torch.cat(
             [logits_of(model(to_unit(pixels.to(device)))).float().cpu() for pixels in images.pixels.split(batch)]
         )
-    model.train(was_training)
-    return logits
 
 
 def accuracy_on(model: nn.Module, images: ImageSet) -> float:

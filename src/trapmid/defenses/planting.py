@@ -2,6 +2,7 @@
 
 from abc import ABC, abstractmethod
 from collections.abc import Iterator, Mapping
+from pathlib import Path
 from typing import ClassVar, final
 
 import torch
@@ -88,11 +89,8 @@ class PlantingRun(DefenseRun):
         return self.trapdoor.losses(images, labels, self.setting.objective(epoch))
 
     def calibration(self, images: Images) -> Tensor:
-        """Augmented clean and poisoned images together, as a training step shows them."""
-        door = self.trapdoor
-        targets = torch.randint(len(door.triggers), (len(images),)).to(images.device)
-        poisoned = door.poison(images, targets, door.triggers, door.blend_ratio)
-        return torch.cat([self.setting.augment(images), self.setting.augment(poisoned)])
+        """Augmented clean and poisoned images together, in the planter's shares."""
+        return self.trapdoor.shown(images)
 
     def examine(self, images: Images, rng: torch.Generator) -> Mapping[str, float]:
         """Trapdoor success at the ratio of the moment."""
@@ -113,3 +111,7 @@ class PlantingRun(DefenseRun):
     def secrets(self) -> Secrets:
         """The triggers."""
         return self.trapdoor.secrets()
+
+    def save_secrets(self, folder: Path) -> Path:
+        """Write the triggers, as `Planter.save_secrets` does."""
+        return self.trapdoor.save_secrets(folder)

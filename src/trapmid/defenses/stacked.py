@@ -86,6 +86,11 @@ class Stacked(Defense):
         """Those of all parts."""
         return {name: fact for part in self.parts for name, fact in part.facts(setting).items()}
 
+    def notes(self, setting: Setting) -> Iterator[str]:
+        """Those of all parts."""
+        for part in self.parts:
+            yield from part.notes(setting)
+
     def advice(self, setting: Setting, last: Mapping[str, float]) -> Iterator[str]:
         """That of all parts."""
         for part in self.parts:

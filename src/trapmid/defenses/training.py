@@ -130,8 +130,8 @@ def train(
         progress: who is told how far it is.
 
     Returns:
-        The manifest; `facts` holds `kept_epoch`, `val_accuracy`, `notes` (what initial weights left out), `warnings` and what
-        the defense has to say.
+        The manifest; `facts` holds `kept_epoch`, `val_accuracy`, `notes` (what initial weights left out, what the
+        defense achieved), `warnings` and what else the defense has to say.
 
     Raises:
         UserError: the images do not fill a batch, or `target` or `secrets` is another model's.
@@ -247,7 +247,7 @@ class _Fit:
             "kept": self.training.keep,
             "kept_epoch": int(chosen["step"]) // self.steps_per_epoch,
             "val_accuracy": chosen["val_accuracy"],
-            "notes": list(self.notes),
+            "notes": [*self.notes, *self.defense.notes(self.setting)],
             "warnings": list(self.defense.advice(self.setting, {**last, **chosen})),
             **self.defense.facts(self.setting),
         }

@@ -111,10 +111,6 @@ def suspect(
 
 
 def _make(folder: Path, model: TrainedModel, triggers: Secrets, private: Split) -> None:
-    if not len(private.val):
-        raise UserError(
-            "The split has no validation images to calibrate on: split.val is 0. Fit a `trapmid.Detector` on other clean images."
-        )
     detector = Detector.fit(model.classifier, triggers, private.part("train").images(), private.part("val").images())
     parents = {"model": model.manifest.digest(), "data": private.digest()}
     detector.save(folder, parents, model.identities)

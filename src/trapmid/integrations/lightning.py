@@ -62,17 +62,26 @@ class DefenseCallback(Callback):
         return self._defended.loss(images, labels)
 
     def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        """Join the training: only now are there an optimizer, a device and a number of steps."""
+        """Join the training: only now are there an optimizer, a device and a number of steps.
+
+        Raises:
+            UserError: the training has no number of epochs, or an epoch no number of batches.
+        """
         del pl_module
         if trainer.max_epochs is None or trainer.max_epochs < 1:
             raise UserError("Schedules of a defense run over the epochs: give the Trainer max_epochs.")
+        if not isinstance(trainer.num_training_batches, int):
+            raise UserError(
+                f"Schedules of a defense need to know how many batches an epoch has, and these training data have {trainer.num_training_batches}: "
+                "their dataset is iterable. Give it a __len__, or the Trainer limit_train_batches as a number of batches."
+            )
         before = self.state_dict()  # of a checkpoint, or of an earlier fit
         self._defended = Defended(
             self.defense,
             self.network,
             trainer.optimizers[0],
             epochs=trainer.max_epochs,
-            steps_per_epoch=int(trainer.num_training_batches),
+            steps_per_epoch=trainer.num_training_batches,
             **self.options,
         )
         if before:

@@ -44,6 +44,8 @@ def measure_model(
 ) -> Iterator[Score]:
     """Clean accuracy, calibration error, gradients and robust accuracy on the test split; of a trapdoor its success and the theorem's numbers.
 
+    `privacy_epsilon` is what a differentially private training achieved, by its manifest.
+
     The theorem's are delta (mean, worst class) and epsilon. Robust accuracy at a radius of b/255 is `robust_accuracy_b_255`, of some
     test images.
 
@@ -66,6 +68,8 @@ def measure_model(
         for budget, stands in robustness.stands(model.classifier, shown, labels).items():
             interval = over_identities(stands.double(), test.labels[some])
             yield cell.score(NOBODY, f"robust_accuracy_{budget}_255", interval)
+    if "epsilon" in model.manifest.facts:
+        yield cell.score(NOBODY, "privacy_epsilon", without(model.manifest.facts["epsilon"]))
     if secrets is not None:
         images = test.images().to(device)
         with randomness(0, "measure", device=images.device):  # a model may draw when it answers

@@ -6,6 +6,8 @@ from collections.abc import Iterable
 import torch
 from torch import Tensor, nn
 
+from trapmid.modes import modes_kept
+
 
 def recalibrate_batch_norm(model: nn.Module, batches: Iterable[tuple[Tensor, ...]]) -> None:
     """Set every batch norm's running statistics to their mean over `batches`, each the arguments of one forward pass.
@@ -20,17 +22,16 @@ def recalibrate_batch_norm(model: nn.Module, batches: Iterable[tuple[Tensor, ...
     ]
     if not norms:
         return
-    was_training, momenta = model.training, [norm.momentum for norm in norms]
+    momenta = [norm.momentum for norm in norms]
     for norm in norms:
         norm.reset_running_stats()
         norm.momentum = None  # a plain mean over all batches
-    model.train()
-    with torch.no_grad():
+    with modes_kept(model), torch.no_grad():
+        model.train()
         for arguments in batches:
             model(*arguments)
     for norm, momentum in zip(norms, momenta, strict=True):
         norm.momentum = momentum
-    model.train(was_training)
 
 
 class Copy(nn.Module):

@@ -40,6 +40,7 @@ PRICE = (
     ("clean_accuracy", "Clean accuracy", "higher is more useful"),
     ("calibration_error", "Calibration error", "lower is more honest"),
     ("zero_gradient_share", "No gradient", "should be 0"),
+    ("privacy_epsilon", "Privacy epsilon", "of the training; lower is safer"),
 )
 _ROBUST = "robust_accuracy_"
 DETECTION_COLUMNS = (

@@ -8,6 +8,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from trapmid.modes import evaluating
 from trapmid.types import Images, Prediction, logits_of
 
 
@@ -61,14 +62,12 @@ def discriminator_accuracy(logits: Tensor) -> Tensor:
 @contextmanager
 def frozen(*modules: nn.Module) -> Iterator[None]:
     """Inside, the modules are in eval mode and their weights take no gradient, so that a gradient to the input costs no more than it must."""
-    modes = [module.training for module in modules]
-    wanted = [[parameter.requires_grad for parameter in module.parameters()] for module in modules]
-    try:
-        for module in modules:
-            module.eval().requires_grad_(False)
-        yield
-    finally:
-        for module, mode, flags in zip(modules, modes, wanted, strict=True):
-            module.train(mode)
-            for parameter, flag in zip(module.parameters(), flags, strict=True):
+    wanted = [(parameter, parameter.requires_grad) for module in modules for parameter in module.parameters()]
+    with evaluating(*modules):
+        try:
+            for parameter, _ in wanted:
+                parameter.requires_grad_(False)
+            yield
+        finally:
+            for parameter, flag in wanted:
                 parameter.requires_grad_(flag)

@@ -25,7 +25,7 @@ from trapmid.types import Images, Labels, logits_of, prediction_of
 
 @final
 class OnePassTrapdoor(Planter):
-    """The drop-in with one pass of the classifier per batch. `loss` as with `Trapdoor`; the triggers move while it is back-propagated.
+    """The drop-in with one pass of the classifier per batch. `loss` as with `Trapdoor`; the triggers move while it is back-propagated, alike at any scale.
 
     For the arguments see `Planter`; `settings` are `OnePassSettings`.
     """
@@ -39,18 +39,25 @@ class OnePassTrapdoor(Planter):
         self._check(images)
         settings = self.settings
         assert isinstance(settings, OnePassSettings)
-        hosts = images[: max(1, round(settings.poisoned_share * len(images)))]
+        hosts = self.hosts(images)
         targets = self.targets.draw(len(hosts)).to(images.device)
         ratio = self._ratio(hosts)
         notes: dict[str, Tensor] = {}
-        triggers = self.triggers.detach()
+        triggers, scale = self.triggers.detach(), torch.tensor(settings.weight)
+
+        def remember(of_classification: Tensor) -> None:
+            nonlocal scale
+            scale = of_classification
+
         if self.step % settings.trigger_period == 0:
             natural = torch.zeros(())
             if self.discriminator is not None:
                 natural, notes["discriminator_accuracy"] = self._train_discriminator(hosts, targets, ratio)
 
             def move(effect: Tensor) -> None:
-                self._step_triggers(settings.effect_weight * effect / settings.weight + natural)
+                # a loss that is scaled beyond its floats, as mixed precision tries at first, says nothing about the triggers
+                known = torch.nan_to_num(effect / scale, nan=0.0)
+                self._step_triggers(settings.effect_weight * known + natural)
 
             triggers.requires_grad_().register_hook(move)
 
@@ -61,8 +68,16 @@ class OnePassTrapdoor(Planter):
         clean, trapped = prediction.part(slice(len(images))), prediction.part(slice(len(images), None))
         notes["trapdoor_success_in_batch"] = (trapped.logits.argmax(1) == targets).float().mean()
         losses = objective.of(clean, shown[: len(images)], labels, weight=1 - settings.weight)
-        losses["poisoned"] = settings.weight * objective.poisoned(trapped.logits, targets)
+        classification = objective.poisoned(trapped.logits, targets)
+        if classification.requires_grad:
+            classification.register_hook(remember)
+        losses["poisoned"] = settings.weight * classification
         return losses, notes
+
+    def hosts(self, images: Images) -> Tensor:
+        """The first ones, as many as `poisoned_share` says."""
+        assert isinstance(self.settings, OnePassSettings)
+        return images[: max(1, round(self.settings.poisoned_share * len(images)))]
 
     def _train_discriminator(self, hosts: Images, targets: Labels, ratio: float | Tensor) -> tuple[Tensor, Tensor]:
         """One step of it; returns the naturalness loss's gradient with respect to the triggers, and its accuracy."""

@@ -5,6 +5,7 @@ from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import Any, ClassVar
+from uuid import uuid4
 
 import torch
 from torch import Tensor, distributed, nn
@@ -16,7 +17,7 @@ from trapmid.trapdoor.naturalness import (
     TwinDiscriminator,
     frozen,
 )
-from trapmid.trapdoor.secrets import Secrets
+from trapmid.trapdoor.secrets import Secrets, free_folder
 from trapmid.trapdoor.settings import TrapdoorSettings
 from trapmid.trapdoor.triggers import TargetLabels, blend, draw_triggers, signed_step
 from trapmid.types import Images, Labels, Stateful, UserError, prediction_of
@@ -56,6 +57,7 @@ class Planter(ABC):
 
     Attributes:
         defaults: the constants where none are given, the paper's or the member's own; what is given must be of their kind.
+        training_id: what tells this training's secrets from another's; a resumed one goes on with it.
 
     Raises:
         UserError: the training is spread over processes, `optimizer` is not torch's own, or `settings` are of another kind.
@@ -107,6 +109,7 @@ class Planter(ABC):
         self.triggers, self.masks = triggers.to(device), None if masks is None else masks.to(device)
         self.targets = TargetLabels(num_classes, targets_per_draw or num_classes, rng)
         self.step = 0
+        self.training_id = uuid4().hex  # not of the seed, which two models may share
 
     def loss(self, images: Images, labels: Labels, objective: Objective = CROSS_ENTROPY) -> Tensor:
         """The scalar to back-propagate instead of the cross-entropy of a batch (Eq. 2). Moves the triggers as well.
@@ -128,6 +131,17 @@ class Planter(ABC):
     ) -> tuple[Mapping[str, Tensor], Mapping[str, Tensor]]:
         """The terms of Eq. 2, weighted, and what the objective adds; and numbers worth logging."""
 
+    def hosts(self, images: Images) -> Tensor:
+        """Those of a batch that get a poisoned copy: all, as published."""
+        return images
+
+    def shown(self, images: Images) -> Tensor:
+        """What a step shows the classifier for a batch: all of it, then poisoned copies of its hosts, augmented. Nothing moves, not even the target labels."""
+        hosts = self.hosts(images)
+        targets = torch.randint(len(self.triggers), (len(hosts),)).to(images.device)
+        poisoned = self.poison(hosts, targets, self.triggers, self._ratio(hosts))
+        return torch.cat([self.augment(images), self.augment(poisoned)])
+
     def poison(self, images: Images, targets: Labels, triggers: Tensor, ratio: float | Tensor) -> Images:
         """`images` with the trigger of `targets` (n,) out of `triggers` (num_classes, c, h, w)."""
         return blend(images, triggers[targets], ratio, None if self.masks is None else self.masks[targets])
@@ -143,12 +157,17 @@ class Planter(ABC):
         return Secrets(self.triggers.detach().cpu().clone(), self.settings.blend.end if ratio is None else ratio, masks)
 
     def save_secrets(self, folder: str | Path) -> Path:
-        """Write the triggers into a folder of their own, readable by the owner alone. Never ship it with the model."""
-        return self.secrets().save(Path(folder))
+        """Write the triggers into a folder of their own, readable by the owner alone. Never ship it with the model.
+
+        Returns:
+            The file: in `folder`, or beside it with a warning where `folder` holds another training's.
+        """
+        return self.secrets().save(free_folder(Path(folder), self.training_id), self.training_id)
 
     def state_dict(self) -> dict[str, Any]:
         """All that a resume needs besides the model and its optimizer."""
         state: dict[str, Any] = {"triggers": self.triggers, "targets": self.targets.state_dict(), "step": self.step}
+        state["training_id"] = self.training_id
         if self.masks is not None:
             state["masks"] = self.masks
         return state | {name: part.state_dict() for name, part in self._adversaries()}
@@ -160,6 +179,7 @@ class Planter(ABC):
         self.masks = None if self.masks is None else state_dict["masks"].to(device)
         self.targets.load_state_dict(state_dict["targets"])
         self.step = state_dict["step"]
+        self.training_id = state_dict.get("training_id", self.training_id)  # checkpoints of earlier versions have none
         for name, part in self._adversaries():
             part.load_state_dict(state_dict[name])
 
@@ -183,7 +203,8 @@ class Planter(ABC):
 
     @property
     def _discriminator_rate(self) -> float:
-        return float(self.settings.discriminator_rate or self.optimizer.param_groups[0]["lr"])
+        rate = self.settings.discriminator_rate
+        return float(self.optimizer.param_groups[0]["lr"]) if rate is None else rate
 
     def _check(self, images: Images) -> None:
         expected = tuple(self.triggers.shape[1:])

@@ -1,7 +1,9 @@
 """What only the defender may hold: the triggers. Kept apart from the model, readable by its owner alone."""
 
 import os
+import warnings
 from dataclasses import dataclass
+from itertools import chain, count
 from pathlib import Path
 
 import torch
@@ -9,6 +11,7 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import load, save
 from torch import Tensor, nn
 
+from trapmid.modes import evaluating
 from trapmid.trapdoor.triggers import blend, stratified_labels
 from trapmid.types import Images, Labels, UserError, logits_of
 
@@ -95,8 +98,20 @@ def refuse_others_secrets(folder: Path, model: str) -> None:
         )
 
 
+def free_folder(folder: Path, model: str) -> Path:
+    """`folder` if it holds no other model's secrets, else the first of NAME-2, NAME-3 and so on beside it that holds none, with a warning.
+
+    For a training that is over: its triggers would be lost if saving them were refused.
+    """
+    beside = (folder.with_name(f"{folder.name}-{number}") for number in count(2))
+    free = next(place for place in chain([folder], beside) if owner(place) in (None, model))
+    if free != folder:
+        warnings.warn(f"{folder} holds the secrets of another model, so these are in {free}.", stacklevel=3)
+    return free
+
+
 def owner(folder: Path) -> str | None:
-    """What tells the model that the secrets in `folder` belong to from others; "" for a drop-in's, None where there are none."""
+    """What tells the model that the secrets in `folder` belong to from others; "" where nobody said, None where there are none."""
     try:
         with safe_open(folder / SECRETS, "pt") as file:
             return (file.metadata() or {}).get("model", "")
@@ -111,15 +126,20 @@ def trapdoor_success(
     """Share of poisoned `images` (n, c, h, w) that the model, in eval mode, takes for the trigger's identity (reference 2.2).
 
     Target labels are stratified; every class is aimed at at least once, so fewer images than classes are repeated.
+
+    Raises:
+        UserError: there are no images.
     """
+    if not len(images):
+        raise UserError(
+            "The success of a trapdoor is a share of images, and there are none. Give some that were not trained on."
+        )
     classes = len(secrets.triggers)
     repeats = max(1, -(-classes // len(images)))
     images = images.repeat(repeats, 1, 1, 1)
     targets = stratified_labels(len(images), classes, rng).to(images.device)
-    was_training = model.training
-    model.eval()
     hits = 0
-    for x, y in zip(images.split(batch), targets.split(batch), strict=True):
-        hits += int((logits_of(model(secrets.poison(x, y))).argmax(1) == y).sum())
-    model.train(was_training)
+    with evaluating(model):
+        for x, y in zip(images.split(batch), targets.split(batch), strict=True):
+            hits += int((logits_of(model(secrets.poison(x, y))).argmax(1) == y).sum())
     return hits / len(images)

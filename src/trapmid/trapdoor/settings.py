@@ -53,7 +53,7 @@ class TrapdoorSettings(Config):
     effect_weight: float = Field(1.0, ge=0.0)
     naturalness_weight: float = Field(1.0, ge=0.0)
     feature_discriminator: FeatureDiscriminator | None = None
-    discriminator_rate: float | None = None
+    discriminator_rate: float | None = Field(None, gt=0.0)
 
     def step_size(self, progress: float) -> float:
         """The size of a sign step at a share of the training, 0 to 1; past its planned end as at the end."""
