@@ -98,7 +98,7 @@ class Draft:
             created=time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime()),
             files={name: sha256(self.folder / name) for name in sorted(files)},
         )
-        (self.folder / MANIFEST).write_text(manifest.model_dump_json(indent=1) + "\n")
+        (self.folder / MANIFEST).write_text(manifest.model_dump_json(indent=1) + "\n", encoding="utf-8")
         for entry in self.folder.iterdir():
             if entry.name not in {MANIFEST, *files}:
                 shutil.rmtree(entry) if entry.is_dir() else entry.unlink()
@@ -129,11 +129,11 @@ def make(
         return manifest
     begun = draft.folder / RECIPE
     if begun.exists():
-        _check_same(draft.folder, wanted, json.loads(begun.read_text()))
+        _check_same(draft.folder, wanted, json.loads(begun.read_text(encoding="utf-8")))
     else:
         draft.folder.mkdir(parents=True, exist_ok=True)
         new = begun.with_suffix(".new")
-        new.write_text(json.dumps(wanted))
+        new.write_text(json.dumps(wanted), encoding="utf-8")
         new.replace(begun)
     return build(draft)
 
@@ -169,7 +169,7 @@ def open_artifact(folder: Path, kind: str) -> Manifest:
         )
         raise UserError(f"{folder} is not a trapmid {kind}: it has no {MANIFEST}.{hint}")
     try:
-        content = json.loads(file.read_text())
+        content = json.loads(file.read_text(encoding="utf-8"))
         if isinstance(content, dict) and content.get("schema_version", 0) > SCHEMA:
             raise UserError(
                 f"{file} has schema {content['schema_version']}; this trapmid reads up to {SCHEMA}. Upgrade trapmid."
