@@ -379,3 +379,19 @@ def test_kill_9_and_resume(tmp_path: Path, trainings: Trainings) -> None:
     for name in ("killed/model.safetensors", "killed-secrets/secrets.safetensors"):
         assert (tmp_path / name).read_bytes() == (tmp_path / name.replace("killed", "whole")).read_bytes()
     assert log_of(tmp_path / "killed") == log_of(tmp_path / "whole")
+
+
+def test_peak_memory_where_there_is_neither_proc_nor_resource() -> None:
+    """As on Windows, whose peak psutil tells; in a process of its own, since imports are what it is about."""
+    code = """
+        import sys
+        import psutil
+        sys.modules["resource"] = None
+        from types import SimpleNamespace
+        from trapmid import engine
+        psutil.Process = lambda: SimpleNamespace(memory_info=lambda: SimpleNamespace(peak_wset=3 * 2**20))
+        engine.Path = lambda name: SimpleNamespace(exists=lambda: False)
+        sys.platform = "win32"
+        assert engine.peak_memory_mib() == 3.0
+    """
+    subprocess.run([sys.executable, "-c", textwrap.dedent(code)], check=True)

@@ -182,7 +182,7 @@ def open_artifact(folder: Path, kind: str) -> Manifest:
         )
         raise UserError(f"{folder} is not a trapmid {kind}: it has no {MANIFEST}.{hint}")
     try:
-        content = json.loads(file.read_text())
+        content = json.loads(file.read_text(encoding="utf-8"))
         if isinstance(content, dict) and content.get("schema_version", 0) > SCHEMA:
             raise UserError(
                 f"{file} has schema {content['schema_version']}; this trapmid reads up to {SCHEMA}. Upgrade trapmid."

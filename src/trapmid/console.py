@@ -208,7 +208,7 @@ def print_measurements(measurements: Sequence[Any], file: Path | None) -> None:
     console.print(table)
     if file is not None:
         file.parent.mkdir(parents=True, exist_ok=True)
-        file.write_text(json.dumps([_plain(one) for one in measurements], indent=1) + "\n")
+        file.write_text(json.dumps([_plain(one) for one in measurements], indent=1) + "\n", encoding="utf-8")
         say(f"Written to {file}")
 
 

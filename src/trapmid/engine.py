@@ -8,7 +8,6 @@ import copy
 import hashlib
 import json
 import os
-import resource
 import sys
 import time
 from collections import Counter
@@ -19,6 +18,7 @@ from functools import cached_property, partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
+import psutil
 import torch
 from torch import Tensor, nn
 
@@ -225,8 +225,12 @@ def peak_memory_mib() -> float:
     """The largest resident memory of this process so far, in MiB."""
     status = Path("/proc/self/status")
     if status.exists():  # what getrusage says there includes what the parent held when it started this process
-        (line,) = (line for line in status.read_text().splitlines() if line.startswith("VmHWM:"))
+        (line,) = (line for line in status.read_text(encoding="utf-8").splitlines() if line.startswith("VmHWM:"))
         return float(line.split()[1]) / 1024.0
+    if sys.platform == "win32":
+        return float(psutil.Process().memory_info().peak_wset) / 1024.0**2
+    import resource  # there is none on Windows
+
     peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
     return peak / (1024.0 if sys.platform != "darwin" else 1024.0**2)
 
@@ -313,14 +317,14 @@ class Loop:
                 done, self.seconds = load_checkpoint(self.folder / LATEST, self.state)
             self.rows = [row for row in read_log(self.folder / LOG) if row["step"] <= done]
             new = self.folder / (LOG + ".new")
-            new.write_text("".join(json.dumps(row) + "\n" for row in self.rows))
+            new.write_text("".join(json.dumps(row) + "\n" for row in self.rows), encoding="utf-8")
             new.replace(self.folder / LOG)
         return done
 
     def _append(self, row: dict[str, float]) -> None:
         self.rows.append(row)
         if self.folder is not None:
-            with (self.folder / LOG).open("a") as stream:
+            with (self.folder / LOG).open("a", encoding="utf-8") as stream:
                 stream.write(json.dumps(row) + "\n")
 
     def _note(self) -> str:
@@ -333,7 +337,7 @@ class Loop:
 def read_log(file: Path) -> list[dict[str, float]]:
     """The rows of a log; a last line cut off by a crash is left out."""
     rows: list[dict[str, float]] = []
-    for line in file.read_text().splitlines() if file.exists() else []:
+    for line in file.read_text(encoding="utf-8").splitlines() if file.exists() else []:
         try:
             rows.append(json.loads(line))
         except json.JSONDecodeError:

@@ -343,7 +343,7 @@ def test_no_discriminator_where_none_is_asked(settings: dict[str, object]) -> No
     _, notes = door.losses(*batch())
     assert door.discriminator is None
     assert set(notes) == {"trapdoor_success_in_batch"}
-    assert set(door.state_dict()) == {"triggers", "targets", "step"}
+    assert set(door.state_dict()) == {"triggers", "targets", "step", "training_id"}
 
 
 def test_settings_that_move_nothing_are_refused() -> None:

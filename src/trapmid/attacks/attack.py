@@ -55,13 +55,13 @@ class Run:
         """Keep numbers of the attack's own, such as how many identities it found no start for; the manifest will have them."""
         self.folder.mkdir(parents=True, exist_ok=True)
         new = self.folder / (NOTES + ".new")
-        new.write_text(json.dumps(self.notes() | facts))
+        new.write_text(json.dumps(self.notes() | facts), encoding="utf-8")
         new.replace(self.folder / NOTES)
 
     def notes(self) -> dict[str, float]:
         """What has been noted, over resumed runs."""
         file = self.folder / NOTES
-        return json.loads(file.read_text()) if file.exists() else {}
+        return json.loads(file.read_text(encoding="utf-8")) if file.exists() else {}
 
 
 @final

@@ -94,7 +94,7 @@ def attack(
             torch.cat([p.confidence for p in parts]),
         )
         write_found(draft.folder / FOUND, found, identities)
-        (draft.folder / GAN_LOG).write_text("".join(json.dumps(row) + "\n" for row in searched.rows))
+        (draft.folder / GAN_LOG).write_text("".join(json.dumps(row) + "\n" for row in searched.rows), encoding="utf-8")
         facts = {
             "images": len(found.labels),
             "image_shape": list(target.image_shape),
@@ -202,8 +202,8 @@ class _Clock:
 
     def __init__(self, file: Path) -> None:
         self.file = file
-        self.seconds: dict[str, float] = json.loads(file.read_text()) if file.exists() else {}
+        self.seconds: dict[str, float] = json.loads(file.read_text(encoding="utf-8")) if file.exists() else {}
 
     def add(self, stage: str, seconds: float) -> None:
         self.seconds[stage] = self.seconds.get(stage, 0.0) + seconds
-        self.file.write_text(json.dumps(self.seconds))
+        self.file.write_text(json.dumps(self.seconds), encoding="utf-8")

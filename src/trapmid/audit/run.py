@@ -44,7 +44,7 @@ def settle(recipe: Recipe | None, out: Path) -> Recipe:
     stored = None
     if file.exists():
         try:
-            stored = Recipe.model_validate(json.loads(file.read_text()))
+            stored = Recipe.model_validate(json.loads(file.read_text(encoding="utf-8")))
         except (ValidationError, json.JSONDecodeError) as problem:
             raise UserError(
                 f"{file} is not a recipe this trapmid can read: {misfits(problem)}. Choose another --out."
@@ -57,7 +57,7 @@ def settle(recipe: Recipe | None, out: Path) -> Recipe:
     if joined != stored:
         out.mkdir(parents=True, exist_ok=True)
         new = file.with_suffix(".new")
-        new.write_text(joined.model_dump_json(indent=1) + "\n")
+        new.write_text(joined.model_dump_json(indent=1) + "\n", encoding="utf-8")
         new.replace(file)
     return joined
 

@@ -72,7 +72,7 @@ def _first_of(*places: Path) -> Path:
 
 def _read_identities(file: Path) -> list[tuple[str, str]]:
     listed = []
-    for number, line in enumerate(file.read_text(errors="replace").splitlines(), start=1):
+    for number, line in enumerate(file.read_text(encoding="utf-8", errors="replace").splitlines(), start=1):
         fields = line.split()
         if len(fields) != 2 or not fields[1].isdecimal():
             raise UserError(f"{file}, line {number}: expected FILE IDENTITY such as '000001.jpg 2880', found {line!r}.")

@@ -99,7 +99,7 @@ def write_scores(folder: Path, scores: Iterable[Score]) -> None:
         + [(name, pa.string()) for name in ("judge", "metric")]
         + [(name, pa.float64()) for name in ("value", "low", "high")]
     )
-    (folder / "scores.json").write_text(json.dumps(rows, indent=1) + "\n")
+    (folder / "scores.json").write_text(json.dumps(rows, indent=1) + "\n", encoding="utf-8")
     pq.write_table(pa.Table.from_pylist(rows, schema=schema), folder / "scores.parquet")
 
 
@@ -111,7 +111,7 @@ def read_scores(path: Path) -> list[Score]:
     """
     file = path / "scores.json" if path.is_dir() else path
     try:
-        return [Score.model_validate(row) for row in json.loads(file.read_text())]
+        return [Score.model_validate(row) for row in json.loads(file.read_text(encoding="utf-8"))]
     except (OSError, ValueError, TypeError) as problem:
         raise UserError(
             f"{file} holds no scores ({problem}). Expected the scores.json that `trapmid measure` or `trapmid audit` writes."

@@ -59,7 +59,7 @@ class Published(Config):
 @cache
 def published() -> tuple[Published, ...]:
     """All of them."""
-    return tuple(Published.model_validate(entry) for entry in json.loads(FILE.read_text()))
+    return tuple(Published.model_validate(entry) for entry in json.loads(FILE.read_text(encoding="utf-8")))
 
 
 def look_up(experiments: tuple[str, ...], row: str, attack: str, metric: str) -> Published | None:
