@@ -21,10 +21,13 @@ from helpers.real_faces import PRIVATE, PUBLIC, needs_real_faces
 from trapmid import cli
 from trapmid.artifacts import open_artifact
 from trapmid.attacks import Distilled, Evading
-from trapmid.audit.plan import Task, plan, with_needs
+from trapmid.audit.loading import load_data
+from trapmid.audit.measuring import Measuring
+from trapmid.audit.plan import Folders, Task, plan, with_needs
 from trapmid.audit.run import _workers, cores, measure_finished, run, settle
 from trapmid.engine import Compute, no_progress
 from trapmid.metrics.inception import Inception, InceptionFeatures
+from trapmid.metrics.judges import FaceEmbedder
 from trapmid.metrics.scores import GENERATOR_NEAREST, read_scores
 from trapmid.models import Tiny
 from trapmid.recipes import choose
@@ -167,6 +170,17 @@ def test_the_report_shows_both_defenses_and_redacts(audited):
         sheets[0][-len(sheets[1]) :], sheets[1]
     )  # the same but for the first row, the private images'
     assert len(sheets[0]) - len(sheets[1]) == recipe.image_size + GAP
+
+
+def test_a_judge_tells_the_part_that_is_measured_and_not_the_first(audited):
+    out, recipe = audited
+    recipe = recipe.model_copy(update={"judges": (FaceEmbedder(),), "fidelity": None})
+    data, told = load_data(recipe, no_progress), ([], [])
+    for heard in told:
+        panel = Measuring(recipe, data, Folders(out), CPU, lambda *message, to=heard: to.append(message)).panel()
+        before = len(heard)
+        panel.judges[0].opinion(data.private.part("val").pixels)
+        assert len(heard) > before
 
 
 def test_seeds_join_a_folder_and_other_settings_do_not(audited):

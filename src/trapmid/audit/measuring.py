@@ -17,7 +17,7 @@ from trapmid.audit.recipe import Recipe
 from trapmid.defenses import open_model
 from trapmid.detection.evaluation import BALLS, evaluate
 from trapmid.detection.evaluation import DETECTION as SEEN
-from trapmid.engine import Compute, Progress, peak_memory_mib
+from trapmid.engine import Compute, Progress, no_progress, peak_memory_mib
 from trapmid.metrics.measure import (
     draw_public,
     effort,
@@ -95,15 +95,16 @@ class Measuring:
         """The judges, calibrated: once per process, recipe and data."""
         recipe, data = self.recipe, self.data
         key = str((self.folders.root, data.digests, recipe.judges, recipe.fidelity))
+        _told.progress = self.progress
         if key not in _panels:
             _panels.clear()
             judges = [
                 judge.appoint(
-                    self.folders.judge(judge.name), data.private, seed=0, compute=self.compute, progress=self.progress
+                    self.folders.judge(judge.name), data.private, seed=0, compute=self.compute, progress=_told
                 )
                 for judge in recipe.judges
             ]
-            fidelity = None if recipe.fidelity is None else recipe.fidelity.build(self.compute, self.progress)
+            fidelity = None if recipe.fidelity is None else recipe.fidelity.build(self.compute, _told)
             public = draw_public(data.public, len(data.private.images.identities))
             _panels[key] = Panel(judges, data.private, fidelity, public)
         return _panels[key]
@@ -165,6 +166,17 @@ class Measuring:
         return Part([*seen.scores(task.defense, task.seed)], [*seen.rows(task.defense, task.seed)])
 
 
+class _Told:
+    """Passes on to whoever measures now: a panel outlives the part it was first appointed for."""
+
+    def __init__(self) -> None:
+        self.progress: Progress = no_progress
+
+    def __call__(self, task: str, done: int, total: int | None, note: str) -> None:
+        self.progress(task, done, total, note)
+
+
+_told = _Told()
 _panels: dict[str, Panel] = {}
 
 
