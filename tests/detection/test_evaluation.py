@@ -14,7 +14,6 @@ from trapmid import cli
 from trapmid.attacks import Found
 from trapmid.attacks.inversion import write_found
 from trapmid.data.images import to_pixels
-from trapmid.defenses import TrainedModel
 from trapmid.detection.evaluation import Evaluation, evaluate
 from trapmid.metrics.scores import Score
 
@@ -55,15 +54,6 @@ def test_rows_are_what_the_scores_say(evaluation: Evaluation) -> None:
         assert rows[name, "detection_score"].value == pytest.approx(sum(scores) / len(scores))
     assert rows["plgmi", "detection_recall"].value > 0.8
     assert len(rows) == len(list(evaluation.scores("trapmid", 0)))
-
-
-def test_without_validation_images_the_published_threshold_alone(trapped: Trapped, found: Found) -> None:
-    none = torch.zeros(0, dtype=torch.int64)
-    split = type(trapped.split)(trapped.split.images, trapped.split.train, none, trapped.split.test[:8])
-    model = TrainedModel(trapped.model.classifier, trapped.model.manifest, trapped.model.identities, (3, 32, 32))
-    metrics = {r.metric for r in evaluate(model, trapped.secrets, split, found.pixels, {}).scores("trapmid", 0)}
-    assert "detection_threshold_published" in metrics
-    assert "detection_threshold" not in metrics
 
 
 def detect(*arguments: object) -> int:

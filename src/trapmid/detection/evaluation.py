@@ -135,8 +135,7 @@ def evaluate(
     Args:
         model: with a trapdoor.
         secrets: its triggers.
-        private: signatures come from train, the calibrated threshold from val (there is none where val is empty), clean and
-            adversarial images from test.
+        private: signatures come from train, the calibrated threshold from val, clean and adversarial images from test.
         public: (n, c, h, w), images of other people.
         found: reconstructions by attack.
         false_positives: for the calibrated threshold; where there are too few validation images for it, the lowest rate they vouch for.
@@ -149,11 +148,12 @@ def evaluate(
     def see(pixels: Pixels, groups: Labels) -> Seen:
         return Seen(look(classifier, known, to_unit(pixels))[1], groups)
 
-    thresholds = {"_published": float(look(classifier, known, train)[1].quantile(1 - PUBLISHED))}
     allowed = max(false_positives, lowest_rate(len(val)))
-    if len(val):
-        of_val = look(classifier, known, val)[1].sort().values
-        thresholds = {"": Calibration(of_val, allowed).threshold, **thresholds}
+    of_val = look(classifier, known, val)[1].sort().values
+    thresholds = {
+        "": Calibration(of_val, allowed).threshold,
+        "_published": float(look(classifier, known, train)[1].quantile(1 - PUBLISHED)),
+    }
     labels = private.part("test").labels
     clean = Seen(look(classifier, known, test)[1], labels)
     chosen = torch.randperm(len(test), generator=generator(0, "adversarial"))[:MOST_ADVERSARIAL]
