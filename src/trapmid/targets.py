@@ -3,6 +3,7 @@
 import copy
 from abc import ABC, abstractmethod
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any, Literal, final
 
 import torch
@@ -31,6 +32,41 @@ class OpaqueModel(nn.Module, ABC):
         """(n, num_classes), log-probabilities; 0 and minus infinity where it answers with labels."""
 
 
+@final
+class Budget:
+    """The most images that a model may be shown.
+
+    Args:
+        images: how many.
+        file: keeps the count, so that what was shown before a run was killed counts in the one that resumes; None to count in memory alone.
+
+    Attributes:
+        shown: images shown so far, those that a resumed run shows once more included.
+    """
+
+    def __init__(self, images: int, file: Path | None = None) -> None:
+        self.images, self._file = images, file
+        self.shown = int(file.read_text(encoding="utf-8")) if file is not None and file.exists() else 0
+
+    def spend(self, images: int) -> None:
+        """Count images that are about to be shown.
+
+        Raises:
+            UserError: there is not as much left.
+        """
+        if self.shown + images > self.images:
+            raise UserError(
+                f"The query budget of {self.images:,} images is spent: {self.shown:,} were shown and the next batch has {images:,}. "
+                "Raise --budget to go on from here, or lower the attack's candidates, searches or steps."
+            )
+        self.shown += images
+        if self._file is not None:
+            self._file.parent.mkdir(parents=True, exist_ok=True)
+            new = self._file.with_suffix(".new")
+            new.write_text(str(self.shown), encoding="utf-8")
+            new.replace(self._file)
+
+
 class LabelTarget:
     """A model that answers with labels only.
 
@@ -38,7 +74,7 @@ class LabelTarget:
         model: any module from images in [0, 1] to logits or a `Prediction`.
         num_classes: identities it knows.
         image_shape: what it takes.
-        budget: the most images it may be shown; None for no limit.
+        budget: the images it may be shown; None for no limit.
 
     Attributes:
         access: what such a target is called.
@@ -51,18 +87,15 @@ class LabelTarget:
     access, shows = "label-only", "the name of an identity for each image"
 
     def __init__(
-        self, model: nn.Module, num_classes: int, image_shape: tuple[int, int, int], *, budget: int | None = None
+        self, model: nn.Module, num_classes: int, image_shape: tuple[int, int, int], *, budget: Budget | None = None
     ) -> None:
         self._model, self._budget = model.eval().requires_grad_(False), budget
         self.num_classes, self.image_shape, self.queries = num_classes, image_shape, 0
         self.device = next((p.device for p in model.parameters()), torch.device("cpu"))
 
     def _answer(self, images: Images) -> Prediction:
-        if self._budget is not None and self.queries + len(images) > self._budget:
-            raise UserError(
-                f"The query budget of {self._budget:,} images is spent: {self.queries:,} were shown and the next batch has {len(images):,}. "
-                "Raise --budget to go on from here, or lower the attack's candidates, searches or steps."
-            )
+        if self._budget is not None:
+            self._budget.spend(len(images))
         self.queries += len(images)
         return prediction_of(self._model(images))
 
@@ -97,7 +130,7 @@ class WhiteBoxTarget(ScoreTarget):
     access, shows = "white-box", "gradients with respect to the images, features and weights"
 
     def __init__(
-        self, model: nn.Module, num_classes: int, image_shape: tuple[int, int, int], *, budget: int | None = None
+        self, model: nn.Module, num_classes: int, image_shape: tuple[int, int, int], *, budget: Budget | None = None
     ) -> None:
         if isinstance(model, OpaqueModel):
             raise UserError(
@@ -159,12 +192,12 @@ class InformedTarget(WhiteBoxTarget):
         self.signatures = signatures.to(self.device)
 
 
-def open_target(model: OpaqueModel, budget: int | None = None) -> LabelTarget:
+def open_target(model: OpaqueModel, budget: Budget | None = None) -> LabelTarget:
     """A target with the access that the model's answers give: labels, or scores.
 
     Args:
         model: what is asked.
-        budget: the most images it may be shown; None for no limit.
+        budget: the images it may be shown; None for no limit.
     """
     access = ScoreTarget if model.answers == "scores" else LabelTarget
     return access(model, len(model.identities), model.image_shape, budget=budget)

@@ -13,7 +13,7 @@ from trapmid.attacks.brep import _Spheres, _Starts
 from trapmid.engine import generator
 from trapmid.priors import Prior
 from trapmid.targets import LabelTarget
-from trapmid.types import Images, Labels
+from trapmid.types import Images, Labels, UserError
 
 SIZE = 4
 
@@ -153,3 +153,29 @@ def test_starts_are_not_looked_for_twice(tmp_path: Path) -> None:
     config.prepare(first, faces(2, 2), run)
     config.prepare(second, faces(2, 2), run)
     assert second.queries == first.queries == 5 * 256
+
+
+class Asked(nn.Module):
+    """Class 0, always; an empty batch is no question."""
+
+    def forward(self, images: Images) -> Tensor:
+        assert len(images)
+        return torch.tensor([[1.0, 0.0, 0.0]]).expand(len(images), -1)
+
+
+def test_no_empty_batch_is_asked_where_every_sphere_is_full(tmp_path: Path) -> None:
+    config = BREP(start_batches=2, steps=3, wanted=1)
+    asked, run = LabelTarget(Asked(), 3, (2, SIZE, SIZE)), Run(0, CPU, tmp_path, Plane())
+    prior = config.prepare(asked, faces(2, 2), run)
+    found = config.invert(asked, prior, torch.arange(3), run)
+    assert found.labels.tolist() == [0]
+    assert found.confidence.tolist() == [1.0]
+    nobody = config.invert(asked, prior, torch.tensor([1, 2]), run)
+    assert (nobody.pixels.shape, nobody.labels.tolist()) == ((0, 2, SIZE, SIZE), [])
+
+
+def test_a_search_that_nobody_would_begin_says_so(tmp_path: Path) -> None:
+    config = BREP(start_batches=2, start_batch=3, images_per_identity=7, wanted=1)
+    asked, run = LabelTarget(Asked(), 3, (2, SIZE, SIZE)), Run(0, CPU, tmp_path, Plane())
+    with pytest.raises(UserError, match=r"took none of 6 random images for an identity 7 times.*Raise start_batches"):
+        config.prepare(asked, faces(2, 2), run)

@@ -69,7 +69,11 @@ def test_labels_are_enough_for_brep_and_a_spent_budget_can_be_raised(net: Classi
     whole = run(None, tmp_path / "whole")
     with pytest.raises(UserError, match=r"query budget of 150 images is spent: .* were shown"):
         run(150, tmp_path / "parts")
-    again = run(whole.facts["queries"], tmp_path / "parts")
+    shown = int((tmp_path / "parts" / "attacks" / "brep" / "foreign-s0.shown").read_text())
+    assert 0 < shown <= 150
+    with pytest.raises(UserError, match=f"{shown} were shown and the next batch"):
+        run(150, tmp_path / "parts")
+    again = run(whole.facts["queries"] + shown, tmp_path / "parts")
     assert again.files == whole.files
     assert again.facts["queries"] == whole.facts["queries"]
 

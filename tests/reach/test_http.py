@@ -16,7 +16,7 @@ import torch
 from torch import nn
 
 from trapmid.reach import HttpModel, reach
-from trapmid.targets import LabelTarget, ScoreTarget, open_target
+from trapmid.targets import Budget, LabelTarget, ScoreTarget, open_target
 from trapmid.types import UserError
 
 SHAPE, NAMES = (3, 8, 8), ("anna", "bob", "carl")
@@ -214,10 +214,21 @@ def test_a_server_that_does_not_describe_itself() -> None:
 def test_budget() -> None:
     counted = server((200, GOOD))
     with serving(counted) as url:
-        target = open_target(HttpModel(url), budget=5)
+        target = open_target(HttpModel(url), Budget(5))
         for _ in range(2):
             target.labels(torch.rand(2, *SHAPE))
         with pytest.raises(UserError, match="budget of 5 images is spent: 4 were shown and the next batch has 2"):
             target.labels(torch.rand(2, *SHAPE))
     assert counted.asked == 2
     assert target.queries == 4
+
+
+def test_what_an_earlier_run_showed_is_spent(tmp_path: Path) -> None:
+    file = tmp_path / "deep" / "shown"
+    for shown in (3, 6):
+        budget = Budget(8, file)
+        budget.spend(3)
+        assert budget.shown == shown
+    with pytest.raises(UserError, match="budget of 8 images is spent: 6 were shown and the next batch has 3"):
+        Budget(8, file).spend(3)
+    Budget(9, file).spend(3)

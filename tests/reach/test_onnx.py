@@ -18,7 +18,14 @@ SHAPE, CLASSES = (3, 8, 8), 5
 WEIGHTS = np.random.default_rng(0).normal(size=(3 * 64, CLASSES)).astype(np.float32)
 
 
-def written(file: Path, *, softmax: bool = False, batch: int | str = "n", shape: tuple[int, ...] = SHAPE) -> Path:
+def written(
+    file: Path,
+    *,
+    softmax: bool = False,
+    batch: int | str = "n",
+    shape: tuple[int, ...] = SHAPE,
+    kind: int = TensorProto.FLOAT,
+) -> Path:
     """A linear classifier of pictures."""
     nodes = [
         helper.make_node("Flatten", ["images"], ["flat"]),
@@ -28,9 +35,9 @@ def written(file: Path, *, softmax: bool = False, batch: int | str = "n", shape:
     graph = helper.make_graph(
         nodes,
         "linear",
-        [helper.make_tensor_value_info("images", TensorProto.FLOAT, [batch, *shape])],
-        [helper.make_tensor_value_info("out" if softmax else "logits", TensorProto.FLOAT, [batch, CLASSES])],
-        [numpy_helper.from_array(WEIGHTS, "weights")],
+        [helper.make_tensor_value_info("images", kind, [batch, *shape])],
+        [helper.make_tensor_value_info("out" if softmax else "logits", kind, [batch, CLASSES])],
+        [numpy_helper.from_array(WEIGHTS.astype(helper.tensor_dtype_to_np_dtype(kind)), "weights")],
     )
     onnx.save(helper.make_model(graph, opset_imports=[helper.make_opsetid("", 17)], ir_version=9), file)
     return file
@@ -48,6 +55,29 @@ def test_scores_are_the_networks(softmax: bool, batch: int | str, tmp_path: Path
     torch.testing.assert_close(target.scores(images), expected, atol=1e-6, rtol=1e-4)
     assert torch.equal(LabelTarget(model, CLASSES, SHAPE).labels(images), expected.argmax(1))
     assert target.queries == 6
+
+
+@pytest.mark.parametrize(("kind", "near"), [(TensorProto.FLOAT16, 0.02), (TensorProto.DOUBLE, 1e-5)])
+def test_pictures_are_given_in_the_networks_own_type(kind: int, near: float, tmp_path: Path) -> None:
+    images = torch.rand(3, *SHAPE, generator=torch.Generator().manual_seed(0))
+    target = open_target(reach(str(written(tmp_path / "net.onnx", kind=kind))))
+    expected = (images.flatten(1) @ torch.from_numpy(WEIGHTS)).softmax(1)
+    assert isinstance(target, ScoreTarget)
+    torch.testing.assert_close(target.scores(images), expected, atol=near, rtol=near)
+
+
+def test_pictures_of_whole_numbers_are_not_what_it_takes(tmp_path: Path) -> None:
+    nodes = [helper.make_node("Cast", ["images"], ["out"], to=TensorProto.FLOAT)]
+    shapes = [
+        helper.make_tensor_value_info(name, kind, ["n", *SHAPE])
+        for name, kind in (("images", TensorProto.UINT8), ("out", TensorProto.FLOAT))
+    ]
+    graph = helper.make_graph(nodes, "cast", shapes[:1], shapes[1:])
+    onnx.save(
+        helper.make_model(graph, opset_imports=[helper.make_opsetid("", 17)], ir_version=9), tmp_path / "net.onnx"
+    )
+    with pytest.raises(UserError, match=r"takes images of tensor\(uint8\)\. Expected tensor\(float\), .* in \[0, 1\]"):
+        OnnxModel(tmp_path / "net.onnx")
 
 
 def test_an_exported_classifier_answers_as_it_did(tmp_path: Path) -> None:

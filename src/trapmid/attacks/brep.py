@@ -13,7 +13,7 @@ from trapmid.data.images import ImageSet, to_pixels, to_unit
 from trapmid.engine import Loop, generator
 from trapmid.priors import DCGAN, AnyPrior, Prior, PriorConfig
 from trapmid.targets import LabelTarget
-from trapmid.types import Images, Labels
+from trapmid.types import Images, Labels, UserError
 
 STARTS = "starts.safetensors"
 
@@ -100,6 +100,11 @@ class BREP(Attack[LabelTarget]):
             period=10,
             progress=run.progress,
         ).run(look, stop=lambda: starts.complete >= wanted)
+        if self.wanted is not None and not starts.complete:
+            raise UserError(
+                f"{self.kind}: the target took none of {self.start_batches * self.start_batch:,} random images for an identity {self.images_per_identity} times, so no search begins. "
+                "Raise start_batches, lower images_per_identity, or set wanted=null to begin with what there is."
+            )
         run.note(start_batches=rows[-1]["step"], identities_without_start=float((starts.count == 0).sum()))
         new = file.with_suffix(".new")
         save_file(
@@ -115,6 +120,8 @@ class BREP(Attack[LabelTarget]):
         kept, each = load_file(run.folder / STARTS), self.images_per_identity
         if self.wanted is not None:
             identities = identities[kept["count"][identities] == each]
+        if not len(identities):
+            return Found(torch.empty(0, *target.image_shape, dtype=torch.uint8), identities, torch.empty(0))
         labels = identities.repeat_interleave(each)
         began = (torch.arange(each) < kept["count"][identities][:, None]).flatten()
         chance = torch.randn(kept["latents"].shape, generator=generator(run.seed, "no start"))[identities].flatten(0, 1)
@@ -127,7 +134,7 @@ class BREP(Attack[LabelTarget]):
             self._repel(spheres, directions / directions.norm(dim=2, keepdim=True), wanted, prior, target)
             return {"alive": spheres.alive.double().mean(), "radius": spheres.radius.mean()}
 
-        name = f"search-{int(identities[0]) if len(identities) else 'nobody'}"
+        name = f"search-{int(identities[0])}"
         Loop(
             f"{self.kind} {name}",
             self.steps,
@@ -157,7 +164,8 @@ class BREP(Attack[LabelTarget]):
         length = (self.step * radius).clamp(max=self.longest_step)
         moved = (centre + length[:, None] * away).clamp(-self.bound, self.bound)
         inside = full.clone()
-        inside[~full] = self._labels(moved[~full], prior, target) == label[~full]
+        if not bool(full.all()):  # an empty batch is no question
+            inside[~full] = self._labels(moved[~full], prior, target) == label[~full]
         spheres.advance(rows, moved, full, inside, growth=self.growth, patience=self.steps_per_radius)
 
     def _labels(self, latents: Tensor, prior: Prior, target: LabelTarget) -> Labels:

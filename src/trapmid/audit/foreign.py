@@ -9,7 +9,7 @@ from trapmid.audit.plan import Folders
 from trapmid.audit.recipe import Recipe, prior_name
 from trapmid.engine import Compute, Progress, no_progress
 from trapmid.priors import open_prior, pretrain
-from trapmid.targets import OpaqueModel, demand, open_target
+from trapmid.targets import Budget, OpaqueModel, demand, open_target
 from trapmid.types import UserError
 
 
@@ -32,7 +32,7 @@ def attack_foreign(
         member: name of the attack.
         out: the run folder.
         seed: of the attack.
-        budget: the most images that may be shown to the model.
+        budget: the most images that may be shown to the model, by this run and by those that it resumes.
         compute: device and precision of the prior.
         progress: who is told how far it is.
 
@@ -40,7 +40,9 @@ def attack_foreign(
         UserError: the attack needs more than the model answers, there are no public images, or the budget is spent.
     """
     compute, folders, method = compute or Compute(), Folders(out), recipe.attack(member)
-    target: Any = open_target(model, budget)  # `demand` makes it what the attack's type asks for
+    place = folders.attack(method.name, "foreign", seed)
+    bound = None if budget is None else Budget(budget, place.with_name(f"{place.name}.shown"))
+    target: Any = open_target(model, bound)  # `demand` makes it what the attack's type asks for
     demand(target, method.needs, method.name)
     channels, height, width = model.image_shape
     if height != width or channels not in (1, 3):
@@ -59,7 +61,7 @@ def attack_foreign(
         prior, manifest = open_prior(folder, wanted, compute)
         parents["prior"] = manifest.digest()
     return attack(
-        folders.attack(method.name, "foreign", seed),
+        place,
         target,
         public,
         method=method,

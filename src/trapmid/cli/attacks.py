@@ -37,7 +37,7 @@ def attack(
         defense: kind of the defense that trained the classifier.
         seed: of training and attack.
         target: path of an .onnx file, or a http:// or https:// address.
-        budget: the most images that --target may be shown.
+        budget: the most images that --target may be shown, by this run and by those that it resumes.
         machine: where numbers are computed.
     """
     if target:

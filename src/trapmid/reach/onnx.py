@@ -4,11 +4,14 @@ import hashlib
 from pathlib import Path
 from typing import Any, Literal, final
 
+import numpy as np
 import torch
 from torch import Tensor
 
 from trapmid.targets import OpaqueModel
 from trapmid.types import Images, UserError
+
+_FLOATS = {"tensor(float)": np.float32, "tensor(float16)": np.float16, "tensor(double)": np.float64}
 
 
 @final
@@ -36,6 +39,11 @@ class OnnxModel(OpaqueModel):
             told = ", ".join(f"{i.name} {i.shape}" for i in inputs)
             raise UserError(f"{file} takes {told}. Expected one input of images, (n, channels, height, width).")
         self._input, self.image_shape = inputs[0].name, tuple(inputs[0].shape[1:])
+        if inputs[0].type not in _FLOATS:
+            raise UserError(
+                f"{file} takes images of {inputs[0].type}. Expected {', '.join(_FLOATS)}, with values in [0, 1]: put the conversion into the network."
+            )
+        self._type = _FLOATS[inputs[0].type]
         batch = inputs[0].shape[0]
         self._batch = batch if isinstance(batch, int) else None
         self.digest = hashlib.sha256(file.read_bytes()).hexdigest()[:16]
@@ -63,7 +71,7 @@ class OnnxModel(OpaqueModel):
         return torch.cat(answers)
 
     def _ask(self, images: Images) -> Tensor:
-        return torch.from_numpy(self._session.run(None, {self._input: images.numpy()})[0]).float()
+        return torch.from_numpy(self._session.run(None, {self._input: images.numpy().astype(self._type)})[0]).float()
 
 
 def _session(file: Path) -> Any:
