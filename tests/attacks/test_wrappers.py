@@ -39,12 +39,14 @@ from trapmid.attacks import (
     attack,
     open_found,
 )
+from trapmid.attacks.attack import Equipped
 from trapmid.attacks.bases import AnyBase
+from trapmid.attacks.distillation import divergence
 from trapmid.attacks.evading import similarity
 from trapmid.attacks.inversion import FOUND
 from trapmid.attacks.robust import perturbed
-from trapmid.attacks.surrogates import agreement, divergence
-from trapmid.attacks.wrapping import Prepared, Wrapper
+from trapmid.attacks.surrogates import agreement
+from trapmid.attacks.wrapping import Wrapper
 from trapmid.augment import Degradation, NoAugmentation
 from trapmid.data import ImageSet
 from trapmid.data.images import to_unit
@@ -310,14 +312,14 @@ def test_the_base_attack_is_shown_the_stand_in_and_nothing_else(
     method = TINY_ATTACKS[kind]
     target, run = target_of(model, method.needs), Run(0, CPU, tmp_path)
     prior = method.prepare(target, public, run)
-    assert isinstance(prior, Prepared)
-    assert isinstance(prior.shown.target, WhiteBoxTarget)
+    assert isinstance(prior, Equipped)
+    assert isinstance(prior.equipment.target, WhiteBoxTarget)
     before = target.queries
     found = method.invert(target, prior, torch.tensor([2]), run)
     asked = target.queries - before
     images = len(found.labels)
     assert asked == images if kind in SURROGATE_KINDS else asked > PLGMI_TINY.search_steps * images
-    assert prior.shown.target is not target
+    assert prior.equipment.target is not target
 
 
 def run(folder: Path, model: Classifier, public: ImageSet, method: Attack[Any], progress: Any = None) -> Any:

@@ -2,14 +2,16 @@
 
 import json
 from abc import ABC, abstractmethod
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import ClassVar, Generic, TypeVar, final
 
+import torch
 from torch import Tensor
 
 from trapmid.config import Member
-from trapmid.data.images import ImageSet
+from trapmid.data.images import ImageSet, to_unit
 from trapmid.engine import Compute, Progress, no_progress
 from trapmid.priors import GANConfig, Prior, PriorConfig, Setting
 from trapmid.targets import LabelTarget
@@ -71,10 +73,11 @@ class Equipped(Prior, Generic[E]):
     Attributes:
         prior: the prior.
         equipment: the rest.
+        notes: the prior's, and those about the equipment.
     """
 
-    def __init__(self, prior: Prior, equipment: E) -> None:
-        self.prior, self.equipment = prior, equipment
+    def __init__(self, prior: Prior, equipment: E, notes: Mapping[str, float] | None = None) -> None:
+        self.prior, self.equipment, self.notes = prior, equipment, {**prior.notes, **(notes or {})}
         self.generator, self.device, self.rows = prior.generator, prior.device, prior.rows
         self.latent_size, self.num_classes = prior.latent_size, prior.num_classes
 
@@ -85,6 +88,11 @@ class Equipped(Prior, Generic[E]):
     def save(self, folder: Path) -> list[str]:
         """The prior's."""
         return self.prior.save(folder)
+
+
+def named_by(target: LabelTarget, pixels: Pixels, chunk: int = 256) -> Labels:
+    """(n,), on the CPU: the identities that the target takes pictures (n, c, h, w) for, `chunk` of them shown at once."""
+    return torch.cat([target.labels(to_unit(part.to(target.device))).cpu() for part in pixels.split(chunk)])
 
 
 @dataclass(frozen=True, eq=False)

@@ -8,8 +8,8 @@ from pydantic import Field
 from safetensors.torch import load_file, save_file
 from torch import Tensor
 
-from trapmid.attacks.attack import Attack, Found, Run
-from trapmid.data.images import ImageSet, to_pixels, to_unit
+from trapmid.attacks.attack import Attack, Found, Run, named_by
+from trapmid.data.images import ImageSet, to_pixels
 from trapmid.engine import Loop, generator
 from trapmid.priors import DCGAN, AnyPrior, Prior, PriorConfig
 from trapmid.targets import LabelTarget
@@ -146,8 +146,7 @@ class BREP(Attack[LabelTarget]):
             progress=run.progress,
         ).run(repel, stop=lambda: not bool(spheres.alive.any()))
         pixels = torch.cat([to_pixels(self._images(part, prior)) for part in spheres.best.split(self.chunk)])
-        named = [target.labels(to_unit(part)) for part in pixels.split(self.chunk)]
-        return Found(pixels.cpu(), labels, (torch.cat(named).cpu() == labels).float())
+        return Found(pixels.cpu(), labels, (named_by(target, pixels, self.chunk) == labels).float())
 
     def _repel(
         self, spheres: "_Spheres", directions: Tensor, wanted: Labels, prior: Prior, target: LabelTarget

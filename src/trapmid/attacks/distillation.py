@@ -11,7 +11,7 @@ from trapmid.data.images import ImageSet, to_unit
 from trapmid.engine import Loop, generator, randomness
 from trapmid.models import ModelConfig
 from trapmid.targets import LabelTarget
-from trapmid.types import logits_of
+from trapmid.types import Logits, logits_of
 
 
 class Distillation(Config):
@@ -58,7 +58,7 @@ class Distillation(Config):
             order = torch.randperm(len(public), generator=generator(run.seed, name, "order", epoch))
             rows = order[position * batch : (position + 1) * batch].to(device)
             network.train()
-            loss = distillation_loss(logits_of(network(to_unit(pixels[rows]))), answers[rows])
+            loss = divergence(answers[rows], logits_of(network(to_unit(pixels[rows]))))
             descent.zero_grad()
             loss.backward()
             descent.step()
@@ -77,6 +77,6 @@ class Distillation(Config):
         return network.eval().requires_grad_(False)
 
 
-def distillation_loss(logits: Tensor, answers: Tensor) -> Tensor:
-    """KL(answers || softmax of logits), mean over the batch, at temperature 1."""
-    return F.kl_div(logits.log_softmax(1), answers, reduction="batchmean")
+def divergence(scores: Tensor, logits: Logits) -> Tensor:
+    """Mean over the batch of KL(scores || softmax(logits)): how far a student (n, classes) is from its teacher's probabilities, at temperature 1."""
+    return F.kl_div(logits.log_softmax(1), scores, reduction="batchmean")

@@ -6,7 +6,8 @@ from typing import ClassVar, Literal, final
 from torch import Tensor
 
 from trapmid.attacks.attack import Run
-from trapmid.attacks.surrogates import Lesson, Surrogate, build_student, divergence
+from trapmid.attacks.distillation import divergence
+from trapmid.attacks.surrogates import Lesson, Surrogate, build_student
 from trapmid.data.images import ImageSet
 from trapmid.models import AnyModel, Zoo
 from trapmid.targets import LabelTarget, ScoreTarget

@@ -15,16 +15,16 @@ from pydantic import Field
 from torch import nn
 from torch.nn import functional as F
 
-from trapmid.attacks.attack import Attack, Equipped, Found, Run
+from trapmid.attacks.attack import Attack, Equipped, Found, Run, named_by
 from trapmid.attacks.distillation import Distillation
 from trapmid.attacks.margin import MarginSearch
-from trapmid.data.images import ImageSet, to_pixels, to_unit
+from trapmid.data.images import ImageSet, to_pixels
 from trapmid.engine import generator
 from trapmid.models import AnyModel, Zoo
 from trapmid.priors import CGAN, GAN, TACGAN, GANConfig, Prior, PriorConfig
 from trapmid.priors.tacgan import ClassHead
 from trapmid.targets import LabelTarget, WhiteBoxTarget
-from trapmid.types import Images, Labels, Logits, Pixels, logits_of
+from trapmid.types import Images, Labels, Logits, logits_of
 
 
 @final
@@ -73,13 +73,13 @@ class LOKT(MarginSearch, Attack[LabelTarget]):
         """Search on the surrogates; the target is asked once more, whether it names who was meant."""
         assert isinstance(prior, Equipped)
         found = self.search(prior.equipment, prior.prior, identities, run)
-        return replace(found, confidence=(_named(target, found.pixels, self.chunk) == found.labels).float())
+        return replace(found, confidence=(named_by(target, found.pixels, self.chunk) == found.labels).float())
 
     def _taught(self, gan: GAN, target: LabelTarget, run: Run) -> list[nn.Module]:
         """Students of what the target calls generated images."""
         labels = torch.arange(self.samples) % target.num_classes
         pixels = to_pixels(gan.sample(labels, generator(run.seed, self.kind, "samples")))
-        told = _named(target, pixels, self.chunk)
+        told = named_by(target, pixels, self.chunk)
         names = tuple(map(str, range(target.num_classes)))
         generated = ImageSet(pixels, told, names, ("generated",) * len(pixels))
         answers = F.one_hot(told, target.num_classes).float()
@@ -100,8 +100,3 @@ class Ensemble(nn.Module):
     def forward(self, images: Images) -> Logits:
         """(n, classes)."""
         return torch.stack([logits_of(member(images)) for member in self.members]).mean(0)
-
-
-def _named(target: LabelTarget, pixels: Pixels, chunk: int) -> Labels:
-    """(n,), on the CPU: what the target calls pictures."""
-    return torch.cat([target.labels(to_unit(part.to(target.device))).cpu() for part in pixels.split(chunk)])

@@ -8,7 +8,8 @@ from pydantic import Field
 from torch import Tensor, nn
 
 from trapmid.attacks.attack import Run
-from trapmid.attacks.surrogates import Lesson, Surrogate, build_student, divergence
+from trapmid.attacks.distillation import divergence
+from trapmid.attacks.surrogates import Lesson, Surrogate, build_student
 from trapmid.data.images import ImageSet
 from trapmid.models import AnyModel, Zoo
 from trapmid.targets import LabelTarget, ScoreTarget

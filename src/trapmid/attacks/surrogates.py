@@ -7,9 +7,8 @@ from typing import Generic, NamedTuple
 import torch
 from pydantic import Field
 from torch import Tensor, nn
-from torch.nn import functional as F
 
-from trapmid.attacks.attack import Run
+from trapmid.attacks.attack import Run, named_by
 from trapmid.attacks.wrapping import S, StandIn, Wrapper
 from trapmid.augment import AnyAugmentation, KorniaAugmentation
 from trapmid.data.images import ImageSet, to_unit
@@ -17,7 +16,7 @@ from trapmid.engine import Loop, generator, randomness
 from trapmid.models import ModelConfig
 from trapmid.modes import evaluating
 from trapmid.targets import LabelTarget, WhiteBoxTarget
-from trapmid.types import Images, Labels, Logits, logits_of
+from trapmid.types import Images, Labels, logits_of
 
 HELD_OUT_SHARE, HELD_OUT_MOST = 0.1, 1000
 """Public images on which agreement with the target is measured, and which the surrogate does not learn from."""
@@ -67,7 +66,7 @@ class Surrogate(Wrapper[S], ABC, Generic[S]):
             network, losses = self.begin(target, studied, run)
         optimizer = torch.optim.AdamW(network.parameters(), self.rate)
         schedule = torch.optim.lr_scheduler.OneCycleLR(optimizer, self.rate, total_steps=self.steps)
-        pixels, told = studied.pixels.to(device), _labels(target, held_out)
+        pixels, told = studied.pixels.to(device), named_by(target, held_out).to(device)
 
         def step(number: int) -> Mapping[str, Tensor]:
             del number
@@ -102,18 +101,9 @@ def build_student(model: ModelConfig, target: LabelTarget, run: Run) -> nn.Modul
     return run.compute.place(model.build(target.num_classes, size, channels)).train()
 
 
-def divergence(scores: Tensor, logits: Logits) -> Tensor:
-    """Mean over the batch of KL(scores || softmax(logits)): how far a student (n, classes) is from its teacher's probabilities."""
-    return F.kl_div(logits.log_softmax(1), scores, reduction="batchmean")
-
-
 @torch.no_grad()
 def agreement(network: nn.Module, pixels: Tensor, labels: Labels) -> float:
     """Share of images (n, c, h, w), uint8, that the network, in eval mode, gives these labels."""
     with evaluating(network):
         said = torch.cat([logits_of(network(to_unit(part))).argmax(1) for part in pixels.split(256)])
     return float((said == labels).double().mean())
-
-
-def _labels(target: LabelTarget, pixels: Tensor) -> Labels:
-    return torch.cat([target.labels(to_unit(part.to(target.device))) for part in pixels.split(256)])

@@ -9,7 +9,8 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from trapmid.attacks.attack import Run
-from trapmid.attacks.surrogates import PERIOD, Lesson, Surrogate, divergence
+from trapmid.attacks.distillation import divergence
+from trapmid.attacks.surrogates import PERIOD, Lesson, Surrogate
 from trapmid.augment import Augment
 from trapmid.data.images import ImageSet, to_unit
 from trapmid.engine import Loop

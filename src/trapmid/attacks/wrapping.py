@@ -3,20 +3,19 @@
 from abc import ABC, abstractmethod
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
-from pathlib import Path
-from typing import ClassVar, Generic, TypeVar, final
+from typing import ClassVar, Generic, TypeVar
 
 import torch
 from torch import Tensor
 
-from trapmid.attacks.attack import Attack, Found, Run
+from trapmid.attacks.attack import Attack, Equipped, Found, Run
 from trapmid.attacks.bases import AnyBase
 from trapmid.attacks.plgmi import PLGMI
 from trapmid.data.images import ImageSet, to_unit
 from trapmid.engine import randomness
 from trapmid.priors import GANConfig, Prior, PriorConfig
 from trapmid.targets import ScoreTarget, WhiteBoxTarget
-from trapmid.types import Images, Labels
+from trapmid.types import Labels
 
 S = TypeVar("S", bound=ScoreTarget)
 
@@ -78,33 +77,14 @@ class Wrapper(Attack[S], ABC, Generic[S]):
         """Make the stand-in, then let the base attack prepare for it."""
         shown = self.stand_in(target, public, run)
         with randomness(run.seed, self.kind, "prepare", device=run.compute.target):
-            return Prepared(self.base.prepare(shown.target, public, run), shown)
+            return Equipped(self.base.prepare(shown.target, public, run), shown, shown.notes)
 
     def invert(self, target: S, prior: Prior, identities: Labels, run: Run) -> Found:
         """The base's search on the stand-in; the target is asked once more, how sure it is of what was found."""
-        assert isinstance(prior, Prepared)
+        assert isinstance(prior, Equipped)
         with randomness(run.seed, self.kind, "invert", int(identities[0]), device=run.compute.target):
-            found = self.base.invert(prior.shown.target, prior.prior, identities, run)
+            found = self.base.invert(prior.equipment.target, prior.prior, identities, run)
         return replace(found, confidence=_confidence(target, found))
-
-
-@final
-class Prepared(Prior):
-    """The base attack's prior, and the stand-in that it was prepared for."""
-
-    def __init__(self, prior: Prior, shown: StandIn) -> None:
-        self.prior, self.shown = prior, shown
-        self.generator, self.device, self.rows = prior.generator, prior.device, prior.rows
-        self.latent_size, self.num_classes = prior.latent_size, prior.num_classes
-        self.notes = {**prior.notes, **shown.notes}
-
-    def decode(self, latents: Tensor, labels: Labels) -> Images:
-        """The prior's."""
-        return self.prior.decode(latents, labels)
-
-    def save(self, folder: Path) -> list[str]:
-        """The prior's."""
-        return self.prior.save(folder)
 
 
 def _confidence(target: ScoreTarget, found: Found) -> Tensor:
