@@ -55,6 +55,20 @@ def test_nearest_of_identity_is_sklearns_squared() -> None:
     np.testing.assert_allclose(measured.numpy(), expected, rtol=1e-4)
 
 
+def test_nearest_of_identity_is_that_of_all_pairs_however_many_there_are() -> None:
+    rng = torch.Generator().manual_seed(0)
+    (n, m), classes = (700, 900), 40
+    features, reference = (torch.randn(count, 6, generator=rng) for count in (n, m))
+    labels, of_reference = (torch.randint(classes, (count,), generator=rng) for count in (n, m))
+    labels[:300] = 7  # one identity fills a part by itself
+    of_reference[of_reference == 11] = 12
+    squared = torch.cdist(features, reference, compute_mode="donot_use_mm_for_euclid_dist").square()
+    expected = squared.masked_fill(labels[:, None] != of_reference[None, :], torch.inf).amin(1)
+    measured = nearest_of_identity(features, labels, reference, of_reference)
+    assert torch.equal(measured, expected)
+    assert bool(measured[labels == 11].isinf().all())
+
+
 def test_nearest_of_identity_keeps_small_differences_of_large_features() -> None:
     """Expanding |a - b|^2 into products would lose them in float32."""
     near = torch.full((1, 512), 100.0)
