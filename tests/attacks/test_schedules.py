@@ -17,6 +17,7 @@ from trapmid.priors.stylegan2 import StyleGAN
 from trapmid.types import logits_of
 
 K, R, STEPS = 3, PER_IDENTITY, 4
+LAYERS = 2
 PUBLISHED: dict[str, tuple[int, int]] = {
     # restarts x steps of one generated image; then the pictures that are saved, and how sure the target is of them
     "gmi": (K * R * STEPS + K * R, K * R * STEPS + K * R),
@@ -32,6 +33,14 @@ PUBLISHED: dict[str, tuple[int, int]] = {
     "ppa": (K * 3 * STEPS + K * 3, K * 3 * STEPS + K * 3 * 3 + K * R),
     # 6 points on the sphere and the point that is moved to, R searches per identity
     "brep": (K * R * STEPS * (6 + 1) + K * R, K * R * STEPS * (6 + 1) + K * R),
+    # populations of 6, then 8 children a generation; how sure the target is of the fittest
+    "mirror": (K * R * (6 + 8 * STEPS) + K * R, K * R * (6 + 8 * STEPS) + K * R),
+    # 3 starts per identity through all layers; features where a layer begins and the picture where the last ends are further runs
+    "ifgmi": (K * 3 * (STEPS + LAYERS * (STEPS + 1) + 1), K * 3 * STEPS * (1 + LAYERS) + K * 3 * 3 + K * R),
+    # the search asks surrogates, the target only whom it takes the results for
+    "lokt": (K * R * STEPS + K * R, K * R),
+    # no generator: its pixels, step by step
+    "miface": (K * R * STEPS + K * R, K * R * STEPS + K * R),
 }
 """Images through the generator and through the target in a search of K identities, at the sizes of `short`."""
 
@@ -41,9 +50,12 @@ def short(kind: str) -> Any:
     if kind == "lomma":
         base = method.base.model_copy(update={"search_steps": STEPS})
         return method.model_copy(update={"base": base})
-    steps = {"steps" if kind == "brep" else "search_steps": STEPS}
-    published = {"candidates": R, "augmentations": 2} if kind.startswith("plgmi") else {}
-    return method.model_copy(update=steps | published)
+    if kind == "ifgmi":
+        ppa = method.ppa.model_copy(update={"search_steps": STEPS})
+        return method.model_copy(update={"ppa": ppa, "layer_steps": (STEPS,) * LAYERS})
+    steps = {{"brep": "steps", "mirror": "generations"}.get(kind, "search_steps"): STEPS}
+    of_plgmi = {"candidates": R, "augmentations": 2} if kind.startswith("plgmi") or kind == "lokt" else {}
+    return method.model_copy(update=steps | of_plgmi)
 
 
 @contextmanager
