@@ -2,16 +2,14 @@
 
 from abc import ABC, abstractmethod
 from collections.abc import Mapping
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from typing import ClassVar, Generic, TypeVar
-
-import torch
-from torch import Tensor
 
 from trapmid.attacks.attack import Attack, Equipped, Found, Run
 from trapmid.attacks.bases import AnyBase
 from trapmid.attacks.plgmi import PLGMI
-from trapmid.data.images import ImageSet, to_unit
+from trapmid.attacks.search import found_of
+from trapmid.data.images import ImageSet
 from trapmid.engine import randomness
 from trapmid.priors import GANConfig, Prior, PriorConfig
 from trapmid.targets import ScoreTarget, WhiteBoxTarget
@@ -84,9 +82,4 @@ class Wrapper(Attack[S], ABC, Generic[S]):
         assert isinstance(prior, Equipped)
         with randomness(run.seed, self.kind, "invert", int(identities[0]), device=run.compute.target):
             found = self.base.invert(prior.equipment.target, prior.prior, identities, run)
-        return replace(found, confidence=_confidence(target, found))
-
-
-def _confidence(target: ScoreTarget, found: Found) -> Tensor:
-    scores = torch.cat([target.scores(to_unit(part.to(target.device))).cpu() for part in found.pixels.split(256)])
-    return scores.gather(1, found.labels[:, None]).squeeze(1)
+        return found_of(found.pixels, found.labels, target, chunk=256)
