@@ -86,3 +86,16 @@ def test_accelerate_checkpoint_holds_the_trapdoor(folder: Path, left: dict[str, 
     variables["accelerator"].load_state(str(folder / "runs" / "accelerate_loop" / "checkpoint"))
     assert torch.equal(trapdoor.triggers, kept)
     assert trapdoor.step == step
+
+
+def test_an_attack_of_ones_own_finds_more_than_it_started_from_and_is_not_repeated(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    first, again = (runpy.run_path(str(EXAMPLES / "own_attack.py"), run_name="__main__") for _ in range(2))
+    found, target, public = first["found"], first["target"], first["public"]
+    assert found.labels.tolist() == [identity for identity in range(5) for _ in range(2)]
+    nearest = target.scores(public.images()).topk(2, dim=0).values.T.flatten()
+    assert bool((found.confidence >= nearest - 1e-3).all())
+    assert again["manifest"] == first["manifest"]
+    assert again["target"].queries == 0

@@ -1,0 +1,60 @@
+"""An attack of one's own on a classifier of one's own: the public images that it is surest of, moved by gradients.
+
+uv run python examples/own_attack.py   (writes to runs/own_attack)
+"""
+
+from pathlib import Path
+from typing import ClassVar, Literal
+
+import torch
+from torch import nn
+from torch.nn.functional import cross_entropy
+
+from trapmid.attacks import Attack, PublicNearest, attack, open_found
+from trapmid.attacks.search import found_of, optimise
+from trapmid.data import SyntheticSource
+from trapmid.data.images import to_pixels, to_unit
+from trapmid.targets import WhiteBoxTarget
+
+
+class Nudged(Attack[WhiteBoxTarget]):
+    paper: ClassVar[str] = "none"
+    needs: ClassVar[type[WhiteBoxTarget]] = (
+        WhiteBoxTarget  # or ScoreTarget, LabelTarget: it gets no more than it asks for
+    )
+    kind: Literal["nudged"] = "nudged"
+    nearest: PublicNearest = PublicNearest(images_per_identity=2)
+    steps: int = 30
+
+    def public_prior(self):  # the config of a generator to train on the public images, if it wants one
+        return None
+
+    def prepare(self, target, public, run):
+        return self.nearest.prepare(target, public, run)
+
+    def invert(self, target, prior, identities, run):
+        start = self.nearest.invert(target, prior, identities, run)
+
+        def loss(images, part):
+            return cross_entropy(target.predict(images).logits, start.labels[part], reduction="none")
+
+        ended = optimise(to_unit(start.pixels), loss, steps=self.steps, rate=0.01, run=run, name=self.name, chunk=64)
+        return found_of(to_pixels(ended), start.labels, target, chunk=64)
+
+
+faces = SyntheticSource(identities=5, images_per_identity=20).load(32, 3)
+public = SyntheticSource(identities=30, images_per_identity=4, first_identity=100).load(32, 3)
+model = nn.Sequential(nn.Conv2d(3, 16, 3, 4, 1), nn.BatchNorm2d(16), nn.ReLU(), nn.Flatten(), nn.Linear(16 * 64, 5))
+optimizer = torch.optim.AdamW(model.parameters(), lr=3e-3)
+for _ in range(30):
+    optimizer.zero_grad()
+    cross_entropy(model(faces.images()), faces.labels).backward()
+    optimizer.step()
+
+target = WhiteBoxTarget(model, num_classes=5, image_shape=(3, 32, 32))
+out = Path("runs/own_attack")
+attack(out, target, public, method=Nudged(), identities=faces.identities, parents={"model": "version 1"})
+found, manifest = open_found(out)
+print(
+    f"{len(found.labels)} pictures, sure {found.confidence.mean():.2f}, {manifest.facts['queries']} queries, in {out}"
+)
