@@ -10,9 +10,11 @@ from PIL import Image
 from rich.console import Console
 
 from trapmid import cli
+from trapmid.audit.run import settle
 from trapmid.console import print_scores
 from trapmid.metrics.scores import Score, write_scores
 from trapmid.progress import Watch, clock
+from trapmid.recipes import choose
 
 WITHOUT_TORCH = """
 import contextlib, io, json, sys
@@ -98,6 +100,34 @@ def test_unknown_recipe_member_and_key_are_the_users_mistakes(tmp_path, capfd):
     assert run("audit", "--recipe", "demo", "--set", "training.epoch=5", *out) == 2
     assert "epochs" in capfd.readouterr().err
     assert not (tmp_path / "run").exists()
+
+
+@pytest.mark.parametrize(
+    ("given", "said"),
+    [
+        (("--device", "mps"), "--device mps: trapmid computes on CPUs and CUDA devices. Expected auto, cpu"),
+        (("--jobs", "-1"), "-1 jobs: no task would run. Expected 1 or more, or --jobs 0"),
+        (("--seed", "-3"), "Seed -3 is below zero. Expected whole numbers from 0 on"),
+        (("--max-memory", "lots"), "--max-memory 'lots' is no amount of memory. Expected e.g. 8GiB"),
+    ],
+)
+def test_what_no_machine_can_do_is_refused_before_any_image_is_read(given, said, tmp_path, capfd):
+    assert run("train", "--recipe", "demo", "--out", str(tmp_path / "run"), *given) == 2
+    told = capfd.readouterr()
+    assert said in " ".join(told.err.split())
+    assert "load private images" not in told.err
+
+
+def test_a_folder_that_is_a_file_and_one_without_measurements(tmp_path, capfd):
+    (tmp_path / "file").write_text("mine")
+    assert run("train", "--recipe", "demo", "--out", str(tmp_path / "file")) == 2
+    assert "is a file. Expected a folder for the run" in " ".join(capfd.readouterr().err.split())
+    assert (tmp_path / "file").read_text() == "mine"
+    settle(choose("demo", seeds=(1, 1)), tmp_path / "run")
+    assert run("report", "--out", str(tmp_path / "run")) == 2
+    assert "Nothing was measured in" in (said := " ".join(capfd.readouterr().err.split()))
+    assert "Run `trapmid measure --out" in said
+    assert settle(None, tmp_path / "run").seeds == (1,)
 
 
 def test_our_own_faults_exit_with_1_and_show_the_traceback_only_on_request(monkeypatch, capfd):

@@ -81,7 +81,7 @@ def choose_device(device: str) -> torch.device:
     """Turn `auto`, `cpu`, `cuda` or `cuda:1` into a device.
 
     Raises:
-        UserError: a CUDA device is asked for and there is none.
+        UserError: it is neither, or a CUDA device is asked for and there is none.
     """
     if device == "auto":
         device = "cuda" if torch.cuda.is_available() else "cpu"
@@ -89,6 +89,10 @@ def choose_device(device: str) -> torch.device:
         chosen = torch.device(device)
     except RuntimeError as problem:
         raise UserError(f"--device {device} is not a device. Expected auto, cpu, cuda or cuda:N.") from problem
+    if chosen.type not in ("cpu", "cuda"):
+        raise UserError(
+            f"--device {device}: trapmid computes on CPUs and CUDA devices. Expected auto, cpu, cuda or cuda:N."
+        )
     if chosen.type == "cuda" and not torch.cuda.is_available():
         raise UserError(
             f"--device {device}: this torch sees no CUDA device. Use --device cpu, or install a CUDA driver."

@@ -38,8 +38,10 @@ def settle(recipe: Recipe | None, out: Path) -> Recipe:
     What is joined is stored. What decides the numbers of finished cells may not change.
 
     Raises:
-        UserError: there is no recipe at all, or `recipe` would change what is there.
+        UserError: there is no recipe at all, `recipe` would change what is there, or `out` is a file.
     """
+    if out.exists() and not out.is_dir():
+        raise UserError(f"{out} is a file. Expected a folder for the run, one that is there or a new one.")
     file = out / RECIPE
     stored = None
     if file.exists():
@@ -105,6 +107,7 @@ def run(
         UserError: from a task; what was finished before stays.
     """
     compute = compute or Compute()
+    jobs = _side_by_side(jobs, compute)
     everything = plan(recipe)
     wanted = [task for task in everything if only is None or only(task)]
     if not wanted:
@@ -112,7 +115,7 @@ def run(
         raise UserError(f"The recipe in {out} has no such task. It has: {known}.")
     tasks = with_needs(wanted, everything)
     write_split(recipe, out, load_data(recipe, progress))
-    jobs = min(jobs or cores(compute), len(tasks))
+    jobs = min(jobs, len(tasks))
     with _submitting(jobs, progress) as submit:
         _in_order(tasks, jobs, lambda task: submit(task, recipe, out, compute), progress)
     measurement = out / "measurement"
@@ -138,8 +141,9 @@ def measure_finished(
         progress: told about every part.
     """
     compute, folders = compute or Compute(), Folders(out)
+    jobs = _side_by_side(jobs, compute)
     waiting = [part for part in parts(recipe, folders) if not folders.of(part).exists()]
-    jobs = max(1, min(jobs or cores(compute), len(waiting)))
+    jobs = max(1, min(jobs, len(waiting)))
     judges = [task for task in plan(recipe) if task.kind == "judge" and not folders.of(task).exists()]
     needs = dict.fromkeys(judges, ()) | dict.fromkeys(waiting, tuple(judges))
     with _submitting(jobs, progress) as submit:
@@ -154,6 +158,12 @@ def cores(compute: Compute) -> int:
     if compute.target.type != "cpu":
         return 1
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+
+
+def _side_by_side(jobs: int | None, compute: Compute) -> int:
+    if jobs is not None and jobs < 1:
+        raise UserError(f"{jobs} jobs: no task would run. Expected 1 or more, or --jobs 0 for one per core.")
+    return jobs or cores(compute)
 
 
 Submit = Callable[[Task, Recipe, Path, Compute], "Future[None]"]

@@ -35,6 +35,8 @@ def run_recipe(
     """
     started = time.monotonic()
     check_paths(job.private, job.public)
+    if negative := [seed for seed in chosen.get("seeds") or () if seed < 0]:
+        raise UserError(f"Seed {negative[0]} is below zero. Expected whole numbers from 0 on.")
     if job.recipe is None and job.out is None:
         raise UserError("Name a recipe with --recipe (`trapmid list` shows them), or a run folder with --out.")
     if job.recipe is None and (job.changes or job.private or job.public):

@@ -76,7 +76,7 @@ def choose(
     if attacks is not None:
         values["attacks"] = [recipe.attack(member).model_dump(mode="json") for member in attacks]
     if seeds is not None:
-        values["seeds"] = seeds
+        values["seeds"] = tuple(dict.fromkeys(seeds))
     if identities is not None:
         values["identities"] = identities
     for side, path in (("private", private), ("public", public)):

@@ -35,6 +35,7 @@ from trapmid.report.contents import (
     Reconstruction,
 )
 from trapmid.targets import InformedTarget, LabelTarget, ScoreTarget, WhiteBoxTarget
+from trapmid.types import UserError
 
 TITLES = {
     "none": "Unprotected",
@@ -98,6 +99,8 @@ def collect(out: Path) -> Contents:
     """
     recipe = settle(None, out)
     folders = Folders(out)
+    if not folders.measurement.exists():
+        raise UserError(f"Nothing was measured in {out} yet. Run `trapmid measure --out {out}` first.")
     measured = open_artifact(folders.measurement, "measurement")
     split = open_artifact(folders.data, "data")
     data = load_data(recipe, no_progress)
