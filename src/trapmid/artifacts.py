@@ -197,7 +197,7 @@ def open_artifact(folder: Path, kind: str) -> Manifest:
             raise UserError(f"{folder / name} is missing, though its manifest lists it. Copy the whole folder again.")
         if sha256(folder / name) != digest:
             raise UserError(
-                f"{folder / name} is not the file its manifest vouches for (SHA-256 differs). It is damaged or was changed; make it again."
+                f"{folder / name} is not the file its manifest vouches for (SHA-256 differs). It is damaged or was changed: remove {folder} and run its command again."
             )
     return manifest
 
