@@ -8,6 +8,7 @@ from pydantic import ValidationError
 from trapmid.attacks import ATTACKS
 from trapmid.attacks.wrapping import Wrapper
 from trapmid.audit import Recipe, plan
+from trapmid.audit.run import settle
 from trapmid.augment import KorniaAugmentation
 from trapmid.data import FlatFolderSource, SplitConfig, SyntheticSource, split
 from trapmid.data.folder import FolderSource
@@ -150,7 +151,12 @@ def test_a_folder_of_numbered_folders_can_be_said_to_name_nobody(tmp_path):
 
 
 def test_another_kind_keeps_what_both_have_and_takes_its_own_defaults_for_the_rest():
-    changes = ("model.kind=small-resnet", "model.width=16", "defenses.trapmid.kind=onepass")
+    changes = (
+        "model.kind=small-resnet",
+        "model.width=16",
+        "defenses.trapmid.kind=onepass",
+        "judges.classifier.model.kind=tiny",
+    )
     recipe = choose("celeba64-cpu", defenses=("none", "trapmid"), changes=changes)
     assert recipe.model == SmallResNet(width=16)
     before, now = choose("celeba64-cpu").defense("trapmid"), recipe.defenses[1]
@@ -196,3 +202,14 @@ def test_advanced_attacks_fit_into_a_recipe():
     assert Recipe.model_validate_json(recipe.model_dump_json()) == recipe
     assert [attack.name for attack in recipe.attacks] == ["ppa", "ifgmi", "mirror", "brep"]
     assert len(recipe.priors()) == 2
+
+
+def test_a_judge_of_the_targets_architecture_is_refused_before_anything_is_trained(tmp_path):
+    recipe = choose("celeba64-cpu", changes=("model.kind=small-resnet",))
+    said = (
+        r"judge classifier has the target's architecture \(small-resnet\).*--set judges\.classifier\.model\.kind=tiny"
+    )
+    with pytest.raises(UserError, match=said):
+        settle(recipe, tmp_path)
+    assert not list(tmp_path.iterdir())
+    settle(choose("celeba64-cpu", changes=("model.kind=small-resnet", "judges.classifier.model.kind=tiny")), tmp_path)

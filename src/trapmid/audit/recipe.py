@@ -9,7 +9,7 @@ from trapmid.config import Config, Member
 from trapmid.data import FlatFolderSource, Source, SplitConfig
 from trapmid.defenses import AnyDefense, Training
 from trapmid.metrics.inception import Inception
-from trapmid.metrics.judges import AnyJudge
+from trapmid.metrics.judges import AnyJudge, EvaluationClassifier
 from trapmid.metrics.robustness import APGD
 from trapmid.models import AnyModel
 from trapmid.priors import PriorConfig
@@ -72,6 +72,21 @@ class Recipe(Config):
         if len(set(names)) < len(names):
             raise ValueError(f"each name may appear once, got {names}; tell members of one kind apart by their label")
         return members
+
+    def check_judges(self) -> None:
+        """Refuse a judge that would be fooled by what fools the target.
+
+        Raises:
+            UserError: it has the target's architecture.
+        """
+        for judge in self.judges:
+            if not isinstance(judge, EvaluationClassifier):
+                continue
+            if judge.model.without_pretraining() == self.model.without_pretraining():
+                raise UserError(
+                    f"The judge {judge.name} has the target's architecture ({self.model.kind}) and would be fooled by what fools the target. "
+                    f"Give it another one, e.g. --set judges.{judge.name}.model.kind={'tiny' if self.model.kind != 'tiny' else 'small-resnet'}."
+                )
 
     def priors(self) -> dict[str, PriorConfig]:
         """What the attacks want trained on the public images, once each, by the name of its folder."""

@@ -38,7 +38,7 @@ def settle(recipe: Recipe | None, out: Path) -> Recipe:
     What is joined is stored. What decides the numbers of finished cells may not change.
 
     Raises:
-        UserError: there is no recipe at all, `recipe` would change what is there, or `out` is a file.
+        UserError: there is no recipe at all, `recipe` would change what is there or has a judge that it should not have, or `out` is a file.
     """
     if out.exists() and not out.is_dir():
         raise UserError(f"{out} is a file. Expected a folder for the run, one that is there or a new one.")
@@ -55,6 +55,7 @@ def settle(recipe: Recipe | None, out: Path) -> Recipe:
         if stored is None:
             raise UserError(f"{out} holds no {RECIPE}. Name a recipe with --recipe: `trapmid list` shows them.")
         return stored
+    recipe.check_judges()
     joined = recipe if stored is None else _join(stored, recipe, out)
     if joined != stored:
         out.mkdir(parents=True, exist_ok=True)

@@ -10,7 +10,7 @@ def defenses_cpu() -> Recipe:
 
     Command: `trapmid audit --recipe defenses-cpu --private PRIVATE.parquet --public PUBLIC.parquet`. docs/results.md holds the
     numbers to expect. Not among them: `tl`, which wants weights from public images (`--set model.weights=FILE`), and `rolss`, which
-    wants a residual network (`--set model.kind=small-resnet`).
+    wants a residual network (`--set model.kind=small-resnet judges.classifier.model.kind=tiny`).
     """
     recipe = celeba64_cpu()
     names = ("negls", "trapmid+negls", "mid", "bido", "ls", "ted", "ted+", "midre", "dpsgd")
