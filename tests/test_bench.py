@@ -1,4 +1,4 @@
-"""The benchmark runs whole in quick mode; how fast anything is, no test decides."""
+"""The benchmark runs in quick mode, one group by default and all of them in the slow tests. No test depends on how fast anything is."""
 
 import math
 from typing import Any
@@ -30,6 +30,7 @@ def measurements(seen: list[tuple[int, int | None]]) -> list[Measurement]:
     return found
 
 
+@pytest.mark.slow
 def test_measures_everything_the_docs_speak_of(measurements: list[Measurement]) -> None:
     steps = {
         f"{what}-{model}"
@@ -49,6 +50,7 @@ def test_measures_everything_the_docs_speak_of(measurements: list[Measurement]) 
     assert len(set(names)) == len(names)
 
 
+@pytest.mark.slow
 def test_numbers_are_positive_and_told_apart(measurements: list[Measurement]) -> None:
     for m in measurements:
         assert m.baseline > 0
@@ -59,6 +61,7 @@ def test_numbers_are_positive_and_told_apart(measurements: list[Measurement]) ->
         assert m.unit == ("MiB" if m.name.startswith("memory") else "s")
 
 
+@pytest.mark.slow
 def test_progress_reaches_its_end(measurements: list[Measurement], seen: list[tuple[int, int | None]]) -> None:
     counts = [done for done, _ in seen]
     assert counts == sorted(counts)
@@ -66,6 +69,7 @@ def test_progress_reaches_its_end(measurements: list[Measurement], seen: list[tu
     assert {total for _, total in seen} == {len(GROUPS)}
 
 
+@pytest.mark.slow
 def test_searches_keep_to_their_memory(measurements: list[Measurement]) -> None:
     for m in measurements:
         assert m.unit == "s" or 50 < m.value < m.baseline
@@ -84,6 +88,7 @@ def test_both_ways_of_selecting_agree() -> None:
     assert torch.equal(queue_top_n(scores, 30), top_n(scores, 30))
 
 
+@pytest.mark.slow
 def test_published_order_and_ours_have_the_same_results() -> None:
     """And results that differ among themselves by more than the two ways may."""
     with randomness(0, "bench"):

@@ -259,6 +259,27 @@ def test_an_attacker_who_knows_joins_where_there_is_a_trapdoor(audited):
     assert "No attack tried here knew of the defense" not in page
 
 
+def test_interrupted_in_an_attack_and_run_again_it_ends_with_the_same_scores(audited, tmp_path):
+    out, recipe = audited
+    again = tmp_path / "run"
+    shutil.copytree(out, again)
+    for made in ("attacks/plgmi/trapmid-s0", "measured/plgmi-trapmid-s0", "measurement"):
+        shutil.rmtree(again / made)
+    (again / "scores.json").unlink()
+
+    def interrupt(task: str, done: int, total: int | None, note: str) -> None:
+        if "search" in task:
+            raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        run(recipe, again, compute=CPU, jobs=1, progress=interrupt)
+    assert (again / "attacks" / "plgmi" / "trapmid-s0.partial").exists()
+    assert not (again / "scores.json").exists()
+    run(recipe, again, compute=CPU, jobs=1)
+    assert json.loads((again / "scores.json").read_text()) == json.loads((out / "scores.json").read_text())
+
+
+@pytest.mark.slow
 def test_killed_with_its_workers_and_run_again_it_ends_with_the_same_scores(audited, tmp_path):
     out, _ = audited
     command = [
@@ -287,6 +308,7 @@ def test_killed_with_its_workers_and_run_again_it_ends_with_the_same_scores(audi
     assert json.loads((tmp_path / "run" / "scores.json").read_text()) == json.loads((out / "scores.json").read_text())
 
 
+@pytest.mark.slow
 @needs_real_faces
 def test_real_faces_go_the_whole_way(tmp_path):
     public = tmp_path / "public.parquet"

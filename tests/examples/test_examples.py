@@ -16,7 +16,7 @@ from trapmid.trapdoor import SECRETS, Secrets
 EXAMPLES = Path(__file__).parent.parent.parent / "examples"
 
 # The libraries warn about their own workers, devices and deprecations.
-pytestmark = pytest.mark.filterwarnings("ignore")
+pytestmark = [pytest.mark.slow, pytest.mark.filterwarnings("ignore")]
 
 SOMEWHERE_ELSE = """
 import sys
