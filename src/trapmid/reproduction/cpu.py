@@ -27,7 +27,7 @@ DIGITS = (
     "attacks.plgmi.augmentation.flip_probability=0",
     "attacks.plgmi.search_augmentation.flip_probability=0",
 )
-"""The demo's recipe on digits (docs/design.md): grey, no mirror images, epochs for some 500 images a class."""
+"""The demo's recipe on digits (docs/experiments/demo-data.md): grey, no mirror images, epochs for some 500 images a class."""
 
 OBJECTS = ("training.epochs=38", "training.evaluate_every=4", "judges.classifier.training.epochs=9")
 """The same on photographs of things."""
