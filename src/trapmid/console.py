@@ -1,13 +1,12 @@
 """What the command line shows for results: tables and sentences, on stdout. Imports neither torch nor pydantic."""
 
-import dataclasses
 import json
 import math
 import os
 import sys
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from rich.box import SIMPLE_HEAD
 from rich.console import Console
@@ -191,33 +190,6 @@ def _suspicion(chance: float) -> str:
     if chance < 0.05:
         return f"Suspicious: {odds}. More images of the same origin would tell."
     return f"Nothing stands out: {odds}. That does not show that they are clean: attacks that avoid the trapdoor leave no such trace."
-
-
-def print_measurements(measurements: Sequence[Any], file: Path | None) -> None:
-    """Ratios and the numbers they come from; also to `file` as JSON."""
-    table = Table("name", "what", "baseline", "value", "ratio", "note")
-    for one in measurements:
-        table.add_row(
-            one.name,
-            escape(one.what),
-            f"{one.baseline:.4g} {one.unit}",
-            f"{one.value:.4g} {one.unit}",
-            f"{one.ratio:.2f}",
-            escape(one.note),
-        )
-    console.print(table)
-    if file is not None:
-        file.parent.mkdir(parents=True, exist_ok=True)
-        file.write_text(json.dumps([_plain(one) for one in measurements], indent=1) + "\n", encoding="utf-8")
-        say(f"Written to {file}")
-
-
-def _plain(value: Any) -> Mapping[str, Any]:
-    return (
-        dataclasses.asdict(value)
-        if dataclasses.is_dataclass(value) and not isinstance(value, type)
-        else value.model_dump(mode="json")
-    )
 
 
 def print_members(members: "Sequence[Member]", *, as_json: bool) -> None:

@@ -11,7 +11,7 @@ from trapmid.cli.attacks import attack
 from trapmid.cli.audits import audit, demo, measure, report, train
 from trapmid.cli.detection import detect
 from trapmid.cli.reproductions import reproduce
-from trapmid.cli.tools import bench, convert, doctor, list_
+from trapmid.cli.tools import convert, doctor, list_
 from trapmid.errors import UserError
 
 COMMANDS: dict[str, Callable[..., int | None]] = {
@@ -24,7 +24,6 @@ COMMANDS: dict[str, Callable[..., int | None]] = {
     "report": report,
     "doctor": doctor,
     "detect": detect,
-    "bench": bench,
     "convert": convert,
     "list": list_,
 }

@@ -1,13 +1,13 @@
-"""Commands that need no run folder: doctor, bench, convert, list."""
+"""Commands that need no run folder: doctor, convert, list."""
 
 from pathlib import Path
 from typing import Annotated
 
 import tyro
 
-from trapmid.cli.options import AsJson, Kinds
+from trapmid.cli.options import AsJson
 from trapmid.cli.running import loading
-from trapmid.console import console, print_diagnosis, print_measurements, print_members
+from trapmid.console import console, print_diagnosis, print_members
 from trapmid.progress import Watch
 
 
@@ -29,31 +29,6 @@ def doctor(private: tyro.conf.Positional[Path], public: Path | None = None, as_j
         diagnosis = examine(private, public, progress=lambda done, total: progress("examine images", done, total, ""))
     print_diagnosis(diagnosis, as_json=as_json)
     return 0 if diagnosis.healthy else 2
-
-
-def bench(
-    device: str = "cpu",
-    quick: bool = False,
-    only: Kinds = (),
-    json_file: Annotated[Path | None, tyro.conf.arg(name="json")] = None,
-) -> None:
-    """Measure what costs time, as ratios taken in one run: Trap-MID's step, attacks beside the published order of work, memory format.
-
-    Example: trapmid bench --quick
-
-    Example: trapmid bench --only orders memory
-
-    Args:
-        device: cpu, cuda or cuda:N.
-        quick: fewer repeats.
-        only: groups to measure, of steps, trainings, orders, selection, watching, layouts, augmentation and memory; default: all.
-        json_file: write the numbers there as well.
-    """
-    with loading():
-        from trapmid.bench import run
-    with Watch() as progress:
-        measurements = run(device=device, quick=quick, only=only, progress=progress)
-    print_measurements(measurements, json_file)
 
 
 def convert(legacy: tyro.conf.Positional[Path], to: Annotated[Path, tyro.conf.arg(metavar="FILE.safetensors")]) -> None:

@@ -1,4 +1,4 @@
-"""One-pass Trap-MID: trapdoors at about twice the cost of a plain training, `trapmid bench --only trainings`. The work is in `trapmid.trapdoor.onepass`."""
+"""One-pass Trap-MID: trapdoors at about twice the cost of a plain training, `python -m benchmarks --only trainings`. The work is in `trapmid.trapdoor.onepass`."""
 
 from typing import Literal, final
 

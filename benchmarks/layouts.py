@@ -4,8 +4,8 @@ from collections.abc import Callable, Iterator
 
 import torch
 
-from trapmid.bench.steps import Step, descend
-from trapmid.bench.timing import CLASSES, Comparison, Setting, Work
+from benchmarks.steps import Step, descend
+from benchmarks.timing import CLASSES, Comparison, Setting, Work
 from trapmid.models import Tiny
 from trapmid.priors import Strided
 from trapmid.priors.cgan import hinge_loss

@@ -1,4 +1,4 @@
-"""BREP-MI in the published order of work, identity after identity (reference 4.6), beside all spheres at once."""
+"""BREP-MI (Kahla et al., CVPR 2022) one identity after another, as its authors run it, beside all identities at once."""
 
 from collections.abc import Iterator
 from pathlib import Path
@@ -8,10 +8,10 @@ import torch
 from safetensors.torch import load
 from torch import Tensor
 
+from benchmarks.stage import Stage
+from benchmarks.timing import Comparison, Setting
 from trapmid.attacks import BREP, Run
 from trapmid.attacks.brep import STARTS
-from trapmid.bench.stage import Stage
-from trapmid.bench.timing import Comparison, Setting
 from trapmid.data.images import ImageSet, to_pixels, to_unit
 from trapmid.engine import randomness
 from trapmid.types import Images

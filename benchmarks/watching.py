@@ -4,7 +4,7 @@ from collections.abc import Iterator
 
 import torch
 
-from trapmid.bench.timing import CLASSES, Comparison, Setting, Work
+from benchmarks.timing import CLASSES, Comparison, Setting, Work
 from trapmid.detection import Detector
 from trapmid.models import VGG16, ModelConfig, Tiny
 from trapmid.types import Images

@@ -1,15 +1,18 @@
 """The benchmark runs in quick mode, one group by default and all of them in the slow tests. No test depends on how fast anything is."""
 
+import json
 import math
+from pathlib import Path
 from typing import Any
 
 import pytest
 import torch
 
+from benchmarks import GROUPS, Measurement, run
+from benchmarks.__main__ import command
+from benchmarks.selection import queue_top_n
+from benchmarks.timing import Comparison, Setting
 from trapmid.attacks.search import top_n
-from trapmid.bench import GROUPS, Measurement, run
-from trapmid.bench.selection import queue_top_n
-from trapmid.bench.timing import Comparison, Setting
 from trapmid.defenses import NoDefense
 from trapmid.engine import Compute, randomness
 from trapmid.recipes import choose
@@ -75,8 +78,13 @@ def test_searches_keep_to_their_memory(measurements: list[Measurement]) -> None:
         assert m.unit == "s" or 50 < m.value < m.baseline
 
 
-def test_only_some_groups() -> None:
-    assert {m.name for m in run(quick=True, only=("augmentation",))} == {"warp-forward", "warp-backward"}
+def test_the_command_measures_some_groups(tmp_path: Path) -> None:
+    file = tmp_path / "new" / "numbers.json"
+    command(quick=True, only=("augmentation",), json_file=file)
+    assert {one["name"] for one in json.loads(file.read_text())} == {"warp-forward", "warp-backward"}
+
+
+def test_a_group_that_does_not_exist_is_refused() -> None:
     with pytest.raises(
         UserError, match=r"--only speed: there is no such group. Expected some of steps, trainings, orders"
     ):

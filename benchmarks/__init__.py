@@ -4,15 +4,15 @@ import os
 
 import torch
 
-from trapmid.bench.augmentation import augmentation
-from trapmid.bench.layouts import layouts
-from trapmid.bench.memory import memory
-from trapmid.bench.orders import orders
-from trapmid.bench.selection import selection
-from trapmid.bench.steps import steps
-from trapmid.bench.timing import Group, Measurement, Setting
-from trapmid.bench.trainings import trainings
-from trapmid.bench.watching import watching
+from benchmarks.augmentation import augmentation
+from benchmarks.layouts import layouts
+from benchmarks.memory import memory
+from benchmarks.orders import orders
+from benchmarks.selection import selection
+from benchmarks.steps import steps
+from benchmarks.timing import Group, Measurement, Setting
+from benchmarks.trainings import trainings
+from benchmarks.watching import watching
 from trapmid.engine import Compute, Progress, no_progress, randomness
 from trapmid.types import UserError
 

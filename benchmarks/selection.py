@@ -6,10 +6,10 @@ from collections.abc import Iterator
 import torch
 from torch import Tensor
 
+from benchmarks.stage import Stage
+from benchmarks.timing import CLASSES, Comparison, Setting
 from trapmid import priors
 from trapmid.attacks.search import top_n
-from trapmid.bench.stage import Stage
-from trapmid.bench.timing import CLASSES, Comparison, Setting
 from trapmid.data.images import ImageSet, to_pixels, to_unit
 from trapmid.priors import GAN, SemiGAN
 from trapmid.priors.semigan import SemiGANFit

@@ -1,9 +1,9 @@
-"""Attacks in the published order of work, beside ours, at equal results (reference 4).
+"""Attacks in their authors' order of work, compared with the order used here. Both give the same results.
 
-The authors search restart after restart or identity after identity, and run the generator again for each picture they save.
-Both sides of an `order-...` freeze weights, keep images channels last and run networks in eval mode, so that they differ in order alone. What freezing
-saves stands by itself, and a `whole-...` has order, weights and memory as published on one side and as here on the other.
-Random changes of images are left out of both, since they cannot be drawn alike in two orders.
+The authors' code searches one restart or one identity after another, and runs the generator again for every image that it saves.
+An `order-...` comparison changes only that order: both sides freeze weights, keep images channels last and run networks in eval mode.
+`frozen-weights` measures what freezing saves. A `whole-...` comparison takes order, weights and memory format as published on one side
+and as used here on the other. Both sides leave out random augmentation, because two orders cannot draw the same random changes.
 """
 
 from collections.abc import Callable, Iterator, Sequence
@@ -12,15 +12,15 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from benchmarks.label_orders import brep
+from benchmarks.stage import Stage
+from benchmarks.timing import CLASSES, Comparison, Setting
 from trapmid.attacks import GMI, KEDMI, PLGMI, PPA, Run
 from trapmid.attacks.kedmi import standing_start
 from trapmid.attacks.ppa import poincare_distance
 from trapmid.attacks.search import initial_latents, max_margin
 from trapmid.attacks.styles import show_candidates, shown_candidates
 from trapmid.augment import NoAugmentation
-from trapmid.bench.label_orders import brep
-from trapmid.bench.stage import Stage
-from trapmid.bench.timing import CLASSES, Comparison, Setting
 from trapmid.data.images import to_pixels, to_unit
 from trapmid.engine import randomness
 from trapmid.priors import CGAN, GAN, Strided, StyleGAN2

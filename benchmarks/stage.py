@@ -8,8 +8,8 @@ from tempfile import TemporaryDirectory
 import torch
 from torch import Tensor, nn
 
+from benchmarks.timing import CLASSES, Setting
 from trapmid.attacks import Found, Run
-from trapmid.bench.timing import CLASSES, Setting
 from trapmid.data.images import to_unit
 from trapmid.engine import generator
 from trapmid.models import Tiny

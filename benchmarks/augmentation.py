@@ -2,8 +2,8 @@
 
 from collections.abc import Iterator
 
+from benchmarks.timing import Comparison, Setting, Work
 from trapmid.augment import Augmentation, KorniaAugmentation, WarpAugmentation
-from trapmid.bench.timing import Comparison, Setting, Work
 
 
 def augmentation(setting: Setting) -> Iterator[Comparison]:

@@ -1,4 +1,4 @@
-"""Training steps: what Trap-MID adds to a plain one, where its time goes, and the published order beside ours (reference 2.2)."""
+"""Training steps: what Trap-MID adds to a plain step, where its time goes, and the authors' order of updates beside ours."""
 
 from collections.abc import Iterator
 
@@ -6,8 +6,8 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from benchmarks.timing import CLASSES, Comparison, Setting
 from trapmid.augment import WarpAugmentation
-from trapmid.bench.timing import CLASSES, Comparison, Setting
 from trapmid.models import VGG16, ModelConfig, Tiny
 from trapmid.objective import CROSS_ENTROPY
 from trapmid.recipes.two_cores import LIGHT_DISCRIMINATOR
@@ -120,7 +120,7 @@ class Step:
         )
 
     def published(self) -> None:
-        """The authors' order (reference 2.2): the trigger step's backward pass fills the gradients of every weight too."""
+        """One step as the authors' code takes it: the backward pass of the trigger step also fills the gradients of every weight."""
         door, model, x, y = self.door, self.model, self.images, self.targets
         assert door.discriminator is not None
         model.eval()

@@ -6,7 +6,7 @@ from tempfile import TemporaryDirectory
 
 import torch
 
-from trapmid.bench.timing import CLASSES, Comparison, Setting, Work
+from benchmarks.timing import CLASSES, Comparison, Setting, Work
 from trapmid.data import ImageSet, SplitConfig, split
 from trapmid.data.images import to_pixels
 from trapmid.defenses import Defense, NoDefense, train

@@ -12,10 +12,10 @@ from typing import Any, Literal
 
 import torch
 
+from benchmarks.timing import Measurement, Setting
 from trapmid.attacks import PLGMI, PPA, Attack, Run
 from trapmid.attacks.styles import show_candidates
 from trapmid.augment import WarpAugmentation
-from trapmid.bench.timing import Measurement, Setting
 from trapmid.engine import Compute, peak_memory_mib
 from trapmid.models import Tiny
 from trapmid.priors import CGAN, Prior, SNResNet, StyleGAN2
@@ -57,6 +57,7 @@ class Footprint:
             capture_output=True,
             text=True,
             check=True,
+            cwd=Path(__file__).parents[1],
             env={**os.environ, "OMP_NUM_THREADS": threads},
         )
         peak = float(done.stdout)
