@@ -30,4 +30,4 @@ def public() -> ImageSet:
 @pytest.fixture
 def every_period_a_checkpoint(monkeypatch: pytest.MonkeyPatch) -> None:
     """Checkpoints are written by the clock; tiny trainings end before the first. Here every period writes one."""
-    monkeypatch.setattr("trapmid.engine.CHECKPOINT_SECONDS", 0.0)
+    monkeypatch.setattr("trapmid.engine.loop.CHECKPOINT_SECONDS", 0.0)

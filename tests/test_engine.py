@@ -305,11 +305,11 @@ ZYGOTE = """
     from pathlib import Path
     import lightning_fabric
     from helpers.faces import CPU, TINY, quick_training, tiny_private
-    from trapmid import engine
+    from trapmid.engine import loop
     from trapmid.defenses import TrapMID, train
 
     torch.set_num_threads(1)
-    engine.CHECKPOINT_SECONDS = 0.0
+    loop.CHECKPOINT_SECONDS = 0.0
     for folder in sys.stdin:
         pid = os.fork()
         if pid == 0:
@@ -388,10 +388,10 @@ def test_peak_memory_where_there_is_neither_proc_nor_resource() -> None:
         import psutil
         sys.modules["resource"] = None
         from types import SimpleNamespace
-        from trapmid import engine
+        from trapmid.engine import memory
         psutil.Process = lambda: SimpleNamespace(memory_info=lambda: SimpleNamespace(peak_wset=3 * 2**20))
-        engine.Path = lambda name: SimpleNamespace(exists=lambda: False)
+        memory.Path = lambda name: SimpleNamespace(exists=lambda: False)
         sys.platform = "win32"
-        assert engine.peak_memory_mib() == 3.0
+        assert memory.peak_memory_mib() == 3.0
     """
     subprocess.run([sys.executable, "-c", textwrap.dedent(code)], check=True)

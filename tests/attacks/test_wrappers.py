@@ -347,7 +347,7 @@ def test_killed_while_a_surrogate_learns_it_resumes_to_the_same_bytes(
     tmp_path: Path,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setattr("trapmid.engine.CHECKPOINT_SECONDS", 0.0)
+    monkeypatch.setattr("trapmid.engine.loop.CHECKPOINT_SECONDS", 0.0)
     monkeypatch.setattr("trapmid.attacks.surrogates.PERIOD", 1 if kind == "unlearned" else 4)
     base = PLGMI_TINY.model_copy(
         update={"search_steps": 2, "prior": PLGMI_TINY.prior.model_copy(update={"iterations": 2})}

@@ -1,0 +1,132 @@
+"""The loop that everything trained or searched runs in, and its log."""
+
+import json
+import time
+from collections import Counter
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from torch import Tensor
+
+from trapmid.engine.checkpoints import LATEST, load_checkpoint, save_checkpoint
+from trapmid.engine.compute import Compute
+from trapmid.engine.progress import Progress, no_progress
+from trapmid.engine.seeds import randomness
+from trapmid.types import Stateful
+
+LOG = "log.jsonl"
+CHECKPOINT_SECONDS = 20.0
+"""A checkpoint is written when the last is older than this, and at the end of a loop."""
+_PROCESS = 0
+"""The number of the process in a loop's random streams. A loop has one; every number that was ever made hangs on it."""
+
+
+@dataclass
+class Loop:
+    """A loop of steps that can be killed at any moment and resumes to the same numbers.
+
+    Attributes:
+        name: what runs: for the progress display, and the purpose of its random stream.
+        steps: how many.
+        seed: of the run.
+        compute: device and precision.
+        state: everything that changes over the steps and decides what comes next.
+        folder: for the checkpoint and the log; None to keep both in memory only.
+        period: steps between two rows of the log; a checkpoint is only written there.
+        progress: who is told how far it is.
+    """
+
+    name: str
+    steps: int
+    seed: int
+    compute: Compute
+    state: Mapping[str, Stateful]
+    folder: Path | None = None
+    period: int = 100
+    progress: Progress = no_progress
+    rows: list[dict[str, float]] = field(default_factory=list)
+    seconds: float = 0.0
+
+    def run(
+        self,
+        step: Callable[[int], Mapping[str, Tensor]],
+        at_period: Callable[[int], Mapping[str, float]] | None = None,
+        stop: Callable[[], bool] = lambda: False,
+    ) -> list[dict[str, float]]:
+        """Run what is left of the loop.
+
+        Args:
+            step: does step number i (from 0) and returns scalars to log by name; each is averaged over those steps of the
+                period that return it.
+            at_period: called with the number of steps done at the end of every period; returns more numbers for the row.
+            stop: whether there is nothing left to do, before `steps` are over; a function of what `state` holds.
+
+        Returns:
+            One row per period: `step`, `seconds`, the averages, what `at_period` gave.
+        """
+        done = self._resume()
+        started = time.monotonic() - self.seconds
+        saved = time.monotonic()
+        sums: dict[str, Tensor] = {}
+        counts: Counter[str] = Counter()
+        over = done == self.steps or stop()
+        while not over:
+            with randomness(self.seed, self.name, "step", done, _PROCESS, device=self.compute.target):
+                for name, value in step(done).items():
+                    sums[name] = sums[name] + value.detach() if name in sums else value.detach().clone()
+                    counts[name] += 1
+            done += 1
+            over = done == self.steps or stop()
+            if done % self.period == 0 or over:
+                with randomness(self.seed, self.name, "period", done, _PROCESS, device=self.compute.target):
+                    extra = at_period(done) if at_period is not None else {}
+                self.seconds = time.monotonic() - started
+                row = {
+                    "step": float(done),
+                    "seconds": self.seconds,
+                    **{name: float(value) / counts[name] for name, value in sums.items()},
+                    **extra,
+                }
+                self._append(row)
+                sums, counts = {}, Counter()
+                if self.folder is not None and (over or time.monotonic() - saved > CHECKPOINT_SECONDS):
+                    save_checkpoint(self.folder / LATEST, done, self.seconds, self.state)
+                    saved = time.monotonic()
+            self.progress(self.name, done, self.steps, self._note())
+        return self.rows
+
+    def _resume(self) -> int:
+        done = 0
+        if self.folder is not None:
+            self.folder.mkdir(parents=True, exist_ok=True)
+            if (self.folder / LATEST).exists():
+                done, self.seconds = load_checkpoint(self.folder / LATEST, self.state)
+            self.rows = [row for row in read_log(self.folder / LOG) if row["step"] <= done]
+            new = self.folder / (LOG + ".new")
+            new.write_text("".join(json.dumps(row) + "\n" for row in self.rows), encoding="utf-8")
+            new.replace(self.folder / LOG)
+        return done
+
+    def _append(self, row: dict[str, float]) -> None:
+        self.rows.append(row)
+        if self.folder is not None:
+            with (self.folder / LOG).open("a", encoding="utf-8") as stream:
+                stream.write(json.dumps(row) + "\n")
+
+    def _note(self) -> str:
+        if not self.rows:
+            return ""
+        hidden = {"step", "seconds", "epoch"}
+        return "  ".join(f"{name} {value:.3g}" for name, value in self.rows[-1].items() if name not in hidden)
+
+
+def read_log(file: Path) -> list[dict[str, float]]:
+    """The rows of a log; a last line cut off by a crash is left out."""
+    rows: list[dict[str, float]] = []
+    for line in file.read_text(encoding="utf-8").splitlines() if file.exists() else []:
+        try:
+            rows.append(json.loads(line))
+        except json.JSONDecodeError:
+            break
+    return rows

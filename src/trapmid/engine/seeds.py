@@ -1,0 +1,36 @@
+"""Random numbers as a function of (seed, purpose, step)."""
+
+import hashlib
+import json
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+import torch
+
+
+def seed_of(seed: int, *purpose: str | int) -> int:
+    """A 63-bit seed for one purpose: a function of its arguments alone, and unrelated between purposes."""
+    digest = hashlib.sha256(json.dumps([seed, *purpose]).encode()).digest()
+    return int.from_bytes(digest[:8], "big") >> 1
+
+
+def generator(seed: int, *purpose: str | int, device: torch.device | str = "cpu") -> torch.Generator:
+    """A random stream of its own for one purpose."""
+    return torch.Generator(device=device).manual_seed(seed_of(seed, *purpose))
+
+
+@contextmanager
+def randomness(seed: int, *purpose: str | int, device: torch.device | str = "cpu") -> Iterator[None]:
+    """Inside, all that torch draws is a function of the arguments; outside, the caller's random state is untouched.
+
+    Dropout and kornia's augmentations draw from torch's global generator and take no other, so the generator is forked
+    rather than passed. Because a step's draws depend on the step's number and not on the steps before it, a resumed run
+    needs no saved random state to end with the same numbers.
+    """
+    device = torch.device(device)
+    with torch.random.fork_rng(devices=[device] if device.type == "cuda" else []):
+        chosen = seed_of(seed, *purpose)
+        torch.default_generator.manual_seed(chosen)  # not torch.manual_seed, which reseeds devices that are not forked
+        if device.type == "cuda":
+            torch.cuda.manual_seed(chosen)
+        yield
