@@ -21,14 +21,16 @@ class Config(BaseModel):
 
 
 class Member(Config):
-    """A config that a table has a row or a column for.
+    """A config that a recipe can hold and that tables have a row for: an attack, a defense, a judge, a prior.
 
     Attributes:
-        kind: what it is.
-        label: what its row is called and its folders are named; empty for its kind. Members of the same kind with
-            different values can stand side by side under different labels.
+        title: the name that tables print for members of this kind, e.g. "PLG-MI".
+        kind: the name of the kind in recipes and on the command line.
+        label: the name of this member in files and folders; empty for the kind. Members of one kind with different values can
+            stand side by side under different labels.
     """
 
+    title: ClassVar[str] = ""
     kind: str
     label: str = Field("", pattern=r"^[A-Za-z0-9.+_-]*$")
 
@@ -36,6 +38,11 @@ class Member(Config):
     def name(self) -> str:
         """The label, or the kind where there is none."""
         return self.label or self.kind
+
+    @property
+    def heading(self) -> str:
+        """The name that tables print for this member: its label, or the title where there is none."""
+        return self.label or self.title
 
 
 def fingerprint(value: Any) -> str:

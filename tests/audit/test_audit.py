@@ -253,7 +253,7 @@ def test_an_attacker_who_knows_joins_where_there_is_a_trapdoor(audited):
     facts["facts"]["notes"]["surrogate_agreement"] = 0.31
     manifest.write_text(json.dumps(facts))
     page = write_report(copy).read_text()
-    assert "PLG-MI past the detector" in page
+    assert "PLG-MI (detector evasion)" in page
     assert "score access, 5 reconstructions per identity, told of the defense" in page
     assert "answer for only 31% of public images" in page
     assert "No attack tried here knew of the defense" not in page

@@ -188,7 +188,7 @@ def test_ablations_are_found_where_one_number_differs():
         *(NegLS(label=f"f{at}", smoothing=-0.1, start_at=0.2, full_at=value) for at, value in enumerate((0.7, 0.8))),
     ]
     assert ablations(members) == [
-        Ablation(kind="negls", setting="smoothing", defenses={-0.3: "s0", -0.2: "s2", -0.1: "s1"})
+        Ablation(kind="NegLS", setting="smoothing", defenses={-0.3: "s0", -0.2: "s2", -0.1: "s1"})
     ]
     assert ablations(members[:3]) == []
 

@@ -48,6 +48,7 @@ class BREP(Attack[LabelTarget]):
         chunk: images decoded at once, which bounds memory.
     """
 
+    title: ClassVar[str] = "BREP-MI"
     paper: ClassVar[str] = "BREP-MI (Kahla et al., CVPR 2022), Alg. 1, Eq. 4-6"
     needs: ClassVar[type[LabelTarget]] = LabelTarget
     kind: Literal["brep"] = "brep"

@@ -25,6 +25,7 @@ class Distilled(Surrogate[ScoreTarget]):
         student: architecture; need not be the target's. The default is LOMMA's first, without its ImageNet weights.
     """
 
+    title: ClassVar[str] = "Distilled copy"
     paper: ClassVar[str] = "Hinton et al. 2015; students as in LOMMA (Nguyen et al., CVPR 2023)"
     needs: ClassVar[type[LabelTarget]] = ScoreTarget
     kind: Literal["distilled"] = "distilled"

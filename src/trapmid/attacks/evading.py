@@ -28,6 +28,7 @@ class Evading(Wrapper[InformedTarget]):
         false_positives: share of public images that the attacker's detector takes for triggered.
     """
 
+    title: ClassVar[str] = "Detector evasion"
     paper: ClassVar[str] = "Trap-MID (Liu & Chen, NeurIPS 2024), Sec. 4.2 and App. E.7, with a hinge"
     needs: ClassVar[type[LabelTarget]] = InformedTarget
     kind: Literal["evading"] = "evading"

@@ -38,6 +38,7 @@ class GMI(SearchConfig, Attack[WhiteBoxTarget]):
         box: where every entry of a latent is kept.
     """
 
+    title: ClassVar[str] = "GMI"
     paper: ClassVar[str] = "GMI (Zhang et al., CVPR 2020), Eq. 1-3"
     needs: ClassVar[type[LabelTarget]] = WhiteBoxTarget
     kind: Literal["gmi"] = "gmi"

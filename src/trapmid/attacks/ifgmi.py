@@ -33,6 +33,7 @@ class IFGMI(Attack[WhiteBoxTarget]):
         chunk: searches that are carried through all layers at once, which bounds memory.
     """
 
+    title: ClassVar[str] = "IF-GMI"
     paper: ClassVar[str] = "IF-GMI (Qiu et al., ECCV 2024), Alg. 1"
     needs: ClassVar[type[LabelTarget]] = WhiteBoxTarget
     kind: Literal["ifgmi"] = "ifgmi"

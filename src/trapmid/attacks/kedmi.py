@@ -36,6 +36,7 @@ class KEDMI(SearchConfig, Attack[WhiteBoxTarget]):
             acts on a copy.
     """
 
+    title: ClassVar[str] = "KED-MI"
     paper: ClassVar[str] = "KED-MI (Chen et al., ICCV 2021), Eq. 1-8"
     needs: ClassVar[type[LabelTarget]] = WhiteBoxTarget
     kind: Literal["kedmi"] = "kedmi"

@@ -40,6 +40,7 @@ class LOKT(MarginSearch, Attack[LabelTarget]):
         distillation: how they learn.
     """
 
+    title: ClassVar[str] = "LOKT"
     paper: ClassVar[str] = "LOKT (Nguyen et al., NeurIPS 2023), Sec. 3-4"
     needs: ClassVar[type[LabelTarget]] = LabelTarget
     kind: Literal["lokt"] = "lokt"

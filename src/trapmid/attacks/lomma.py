@@ -48,6 +48,7 @@ class LOMMA(Attack[WhiteBoxTarget]):
         distillation: how they learn.
     """
 
+    title: ClassVar[str] = "LOMMA"
     paper: ClassVar[str] = "LOMMA (Nguyen et al., CVPR 2023), Eq. 4-9"
     needs: ClassVar[type[LabelTarget]] = WhiteBoxTarget
     kind: Literal["lomma"] = "lomma"
@@ -59,6 +60,12 @@ class LOMMA(Attack[WhiteBoxTarget]):
         Zoo(name="efficientnet_b2", pretrained=True),
     )
     distillation: Distillation = Distillation()
+
+    @property
+    def heading(self) -> str:
+        """The label, or the title with the base's where the label says no more than that: "LOMMA (GMI)"."""
+        base = f"{self.title} ({self.base.heading})"
+        return base if self.label == f"{self.kind}-{self.base.kind}" else self.label or base
 
     @property
     def identities_per_batch(self) -> int:

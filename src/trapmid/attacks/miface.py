@@ -53,6 +53,7 @@ class MIFace(SearchConfig, Attack[WhiteBoxTarget]):
         sure_enough: probability of the identity at which a search ends.
     """
 
+    title: ClassVar[str] = "MI-FACE"
     paper: ClassVar[str] = "MI-FACE (Fredrikson et al., CCS 2015), Alg. 1"
     needs: ClassVar[type[LabelTarget]] = WhiteBoxTarget
     kind: Literal["miface"] = "miface"

@@ -46,6 +46,7 @@ class MIRROR(Attack[ScoreTarget]):
         chunk: images decoded at once, which bounds memory.
     """
 
+    title: ClassVar[str] = "MIRROR"
     paper: ClassVar[str] = "MIRROR (An et al., NDSS 2022), Sec. IV"
     needs: ClassVar[type[LabelTarget]] = ScoreTarget
     kind: Literal["mirror"] = "mirror"

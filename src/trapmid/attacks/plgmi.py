@@ -79,6 +79,7 @@ class PseudoLabelGuided(MarginSearch, Attack[W], ABC, Generic[W]):
 class PLGMI(PseudoLabelGuided[WhiteBoxTarget]):
     """`plgmi`: the strongest attack of the paper's main table."""
 
+    title: ClassVar[str] = "PLG-MI"
     paper: ClassVar[str] = "PLG-MI (Yuan et al., AAAI 2023), Alg. 1, Eq. 3-6"
     needs: ClassVar[type[LabelTarget]] = WhiteBoxTarget
     kind: Literal["plgmi"] = "plgmi"

@@ -71,6 +71,7 @@ class SignatureGuided(PseudoLabelGuided[W], ABC):
 class PLGMIPlus(SignatureGuided[WhiteBoxTarget]):
     """`plgmi+`: knows that there are trapdoors, not which."""
 
+    title: ClassVar[str] = "PLG-MI+"
     paper: ClassVar[str] = "Trap-MID (Liu & Chen, NeurIPS 2024), App. E.7, PLG-MI+"
     needs: ClassVar[type[LabelTarget]] = WhiteBoxTarget
     adaptive: ClassVar[bool] = True
@@ -90,6 +91,7 @@ class PLGMIPlusPlus(SignatureGuided[InformedTarget]):
         trapdoor_weight: l_trap, of the push away from them.
     """
 
+    title: ClassVar[str] = "PLG-MI++"
     paper: ClassVar[str] = "Trap-MID (Liu & Chen, NeurIPS 2024), Sec. 4.2 and App. E.7, PLG-MI++"
     needs: ClassVar[type[LabelTarget]] = InformedTarget
     adaptive: ClassVar[bool] = True

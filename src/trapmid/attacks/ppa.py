@@ -42,6 +42,7 @@ class PPA(Attack[WhiteBoxTarget]):
         chunk: images decoded at once, which bounds memory.
     """
 
+    title: ClassVar[str] = "PPA"
     paper: ClassVar[str] = "PPA (Struppek et al., ICML 2022), Sec. 3"
     needs: ClassVar[type[LabelTarget]] = WhiteBoxTarget
     kind: Literal["ppa"] = "ppa"

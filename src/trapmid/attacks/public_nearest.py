@@ -51,6 +51,7 @@ class PublicNearest(Attack[ScoreTarget]):
         images_per_identity: how many.
     """
 
+    title: ClassVar[str] = "Public look-alikes"
     paper: ClassVar[str] = "none: the baseline that needs no generator and no gradient"
     needs: ClassVar[type[LabelTarget]] = ScoreTarget
     kind: Literal["public-nearest"] = "public-nearest"

@@ -31,6 +31,7 @@ class Robust(Surrogate[ScoreTarget]):
         weight: of the perturbed term.
     """
 
+    title: ClassVar[str] = "Robust copy"
     paper: ClassVar[str] = "ARD (Goldblum et al., AAAI 2020), Eq. 3; PGD (Madry et al., ICLR 2018)"
     needs: ClassVar[type[LabelTarget]] = ScoreTarget
     kind: Literal["robust"] = "robust"

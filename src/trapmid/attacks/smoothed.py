@@ -25,6 +25,7 @@ class Smoothed(Wrapper[WhiteBoxTarget]):
         draws: how many are averaged; each is a query.
     """
 
+    title: ClassVar[str] = "Smoothed answers"
     paper: ClassVar[str] = "EOT (Athalye et al., ICML 2018), Eq. 2; randomised smoothing (Cohen et al., ICML 2019)"
     needs: ClassVar[type[LabelTarget]] = WhiteBoxTarget
     kind: Literal["smoothed"] = "smoothed"

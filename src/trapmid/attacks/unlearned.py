@@ -34,6 +34,7 @@ class Unlearned(Surrogate[WhiteBoxTarget]):
         weight: of the indifference to triggers in the fine-tuning.
     """
 
+    title: ClassVar[str] = "Unlearned copy"
     paper: ClassVar[str] = "Neural Cleanse (Wang et al., IEEE S&P 2019), with Trap-MID's blended trigger"
     needs: ClassVar[type[LabelTarget]] = WhiteBoxTarget
     kind: Literal["unlearned"] = "unlearned"

@@ -54,6 +54,11 @@ class Wrapper(Attack[S], ABC, Generic[S]):
         return self.label or f"{self.kind}-{self.base.name}"
 
     @property
+    def heading(self) -> str:
+        """The label, or the base's heading with the title: "PLG-MI (distilled copy)"."""
+        return self.label or f"{self.base.heading} ({self.title.lower()})"
+
+    @property
     def images_per_identity(self) -> int:
         """The base's."""
         return self.base.images_per_identity

@@ -36,6 +36,7 @@ class BiDO(Modifier):
         images_per_identity: in a batch; 16 identities x 4 images as published.
     """
 
+    title = "BiDO"
     paper = "BiDO (Peng et al., KDD 2022); constants as in Trap-MID, App. C.6"
     decides: ClassVar[frozenset[Decision]] = frozenset({"which images make a batch"})
     kind: Literal["bido"] = "bido"

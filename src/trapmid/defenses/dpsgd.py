@@ -34,6 +34,7 @@ class DPSGD(Defense):
         clip: largest L2 norm of an image's gradient.
     """
 
+    title = "DP-SGD"
     paper = "DP-SGD (Abadi et al., CCS 2016) with Opacus (Yousefpour et al. 2021)"
     decides: ClassVar[frozenset[Decision]] = frozenset({"which images make a batch", "how the weights take a step"})
     kind: Literal["dpsgd"] = "dpsgd"

@@ -16,6 +16,7 @@ class LS(Smoothing):
         smoothing: a, the share of the label that is spread over all classes.
     """
 
+    title = "Label smoothing"
     paper = "Label smoothing (Szegedy et al., CVPR 2016; as a control in Struppek et al., ICLR 2024)"
     kind: Literal["ls"] = "ls"
     smoothing: float = Field(0.1, ge=0.0, le=1.0)

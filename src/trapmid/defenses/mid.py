@@ -26,6 +26,7 @@ class MID(Modifier):
         width: of the bottleneck, k; the paper has 1024 for VGG-16, 512 for Face.evoLVe and ResNet-152.
     """
 
+    title = "MID"
     paper = "MID (Wang et al., AAAI 2021); constants as in Trap-MID, App. C.6"
     kind: Literal["mid"] = "mid"
     weight: float = Field(0.003, ge=0.0)

@@ -23,6 +23,7 @@ class MIDRE(Modifier):
         area: smallest and largest erased share of the image.
     """
 
+    title = "MIDRE"
     paper = "MIDRE (Tran et al., TMLR 2025)"
     kind: Literal["midre"] = "midre"
     area: tuple[float, float] = (0.1, 0.4)

@@ -21,6 +21,7 @@ class NegLS(Smoothing):
         full_at: share of the epochs after which it is at full strength; until then it rises linearly to half and then jumps.
     """
 
+    title = "NegLS"
     paper = "NegLS (Struppek et al., ICLR 2024); schedule as in Trap-MID, App. C.6"
     kind: Literal["negls"] = "negls"
     smoothing: float = Field(-0.05, le=0.0)

@@ -12,5 +12,6 @@ class NoDefense(Modifier):
     The authors train it without augmentation; here it gets the recipe's, so that no comparison is confounded by it.
     """
 
+    title = "Unprotected"
     paper = "Trap-MID, Sec. 4.1 (unprotected)"
     kind: Literal["none"] = "none"

@@ -10,6 +10,7 @@ from trapmid.trapdoor import OnePassSettings, OnePassTrapdoor, Planter
 class OnePass(OnePassSettings, Planting):
     """`onepass`: Trap-MID whose triggers take their gradients from the classifier's own backward pass, on half of each batch."""
 
+    title = "One-pass Trap-MID"
     paper = (
         "none: after Trap-MID (Liu & Chen, NeurIPS 2024) and free adversarial training (Shafahi et al., NeurIPS 2019)"
     )

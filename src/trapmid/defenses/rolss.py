@@ -18,6 +18,7 @@ class RoLSS(Modifier):
         stages: how many, counted from the last.
     """
 
+    title = "RoLSS"
     paper = "RoLSS (Koh et al., ECCV 2024)"
     kind: Literal["rolss"] = "rolss"
     stages: int = Field(1, ge=1)

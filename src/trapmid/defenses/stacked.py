@@ -30,6 +30,7 @@ class Stacked(Defense):
             (`NegLS(images="clean")` is the other published variant).
     """
 
+    title = "Stacked defenses"
     paper = "Trap-MID, Table 17 (Trap-MID + NegLS)"
     kind: Literal["stacked"] = "stacked"
     parts: tuple[Annotated[Single, Field(discriminator="kind")], ...] = Field((TrapMID(), NegLS()), min_length=2)
@@ -38,6 +39,11 @@ class Stacked(Defense):
     def name(self) -> str:
         """The label, or the names of the parts joined by +."""
         return self.label or "+".join(part.name for part in self.parts)
+
+    @property
+    def heading(self) -> str:
+        """The label, or the headings of the parts joined by +."""
+        return self.label or " + ".join(part.heading for part in self.parts)
 
     @property
     def has_trapdoor(self) -> bool:

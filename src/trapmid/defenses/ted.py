@@ -17,6 +17,7 @@ class TeD(Planting):
     original TeD had seven clusters of 3 x 3 and planted them after a normal training.
     """
 
+    title = "TeD"
     paper = "TeD (Shan et al., CCS 2020) as in Trap-MID, App. D.1"
     kind: Literal["ted"] = "ted"
     blend: BlendSchedule = BlendSchedule(end=0.1)
@@ -33,6 +34,7 @@ class TeD(Planting):
 class TeDPlus(Planting):
     """`ted+`: the same squares with Trap-MID's blend ratio, weight, augmentation and trigger optimisation."""
 
+    title = "TeD+"
     paper = "TeD+ (Liu & Chen, NeurIPS 2024), App. D.1"
     kind: Literal["ted+"] = "ted+"
     trigger_start: TriggerStart = "squares"

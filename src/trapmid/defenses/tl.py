@@ -23,6 +23,7 @@ class TL(Modifier):
         share: of the network's parameters, at most, that are frozen.
     """
 
+    title = "TL-DMI"
     paper = "TL-DMI (Ho et al., CVPR 2024)"
     kind: Literal["tl"] = "tl"
     share: float = Field(0.175, gt=0.0, lt=1.0)

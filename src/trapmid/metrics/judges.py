@@ -64,6 +64,7 @@ class JudgeConfig(Member, ABC):
 class EvaluationClassifier(JudgeConfig):
     """`classifier`: the field's standard judge, a classifier of another architecture trained on the private train split."""
 
+    title = "Evaluation classifier"
     paper = "GMI (Zhang et al., CVPR 2020), Sec. 4; Trap-MID App. C.7"
     kind: Literal["classifier"] = "classifier"
     model: AnyModel
@@ -111,6 +112,7 @@ class FaceEmbedder(JudgeConfig):
     readers here deliver it. The weights are for non-commercial use.
     """
 
+    title = "Face embedder"
     paper = "MobileFaceNets (Chen et al. 2018); weights w600k_mbf of InsightFace"
     kind: Literal["embedder"] = "embedder"
 

@@ -31,6 +31,7 @@ class CGAN(GANConfig, PriorConfig):
             holds the discriminator back where a class has few images.
     """
 
+    title: ClassVar[str] = "Conditional GAN"
     paper: ClassVar[str] = "PLG-MI (Yuan et al., AAAI 2023); Miyato & Koyama 2018"
     kind: Literal["cgan"] = "cgan"
     networks: Annotated[SNResNet | Strided, Field(discriminator="kind")] = SNResNet()

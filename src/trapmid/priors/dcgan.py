@@ -65,6 +65,7 @@ class DCGAN(GANConfig, PriorConfig):
         penalty: weight of the gradient penalty.
     """
 
+    title: ClassVar[str] = "WGAN-GP"
     paper: ClassVar[str] = "GMI (Zhang et al., CVPR 2020); WGAN-GP (Gulrajani et al., NeurIPS 2017)"
     kind: Literal["dcgan"] = "dcgan"
     width: int = Field(64, ge=1)

@@ -83,6 +83,7 @@ class SemiGAN(GANConfig):
         entropy_weight: of the summed entropy of a generated batch's labels in the generator's loss.
     """
 
+    title: ClassVar[str] = "Semi-supervised GAN"
     paper: ClassVar[str] = "KED-MI (Chen et al., ICCV 2021); Salimans et al. 2016"
     kind: Literal["semigan"] = "semigan"
     width: int = Field(64, ge=1)

@@ -52,6 +52,7 @@ class StyleGAN2(PriorConfig):
     10,000 latents after training, where the authors track it during training.
     """
 
+    title: ClassVar[str] = "StyleGAN2"
     paper: ClassVar[str] = "StyleGAN2 (Karras et al., CVPR 2020)"
     kind: Literal["stylegan2"] = "stylegan2"
     weights: Path | None = None

@@ -34,6 +34,7 @@ class TACGAN(GANConfig):
         class_weight: of the head's terms, in both losses.
     """
 
+    title: ClassVar[str] = "T-ACGAN"
     paper: ClassVar[str] = "LOKT (Nguyen et al., NeurIPS 2023); Odena et al. 2017"
     kind: Literal["tacgan"] = "tacgan"
     networks: Annotated[SNResNet | Strided, Field(discriminator="kind")] = SNResNet()

@@ -13,15 +13,17 @@ FEWEST = 3
 def ablations(members: Iterable[Member]) -> list[Ablation]:
     """Every setting of which at least `FEWEST` values were tried with all else equal."""
     tried: dict[tuple[str, str, tuple[tuple[str, Any], ...]], dict[float, str]] = {}
+    titles: dict[str, str] = {}
     for member in members:
         leaves = dict(_leaves(member.model_dump(mode="json", exclude={"label"})))
+        titles[member.kind] = member.title
         for setting, value in leaves.items():
             if isinstance(value, bool) or not isinstance(value, int | float):
                 continue
             others = tuple(sorted((path, repr(leaf)) for path, leaf in leaves.items() if path != setting))
             tried.setdefault((leaves["kind"], setting, others), {})[float(value)] = member.name
     return [
-        Ablation(kind=kind, setting=setting, defenses=dict(sorted(by_value.items())))
+        Ablation(kind=titles[kind], setting=setting, defenses=dict(sorted(by_value.items())))
         for (kind, setting, _), by_value in tried.items()
         if len(by_value) >= FEWEST
     ]

@@ -1,6 +1,5 @@
 """From an audit's folder to the contents of its report: opens the artifacts and picks the pictures."""
 
-from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -37,45 +36,6 @@ from trapmid.report.contents import (
 from trapmid.targets import InformedTarget, LabelTarget, ScoreTarget, WhiteBoxTarget
 from trapmid.types import UserError
 
-TITLES = {
-    "none": "Unprotected",
-    "trapmid": "Trap-MID",
-    "onepass": "One-pass Trap-MID",
-    "mid": "MID",
-    "bido": "BiDO",
-    "negls": "NegLS",
-    "ls": "Label smoothing",
-    "ted": "TeD",
-    "ted+": "TeD+",
-    "tl": "TL-DMI",
-    "midre": "MIDRE",
-    "rolss": "RoLSS",
-    "dpsgd": "DP-SGD",
-    "trapmid+negls": "Trap-MID + NegLS",
-    "plgmi": "PLG-MI",
-    "ppa": "PPA",
-    "ifgmi": "IF-GMI",
-    "mirror": "MIRROR",
-    "brep": "BREP-MI",
-    "gmi": "GMI",
-    "kedmi": "KED-MI",
-    "lomma": "LOMMA",
-    "lomma-gmi": "LOMMA (GMI)",
-    "lomma-kedmi": "LOMMA (KED-MI)",
-    "miface": "MI-FACE",
-    "plgmi+": "PLG-MI+",
-    "plgmi++": "PLG-MI++",
-    "public-nearest": "Public look-alikes",
-    "classifier": "Evaluation classifier",
-    "embedder": "Face embedder",
-}
-WRAPPED = {
-    "distilled": "on a distilled copy",
-    "robust": "on a robust copy",
-    "smoothed": "through smoothing",
-    "unlearned": "on an unlearned copy",
-    "evading": "past the detector",
-}
 JUDGE_NOTES = {
     "classifier": "another architecture, trained on the private training images",
     "embedder": "MobileFaceNet pretrained on other faces; nearest centroid of the private training images",
@@ -111,11 +71,11 @@ def collect(out: Path) -> Contents:
         title=f"Model inversion audit: {recipe.name}",
         data=_data(recipe, split),
         architecture=f"{recipe.model.kind}, {recipe.image_size} px",
-        defenses=[Defense(name=d.name, title=TITLES.get(d.name, d.name), paper=d.paper) for d in recipe.defenses],
+        defenses=[Defense(name=d.name, title=d.heading, paper=d.paper) for d in recipe.defenses],
         attacks=[
             Attack(
                 name=a.name,
-                title=_title(a.name),
+                title=a.heading,
                 access=ACCESS[a.needs],
                 adaptive=a.adaptive,
                 attempts=a.images_per_identity,
@@ -123,19 +83,16 @@ def collect(out: Path) -> Contents:
             )
             for a in recipe.attacks
         ],
-        judges=[
-            Judge(name=j.name, title=TITLES.get(j.name, j.name), note=JUDGE_NOTES.get(j.kind, ""))
-            for j in recipe.judges
-        ],
+        judges=[Judge(name=j.name, title=j.heading, note=JUDGE_NOTES.get(j.kind, "")) for j in recipe.judges],
         seeds=recipe.seeds,
         scores=_scores(read_scores(folders.measurement), several=len(recipe.seeds) > 1),
         gallery=_gallery(recipe, folders, data),
-        curves=_curves(folders, trained, attacked),
-        ablations=[replace(one, kind=_title(one.kind)) for one in ablations(recipe.defenses)],
+        curves=_curves(recipe, folders, trained, attacked),
+        ablations=ablations(recipe.defenses),
         detections=_detections(recipe, folders, read_scores(folders.measurement)),
-        costs=_costs(trained, attacked),
-        warnings=_warnings(trained, attacked),
-        not_tried=[member.__name__ for member in ATTACKS if member.model_fields["kind"].default not in run],
+        costs=_costs(recipe, trained, attacked),
+        warnings=_warnings(recipe, trained, attacked),
+        not_tried=[member.title for member in ATTACKS if member.model_fields["kind"].default not in run],
         config=recipe.model_dump(mode="json"),
         versions=versions(),
         made=measured.created,
@@ -189,7 +146,7 @@ def _gallery(recipe: Recipe, folders: Folders, data: AuditData) -> list[GalleryR
         columns = {}
         for kind, reconstructions in found.items():
             best = torch.nonzero(reconstructions.labels == number).flatten()[:FOUND_SHOWN].tolist()
-            columns[TITLES.get(kind, kind)] = [
+            columns[recipe.defense(kind).heading] = [
                 Reconstruction(picture=_picture(reconstructions.pixels[i]), recognised=recognised.get((kind, i)))
                 for i in best
             ]
@@ -202,8 +159,12 @@ def _picture(pixels: torch.Tensor) -> Picture:
     return pixels.permute(1, 2, 0).contiguous().numpy()
 
 
-def _curves(folders: Folders, trained: dict[Task, Manifest], attacked: dict[Task, Manifest]) -> list[Curves]:
-    curves = [Curves(cell=f"Training, {_cell(t)}", rows=read_log(folders.of(t) / LOG), x="epoch") for t in trained]
+def _curves(
+    recipe: Recipe, folders: Folders, trained: dict[Task, Manifest], attacked: dict[Task, Manifest]
+) -> list[Curves]:
+    curves = [
+        Curves(cell=f"Training, {_cell(recipe, t)}", rows=read_log(folders.of(t) / LOG), x="epoch") for t in trained
+    ]
     for t in attacked:
         rows = [
             {
@@ -217,7 +178,7 @@ def _curves(folders: Folders, trained: dict[Task, Manifest], attacked: dict[Task
         ]
         if not rows:  # the attack trained nothing
             continue
-        curves.append(Curves(cell=f"{_title(t.member)} prior, {_cell(t)}", rows=rows, x="step"))
+        curves.append(Curves(cell=f"{recipe.attack(t.member).heading} prior, {_cell(recipe, t)}", rows=rows, x="step"))
     return curves
 
 
@@ -236,22 +197,22 @@ def _detections(recipe: Recipe, folders: Folders, scores: list[Score]) -> list[D
         detections.append(
             Detection(
                 defense=defense,
-                cell=_cell(Task("train", defense=defense, seed=recipe.seeds[0])),
+                cell=_cell(recipe, Task("train", defense=defense, seed=recipe.seeds[0])),
                 scores=sets,
-                titles={name: frames.get(name) or _title(name) for name in sets},
+                titles={name: frames.get(name) or recipe.attack(name).heading for name in sets},
                 threshold=None if threshold is None else threshold.value,
             )
         )
     return detections
 
 
-def _costs(trained: dict[Task, Manifest], attacked: dict[Task, Manifest]) -> list[Cost]:
+def _costs(recipe: Recipe, trained: dict[Task, Manifest], attacked: dict[Task, Manifest]) -> list[Cost]:
     costs = []
     for t, manifest in (trained | attacked).items():
         plain = (trained | attacked).get(Task(t.kind, t.member, "none", t.seed))
         costs.append(
             Cost(
-                cell=f"{_title(t.member) or 'Training'}, {_cell(t)}",
+                cell=f"{recipe.attack(t.member).heading if t.member else 'Training'}, {_cell(recipe, t)}",
                 work="train" if t in trained else "attack",
                 defense=t.defense,
                 seconds=manifest.seconds,
@@ -265,30 +226,26 @@ def _costs(trained: dict[Task, Manifest], attacked: dict[Task, Manifest]) -> lis
     return costs
 
 
-def _warnings(trained: dict[Task, Manifest], attacked: dict[Task, Manifest]) -> list[str]:
-    said = [f"{_cell(t)}: {warning}" for t, manifest in trained.items() for warning in manifest.facts["warnings"]]
+def _warnings(recipe: Recipe, trained: dict[Task, Manifest], attacked: dict[Task, Manifest]) -> list[str]:
+    said = [
+        f"{_cell(recipe, t)}: {warning}" for t, manifest in trained.items() for warning in manifest.facts["warnings"]
+    ]
     for t, manifest in attacked.items():
         diversity = manifest.facts["diversity"]
         several = manifest.facts["images"] > len(manifest.recipe["identities"])
         if several and diversity["within"] < COLLAPSED * diversity["between"]:
             said.append(
-                f"{_cell(t)}: the reconstructions of one identity are all alike (pixel distance {diversity['within']:.3f} within, "
+                f"{_cell(recipe, t)}: the reconstructions of one identity are all alike (pixel distance {diversity['within']:.3f} within, "
                 f"{diversity['between']:.3f} between identities): the generator has collapsed, so the images of one identity count as one."
             )
         agreement = manifest.facts.get("notes", {}).get("surrogate_agreement", 1.0)
         if agreement < UNLIKE:
             said.append(
-                f"{_title(t.member)}, {_cell(t)}: the copy that was attacked gives the model's answer for only {agreement:.0%} of public images "
+                f"{recipe.attack(t.member).heading}, {_cell(recipe, t)}: the copy that was attacked gives the model's answer for only {agreement:.0%} of public images "
                 "that it did not learn from. What failed on it might not fail on a better copy."
             )
     return said
 
 
-def _title(name: str) -> str:
-    """As people read a member's name; a wrapper's begins with its kind and goes on with its base's."""
-    kind, _, base = name.partition("-")
-    return f"{_title(base)} {WRAPPED[kind]}" if kind in WRAPPED else TITLES.get(name, name)
-
-
-def _cell(task: Task) -> str:
-    return f"{TITLES.get(task.defense, task.defense)}, seed {task.seed}"
+def _cell(recipe: Recipe, task: Task) -> str:
+    return f"{recipe.defense(task.defense).heading}, seed {task.seed}"

@@ -7,8 +7,8 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import NamedTuple
 
+from trapmid.attacks import ATTACKS, BREP, GMI, KEDMI, LOMMA
 from trapmid.detection.evaluation import ADVERSARIAL
-from trapmid.report.collect import TITLES
 from trapmid.reproduction.estimate import GIB, Estimate, Line
 from trapmid.reproduction.experiment import COLUMNS, Experiment, Row
 from trapmid.reproduction.published import PROVENANCE
@@ -16,7 +16,13 @@ from trapmid.reproduction.results import Entry, Reproduction
 
 NAME = "reproduction"
 
-ATTACKS = {**TITLES, **ADVERSARIAL, "brep-untargeted": f"{TITLES['brep']}, untargeted", "-": ""}
+ATTACK_TITLES = {
+    **{member.model_fields["kind"].default: member.title for member in ATTACKS},
+    **{f"lomma-{base.kind}": LOMMA(base=base).heading for base in (GMI(), KEDMI())},
+    "brep-untargeted": f"{BREP.title}, untargeted",
+    **ADVERSARIAL,
+    "-": "",
+}
 """What the attacks of rows are called."""
 
 
@@ -164,7 +170,7 @@ def table(heads: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
 
 def attack_title(attack: str) -> str:
     """As people read it; empty for models alone."""
-    return ATTACKS.get(attack, attack)
+    return ATTACK_TITLES.get(attack, attack)
 
 
 def hours(seconds: float) -> str:
