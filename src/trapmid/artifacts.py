@@ -18,6 +18,7 @@ from filelock import FileLock, Timeout
 from pydantic import ValidationError
 
 from trapmid.config import Config, fingerprint, misfits
+from trapmid.files import write_atomic
 from trapmid.types import UserError
 
 SCHEMA = 1
@@ -114,10 +115,7 @@ class Draft:
             created=time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime()),
             files={name: sha256(self.folder / name) for name in sorted(files)},
         )
-        new = self.folder / f"{MANIFEST}.new"
-        new.write_text(manifest.model_dump_json(indent=1) + "\n", encoding="utf-8")
-        _reach_disk(new)
-        new.replace(self.folder / MANIFEST)
+        write_atomic(self.folder / MANIFEST, manifest.model_dump_json(indent=1) + "\n")
         return self.publish(manifest)
 
     def publish(self, manifest: Manifest) -> Manifest:
@@ -277,9 +275,7 @@ def _continue(draft: Draft, build: Callable[[Draft], Manifest]) -> Manifest:
         _check_same(draft.folder, draft.wanted, json.loads(begun.read_text(encoding="utf-8")))
     else:
         draft.folder.mkdir(parents=True, exist_ok=True)
-        new = begun.with_suffix(".new")
-        new.write_text(json.dumps(draft.wanted), encoding="utf-8")
-        new.replace(begun)
+        write_atomic(begun, json.dumps(draft.wanted))
     return build(draft)
 
 

@@ -9,6 +9,7 @@ from typing import Any, Literal, final
 import torch
 from torch import Tensor, nn
 
+from trapmid.files import write_atomic
 from trapmid.types import Images, Labels, Prediction, UserError, prediction_of
 
 
@@ -62,9 +63,7 @@ class Budget:
         self.shown += images
         if self._file is not None:
             self._file.parent.mkdir(parents=True, exist_ok=True)
-            new = self._file.with_suffix(".new")
-            new.write_text(str(self.shown), encoding="utf-8")
-            new.replace(self._file)
+            write_atomic(self._file, str(self.shown))
 
 
 class LabelTarget:

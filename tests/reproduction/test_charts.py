@@ -102,7 +102,7 @@ def test_bars_have_only_the_lines_that_somebody_measured(tmp_path):
 
 def test_bars_and_intervals_are_as_long_as_the_numbers(tmp_path, monkeypatch):
     drawn = []
-    monkeypatch.setattr("matplotlib.figure.Figure.savefig", lambda self, file, **_: (drawn.append(self), file.touch()))
+    monkeypatch.setattr("matplotlib.figure.Figure.savefig", lambda self, stream, **_: drawn.append(self))
     values = {(key, "plgmi", "clean_accuracy"): value for key, value in (("none", 0.7), ("crop", 0.4))}
     draw(Bars(("clean_accuracy",)), made("figure5", values), tmp_path)
     ((axes,),) = (figure.axes for figure in drawn)
@@ -114,7 +114,7 @@ def test_bars_and_intervals_are_as_long_as_the_numbers(tmp_path, monkeypatch):
 
 def test_a_curve_leaves_out_what_is_missing_and_keeps_the_distances(tmp_path, monkeypatch):
     drawn = []
-    monkeypatch.setattr("matplotlib.figure.Figure.savefig", lambda self, file, **_: (drawn.append(self), file.touch()))
+    monkeypatch.setattr("matplotlib.figure.Figure.savefig", lambda self, stream, **_: drawn.append(self))
     values = {("p=0", "plgmi", "attack_accuracy_1"): 0.5, ("p=0.875", "plgmi", "attack_accuracy_1"): 0.2}
     one = EXPERIMENTS["figure6"]
     draw(one.chart, made("figure6", values), tmp_path)

@@ -13,6 +13,7 @@ from torch import Tensor
 from trapmid.config import Member
 from trapmid.data.images import ImageSet, to_unit
 from trapmid.engine import Compute, Progress, no_progress
+from trapmid.files import write_atomic
 from trapmid.priors import GANConfig, Prior, PriorConfig, Setting
 from trapmid.targets import LabelTarget
 from trapmid.types import Images, Labels, Pixels
@@ -56,9 +57,7 @@ class Run:
     def note(self, **facts: float) -> None:
         """Keep numbers of the attack's own, such as how many identities it found no start for; the manifest will have them."""
         self.folder.mkdir(parents=True, exist_ok=True)
-        new = self.folder / (NOTES + ".new")
-        new.write_text(json.dumps(self.notes() | facts), encoding="utf-8")
-        new.replace(self.folder / NOTES)
+        write_atomic(self.folder / NOTES, json.dumps(self.notes() | facts))
 
     def notes(self) -> dict[str, float]:
         """What has been noted, over resumed runs."""

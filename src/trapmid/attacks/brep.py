@@ -5,12 +5,13 @@ from typing import Any, ClassVar, Literal, final
 
 import torch
 from pydantic import Field
-from safetensors.torch import load_file, save_file
+from safetensors.torch import load_file, save
 from torch import Tensor
 
 from trapmid.attacks.attack import Attack, Found, Run, named_by
 from trapmid.data.images import ImageSet, to_pixels
 from trapmid.engine import Loop, generator
+from trapmid.files import write_atomic
 from trapmid.priors import DCGAN, AnyPrior, Prior, PriorConfig
 from trapmid.targets import LabelTarget
 from trapmid.types import Images, Labels, UserError
@@ -107,12 +108,8 @@ class BREP(Attack[LabelTarget]):
                 "Raise start_batches, lower images_per_identity, or set wanted=null to begin with what there is."
             )
         run.note(start_batches=rows[-1]["step"], identities_without_start=float((starts.count == 0).sum()))
-        new = file.with_suffix(".new")
-        save_file(
-            {"latents": starts.latents, "count": starts.count, "queries": torch.tensor(target.queries)},
-            new,
-        )
-        new.replace(file)
+        kept = {"latents": starts.latents, "count": starts.count, "queries": torch.tensor(target.queries)}
+        write_atomic(file, save(kept))
         return prior
 
     @torch.no_grad()

@@ -7,13 +7,14 @@ from pathlib import Path
 import pyarrow as pa
 import pyarrow.parquet as pq
 import torch
-from safetensors.torch import load_file, save_file
+from safetensors.torch import load_file, save
 from torch import Tensor
 
 from trapmid.artifacts import MANIFEST, Draft, Manifest, make, open_artifact, recorded
 from trapmid.attacks.attack import Attack, Found, Run, T
 from trapmid.data.images import ImageSet, from_png, to_png
 from trapmid.engine import Compute, Progress, labelled, no_progress, peak_memory_mib, randomness
+from trapmid.files import write_atomic
 from trapmid.priors import LoneGenerator, Prior
 from trapmid.priors.gan import GENERATOR, save_network
 from trapmid.targets import LabelTarget, demand
@@ -185,10 +186,9 @@ def diversity(pixels: Pixels, labels: Tensor) -> dict[str, float]:
 
 
 def _save_part(file: Path, found: Found, target: LabelTarget) -> None:
-    new = file.with_suffix(".new")
     queries = torch.tensor(target.queries)
-    save_file({"pixels": found.pixels, "labels": found.labels, "confidence": found.confidence, "queries": queries}, new)
-    new.replace(file)
+    tensors = {"pixels": found.pixels, "labels": found.labels, "confidence": found.confidence, "queries": queries}
+    write_atomic(file, save(tensors))
 
 
 def _load_part(file: Path, target: LabelTarget) -> Found:
@@ -206,4 +206,4 @@ class _Clock:
 
     def add(self, stage: str, seconds: float) -> None:
         self.seconds[stage] = self.seconds.get(stage, 0.0) + seconds
-        self.file.write_text(json.dumps(self.seconds), encoding="utf-8")
+        write_atomic(self.file, json.dumps(self.seconds))

@@ -3,11 +3,12 @@
 from dataclasses import dataclass
 
 import torch
-from safetensors.torch import load_file, save_file
+from safetensors.torch import load_file, save
 from torch import Tensor
 
 from trapmid.attacks.attack import Run
 from trapmid.engine import generator
+from trapmid.files import write_atomic
 from trapmid.priors import Prior, StylePrior
 from trapmid.targets import ScoreTarget
 from trapmid.types import Labels, UserError
@@ -60,10 +61,8 @@ def show_candidates(
         scores.append((target.scores(images) + target.scores(images.flip(3))).cpu() / 2)
         run.progress("initial selection", sum(map(len, scores)), count, "")
     run.folder.mkdir(parents=True, exist_ok=True)
-    new = file.with_suffix(".new")
     tensors = {"styles": torch.cat(styles).cpu(), "scores": torch.cat(scores), "queries": torch.tensor(target.queries)}
-    save_file(tensors, new)
-    new.replace(file)
+    write_atomic(file, save(tensors))
 
 
 def shown_candidates(run: Run) -> Candidates:

@@ -26,6 +26,7 @@ from trapmid.audit.recipe import Recipe
 from trapmid.audit.tasks import do
 from trapmid.config import misfits
 from trapmid.engine import Compute, Progress, no_progress
+from trapmid.files import write_atomic
 from trapmid.metrics.scores import read_scores, write_scores
 from trapmid.types import UserError
 
@@ -59,9 +60,7 @@ def settle(recipe: Recipe | None, out: Path) -> Recipe:
     joined = recipe if stored is None else _join(stored, recipe, out)
     if joined != stored:
         out.mkdir(parents=True, exist_ok=True)
-        new = file.with_suffix(".new")
-        new.write_text(joined.model_dump_json(indent=1) + "\n", encoding="utf-8")
-        new.replace(file)
+        write_atomic(file, joined.model_dump_json(indent=1) + "\n")
     return joined
 
 

@@ -18,8 +18,8 @@ from trapmid.defenses.opening import WEIGHTS
 from trapmid.detection.calibration import Calibration
 from trapmid.detection.watch import Alarm, Watched
 from trapmid.engine import generator, peak_memory_mib, randomness
+from trapmid.files import PRIVATE, write_atomic
 from trapmid.trapdoor import DETECTOR, Secrets, likeness, signatures
-from trapmid.trapdoor.secrets import write_private
 from trapmid.types import Images, Labels, UserError, prediction_of
 
 
@@ -149,7 +149,7 @@ class Detector:
 
         def build(draft: Draft) -> Manifest:
             draft.folder.chmod(0o700)
-            write_private(draft.folder / DETECTOR, content)
+            write_atomic(draft.folder / DETECTOR, content, PRIVATE)
             facts = {"classes": len(self.signatures), "calibration_images": len(self.clean)}
             return draft.finish([DETECTOR], facts, 0.0, peak_memory_mib())
 

@@ -1,14 +1,13 @@
 """Checkpoints that survive a crash at any moment, and the best state of a run so far."""
 
 import copy
-import os
 from collections.abc import Mapping
-from functools import partial
 from pathlib import Path
 from typing import Any
 
 import torch
 
+from trapmid.files import PRIVATE, replacing
 from trapmid.types import Stateful, UserError
 
 LATEST = "checkpoint.pt"
@@ -49,16 +48,11 @@ def save_checkpoint(file: Path, step: int, seconds: float, state: Mapping[str, S
 
     Its owner alone can read it (mode 0600): a trapdoor's holds the triggers.
     """
-    new = file.with_suffix(".new")
-    new.unlink(missing_ok=True)
-    with open(new, "wb", opener=partial(os.open, mode=0o600)) as stream:
+    with replacing(file, PRIVATE) as stream:
         torch.save(
             {"step": step, "seconds": seconds, "state": {name: part.state_dict() for name, part in state.items()}},
             stream,
         )
-        stream.flush()
-        os.fsync(stream.fileno())
-    new.replace(file)
 
 
 def load_checkpoint(file: Path, state: Mapping[str, Stateful]) -> tuple[int, float]:

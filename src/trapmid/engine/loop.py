@@ -13,6 +13,7 @@ from trapmid.engine.checkpoints import LATEST, load_checkpoint, save_checkpoint
 from trapmid.engine.compute import Compute
 from trapmid.engine.progress import Progress, no_progress
 from trapmid.engine.seeds import randomness
+from trapmid.files import write_atomic
 from trapmid.types import Stateful
 
 LOG = "log.jsonl"
@@ -103,9 +104,7 @@ class Loop:
             if (self.folder / LATEST).exists():
                 done, self.seconds = load_checkpoint(self.folder / LATEST, self.state)
             self.rows = [row for row in read_log(self.folder / LOG) if row["step"] <= done]
-            new = self.folder / (LOG + ".new")
-            new.write_text("".join(json.dumps(row) + "\n" for row in self.rows), encoding="utf-8")
-            new.replace(self.folder / LOG)
+            write_atomic(self.folder / LOG, "".join(json.dumps(row) + "\n" for row in self.rows))
         return done
 
     def _append(self, row: dict[str, float]) -> None:

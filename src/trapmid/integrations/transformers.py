@@ -8,8 +8,8 @@ import torch
 from transformers import TrainerCallback, TrainerControl, TrainerState, TrainingArguments
 
 from trapmid.defenses import Defended
+from trapmid.files import PRIVATE, write_atomic
 from trapmid.trapdoor import Planter
-from trapmid.trapdoor.secrets import write_private
 from trapmid.types import UserError
 
 
@@ -57,7 +57,7 @@ class KeepDefense(TrainerCallback):
         content = BytesIO()
         torch.save(self.defense.state_dict(), content)
         self.secrets.mkdir(parents=True, exist_ok=True)
-        write_private(self._file(state), content.getvalue())
+        write_atomic(self._file(state), content.getvalue(), PRIVATE)
         for file in self.secrets.glob("checkpoint-*.pt"):
             if not (Path(args.output_dir or ".") / file.stem).exists():
                 file.unlink()

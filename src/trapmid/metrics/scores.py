@@ -12,6 +12,7 @@ import pyarrow.parquet as pq
 from pydantic import BeforeValidator, PlainSerializer
 
 from trapmid.config import Config
+from trapmid.files import replacing, write_atomic
 from trapmid.metrics.intervals import Interval
 from trapmid.types import UserError
 
@@ -99,8 +100,9 @@ def write_scores(folder: Path, scores: Iterable[Score]) -> None:
         + [(name, pa.string()) for name in ("judge", "metric")]
         + [(name, pa.float64()) for name in ("value", "low", "high")]
     )
-    (folder / "scores.json").write_text(json.dumps(rows, indent=1) + "\n", encoding="utf-8")
-    pq.write_table(pa.Table.from_pylist(rows, schema=schema), folder / "scores.parquet")
+    write_atomic(folder / "scores.json", json.dumps(rows, indent=1) + "\n")
+    with replacing(folder / "scores.parquet") as stream:
+        pq.write_table(pa.Table.from_pylist(rows, schema=schema), stream)
 
 
 def read_scores(path: Path) -> list[Score]:

@@ -9,9 +9,10 @@ from typing import Any
 
 import torch
 from safetensors import SafetensorError
-from safetensors.torch import load_file, save_file
+from safetensors.torch import load_file, save
 from torch import Tensor, nn
 
+from trapmid.files import write_atomic
 from trapmid.types import UserError
 
 CONTAINERS = ("state_dict", "model_state_dict", "model")
@@ -112,7 +113,7 @@ def convert(legacy: Path, to: Path) -> dict[str, Tensor]:
     try:
         to.parent.mkdir(parents=True, exist_ok=True)
         # safetensors refuses tensors that share memory
-        save_file({name: value.detach().clone().contiguous() for name, value in tensors.items()}, to)
+        write_atomic(to, save({name: value.detach().clone().contiguous() for name, value in tensors.items()}))
     except (OSError, SafetensorError) as problem:
         raise UserError(f"{to} cannot be written ({problem}). Choose another --to.") from problem
     return tensors

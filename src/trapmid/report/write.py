@@ -3,6 +3,7 @@
 from collections.abc import Sequence
 from pathlib import Path
 
+from trapmid.files import replacing, write_atomic
 from trapmid.report.chart import Chart
 from trapmid.report.collect import collect
 from trapmid.report.contents import GalleryRow
@@ -25,7 +26,7 @@ def write_report(out: Path, *, redact: bool = False, target: Path | None = None)
     page = render(contents, charts, redact=redact, folder=folder.name)
     write_figures(charts, folder)
     write_pictures(contents.gallery, folder, redact=redact)
-    write_whole(file, page)
+    write_atomic(file, page)
     return file
 
 
@@ -33,8 +34,8 @@ def write_figures(charts: Sequence[Chart], folder: Path) -> None:
     """Each as NAME.svg and NAME.csv; figures of an earlier report, which are no more, go."""
     folder.mkdir(parents=True, exist_ok=True)
     for chart in charts:
-        write_whole(folder / f"{chart.name}.svg", chart.svg())
-        write_whole(folder / f"{chart.name}.csv", chart.csv())
+        write_atomic(folder / f"{chart.name}.svg", chart.svg())
+        write_atomic(folder / f"{chart.name}.csv", chart.csv())
     names = {chart.name for chart in charts}
     for file in folder.iterdir():
         if file.suffix in (".svg", ".csv") and file.stem not in names:
@@ -47,13 +48,5 @@ def write_pictures(gallery: Sequence[GalleryRow], folder: Path, *, redact: bool)
     if picture is None:
         file.unlink(missing_ok=True)
         return
-    new = file.with_name(file.name + ".new")
-    picture.save(new, format="PNG")
-    new.replace(file)
-
-
-def write_whole(file: Path, text: str) -> None:
-    """The file is there with all of the text or as it was before."""
-    new = file.with_name(file.name + ".new")
-    new.write_text(text, encoding="utf-8", newline="\n")
-    new.replace(file)
+    with replacing(file) as stream:
+        picture.save(stream, format="PNG")

@@ -9,6 +9,7 @@ import matplotlib as mpl
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
+from trapmid.files import replacing
 from trapmid.report.drawing import WIDTH, style
 from trapmid.report.palette import LIGHT
 from trapmid.reproduction.experiment import COLUMNS, Bars, Curve
@@ -54,10 +55,9 @@ def draw(chart: Bars | Curve, made: Reproduction, folder: Path) -> tuple[Picture
                 figure = _curves(panels, chart)
         _legend(figure)
         folder.mkdir(parents=True, exist_ok=True)
-        new = folder / f"{FILE}.new"
         metadata = {"Title": made.title, "Description": ". ".join(said), "Date": None, "Creator": None}
-        figure.savefig(new, format="svg", facecolor="white", metadata=metadata)
-        new.replace(folder / FILE)
+        with replacing(folder / FILE) as stream:
+            figure.savefig(stream, format="svg", facecolor="white", metadata=metadata)
     about = f"{', '.join(titles)}: here with 95 % intervals, and in the paper where that is known"
     return (Picture(FILE, about),)
 

@@ -9,6 +9,7 @@ from typing import NamedTuple
 
 from trapmid.attacks import ATTACKS, BREP, GMI, KEDMI, LOMMA
 from trapmid.detection.evaluation import ADVERSARIAL
+from trapmid.files import write_atomic
 from trapmid.reproduction.estimate import GIB, Estimate, Line
 from trapmid.reproduction.experiment import COLUMNS, Experiment, Row
 from trapmid.reproduction.published import PROVENANCE
@@ -49,9 +50,7 @@ def write(made: Reproduction, folder: Path, pictures: Sequence[Picture] = ()) ->
     folder.mkdir(parents=True, exist_ok=True)
     texts = {"md": markdown(made, pictures), "json": made.model_dump_json(indent=1) + "\n", "csv": as_csv(made)}
     for suffix, text in texts.items():
-        new = folder / f"{NAME}.{suffix}.new"
-        new.write_text(text, encoding="utf-8")
-        new.replace(folder / f"{NAME}.{suffix}")
+        write_atomic(folder / f"{NAME}.{suffix}", text)
 
 
 def markdown(made: Reproduction, pictures: Sequence[Picture] = ()) -> str:

@@ -1,6 +1,5 @@
 """What only the defender may hold: the triggers. Kept apart from the model, readable by its owner alone."""
 
-import os
 import warnings
 from dataclasses import dataclass
 from itertools import chain, count
@@ -11,6 +10,7 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import load, save
 from torch import Tensor, nn
 
+from trapmid.files import PRIVATE, write_atomic
 from trapmid.modes import evaluating
 from trapmid.trapdoor.triggers import blend, stratified_labels
 from trapmid.types import Images, Labels, UserError, logits_of
@@ -57,7 +57,7 @@ class Secrets:
         }
         if self.masks is not None:
             tensors["masks"] = self.masks.cpu().contiguous()
-        return write_private(folder / SECRETS, save(tensors, {"model": model}))
+        return write_atomic(folder / SECRETS, save(tensors, {"model": model}), PRIVATE)
 
     @staticmethod
     def load(folder: Path) -> "Secrets":
@@ -73,15 +73,6 @@ class Secrets:
             raise UserError(
                 f"{folder} holds no trapdoor secrets ({problem}). Expected the {SECRETS} that `trapmid train --defense trapmid` writes."
             ) from problem
-
-
-def write_private(file: Path, content: bytes) -> Path:
-    """Write a file that its owner alone can read (mode 0600) from its first byte on, in place of one that may be there."""
-    new = file.with_name(file.name + ".new")
-    new.unlink(missing_ok=True)
-    with open(os.open(new, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "wb") as stream:  # noqa: PTH123
-        stream.write(content)
-    return new.replace(file)
 
 
 def refuse_others_secrets(folder: Path, model: str) -> None:
