@@ -51,7 +51,7 @@ def run(
     found: list[Measurement] = []
     try:
         compute = Compute(device)
-        with randomness(0, "bench", device=compute.target):
+        with randomness(0, "bench", device=compute.torch_device):
             setting = Setting(compute, quick=quick)
             for done, name in enumerate(chosen):
                 for part in GROUPS[name](setting):

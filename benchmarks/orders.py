@@ -234,7 +234,7 @@ def _contiguous(networks: Sequence[nn.Module], work: Callable[[], Tensor]) -> Ca
 def _starts(stage: Stage, gan: GAN) -> Tensor:
     """(k, each, latent_size), what the attacks themselves begin with."""
     first = initial_latents(stage.identities, CLASSES, stage.each, gan.latent_size, seed=0)
-    return first.to(stage.compute.target)
+    return first.to(stage.compute.torch_device)
 
 
 @torch.no_grad()

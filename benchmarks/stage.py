@@ -47,7 +47,7 @@ class Stage:
     def prior(self, config: GANConfig) -> GAN:
         """A pair that nobody trained, but whose pictures differ: batch norm has seen some."""
         gan = config.build(CLASSES, self.size, 3, self.compute)
-        latents = torch.randn(64, gan.latent_size, device=self.compute.target)
+        latents = torch.randn(64, gan.latent_size, device=self.compute.torch_device)
         recalibrate_batch_norm(gan.generator, [(latents, torch.arange(64, device=latents.device) % CLASSES)])
         return gan.freeze()
 

@@ -110,7 +110,7 @@ class Setting:
     @property
     def device(self) -> torch.device:
         """Where."""
-        return self.compute.target
+        return self.compute.torch_device
 
     def uniform(self, purpose: str, *shape: int) -> Tensor:
         """Random numbers between 0 and 1, on the device."""

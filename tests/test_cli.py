@@ -29,7 +29,7 @@ for arguments in json.loads(sys.argv[1]):
         except SystemExit as left:
             code = left.code
     seen[" ".join(arguments)] = [code, out.getvalue()]
-heavy = [name for name in ("torch", "pydantic", "lightning_fabric", "pyarrow") if name in sys.modules]
+heavy = [name for name in ("torch", "pydantic", "pyarrow") if name in sys.modules]
 print(json.dumps([seen, heavy]))
 """
 

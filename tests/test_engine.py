@@ -1,5 +1,6 @@
 """Randomness by purpose, and loops that can be killed at any moment."""
 
+import copy
 import json
 import os
 import pickle
@@ -37,7 +38,7 @@ from trapmid.engine import (
     save_checkpoint,
     seed_of,
 )
-from trapmid.types import UserError
+from trapmid.types import Prediction, UserError
 
 words = st.lists(st.one_of(st.integers(0, 10**6), st.text(max_size=8)), max_size=3)
 
@@ -87,15 +88,62 @@ def test_devices() -> None:
     if not torch.cuda.is_available():
         with pytest.raises(UserError, match=r"sees no CUDA device\. Use --device cpu"):
             choose_device("cuda:0")
+    with pytest.raises(UserError, match=r"--device cpu:7: a machine has one CPU device"):
+        choose_device("cpu:7")
+
+
+def test_a_cuda_device_that_is_not_there(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
+    monkeypatch.setattr(torch.cuda, "device_count", lambda: 2)
+    assert choose_device("auto") == choose_device("cuda") == torch.device("cuda", 0)
+    assert choose_device("cuda:1") == torch.device("cuda", 1)
+    with pytest.raises(UserError, match=r"--device cuda:2: this machine has 2 CUDA device\(s\), numbered from 0"):
+        choose_device("cuda:2")
 
 
 @pytest.mark.parametrize("precision", ["32-true", "bf16-mixed"])
 def test_compute_goes_to_another_process(precision: Precision) -> None:
     here = Compute("cpu", precision, max_memory=7)
-    assert here.target == torch.device("cpu")  # its Fabric is made
+    assert here.torch_device == torch.device("cpu")
     there = pickle.loads(pickle.dumps(here))
     assert there == here
     assert there.place(nn.Linear(2, 2))(torch.ones(1, 2)).dtype == torch.float32
+
+
+def test_bfloat16_is_for_forward_passes_alone_and_survives_a_deep_copy() -> None:
+    """A discriminator may be a copy of the classifier: the copy has to run its own weights."""
+
+    class Pair(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.inner = nn.Linear(64, 3)
+            self.seen: list[torch.dtype] = []
+
+        def forward(self, x: Tensor) -> Prediction:
+            logits = self.inner(x)
+            self.seen.append(logits.dtype)
+            return Prediction(logits, logits, (logits, torch.arange(2)))
+
+    x = torch.rand(4, 64)
+    module = Pair()
+    plain = module(x)
+    placed = Compute("cpu", "bf16-mixed").place(module)
+    output = placed(x)
+    assert placed is module
+    assert module.seen == [torch.float32, torch.bfloat16]
+    assert isinstance(output, Prediction)
+    assert output.posterior is None
+    assert [part.dtype for part in (output.logits, *output.hidden)] == [torch.float32, torch.float32, torch.int64]
+    torch.testing.assert_close(output.logits, plain.logits, rtol=0, atol=0.02)
+    assert not torch.equal(output.logits, plain.logits)
+    assert {value.dtype for value in module.state_dict().values()} == {torch.float32}
+    twin = copy.deepcopy(placed)
+    with torch.no_grad():
+        for weight in twin.parameters():
+            weight.zero_()
+    assert not twin(x).logits.any()
+    assert torch.equal(placed(x).logits, output.logits)
+    assert twin.seen[-1] == torch.bfloat16
 
 
 class Walk:
@@ -303,7 +351,6 @@ def test_best_state_keeps_a_copy() -> None:
 ZYGOTE = """
     import os, sys, torch
     from pathlib import Path
-    import lightning_fabric
     from helpers.faces import CPU, TINY, quick_training, tiny_private
     from trapmid.engine import loop
     from trapmid.defenses import TrapMID, train

@@ -34,7 +34,7 @@ PATIENCE = 5.0
 def versions() -> dict[str, str]:
     """Versions of what decides the numbers."""
     found = {"python": platform.python_version()}
-    for package in ("trapmid", "torch", "torchvision", "kornia", "timm", "lightning-fabric", "numpy"):
+    for package in ("trapmid", "torch", "torchvision", "kornia", "timm", "numpy"):
         try:
             found[package] = version(package)
         except PackageNotFoundError:

@@ -203,7 +203,9 @@ def test_fidelity_joins_a_finished_folder_and_only_measures_again(audited, tmp_p
     recipe = settle(choose("demo", changes=(*SMALL, 'fidelity={"kind": "inception"}')), tmp_path / "run")
     assert settle(choose("demo", changes=SMALL), tmp_path / "run").fidelity == recipe.fidelity == Inception()
     network = torch.nn.Sequential(torch.nn.AdaptiveAvgPool2d(2), torch.nn.Flatten())
-    monkeypatch.setattr(Inception, "build", lambda self, compute, progress: InceptionFeatures(network, compute.target))
+    monkeypatch.setattr(
+        Inception, "build", lambda self, compute, progress: InceptionFeatures(network, compute.torch_device)
+    )
     measure_finished(recipe, tmp_path / "run", compute=CPU)
     scores = read_scores(tmp_path / "run")
     rows = {(s.defense, s.attack, s.metric) for s in scores if s.judge == "inception"}

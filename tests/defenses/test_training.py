@@ -74,7 +74,7 @@ def test_the_discriminator_starts_from_the_same_file_as_the_target(tmp_path: Pat
 
 @pytest.mark.parametrize("defense", [NoDefense(), TrapMID(), OnePass()], ids=lambda defense: defense.kind)
 def test_bfloat16_trains_and_leaves_float32_weights(defense: Defense, tmp_path: Path, private: Split) -> None:
-    """Losses come near those of float32; triggers ask autograd for gradients, which Fabric's own plugin refuses."""
+    """Losses come near those of float32; triggers ask autograd for gradients."""
     rows, weights = {}, {}
     for precision in get_args(Precision):
         folder = tmp_path / precision

@@ -46,7 +46,7 @@ class Distillation(Config):
             target: whose count of queries a checkpoint holds.
             run: seed, compute, folder, progress.
         """
-        device, batch = run.compute.target, min(self.batch_size, len(public))
+        device, batch = run.compute.torch_device, min(self.batch_size, len(public))
         pixels, answers = public.pixels.to(device), answers.to(device)
         with randomness(run.seed, name, "weights", device=device):
             network = run.compute.place(student.build(answers.shape[1], public.image_size, public.channels))

@@ -76,7 +76,7 @@ class GMI(SearchConfig, Attack[WhiteBoxTarget]):
             identities, target.num_classes, self.images_per_identity, prior.latent_size, run.seed
         ).flatten(0, 1)
         labels = identities.repeat_interleave(self.images_per_identity)
-        on_device = labels.to(run.compute.target)
+        on_device = labels.to(run.compute.torch_device)
 
         def loss(latents: Tensor, part: slice) -> Tensor:
             images = prior.decode(latents, on_device[part])

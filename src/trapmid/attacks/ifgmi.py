@@ -80,7 +80,7 @@ class IFGMI(Attack[WhiteBoxTarget]):
     def invert(self, target: WhiteBoxTarget, prior: Prior, identities: Labels, run: Run) -> Found:
         """Chunk after chunk of searches through all layers, since features are a thousand times larger than styles."""
         first = shown_candidates(run).best(identities, self.ppa.starts).flatten(0, 1)
-        labels = identities.repeat_interleave(self.ppa.starts).to(run.compute.target)
+        labels = identities.repeat_interleave(self.ppa.starts).to(run.compute.torch_device)
         pixels = [
             self._through_layers(styles, searchable(prior), y, target, run, f"search-{int(identities[0])}-{number}")
             for number, (styles, y) in enumerate(zip(first.split(self.chunk), labels.split(self.chunk), strict=True))

@@ -74,7 +74,7 @@ def attack(
         clock = _Clock(draft.folder / "seconds.json")
         run = Run(seed, compute or Compute(), draft.folder, prior, labelled(progress, out.name))
         # a target may draw when it answers, outside the loops that govern randomness themselves
-        with randomness(seed, "attack", device=run.compute.target):
+        with randomness(seed, "attack", device=run.compute.torch_device):
             searched = method.prepare(target, public, run)
         own = method.own_prior() is not None
         kept = [save_network(searched.generator, draft.folder / GENERATOR)] if own else []
@@ -85,7 +85,7 @@ def attack(
             file = draft.folder / f"found-{number}.safetensors"
             if not file.exists():
                 began = time.monotonic()
-                with randomness(seed, "attack", number, device=run.compute.target):
+                with randomness(seed, "attack", number, device=run.compute.torch_device):
                     _save_part(file, method.invert(target, searched, batch, run), target)
                 clock.add("search", time.monotonic() - began)
             parts.append(_load_part(file, target))

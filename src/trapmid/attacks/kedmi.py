@@ -75,7 +75,7 @@ class KEDMI(SearchConfig, Attack[WhiteBoxTarget]):
         """
         assert isinstance(prior, GAN)
         prior.freeze()
-        labels = identities.to(run.compute.target)
+        labels = identities.to(run.compute.torch_device)
         noise = initial_latents(identities, target.num_classes, self.images_per_identity, prior.latent_size, run.seed)
 
         def loss(distributions: Tensor, part: slice) -> Tensor:

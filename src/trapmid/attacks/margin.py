@@ -51,11 +51,11 @@ class MarginSearch(SearchConfig):
         )
         if self.candidates > self.images_per_identity:
             with randomness(
-                run.seed, f"{self.kind} search", "candidates", int(identities[0]), device=run.compute.target
+                run.seed, f"{self.kind} search", "candidates", int(identities[0]), device=run.compute.torch_device
             ):
                 first = best_latents(first, identities, self.images_per_identity, prior, target, augment, self.chunk)
         labels = identities.repeat_interleave(self.images_per_identity)
-        on_device = labels.to(run.compute.target)
+        on_device = labels.to(run.compute.torch_device)
 
         def loss(latents: Tensor, part: slice) -> Tensor:
             images = prior.decode(latents, on_device[part])

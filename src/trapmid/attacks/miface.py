@@ -76,7 +76,7 @@ class MIFace(SearchConfig, Attack[WhiteBoxTarget]):
         """Descend the identity's negative log-probability within the box of images, until the target is sure enough."""
         noise = initial_latents(identities, target.num_classes, self.images_per_identity, prior.latent_size, run.seed)
         labels = identities.repeat_interleave(self.images_per_identity)
-        on_device = labels.to(run.compute.target)
+        on_device = labels.to(run.compute.torch_device)
 
         def loss(pixels: Tensor, part: slice) -> Tensor:
             logits = target.predict(prior.decode(pixels, on_device[part])).logits

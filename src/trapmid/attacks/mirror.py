@@ -86,11 +86,11 @@ class MIRROR(Attack[ScoreTarget]):
         """All populations of all identities breed at once."""
         generator, each, m = searchable(prior), self.images_per_identity, self.population
         space = p_space(generator, self.bound, run.seed)
-        labels = identities.repeat_interleave(each).to(run.compute.target)
+        labels = identities.repeat_interleave(each).to(run.compute.torch_device)
         best = shown_candidates(run).best(identities, each * m)
         # dealt like cards, so that every population of an identity begins with some of the best
         dealt = best.unflatten(1, (m, each)).transpose(1, 2).flatten(0, 1)
-        first = space.clip(dealt.to(run.compute.target))
+        first = space.clip(dealt.to(run.compute.torch_device))
         herd = _Herd(first, self._confidence(first, labels, generator, target))
 
         def breed(_: int) -> Mapping[str, Tensor]:

@@ -87,7 +87,7 @@ class PPA(Attack[WhiteBoxTarget]):
         """Adam on the styles of all identities at once, then the final selection."""
         generator = searchable(prior)
         first = shown_candidates(run).best(identities, self.starts).flatten(0, 1)
-        labels = identities.repeat_interleave(self.starts).to(run.compute.target)
+        labels = identities.repeat_interleave(self.starts).to(run.compute.torch_device)
         styles = self.search(
             first,
             lambda points, _: generator.synthesise(points),
@@ -149,7 +149,7 @@ class PPA(Attack[WhiteBoxTarget]):
     def select(self, pixels: Pixels, labels: Labels, target: WhiteBoxTarget, run: Run) -> Found:
         """The final selection among pictures (n, c, h, w) of identities that follow one another."""
         augment = self.selection_augmentation.build(target.image_shape[-1])
-        with randomness(run.seed, self.kind, "final selection", int(labels[0]), device=run.compute.target):
+        with randomness(run.seed, self.kind, "final selection", int(labels[0]), device=run.compute.torch_device):
             sure = torch.cat(
                 [
                     robust_confidence(part, y, target, augment, self.selection_draws)

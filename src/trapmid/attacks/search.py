@@ -155,7 +155,7 @@ def optimise(
     Returns:
         (n, ...), detached.
     """
-    device = run.compute.target
+    device = run.compute.torch_device
     held = torch.nn.ParameterDict({"latents": torch.nn.Parameter(latents.to(device, copy=True))})
     moving = held["latents"]
     descent = optimizer([moving], lr=rate)

@@ -58,7 +58,7 @@ class Surrogate(Wrapper[S], ABC, Generic[S]):
 
     def stand_in(self, target: S, public: ImageSet, run: Run) -> StandIn:
         """Train the surrogate in `run.folder`."""
-        device = run.compute.target
+        device = run.compute.torch_device
         order = torch.randperm(len(public), generator=generator(run.seed, self.kind, "held out"))
         held = max(1, min(HELD_OUT_MOST, int(HELD_OUT_SHARE * len(public))))
         held_out, studied = public.pixels[order[:held]], public.subset(order[held:])

@@ -66,7 +66,7 @@ class Unlearned(Surrogate[WhiteBoxTarget]):
 
     def estimate_triggers(self, target: WhiteBoxTarget, public: ImageSet, augment: Augment, run: Run) -> Tensor:
         """(num_classes, c, h, w) in [0, 1]: pictures that, blended into public images, make the target say each class."""
-        device = run.compute.target
+        device = run.compute.torch_device
         pixels = public.pixels.to(device)
         held = nn.ParameterDict(
             {"triggers": nn.Parameter(torch.rand(target.num_classes, *target.image_shape).to(device))}

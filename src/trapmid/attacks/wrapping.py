@@ -79,12 +79,12 @@ class Wrapper(Attack[S], ABC, Generic[S]):
     def prepare(self, target: S, public: ImageSet, run: Run) -> Prior:
         """Make the stand-in, then let the base attack prepare for it."""
         shown = self.stand_in(target, public, run)
-        with randomness(run.seed, self.kind, "prepare", device=run.compute.target):
+        with randomness(run.seed, self.kind, "prepare", device=run.compute.torch_device):
             return Equipped(self.base.prepare(shown.target, public, run), shown, shown.notes)
 
     def invert(self, target: S, prior: Prior, identities: Labels, run: Run) -> Found:
         """The base's search on the stand-in; the target is asked once more, how sure it is of what was found."""
         assert isinstance(prior, Equipped)
-        with randomness(run.seed, self.kind, "invert", int(identities[0]), device=run.compute.target):
+        with randomness(run.seed, self.kind, "invert", int(identities[0]), device=run.compute.torch_device):
             found = self.base.invert(prior.equipment.target, prior.prior, identities, run)
         return found_of(found.pixels, found.labels, target, chunk=256)

@@ -155,7 +155,7 @@ def measure_finished(
 
 def cores(compute: Compute) -> int:
     """Tasks side by side where nobody says otherwise: one per core that this process may use on a CPU, one on a GPU."""
-    if compute.target.type != "cpu":
+    if compute.torch_device.type != "cpu":
         return 1
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 

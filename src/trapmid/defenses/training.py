@@ -184,7 +184,7 @@ class _Fit:
             )
         steps = training.epochs * self.steps_per_epoch
         channels, size = self.train.channels, self.train.image_size
-        device = compute.target
+        device = compute.torch_device
         with randomness(seed, "weights", device=device):
             network = model.build(len(self.train.identities), size, channels)
             classifier = defense.adapt(network)
@@ -280,7 +280,7 @@ class _Fit:
             )
         accuracy = accuracy_on(self.model, self.chosen_on)
         examined = self.run_of_defense.examine(
-            self.chosen_on.images().to(self.compute.target), generator(self.seed, "examine", done)
+            self.chosen_on.images().to(self.compute.torch_device), generator(self.seed, "examine", done)
         )
         if self.run_of_defense.settled():
             self.best.offer(accuracy, done, self.kept)

@@ -1,42 +1,47 @@
 """Where and how numbers are computed: the device and the precision."""
 
-from dataclasses import dataclass, fields
+from dataclasses import dataclass
 from functools import cached_property
-from typing import TYPE_CHECKING, Any, Literal
+from types import MethodType
+from typing import Any, Literal, TypeVar
 
 import torch
 from torch import Tensor, nn
 
 from trapmid.types import UserError
 
-if TYPE_CHECKING:
-    from lightning_fabric import Fabric
-    from lightning_fabric.plugins.precision import Precision as PrecisionPlugin
-
 Precision = Literal["32-true", "bf16-mixed"]
+
+ModuleT = TypeVar("ModuleT", bound=nn.Module)
 
 
 def choose_device(device: str) -> torch.device:
-    """Turn `auto`, `cpu`, `cuda` or `cuda:1` into a device.
+    """Turn `auto`, `cpu`, `cuda` or `cuda:1` into a device. `auto` is the first CUDA device, or the CPU if there is none.
 
     Raises:
-        UserError: it is neither, or a CUDA device is asked for and there is none.
+        UserError: the text names no device that trapmid computes on, or this machine has no such CUDA device.
     """
+    expected = "Expected auto, cpu, cuda or cuda:N."
     if device == "auto":
         device = "cuda" if torch.cuda.is_available() else "cpu"
     try:
         chosen = torch.device(device)
     except RuntimeError as problem:
-        raise UserError(f"--device {device} is not a device. Expected auto, cpu, cuda or cuda:N.") from problem
+        raise UserError(f"--device {device} is not a device. {expected}") from problem
     if chosen.type not in ("cpu", "cuda"):
-        raise UserError(
-            f"--device {device}: trapmid computes on CPUs and CUDA devices. Expected auto, cpu, cuda or cuda:N."
-        )
-    if chosen.type == "cuda" and not torch.cuda.is_available():
+        raise UserError(f"--device {device}: trapmid computes on CPUs and CUDA devices. {expected}")
+    if chosen.type == "cpu":
+        if chosen.index:
+            raise UserError(f"--device {device}: a machine has one CPU device. {expected}")
+        return torch.device("cpu")
+    if not torch.cuda.is_available():
         raise UserError(
             f"--device {device}: this torch sees no CUDA device. Use --device cpu, or install a CUDA driver."
         )
-    return chosen
+    index, count = chosen.index or 0, torch.cuda.device_count()
+    if index >= count:
+        raise UserError(f"--device {device}: this machine has {count} CUDA device(s), numbered from 0.")
+    return torch.device("cuda", index)
 
 
 @dataclass(frozen=True)
@@ -45,7 +50,7 @@ class Compute:
 
     Attributes:
         device: `auto`, `cpu`, `cuda` or `cuda:N`.
-        precision: `32-true`, or `bf16-mixed` (forward passes in bfloat16, weights and sums in float32).
+        precision: `32-true`, or `bf16-mixed` (forward passes in bfloat16; weights, losses and gradients in float32).
         max_memory: bytes that a search may take, of the process on a CPU and of tensors on a GPU; None for no limit.
     """
 
@@ -54,48 +59,36 @@ class Compute:
     max_memory: int | None = None
 
     @cached_property
-    def fabric(self) -> "Fabric":
-        """The Fabric behind it; imported at first use, since it takes seconds."""
-        from lightning_fabric import Fabric
+    def torch_device(self) -> torch.device:
+        """The device that `device` names on this machine."""
+        return choose_device(self.device)
 
-        device = choose_device(self.device)
-        plugins: list[Any] = [_bf16(device)] if self.precision == "bf16-mixed" else []
-        devices = 1 if device.index is None else [device.index]
-        return Fabric(accelerator=device.type, devices=devices, plugins=plugins)
+    def place(self, module: ModuleT) -> ModuleT:
+        """Move a module to the device and let its forward pass run in the chosen precision. Returns the module itself.
 
-    def __getstate__(self) -> dict[str, Any]:
-        """What decides it; another process makes a Fabric of its own."""
-        return {one.name: getattr(self, one.name) for one in fields(self)}
-
-    @property
-    def target(self) -> torch.device:
-        """The device of this process."""
-        return self.fabric.device
-
-    def place(self, module: nn.Module) -> nn.Module:
-        """Move a module to the device; its forward pass will run in the chosen precision.
-
-        Weights of convolutions lie channels last in memory, which is faster and not seen from outside (docs/results.md).
+        The weights of convolutions are stored channels last, which is faster and changes no result (docs/results.md).
         """
-        return self.fabric.setup_module(module.to(memory_format=torch.channels_last), move_to_device=True)
+        module.to(self.torch_device, memory_format=torch.channels_last)  # type: ignore[call-overload]
+        if self.precision == "bf16-mixed":
+            module.forward = MethodType(_forward_in_bfloat16, module)  # type: ignore[method-assign]
+        return module
 
 
-def _bf16(device: torch.device) -> "PrecisionPlugin":
-    """Forward passes in bfloat16, from and to float32.
+def _forward_in_bfloat16(module: nn.Module, *args: Any, **kwargs: Any) -> Any:
+    """The module's own forward pass in bfloat16, with its outputs in float32.
 
-    Fabric's own plugin insists on `fabric.backward`, which float16 needs for its scaling and bfloat16 does not; here losses
-    are back-propagated by whoever made them, and triggers and latents ask autograd for their gradients alone.
+    It is bound to the module as a method, so that a deep copy of the module runs its own weights.
     """
-    from lightning_fabric.plugins.precision import Precision as PrecisionPlugin
-    from lightning_utilities.core.apply_func import apply_to_collection
+    with torch.autocast(next(module.parameters()).device.type, torch.bfloat16):
+        output = type(module).forward(module, *args, **kwargs)
+    return _in_float32(output)
 
-    class BFloat16(PrecisionPlugin):
-        precision = "bf16-mixed"
 
-        def forward_context(self) -> torch.autocast:
-            return torch.autocast(device.type, torch.bfloat16)
-
-        def convert_output(self, data: Any) -> Any:
-            return apply_to_collection(data, Tensor, lambda x: x.float() if x.is_floating_point() else x)
-
-    return BFloat16()
+def _in_float32(output: Any) -> Any:
+    """The same output, a tensor or a tuple of outputs, with floating-point tensors converted to float32."""
+    if isinstance(output, Tensor):
+        return output.float() if output.is_floating_point() else output
+    if isinstance(output, tuple):
+        parts = [_in_float32(part) for part in output]
+        return type(output)(*parts) if hasattr(output, "_fields") else tuple(parts)
+    return output

@@ -73,14 +73,14 @@ class Loop:
         counts: Counter[str] = Counter()
         over = done == self.steps or stop()
         while not over:
-            with randomness(self.seed, self.name, "step", done, _PROCESS, device=self.compute.target):
+            with randomness(self.seed, self.name, "step", done, _PROCESS, device=self.compute.torch_device):
                 for name, value in step(done).items():
                     sums[name] = sums[name] + value.detach() if name in sums else value.detach().clone()
                     counts[name] += 1
             done += 1
             over = done == self.steps or stop()
             if done % self.period == 0 or over:
-                with randomness(self.seed, self.name, "period", done, _PROCESS, device=self.compute.target):
+                with randomness(self.seed, self.name, "period", done, _PROCESS, device=self.compute.torch_device):
                     extra = at_period(done) if at_period is not None else {}
                 self.seconds = time.monotonic() - started
                 row = {

@@ -39,8 +39,8 @@ class Inception(Config):
         """
         with warnings.catch_warnings():
             warnings.filterwarnings("ignore", "`torch.jit.load` is deprecated", FutureWarning)
-            network: nn.Module = torch.jit.load(checked_weights(), map_location=compute.target)
-        return InceptionFeatures(network.eval(), compute.target, progress)
+            network: nn.Module = torch.jit.load(checked_weights(), map_location=compute.torch_device)
+        return InceptionFeatures(network.eval(), compute.torch_device, progress)
 
 
 def checked_weights() -> Path:

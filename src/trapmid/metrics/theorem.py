@@ -243,7 +243,7 @@ def trapdoor_epsilon(
         seed: of weights, batches, classes.
         compute: device and precision.
     """
-    device, classes = compute.target, len(secrets.triggers)
+    device, classes = compute.torch_device, len(secrets.triggers)
     train = private.part("train")
     pixels = train.pixels.to(device)
     with randomness(seed, "epsilon", "weights", device=device):

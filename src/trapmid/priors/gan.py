@@ -142,7 +142,7 @@ class GANConfig(Member, ABC):
         generator, _, latent_size = self.pair(num_classes, size, channels)
         generator.load_state_dict(load_file(folder / GENERATOR))
         placed = compute.place(generator).eval().requires_grad_(False)
-        return LoneGenerator(placed, latent_size, num_classes, compute.target)
+        return LoneGenerator(placed, latent_size, num_classes, compute.torch_device)
 
 
 Losses = Mapping[str, Tensor]
@@ -152,7 +152,7 @@ class Fit(ABC):
     """One training of a pair: a generator step, then `discriminator_steps` of the discriminator, over and over."""
 
     def __init__(self, config: GANConfig, setting: Setting) -> None:
-        self.config, self.setting, self.device = config, setting, setting.compute.target
+        self.config, self.setting, self.device = config, setting, setting.compute.torch_device
         public = setting.public
         self.pixels = public.pixels.to(self.device)
         with self.randomness("weights"):
@@ -255,7 +255,7 @@ def begin_with(module: nn.Module, start: nn.Module) -> None:
 
 
 class _StateOfAverage:
-    """Fabric's wrapper renames weights in `state_dict` only when asked itself, so the average is not asked but what it holds."""
+    """The averaged weights under the generator's own names, as checkpoints have always held them."""
 
     def __init__(self, average: AveragedModel) -> None:
         self.average = average

@@ -135,7 +135,7 @@ class StyleGAN(StylePrior):
         self.mapping, self.synthesis = compute.place(mapping), compute.place(synthesis)
         self.latent_size, self.style_size, self.num_classes = config.latent_size, config.style_size, num_classes
         self.blocks, self.crop, self.image_size = len(synthesis.sides), config.crop, image_size
-        self.device, self.rows = compute.target, []
+        self.device, self.rows = compute.torch_device, []
 
     def map(self, latents: Tensor, truncation: float = 1.0) -> Tensor:
         """See `StylePrior.map`."""
@@ -194,7 +194,7 @@ class _Fit:
             raise UserError(
                 f"stylegan2 trains at the side of the public images, {public.image_size} px; resolution and crop are for official weights (prior.weights)."
             )
-        self.config, self.setting, self.device = config, setting, compute.target
+        self.config, self.setting, self.device = config, setting, compute.torch_device
         self.pixels = public.pixels.to(self.device)
         self.augment = config.augmentation.build(public.image_size)
         with self._randomness("weights"):
