@@ -8,17 +8,25 @@ three times; it is what the CPU recipes use. `Degradation` leaves everything in 
 import math
 from abc import ABC, abstractmethod
 from collections.abc import Callable
-from typing import Annotated, Literal
+from typing import Annotated, Literal, TypeAlias
 
 import torch
-from pydantic import Field
+from pydantic import AfterValidator, Field
 from torch import Tensor
 from torch.nn import functional as F
 
-from trapmid.config import Config
+from trapmid.config import Config, Degrees, NonNegative, Probability, Share, ordered
 from trapmid.types import Images
 
 Augment = Callable[[Tensor], Tensor]
+
+_Ordered = AfterValidator(ordered)
+_Area = Annotated[float, Field(ge=0.01, le=1)]
+_Ratio = Annotated[float, Field(ge=0.1, le=10)]
+_Quality = Annotated[float, Field(ge=1, le=100)]
+CropArea: TypeAlias = Annotated[tuple[_Area, _Area], _Ordered]
+CropRatio: TypeAlias = Annotated[tuple[_Ratio, _Ratio], _Ordered]
+JPEGQuality: TypeAlias = Annotated[tuple[_Quality, _Quality], _Ordered]
 
 
 class Augmentation(Config, ABC):
@@ -48,15 +56,15 @@ class KorniaAugmentation(Augmentation):
 
     paper = "Trap-MID, Sec. 3.3 and App. C.4"
     kind: Literal["kornia"] = "kornia"
-    crop_area: tuple[float, float] = (0.8, 1.0)
-    crop_ratio: tuple[float, float] = (1.0, 1.0)
-    crop_probability: float = 0.5
-    brightness: float = 0.0
-    contrast: float = 0.0
-    jitter_probability: float = 0.0
-    flip_probability: float = 0.5
-    rotation_degrees: float = 30.0
-    rotation_probability: float = 0.5
+    crop_area: CropArea = (0.8, 1.0)
+    crop_ratio: CropRatio = (1.0, 1.0)
+    crop_probability: Probability = 0.5
+    brightness: Share = 0.0
+    contrast: Share = 0.0
+    jitter_probability: Probability = 0.0
+    flip_probability: Probability = 0.5
+    rotation_degrees: Degrees = 30.0
+    rotation_probability: Probability = 0.5
 
     def build(self, image_size: int) -> Augment:
         """A kornia `ImageSequential`."""
@@ -83,15 +91,15 @@ class WarpAugmentation(Augmentation):
     """
 
     kind: Literal["warp"] = "warp"
-    crop_area: tuple[float, float] = (0.8, 1.0)
-    crop_probability: float = 0.5
-    shift: float = 0.0
-    brightness: float = 0.0
-    contrast: float = 0.0
-    jitter_probability: float = 0.0
-    flip_probability: float = 0.5
-    rotation_degrees: float = 30.0
-    rotation_probability: float = 0.5
+    crop_area: CropArea = (0.8, 1.0)
+    crop_probability: Probability = 0.5
+    shift: Share = 0.0
+    brightness: Share = 0.0
+    contrast: Share = 0.0
+    jitter_probability: Probability = 0.0
+    flip_probability: Probability = 0.5
+    rotation_degrees: Degrees = 30.0
+    rotation_probability: Probability = 0.5
     padding: Literal["zeros", "reflection"] = "zeros"
 
     def build(self, image_size: int) -> Augment:
@@ -138,9 +146,9 @@ class Degradation(Augmentation):
 
     paper = "Reich et al., WACV 2024 (differentiable JPEG, kornia's); Cohen et al., ICML 2019 (noise)"
     kind: Literal["degrade"] = "degrade"
-    blur: float = Field(1.0, ge=0.0)
-    jpeg_quality: tuple[float, float] | None = (50.0, 95.0)
-    noise: float = Field(0.05, ge=0.0)
+    blur: Annotated[float, Field(ge=0, le=100)] = 1.0
+    jpeg_quality: JPEGQuality | None = (50.0, 95.0)
+    noise: NonNegative = 0.05
 
     def build(self, image_size: int) -> Augment:
         """`apply`, for images of any size."""

@@ -2,15 +2,60 @@
 
 import hashlib
 import json
-from typing import Any, ClassVar
+from typing import Annotated, Any, ClassVar, TypeAlias
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError
+
+
+def ordered(pair: tuple[float, float]) -> tuple[float, float]:
+    """A pair whose first number is not above its second: a validator of ranges."""
+    low, high = pair
+    if low > high:
+        raise ValueError(f"the lower bound {low:g} is above the upper bound {high:g}")
+    return pair
+
+
+# Every numeric field of a config has a lower and an upper bound; tests/contracts/test_bounds.py holds this. The upper
+# bounds leave far more room than any experiment needs. They are there so that a mistyped exponent is refused at once,
+# and not after an hour by an overflow or a lack of memory.
+
+Count: TypeAlias = Annotated[int, Field(ge=1, le=10**9)]
+"""How many: steps, images, candidates."""
+CountOrZero: TypeAlias = Annotated[int, Field(ge=0, le=10**9)]
+AtLeastTwo: TypeAlias = Annotated[int, Field(ge=2, le=10**9)]
+BatchSize: TypeAlias = Annotated[int, Field(ge=2, le=10**6)]
+"""Images a training step takes; batch norm needs two."""
+Width: TypeAlias = Annotated[int, Field(ge=1, le=16_384)]
+"""Channels of a layer, or length of a latent."""
+Side: TypeAlias = Annotated[int, Field(ge=8, le=4_096)]
+"""Height and width of an image in pixels."""
+CropSide: TypeAlias = Annotated[int, Field(ge=1, le=10**5)]
+"""Height and width in pixels of the part of an image that is used."""
+Seed: TypeAlias = Annotated[int, Field(ge=0, le=2**63 - 1)]
+"""What random numbers follow from. It is stored in Parquet files as a signed 64-bit integer."""
+Rate: TypeAlias = Annotated[float, Field(gt=0, le=1e3)]
+"""Learning rate."""
+Positive: TypeAlias = Annotated[float, Field(ge=1e-9, le=1e6)]
+NonNegative: TypeAlias = Annotated[float, Field(ge=0, le=1e6)]
+"""Weight of a term, or strength of an effect."""
+Probability: TypeAlias = Annotated[float, Field(ge=0, le=1)]
+Share: TypeAlias = Annotated[float, Field(ge=0, le=1)]
+PositiveShare: TypeAlias = Annotated[float, Field(gt=0, le=1)]
+BelowOne: TypeAlias = Annotated[float, Field(ge=0, lt=1)]
+"""Momentum, or the decay of a running average: at 1 nothing would ever change."""
+Fraction: TypeAlias = Annotated[float, Field(gt=0, lt=1)]
+"""A share that is neither nothing nor everything."""
+Degrees: TypeAlias = Annotated[float, Field(ge=0, le=180)]
+ShareRange: TypeAlias = Annotated[tuple[Share, Share], AfterValidator(ordered)]
+"""The smallest and the largest share."""
+Label: TypeAlias = Annotated[str, Field(pattern=r"^([A-Za-z0-9][A-Za-z0-9.+_-]*)?$", max_length=64)]
+"""Part of the names of folders."""
 
 
 class Config(BaseModel):
     """A frozen config. The config is the component: its methods do the work, runtime objects are their arguments."""
 
-    model_config = ConfigDict(frozen=True, extra="forbid", protected_namespaces=())
+    model_config = ConfigDict(frozen=True, extra="forbid", protected_namespaces=(), allow_inf_nan=False)
 
     paper: ClassVar[str] = ""
     """Where a union member comes from; printed by `trapmid list`."""
@@ -32,7 +77,7 @@ class Member(Config):
 
     title: ClassVar[str] = ""
     kind: str
-    label: str = Field("", pattern=r"^[A-Za-z0-9.+_-]*$")
+    label: Label = ""
 
     @property
     def name(self) -> str:

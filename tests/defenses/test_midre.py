@@ -60,5 +60,7 @@ def test_after_the_augmentation_and_differentiable() -> None:
 
 
 def test_areas_outside_the_image_are_refused() -> None:
-    with pytest.raises(ValidationError, match=r"within \[0, 1\]; got \(0\.4, 0\.1\)"):
+    with pytest.raises(ValidationError, match=r"the lower bound 0\.4 is above the upper bound 0\.1"):
         MIDRE(area=(0.4, 0.1))
+    with pytest.raises(ValidationError, match="less than or equal to 1"):
+        MIDRE(area=(0.4, 1.1))

@@ -9,6 +9,7 @@ from safetensors.torch import load_file, save
 from torch import Tensor
 
 from trapmid.attacks.attack import Attack, Found, Run, named_by
+from trapmid.config import BelowOne, Count, CountOrZero, Positive
 from trapmid.data.images import ImageSet, to_pixels
 from trapmid.engine import Loop, generator
 from trapmid.files import write_atomic
@@ -54,21 +55,21 @@ class BREP(Attack[LabelTarget]):
     needs: ClassVar[type[LabelTarget]] = LabelTarget
     kind: Literal["brep"] = "brep"
     prior: AnyPrior = DCGAN()
-    wanted: int | None = Field(None, ge=1)
-    start_batches: int = Field(10_000, ge=1)
-    start_batch: int = Field(256, ge=1)
-    bound: float = Field(1.5, gt=0)
-    sphere: int = Field(32, ge=1)
-    radius: float = Field(2.0, gt=0)
-    growth: float = Field(1.3, gt=1)
-    filled: float = Field(0.75, ge=0, lt=1)
-    step: float = Field(1 / 3, gt=0)
-    longest_step: float = Field(3.0, gt=0)
-    steps_per_radius: int = Field(1_000, ge=1)
-    steps: int = Field(10_000, ge=1)
-    images_per_identity: int = Field(1, ge=1)
-    identities_per_batch: int = Field(0, ge=0)
-    chunk: int = Field(256, ge=1)
+    wanted: Count | None = None
+    start_batches: Count = 10_000
+    start_batch: Count = 256
+    bound: Positive = 1.5
+    sphere: Count = 32
+    radius: Positive = 2.0
+    growth: float = Field(1.3, gt=1, le=1e3)
+    filled: BelowOne = 0.75
+    step: Positive = 1 / 3
+    longest_step: Positive = 3.0
+    steps_per_radius: Count = 1_000
+    steps: Count = 10_000
+    images_per_identity: Count = 1
+    identities_per_batch: CountOrZero = 0
+    chunk: Count = 256
 
     def public_prior(self) -> PriorConfig | None:
         """The generator; the attack itself trains nothing."""

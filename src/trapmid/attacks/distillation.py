@@ -1,12 +1,11 @@
 """Distillation (Hinton et al. 2015): a student learns on public images to answer as the target does, without ever seeing a trigger."""
 
 import torch
-from pydantic import Field
 from torch import Tensor, nn
 from torch.nn import functional as F
 
 from trapmid.attacks.attack import Run
-from trapmid.config import Config
+from trapmid.config import BatchSize, BelowOne, Config, Count, NonNegative, Rate
 from trapmid.data.images import ImageSet, to_unit
 from trapmid.engine import Loop, generator, randomness
 from trapmid.models import ModelConfig
@@ -27,11 +26,11 @@ class Distillation(Config):
         weight_decay: of SGD.
     """
 
-    epochs: int = Field(20, ge=1)
-    batch_size: int = Field(64, ge=2)
-    rate: float = 0.02
-    momentum: float = 0.9
-    weight_decay: float = 1e-4
+    epochs: Count = 20
+    batch_size: BatchSize = 64
+    rate: Rate = 0.02
+    momentum: BelowOne = 0.9
+    weight_decay: NonNegative = 1e-4
 
     def teach(
         self, student: ModelConfig, name: str, public: ImageSet, answers: Tensor, target: LabelTarget, run: Run

@@ -3,12 +3,12 @@
 from typing import ClassVar, Literal, final
 
 import torch
-from pydantic import Field
 from torch import Tensor
 from torch.nn import functional as F
 
 from trapmid.attacks.attack import Run
 from trapmid.attacks.wrapping import StandIn, Wrapper
+from trapmid.config import Fraction, NonNegative
 from trapmid.data.images import ImageSet, to_unit
 from trapmid.targets import InformedTarget, LabelTarget, ViewedTarget
 from trapmid.types import Features, Images, Prediction
@@ -32,8 +32,8 @@ class Evading(Wrapper[InformedTarget]):
     paper: ClassVar[str] = "Trap-MID (Liu & Chen, NeurIPS 2024), Sec. 4.2 and App. E.7, with a hinge"
     needs: ClassVar[type[LabelTarget]] = InformedTarget
     kind: Literal["evading"] = "evading"
-    weight: float = Field(10.0, ge=0.0)
-    false_positives: float = Field(0.05, gt=0.0, lt=1.0)
+    weight: NonNegative = 10.0
+    false_positives: Fraction = 0.05
 
     def stand_in(self, target: InformedTarget, public: ImageSet, run: Run) -> StandIn:
         """The target with lowered logits."""

@@ -4,11 +4,11 @@ from functools import partial
 from typing import ClassVar, Literal, final
 
 import torch
-from pydantic import Field
 from torch import Tensor
 
 from trapmid.attacks.attack import Attack, Found, Run
 from trapmid.attacks.search import (
+    Box,
     IdentityLoss,
     SearchConfig,
     cross_entropy,
@@ -16,6 +16,7 @@ from trapmid.attacks.search import (
     initial_latents,
     within,
 )
+from trapmid.config import BelowOne, Count, NonNegative, Rate
 from trapmid.data.images import ImageSet
 from trapmid.priors import DCGAN, GAN, Prior, PriorConfig
 from trapmid.targets import LabelTarget, WhiteBoxTarget
@@ -43,11 +44,11 @@ class GMI(SearchConfig, Attack[WhiteBoxTarget]):
     needs: ClassVar[type[LabelTarget]] = WhiteBoxTarget
     kind: Literal["gmi"] = "gmi"
     prior: DCGAN = DCGAN()
-    identity_weight: float = 100.0
-    momentum: float = Field(0.9, ge=0.0, lt=1.0)
-    box: tuple[float, float] = (-1.0, 1.0)
-    search_steps: int = Field(1500, ge=1)
-    search_rate: float = 0.02 / PUBLISHED_BATCH
+    identity_weight: NonNegative = 100.0
+    momentum: BelowOne = 0.9
+    box: Box = (-1.0, 1.0)
+    search_steps: Count = 1500
+    search_rate: Rate = 0.02 / PUBLISHED_BATCH
 
     def public_prior(self) -> PriorConfig | None:
         """The GAN."""

@@ -16,6 +16,7 @@ from torch import Tensor
 from trapmid.attacks.attack import Attack, Found, Run
 from trapmid.attacks.ppa import PPA
 from trapmid.attacks.styles import searchable, show_candidates, shown_candidates, style_prior
+from trapmid.config import Count, CountOrZero, NonNegative
 from trapmid.data.images import ImageSet, to_pixels
 from trapmid.priors import Features, Prior, PriorConfig, StylePrior
 from trapmid.targets import LabelTarget, WhiteBoxTarget
@@ -38,9 +39,9 @@ class IFGMI(Attack[WhiteBoxTarget]):
     needs: ClassVar[type[LabelTarget]] = WhiteBoxTarget
     kind: Literal["ifgmi"] = "ifgmi"
     ppa: PPA = PPA()
-    layer_steps: tuple[int, ...] = (25, 25, 25)
-    radii: tuple[float, ...] = (0.1, 0.1, 0.1)
-    chunk: int = Field(100, ge=1)
+    layer_steps: tuple[CountOrZero, ...] = Field((25, 25, 25), min_length=1, max_length=64)
+    radii: tuple[NonNegative, ...] = Field((0.1, 0.1, 0.1), min_length=1, max_length=64)
+    chunk: Count = 100
 
     @model_validator(mode="after")
     def _a_radius_a_layer(self) -> "IFGMI":

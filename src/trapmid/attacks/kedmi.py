@@ -3,12 +3,12 @@
 from typing import ClassVar, Literal, final
 
 import torch
-from pydantic import Field
 from torch import Tensor
 from torch.nn import functional as F
 
 from trapmid.attacks.attack import Attack, Found, Run
 from trapmid.attacks.search import (
+    Box,
     IdentityLoss,
     SearchConfig,
     cross_entropy,
@@ -16,6 +16,7 @@ from trapmid.attacks.search import (
     initial_latents,
     score_public,
 )
+from trapmid.config import Count, NonNegative, Rate
 from trapmid.data.images import ImageSet
 from trapmid.priors import DCGAN, GAN, GANConfig, Prior, PriorConfig, SemiGAN
 from trapmid.priors.semigan import realness
@@ -42,10 +43,10 @@ class KEDMI(SearchConfig, Attack[WhiteBoxTarget]):
     kind: Literal["kedmi"] = "kedmi"
     prior: SemiGAN = SemiGAN()
     warm_start: DCGAN | None = None
-    identity_weight: float = 100.0
-    box: tuple[float, float] | None = None
-    search_steps: int = Field(1500, ge=1)
-    search_rate: float = 0.02
+    identity_weight: NonNegative = 100.0
+    box: Box | None = None
+    search_steps: Count = 1500
+    search_rate: Rate = 0.02
 
     def public_prior(self) -> PriorConfig | None:
         """The warm start."""

@@ -11,13 +11,13 @@ from dataclasses import replace
 from typing import ClassVar, Literal, final
 
 import torch
-from pydantic import Field
 from torch import nn
 from torch.nn import functional as F
 
 from trapmid.attacks.attack import Attack, Equipped, Found, Run, named_by
 from trapmid.attacks.distillation import Distillation
 from trapmid.attacks.margin import MarginSearch
+from trapmid.config import AtLeastTwo
 from trapmid.data.images import ImageSet, to_pixels
 from trapmid.engine import generator
 from trapmid.models import AnyModel, Zoo
@@ -51,7 +51,7 @@ class LOKT(MarginSearch, Attack[LabelTarget]):
         Zoo(name="densenet161"),
         Zoo(name="densenet169"),
     )
-    samples: int = Field(30_000, ge=2)
+    samples: AtLeastTwo = 30_000
     distillation: Distillation = Distillation()
 
     def public_prior(self) -> PriorConfig | None:

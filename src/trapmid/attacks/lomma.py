@@ -15,6 +15,7 @@ from trapmid.attacks.distillation import Distillation
 from trapmid.attacks.gmi import GMI
 from trapmid.attacks.kedmi import KEDMI
 from trapmid.attacks.search import IdentityLoss, survey
+from trapmid.config import NonNegative
 from trapmid.data.images import ImageSet
 from trapmid.models import AnyModel, Zoo
 from trapmid.priors import GANConfig, Prior, PriorConfig
@@ -53,7 +54,7 @@ class LOMMA(Attack[WhiteBoxTarget]):
     needs: ClassVar[type[LabelTarget]] = WhiteBoxTarget
     kind: Literal["lomma"] = "lomma"
     base: Annotated[GMI | KEDMI, Field(discriminator="kind")] = GMI()
-    feature_weight: float = 1.0
+    feature_weight: NonNegative = 1.0
     students: tuple[AnyModel, ...] = (
         Zoo(name="efficientnet_b0", pretrained=True),
         Zoo(name="efficientnet_b1", pretrained=True),

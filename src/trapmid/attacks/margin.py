@@ -3,12 +3,12 @@
 from collections.abc import Callable
 
 import torch
-from pydantic import Field
 from torch import Tensor
 
 from trapmid.attacks.attack import Found, Run
 from trapmid.attacks.search import SearchConfig, best_latents, decode_found, initial_latents, max_margin
 from trapmid.augment import AnyAugmentation, KorniaAugmentation
+from trapmid.config import Count, Rate
 from trapmid.engine import randomness
 from trapmid.priors import Prior
 from trapmid.targets import WhiteBoxTarget
@@ -36,10 +36,10 @@ class MarginSearch(SearchConfig):
         rotation_degrees=5.0,
         rotation_probability=1.0,
     )
-    augmentations: int = Field(2, ge=1)
-    candidates: int = Field(5, ge=1)
-    search_steps: int = Field(600, ge=1)
-    search_rate: float = 0.1
+    augmentations: Count = 2
+    candidates: Count = 5
+    search_steps: Count = 600
+    search_rate: Rate = 0.1
 
     def search(
         self, target: WhiteBoxTarget, prior: Prior, identities: Labels, run: Run, terms: tuple[Term, ...] = ()

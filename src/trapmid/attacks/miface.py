@@ -10,12 +10,12 @@ from pathlib import Path
 from typing import ClassVar, Literal, final
 
 import torch
-from pydantic import Field
 from torch import Tensor, nn
 from torch.nn import functional as F
 
 from trapmid.attacks.attack import Attack, Found, Run
 from trapmid.attacks.search import SearchConfig, decode_found, initial_latents, within
+from trapmid.config import Count, NonNegative, PositiveShare, Rate
 from trapmid.data.images import ImageSet
 from trapmid.priors import Prior, PriorConfig
 from trapmid.targets import LabelTarget, WhiteBoxTarget
@@ -57,11 +57,11 @@ class MIFace(SearchConfig, Attack[WhiteBoxTarget]):
     paper: ClassVar[str] = "MI-FACE (Fredrikson et al., CCS 2015), Alg. 1"
     needs: ClassVar[type[LabelTarget]] = WhiteBoxTarget
     kind: Literal["miface"] = "miface"
-    start_noise: float = Field(0.0, ge=0.0)
-    sure_enough: float = Field(0.99, gt=0.0, le=1.0)
-    images_per_identity: int = Field(1, ge=1)
-    search_steps: int = Field(5000, ge=1)
-    search_rate: float = 0.1
+    start_noise: NonNegative = 0.0
+    sure_enough: PositiveShare = 0.99
+    images_per_identity: Count = 1
+    search_steps: Count = 5000
+    search_rate: Rate = 0.1
 
     def public_prior(self) -> PriorConfig | None:
         """None."""

@@ -10,13 +10,14 @@ from dataclasses import dataclass
 from typing import Any, ClassVar, Literal, final
 
 import torch
-from pydantic import Field, model_validator
+from pydantic import model_validator
 from torch import Tensor
 from torch.nn import functional as F
 
 from trapmid.attacks.attack import Attack, Found, Run
 from trapmid.attacks.search import found_of
 from trapmid.attacks.styles import searchable, show_candidates, shown_candidates, style_prior
+from trapmid.config import AtLeastTwo, Count, CountOrZero, NonNegative, Positive, PositiveShare, Probability
 from trapmid.data.images import ImageSet, to_pixels
 from trapmid.engine import Loop, randomness
 from trapmid.priors import Prior, PriorConfig, StyleGAN2, StylePrior
@@ -51,17 +52,17 @@ class MIRROR(Attack[ScoreTarget]):
     needs: ClassVar[type[LabelTarget]] = ScoreTarget
     kind: Literal["mirror"] = "mirror"
     prior: StyleGAN2 = StyleGAN2()
-    candidates: int = Field(5_000, ge=2)
-    truncation: float = Field(1.0, gt=0, le=1)
-    population: int = Field(50, ge=2)
-    children: int = Field(50, ge=1)
-    generations: int = Field(100, ge=1)
-    mutation: float = Field(0.1, ge=0, le=1)
-    strength: float = Field(0.5, ge=0)
-    bound: float = Field(1.0, gt=0)
-    images_per_identity: int = Field(5, ge=1)
-    identities_per_batch: int = Field(0, ge=0)
-    chunk: int = Field(100, ge=1)
+    candidates: AtLeastTwo = 5_000
+    truncation: PositiveShare = 1.0
+    population: AtLeastTwo = 50
+    children: Count = 50
+    generations: Count = 100
+    mutation: Probability = 0.1
+    strength: NonNegative = 0.5
+    bound: Positive = 1.0
+    images_per_identity: Count = 5
+    identities_per_batch: CountOrZero = 0
+    chunk: Count = 100
 
     @model_validator(mode="after")
     def _selects_from_more(self) -> "MIRROR":

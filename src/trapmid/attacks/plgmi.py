@@ -3,13 +3,13 @@
 from abc import ABC
 from typing import ClassVar, Generic, Literal, TypeVar, final
 
-from pydantic import Field
 from torch import Tensor
 
 from trapmid.attacks.attack import Attack, Found, Run
 from trapmid.attacks.margin import MarginSearch, Term, margin_and_terms
 from trapmid.attacks.search import score_public, top_n
 from trapmid.augment import AnyAugmentation, KorniaAugmentation
+from trapmid.config import Count, NonNegative
 from trapmid.data.images import ImageSet
 from trapmid.priors import CGAN, GAN, GANConfig, Prior, PriorConfig
 from trapmid.targets import LabelTarget, WhiteBoxTarget
@@ -32,8 +32,8 @@ class PseudoLabelGuided(MarginSearch, Attack[W], ABC, Generic[W]):
 
     prior: CGAN = CGAN()
     warm_start: CGAN | None = None
-    top_n: int = Field(30, ge=1)
-    inversion_weight: float = 0.2
+    top_n: Count = 30
+    inversion_weight: NonNegative = 0.2
     augmentation: AnyAugmentation = KorniaAugmentation(
         crop_probability=1.0,
         brightness=0.2,

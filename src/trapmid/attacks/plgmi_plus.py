@@ -13,6 +13,7 @@ from trapmid.attacks.attack import Equipped, Found, Run
 from trapmid.attacks.margin import Term
 from trapmid.attacks.plgmi import PseudoLabelGuided, W
 from trapmid.attacks.search import survey, top_n
+from trapmid.config import NonNegative
 from trapmid.data.images import ImageSet
 from trapmid.priors import Prior
 from trapmid.targets import InformedTarget, LabelTarget, WhiteBoxTarget
@@ -47,7 +48,7 @@ class SignatureGuided(PseudoLabelGuided[W], ABC):
         auxiliary_weight: l_aux, of the pull towards the features of public images pseudo-labelled alike.
     """
 
-    auxiliary_weight: float = 10.0
+    auxiliary_weight: NonNegative = 10.0
 
     @abstractmethod
     def terms(self, target: W, auxiliary: Tensor) -> tuple[Term, ...]:
@@ -96,7 +97,7 @@ class PLGMIPlusPlus(SignatureGuided[InformedTarget]):
     needs: ClassVar[type[LabelTarget]] = InformedTarget
     adaptive: ClassVar[bool] = True
     kind: Literal["plgmi++"] = "plgmi++"
-    trapdoor_weight: float = 10.0
+    trapdoor_weight: NonNegative = 10.0
 
     def terms(self, target: InformedTarget, auxiliary: Tensor) -> tuple[Term, ...]:
         """The pull and the push."""

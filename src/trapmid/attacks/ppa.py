@@ -5,13 +5,14 @@ from functools import partial
 from typing import ClassVar, Literal, final
 
 import torch
-from pydantic import Field, model_validator
+from pydantic import model_validator
 from torch import Tensor
 
 from trapmid.attacks.attack import Attack, Found, Run
 from trapmid.attacks.search import found_of, optimise, robust_confidence, surest
 from trapmid.attacks.styles import searchable, show_candidates, shown_candidates, style_prior
 from trapmid.augment import AnyAugmentation, KorniaAugmentation
+from trapmid.config import BelowOne, Count, CountOrZero, PositiveShare, Rate
 from trapmid.data.images import ImageSet, to_pixels
 from trapmid.engine import randomness
 from trapmid.priors import Prior, PriorConfig, StyleGAN2
@@ -47,22 +48,22 @@ class PPA(Attack[WhiteBoxTarget]):
     needs: ClassVar[type[LabelTarget]] = WhiteBoxTarget
     kind: Literal["ppa"] = "ppa"
     prior: StyleGAN2 = StyleGAN2()
-    truncation: float = Field(0.5, gt=0, le=1)
-    candidates: int = Field(5_000, ge=1)
-    starts: int = Field(200, ge=1)
+    truncation: PositiveShare = 0.5
+    candidates: Count = 5_000
+    starts: Count = 200
     search_augmentation: AnyAugmentation = KorniaAugmentation(
         crop_area=(0.9, 1.0), crop_probability=1.0, flip_probability=0.0, rotation_probability=0.0
     )
-    search_steps: int = Field(70, ge=1)
-    search_rate: float = 0.005
-    betas: tuple[float, float] = (0.1, 0.1)
+    search_steps: Count = 70
+    search_rate: Rate = 0.005
+    betas: tuple[BelowOne, BelowOne] = (0.1, 0.1)
     selection_augmentation: AnyAugmentation = KorniaAugmentation(
         crop_area=(0.5, 0.9), crop_ratio=(0.8, 1.2), crop_probability=1.0, rotation_probability=0.0
     )
-    selection_draws: int = Field(100, ge=1)
-    images_per_identity: int = Field(50, ge=1)
-    identities_per_batch: int = Field(0, ge=0)
-    chunk: int = Field(100, ge=1)
+    selection_draws: Count = 100
+    images_per_identity: Count = 50
+    identities_per_batch: CountOrZero = 0
+    chunk: Count = 100
 
     @model_validator(mode="after")
     def _selects_from_more(self) -> "PPA":

@@ -4,12 +4,12 @@ from pathlib import Path
 from typing import ClassVar, Literal, final
 
 import torch
-from pydantic import Field
 from safetensors.torch import save_file
 from torch import Tensor, nn
 
 from trapmid.attacks.attack import Attack, Found, Run
 from trapmid.attacks.search import score_public, top_n
+from trapmid.config import Count
 from trapmid.data.images import ImageSet, to_unit
 from trapmid.priors import Prior, PriorConfig
 from trapmid.targets import LabelTarget, ScoreTarget
@@ -55,7 +55,7 @@ class PublicNearest(Attack[ScoreTarget]):
     paper: ClassVar[str] = "none: the baseline that needs no generator and no gradient"
     needs: ClassVar[type[LabelTarget]] = ScoreTarget
     kind: Literal["public-nearest"] = "public-nearest"
-    images_per_identity: int = Field(5, ge=1)
+    images_per_identity: Count = 5
 
     def public_prior(self) -> PriorConfig | None:
         """None."""

@@ -4,12 +4,12 @@ from collections.abc import Mapping
 from typing import ClassVar, Literal, final
 
 import torch
-from pydantic import Field
 from torch import Tensor, nn
 
 from trapmid.attacks.attack import Run
 from trapmid.attacks.distillation import divergence
 from trapmid.attacks.surrogates import Lesson, Surrogate, build_student
+from trapmid.config import Count, NonNegative, Positive
 from trapmid.data.images import ImageSet
 from trapmid.models import AnyModel, Zoo
 from trapmid.targets import LabelTarget, ScoreTarget
@@ -36,9 +36,9 @@ class Robust(Surrogate[ScoreTarget]):
     needs: ClassVar[type[LabelTarget]] = ScoreTarget
     kind: Literal["robust"] = "robust"
     student: AnyModel = Zoo(name="efficientnet_b0")
-    radius: float = Field(0.02, gt=0.0)
-    perturbation_steps: int = Field(5, ge=1)
-    weight: float = Field(1.0, ge=0.0)
+    radius: Positive = 0.02
+    perturbation_steps: Count = 5
+    weight: NonNegative = 1.0
 
     def begin(self, target: ScoreTarget, public: ImageSet, run: Run) -> Lesson:
         """Learn the target's probabilities on augmented public images and around them."""

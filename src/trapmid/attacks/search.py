@@ -2,16 +2,17 @@
 
 from collections.abc import Callable, Mapping
 from pathlib import Path
+from typing import Annotated, TypeAlias
 
 import torch
-from pydantic import Field
+from pydantic import AfterValidator, Field
 from torch import Tensor
 from torch.nn import functional as F
 
 from trapmid.attacks.attack import Found, Run
 from trapmid.attacks.memory import bytes_per_image, fitting_chunk
 from trapmid.augment import Augment
-from trapmid.config import Config
+from trapmid.config import Config, Count, CountOrZero, Rate, ordered
 from trapmid.data.images import ImageSet, to_pixels, to_unit
 from trapmid.engine import Loop, generator, randomness
 from trapmid.priors import Prior
@@ -20,6 +21,11 @@ from trapmid.types import Images, Labels, Logits, Pixels, Prediction, Stateful
 
 IdentityLoss = Callable[[Images, Labels], Tensor]
 """How far each image (n,) is from showing its label, as an attack sees it; differentiable with respect to the images."""
+
+
+_Coordinate = Annotated[float, Field(ge=-1e6, le=1e6)]
+Box: TypeAlias = Annotated[tuple[_Coordinate, _Coordinate], AfterValidator(ordered)]
+"""The lowest and the highest value that a coordinate of a latent may take."""
 
 
 class SearchConfig(Config):
@@ -35,11 +41,11 @@ class SearchConfig(Config):
     """
 
     kind: str
-    images_per_identity: int = Field(5, ge=1)
-    search_steps: int = Field(ge=1)
-    search_rate: float
-    identities_per_batch: int = Field(0, ge=0)
-    chunk: int = Field(100, ge=1)
+    images_per_identity: Count = 5
+    search_steps: Count
+    search_rate: Rate
+    identities_per_batch: CountOrZero = 0
+    chunk: Count = 100
 
     def descend(
         self,

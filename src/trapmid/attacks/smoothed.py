@@ -3,11 +3,11 @@
 from typing import ClassVar, Literal, final
 
 import torch
-from pydantic import Field
 
 from trapmid.attacks.attack import Run
 from trapmid.attacks.wrapping import StandIn, Wrapper
 from trapmid.augment import AnyAugmentation, Degradation
+from trapmid.config import Count
 from trapmid.data.images import ImageSet
 from trapmid.targets import LabelTarget, ViewedTarget, WhiteBoxTarget
 from trapmid.types import Images, Prediction
@@ -30,7 +30,7 @@ class Smoothed(Wrapper[WhiteBoxTarget]):
     needs: ClassVar[type[LabelTarget]] = WhiteBoxTarget
     kind: Literal["smoothed"] = "smoothed"
     degradation: AnyAugmentation = Degradation()
-    draws: int = Field(4, ge=1)
+    draws: Count = 4
 
     def stand_in(self, target: WhiteBoxTarget, public: ImageSet, run: Run) -> StandIn:
         """The target, seen through `draws` degradations of every image."""

@@ -5,12 +5,12 @@ from collections.abc import Callable, Mapping
 from typing import Generic, NamedTuple
 
 import torch
-from pydantic import Field
 from torch import Tensor, nn
 
 from trapmid.attacks.attack import Run, named_by
 from trapmid.attacks.wrapping import S, StandIn, Wrapper
 from trapmid.augment import AnyAugmentation, KorniaAugmentation
+from trapmid.config import BatchSize, Count, Rate
 from trapmid.data.images import ImageSet, to_unit
 from trapmid.engine import Loop, generator, randomness
 from trapmid.models import ModelConfig
@@ -48,9 +48,9 @@ class Surrogate(Wrapper[S], ABC, Generic[S]):
     """
 
     augmentation: AnyAugmentation = KorniaAugmentation()
-    steps: int = Field(9_400, ge=1)
-    batch_size: int = Field(64, ge=2)
-    rate: float = Field(1e-3, gt=0.0)
+    steps: Count = 9_400
+    batch_size: BatchSize = 64
+    rate: Rate = 1e-3
 
     @abstractmethod
     def begin(self, target: S, public: ImageSet, run: Run) -> Lesson:

@@ -4,7 +4,6 @@ from collections.abc import Mapping
 from typing import ClassVar, Literal, final
 
 import torch
-from pydantic import Field
 from torch import Tensor, nn
 from torch.nn import functional as F
 
@@ -12,6 +11,7 @@ from trapmid.attacks.attack import Run
 from trapmid.attacks.distillation import divergence
 from trapmid.attacks.surrogates import PERIOD, Lesson, Surrogate
 from trapmid.augment import Augment
+from trapmid.config import Count, NonNegative, Positive, PositiveShare, Rate
 from trapmid.data.images import ImageSet, to_unit
 from trapmid.engine import Loop
 from trapmid.targets import LabelTarget, WhiteBoxTarget
@@ -38,12 +38,12 @@ class Unlearned(Surrogate[WhiteBoxTarget]):
     paper: ClassVar[str] = "Neural Cleanse (Wang et al., IEEE S&P 2019), with Trap-MID's blended trigger"
     needs: ClassVar[type[LabelTarget]] = WhiteBoxTarget
     kind: Literal["unlearned"] = "unlearned"
-    steps: int = Field(2_000, ge=1)
-    rate: float = Field(1e-4, gt=0.0)
-    blend_ratio: float = Field(0.02, gt=0.0, le=1.0)
-    trigger_steps: int = Field(2_000, ge=1)
-    trigger_step: float = Field(0.01, gt=0.0)
-    weight: float = Field(1.0, ge=0.0)
+    steps: Count = 2_000
+    rate: Rate = 1e-4
+    blend_ratio: PositiveShare = 0.02
+    trigger_steps: Count = 2_000
+    trigger_step: Positive = 0.01
+    weight: NonNegative = 1.0
 
     def begin(self, target: WhiteBoxTarget, public: ImageSet, run: Run) -> Lesson:
         """Estimate the triggers, then unlearn them."""

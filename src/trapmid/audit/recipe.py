@@ -1,11 +1,11 @@
 """A recipe: everything that decides an audit's numbers, in one frozen config that is stored with them."""
 
-from typing import Literal, TypeVar
+from typing import Annotated, Literal, TypeVar
 
-from pydantic import Field, field_validator
+from pydantic import AfterValidator, Field, field_validator
 
 from trapmid.attacks import AnyAttack
-from trapmid.config import Config, Member
+from trapmid.config import AtLeastTwo, Config, Member, Seed, Side
 from trapmid.data import FlatFolderSource, Source, SplitConfig
 from trapmid.defenses import AnyDefense, Training
 from trapmid.metrics.inception import Inception
@@ -14,6 +14,10 @@ from trapmid.metrics.robustness import APGD
 from trapmid.models import AnyModel
 from trapmid.priors import PriorConfig
 from trapmid.types import UserError
+
+
+def _each_once(seeds: tuple[int, ...]) -> tuple[int, ...]:
+    return tuple(dict.fromkeys(seeds))
 
 
 class Recipe(Config):
@@ -42,16 +46,16 @@ class Recipe(Config):
     about: str
     private: Source | None = None
     public: Source | None = None
-    image_size: int = Field(64, ge=8)
+    image_size: Side = 64
     channels: Literal[1, 3] = 3
-    identities: int | None = Field(None, ge=2)
+    identities: AtLeastTwo | None = None
     split: SplitConfig = SplitConfig()
     model: AnyModel
     training: Training
-    defenses: tuple[AnyDefense, ...]
-    attacks: tuple[AnyAttack, ...]
-    seeds: tuple[int, ...] = (0,)
-    judges: tuple[AnyJudge, ...]
+    defenses: tuple[AnyDefense, ...] = Field(min_length=1)
+    attacks: tuple[AnyAttack, ...] = Field(min_length=1)
+    seeds: Annotated[tuple[Seed, ...], AfterValidator(_each_once)] = Field((0,), min_length=1)
+    judges: tuple[AnyJudge, ...] = Field(min_length=1)
     fidelity: Inception | None = None
     robustness: APGD | None = APGD()
 

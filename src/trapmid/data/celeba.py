@@ -6,8 +6,8 @@ from pathlib import Path
 from typing import ClassVar, Literal
 
 import numpy as np
-from pydantic import PositiveInt
 
+from trapmid.config import Count, CropSide
 from trapmid.data.records import Record, StoredSource
 from trapmid.types import UserError
 
@@ -28,10 +28,10 @@ class CelebASource(StoredSource):
 
     paper: ClassVar[str] = "Liu et al., ICCV 2015; crop and sizes as in Trap-MID, appendix C.2"
     kind: Literal["celeba"] = "celeba"
-    crop: PositiveInt | None = 108
+    crop: CropSide | None = 108
     part: Literal["all", "private", "public"] = "all"
-    private_identities: PositiveInt = 1_000
-    public_images: PositiveInt | None = 30_000
+    private_identities: Count = 1_000
+    public_images: Count | None = 30_000
 
     def records(self) -> tuple[int, Iterator[Record]]:
         """The images of this part in the order of the identity file.

@@ -10,9 +10,8 @@ import numpy as np
 import numpy.typing as npt
 import torch
 from PIL import Image, ImageOps, UnidentifiedImageError
-from pydantic import PositiveInt
 
-from trapmid.config import Config
+from trapmid.config import Config, CropSide
 from trapmid.data.images import ImageSet
 from trapmid.types import UserError
 
@@ -103,7 +102,7 @@ class StoredSource(Config, ABC):
     """
 
     path: Path
-    crop: PositiveInt | None = None
+    crop: CropSide | None = None
 
     @abstractmethod
     def records(self) -> tuple[int, Iterator[Record]]:

@@ -5,9 +5,9 @@ from typing import Annotated, Literal, TypeAlias
 
 import numpy as np
 from PIL import Image
-from pydantic import Field, NonNegativeInt, PositiveInt
+from pydantic import Field
 
-from trapmid.config import Config
+from trapmid.config import Config, CountOrZero, Seed
 from trapmid.data.celeba import CelebASource, identity_files
 from trapmid.data.folder import FlatFolderSource, FolderSource, is_image
 from trapmid.data.images import ImageSet
@@ -31,10 +31,10 @@ class SyntheticSource(Config):
     """
 
     kind: Literal["synthetic"] = "synthetic"
-    identities: Annotated[int, Field(ge=2)] = 50
-    images_per_identity: PositiveInt = 40
-    seed: NonNegativeInt = 0
-    first_identity: NonNegativeInt = 0
+    identities: Annotated[int, Field(ge=2, le=10**6)] = 50
+    images_per_identity: Annotated[int, Field(ge=1, le=10**6)] = 40
+    seed: Seed = 0
+    first_identity: CountOrZero = 0
 
     def load(self, image_size: int, channels: Literal[1, 3] = 3, progress: Progress | None = None) -> ImageSet:
         """Draw the faces at their final size: (identities * images_per_identity, channels, image_size, image_size)."""

@@ -3,15 +3,15 @@
 from collections.abc import Iterable
 from dataclasses import dataclass
 from hashlib import blake2b
-from typing import Annotated, Literal
+from typing import Literal
 
 import numpy as np
 import pyarrow as pa
 import torch
-from pydantic import Field, NonNegativeInt, model_validator
+from pydantic import model_validator
 from torch import Tensor
 
-from trapmid.config import Config, fingerprint
+from trapmid.config import BelowOne, Config, Fraction, Seed, fingerprint
 from trapmid.data.images import ImageSet
 from trapmid.types import UserError
 
@@ -29,9 +29,9 @@ class SplitConfig(Config):
         seed: another seed holds out other images.
     """
 
-    val: Annotated[float, Field(ge=0, lt=1)] = 0.1
-    test: Annotated[float, Field(gt=0, lt=1)] = 0.1
-    seed: NonNegativeInt = 0
+    val: BelowOne = 0.1
+    test: Fraction = 0.1
+    seed: Seed = 0
 
     @model_validator(mode="after")
     def _leaves_something_for_every_part(self) -> "SplitConfig":

@@ -5,10 +5,10 @@ from collections.abc import Mapping, Sequence
 from typing import ClassVar, Literal, final
 
 import torch
-from pydantic import Field
 from torch import Tensor
 from torch.nn import functional as F
 
+from trapmid.config import Count, NonNegative, Positive
 from trapmid.defenses.defense import Decision, Modifier
 from trapmid.objective import Objective
 from trapmid.types import Images, Labels, Prediction, UserError
@@ -41,12 +41,12 @@ class BiDO(Modifier):
     decides: ClassVar[frozenset[Decision]] = frozenset({"which images make a batch"})
     kind: Literal["bido"] = "bido"
     measure: Literal["hsic", "coco"] = "hsic"
-    input_weight: float = Field(0.05, ge=0.0)
-    label_weight: float = Field(0.5, ge=0.0)
+    input_weight: NonNegative = 0.05
+    label_weight: NonNegative = 0.5
     label_kernel: KernelName = "linear"
     feature_kernel: KernelName = "gaussian"
-    sigma: float = Field(5.0, gt=0.0)
-    images_per_identity: int = Field(4, ge=1)
+    sigma: Positive = 5.0
+    images_per_identity: Count = 4
 
     def objective(self, objective: Objective, epoch: int, epochs: int) -> Objective:
         """The same in every epoch."""

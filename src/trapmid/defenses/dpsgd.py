@@ -7,9 +7,9 @@ from functools import cache
 from typing import Any, ClassVar, Literal, final
 
 import torch
-from pydantic import Field
 from torch import Tensor
 
+from trapmid.config import Fraction, Positive
 from trapmid.defenses.defense import Decision, Defense, DefenseRun, PlainRun, Setting
 from trapmid.models import Classifier
 from trapmid.models.batchnorm import group_norm_for_batch_norm
@@ -38,9 +38,9 @@ class DPSGD(Defense):
     paper = "DP-SGD (Abadi et al., CCS 2016) with Opacus (Yousefpour et al. 2021)"
     decides: ClassVar[frozenset[Decision]] = frozenset({"which images make a batch", "how the weights take a step"})
     kind: Literal["dpsgd"] = "dpsgd"
-    epsilon: float = Field(8.0, gt=0.0)
-    delta: float = Field(1e-5, gt=0.0, lt=1.0)
-    clip: float = Field(1.0, gt=0.0)
+    epsilon: Positive = 8.0
+    delta: Fraction = 1e-5
+    clip: Positive = 1.0
 
     @property
     def is_in_its_losses(self) -> bool:

@@ -2,8 +2,7 @@
 
 from typing import Literal, final
 
-from pydantic import Field
-
+from trapmid.config import Share
 from trapmid.defenses.smoothing import Smoothing
 from trapmid.objective import Objective
 
@@ -19,7 +18,7 @@ class LS(Smoothing):
     title = "Label smoothing"
     paper = "Label smoothing (Szegedy et al., CVPR 2016; as a control in Struppek et al., ICLR 2024)"
     kind: Literal["ls"] = "ls"
-    smoothing: float = Field(0.1, ge=0.0, le=1.0)
+    smoothing: Share = 0.1
 
     def objective(self, objective: Objective, epoch: int, epochs: int) -> Objective:
         """The same in every epoch."""

@@ -4,10 +4,10 @@ from collections.abc import Mapping
 from typing import Literal, final
 
 import torch
-from pydantic import Field
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from trapmid.config import NonNegative, Width
 from trapmid.defenses.defense import Modifier
 from trapmid.models import Classifier
 from trapmid.models.vgg16 import VGG16Net
@@ -29,8 +29,8 @@ class MID(Modifier):
     title = "MID"
     paper = "MID (Wang et al., AAAI 2021); constants as in Trap-MID, App. C.6"
     kind: Literal["mid"] = "mid"
-    weight: float = Field(0.003, ge=0.0)
-    width: int = Field(1024, ge=1)
+    weight: NonNegative = 0.003
+    width: Width = 1024
 
     @property
     def is_in_its_losses(self) -> bool:

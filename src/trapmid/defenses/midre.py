@@ -3,10 +3,10 @@
 from typing import Literal, final
 
 import torch
-from pydantic import model_validator
 from torch import Tensor
 
 from trapmid.augment import Augment
+from trapmid.config import ShareRange
 from trapmid.defenses.defense import Modifier
 from trapmid.types import Images
 
@@ -26,14 +26,7 @@ class MIDRE(Modifier):
     title = "MIDRE"
     paper = "MIDRE (Tran et al., TMLR 2025)"
     kind: Literal["midre"] = "midre"
-    area: tuple[float, float] = (0.1, 0.4)
-
-    @model_validator(mode="after")
-    def _within_the_image(self) -> "MIDRE":
-        low, high = self.area
-        if not 0 <= low <= high <= 1:
-            raise ValueError(f"area is a smallest and a largest share of the image, within [0, 1]; got {self.area}")
-        return self
+    area: ShareRange = (0.1, 0.4)
 
     def augment(self, augment: Augment, mean: tuple[float, ...]) -> Augment:
         """The augmentation, then the erasing."""

@@ -4,6 +4,7 @@ from typing import Literal, final
 
 from pydantic import Field
 
+from trapmid.config import Share
 from trapmid.defenses.smoothing import Smoothing
 from trapmid.objective import Objective
 
@@ -24,9 +25,9 @@ class NegLS(Smoothing):
     title = "NegLS"
     paper = "NegLS (Struppek et al., ICLR 2024); schedule as in Trap-MID, App. C.6"
     kind: Literal["negls"] = "negls"
-    smoothing: float = Field(-0.05, le=0.0)
-    start_at: float = Field(0.5, ge=0.0, le=1.0)
-    full_at: float = Field(0.75, ge=0.0, le=1.0)
+    smoothing: float = Field(-0.05, ge=-1e3, le=0.0)
+    start_at: Share = 0.5
+    full_at: Share = 0.75
 
     def strength(self, epoch: int, epochs: int) -> float:
         """s in a = s * `smoothing`: 0 before `start`, (epoch + 1 - start) / (epochs - start) before `full`, then 1."""

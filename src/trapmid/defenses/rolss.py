@@ -2,8 +2,7 @@
 
 from typing import Literal, final
 
-from pydantic import Field
-
+from trapmid.config import Count
 from trapmid.defenses.defense import Modifier
 from trapmid.models import Classifier
 from trapmid.models.residual import remove_skip, residual_stages
@@ -21,7 +20,7 @@ class RoLSS(Modifier):
     title = "RoLSS"
     paper = "RoLSS (Koh et al., ECCV 2024)"
     kind: Literal["rolss"] = "rolss"
-    stages: int = Field(1, ge=1)
+    stages: Count = 1
 
     @property
     def is_in_its_losses(self) -> bool:

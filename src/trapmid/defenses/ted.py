@@ -2,8 +2,7 @@
 
 from typing import Literal, final
 
-from pydantic import Field
-
+from trapmid.config import CountOrZero, Share
 from trapmid.defenses.planting import Planting
 from trapmid.trapdoor import Planter, Trapdoor
 from trapmid.trapdoor.triggers import BlendSchedule, TriggerStart
@@ -21,9 +20,9 @@ class TeD(Planting):
     paper = "TeD (Shan et al., CCS 2020) as in Trap-MID, App. D.1"
     kind: Literal["ted"] = "ted"
     blend: BlendSchedule = BlendSchedule(end=0.1)
-    weight: float = Field(0.5, ge=0.0, le=1.0)
+    weight: Share = 0.5
     trigger_start: TriggerStart = "squares"
-    trigger_updates: int = Field(0, ge=0)
+    trigger_updates: CountOrZero = 0
 
     def planter(self) -> type[Planter]:
         """The published order."""

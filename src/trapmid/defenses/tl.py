@@ -3,9 +3,9 @@
 from collections.abc import Iterator, Mapping
 from typing import Any, Literal, final
 
-from pydantic import Field
 from torch import nn
 
+from trapmid.config import Fraction
 from trapmid.defenses.defense import Modifier, Setting
 from trapmid.models import Classifier
 from trapmid.types import UserError
@@ -26,7 +26,7 @@ class TL(Modifier):
     title = "TL-DMI"
     paper = "TL-DMI (Ho et al., CVPR 2024)"
     kind: Literal["tl"] = "tl"
-    share: float = Field(0.175, gt=0.0, lt=1.0)
+    share: Fraction = 0.175
 
     @property
     def is_in_its_losses(self) -> bool:

@@ -11,7 +11,7 @@ from torch import Tensor, nn
 
 from trapmid.artifacts import Draft, Manifest, make, recorded
 from trapmid.augment import AnyAugmentation, KorniaAugmentation
-from trapmid.config import Config
+from trapmid.config import BatchSize, BelowOne, Config, Count, NonNegative, Rate
 from trapmid.data.images import to_unit
 from trapmid.data.splits import Split
 from trapmid.defenses.defense import Defense, DefenseRun, Setting
@@ -41,9 +41,9 @@ class SGD(Config):
     """Stochastic gradient descent; the defaults are the paper's for VGG-16 (reference 2.3)."""
 
     kind: Literal["sgd"] = "sgd"
-    rate: float = 0.01
-    momentum: float = 0.9
-    weight_decay: float = 1e-4
+    rate: Rate = 0.01
+    momentum: BelowOne = 0.9
+    weight_decay: NonNegative = 1e-4
 
     def build(self, module: nn.Module) -> torch.optim.Optimizer:
         """An optimizer of the module's weights."""
@@ -56,8 +56,8 @@ class AdamW(Config):
     """Adam with decoupled weight decay."""
 
     kind: Literal["adamw"] = "adamw"
-    rate: float = 3e-3
-    weight_decay: float = 1e-4
+    rate: Rate = 3e-3
+    weight_decay: NonNegative = 1e-4
 
     def build(self, module: nn.Module) -> torch.optim.Optimizer:
         """An optimizer of the module's weights."""
@@ -79,14 +79,14 @@ class Training(Config):
         evaluate_every: epochs between two evaluations.
     """
 
-    epochs: int = Field(50, ge=1)
-    batch_size: int = Field(64, ge=2)
+    epochs: Count = 50
+    batch_size: BatchSize = 64
     optimizer: Annotated[SGD | AdamW, Field(discriminator="kind")] = SGD()
     schedule: Literal["constant", "one-cycle", "steps"] = "constant"
     augmentation: AnyAugmentation = KorniaAugmentation()
     keep: Literal["val", "last", "test"] = "val"
     recalibrate: bool = False
-    evaluate_every: int = Field(1, ge=1)
+    evaluate_every: Count = 1
 
     def rates(
         self, optimizer: torch.optim.Optimizer, steps_per_epoch: int

@@ -1,13 +1,13 @@
 """What small perturbations do to a model: robust accuracy under APGD-CE, and gradients that are no help."""
 
-from typing import Literal
+from typing import Annotated, Literal
 
 import torch
 from jaxtyping import Bool
 from pydantic import Field
 from torch import Tensor, nn
 
-from trapmid.config import Config
+from trapmid.config import Config, Count
 from trapmid.engine import generator, randomness
 from trapmid.metrics.adversarial import Ball, adversarial, loss_gradient
 from trapmid.trapdoor.triggers import stratified_labels
@@ -27,9 +27,9 @@ class APGD(Config):
 
     paper = "AutoAttack (Croce & Hein, ICML 2020), APGD-CE"
     kind: Literal["apgd"] = "apgd"
-    budgets: tuple[int, ...] = (2, 8)
-    images: int = Field(128, ge=1)
-    steps: int = Field(20, ge=1)
+    budgets: tuple[Annotated[int, Field(ge=1, le=255)], ...] = Field((2, 8), min_length=1, max_length=8)
+    images: Count = 128
+    steps: Count = 20
 
     def stands(self, model: nn.Module, images: Images, labels: Labels) -> dict[int, Bool[Tensor, " n"]]:
         """For each budget, which of `images` (n, c, h, w) the model, in eval mode, still names rightly; on the CPU."""

@@ -9,7 +9,7 @@ from typing import Annotated, Any
 
 import pyarrow as pa
 import pyarrow.parquet as pq
-from pydantic import BeforeValidator, PlainSerializer
+from pydantic import AllowInfNan, BeforeValidator, PlainSerializer
 
 from trapmid.config import Config
 from trapmid.files import replacing, write_atomic
@@ -40,7 +40,7 @@ def _or_null(number: float) -> float | None:
     return None if math.isnan(number) else number
 
 
-Number = Annotated[float, BeforeValidator(_known), PlainSerializer(_or_null, return_type=float | None)]
+Number = Annotated[float, AllowInfNan(), BeforeValidator(_known), PlainSerializer(_or_null, return_type=float | None)]
 """A number that may be unknown: not a number here, null in files, since JSON has no NaN."""
 
 

@@ -1,10 +1,12 @@
 """Two small networks that train on a CPU in minutes: `tiny`, a plain strided stack, and `small-resnet`, unlike it on purpose."""
 
-from typing import Literal
+from typing import Annotated, Literal
 
+from pydantic import Field, model_validator
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from trapmid.config import BelowOne, Width
 from trapmid.models.classifier import Classifier, ModelConfig
 from trapmid.models.residual import ResidualBlock
 from trapmid.types import Images, Prediction
@@ -45,8 +47,16 @@ class Tiny(ModelConfig):
 
     paper = "none: strided CNN for CPU runs"
     kind: Literal["tiny"] = "tiny"
-    widths: tuple[int, ...] = (32, 64, 128, 128)
-    strides: tuple[int, ...] = (2, 2, 2, 2)
+    widths: tuple[Width, ...] = Field((32, 64, 128, 128), min_length=1, max_length=32)
+    strides: tuple[Annotated[int, Field(ge=1, le=16)], ...] = (2, 2, 2, 2)
+
+    @model_validator(mode="after")
+    def _a_stride_a_layer(self) -> "Tiny":
+        if len(self.widths) != len(self.strides):
+            raise ValueError(
+                f"{len(self.widths)} widths and {len(self.strides)} strides; expected one of each per layer"
+            )
+        return self
 
     def network(self, num_classes: int, image_size: int, channels: int) -> Classifier:
         """See `TinyNet`."""
@@ -96,8 +106,8 @@ class SmallResNet(ModelConfig):
 
     paper = "none: pre-activation ResNet (He et al. 2016) with group norm, for CPU judges"
     kind: Literal["small-resnet"] = "small-resnet"
-    width: int = 32
-    dropout: float = 0.3
+    width: Annotated[Width, Field(multiple_of=8)] = 32
+    dropout: BelowOne = 0.3
 
     def network(self, num_classes: int, image_size: int, channels: int) -> Classifier:
         """See `SmallResNetwork`."""

@@ -9,6 +9,7 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from trapmid.augment import AnyAugmentation, NoAugmentation
+from trapmid.config import BelowOne, Count
 from trapmid.data.images import to_unit
 from trapmid.priors.gan import GAN, Fit, GANConfig, Losses, Pair, begin_with
 from trapmid.priors.prior import PriorConfig, Setting
@@ -35,8 +36,8 @@ class CGAN(GANConfig, PriorConfig):
     paper: ClassVar[str] = "PLG-MI (Yuan et al., AAAI 2023); Miyato & Koyama 2018"
     kind: Literal["cgan"] = "cgan"
     networks: Annotated[SNResNet | Strided, Field(discriminator="kind")] = SNResNet()
-    iterations: int = Field(30_000, ge=1)
-    betas: tuple[float, float] = (0.0, 0.9)
+    iterations: Count = 30_000
+    betas: tuple[BelowOne, BelowOne] = (0.0, 0.9)
     dequantise: bool = True
     augmentation: AnyAugmentation = NoAugmentation()
 

@@ -5,9 +5,9 @@ from itertools import pairwise
 from typing import ClassVar, Literal, final
 
 import torch
-from pydantic import Field
 from torch import Tensor, nn
 
+from trapmid.config import BelowOne, Count, NonNegative, Width
 from trapmid.data.images import to_unit
 from trapmid.priors.gan import GAN, Fit, GANConfig, Losses, Pair
 from trapmid.priors.prior import PriorConfig, Setting
@@ -68,11 +68,11 @@ class DCGAN(GANConfig, PriorConfig):
     title: ClassVar[str] = "WGAN-GP"
     paper: ClassVar[str] = "GMI (Zhang et al., CVPR 2020); WGAN-GP (Gulrajani et al., NeurIPS 2017)"
     kind: Literal["dcgan"] = "dcgan"
-    width: int = Field(64, ge=1)
-    latent_size: int = Field(100, ge=1)
-    iterations: int = Field(11_250, ge=1)
-    betas: tuple[float, float] = (0.5, 0.999)
-    penalty: float = 10.0
+    width: Width = 64
+    latent_size: Width = 100
+    iterations: Count = 11_250
+    betas: tuple[BelowOne, BelowOne] = (0.5, 0.999)
+    penalty: NonNegative = 10.0
 
     def fit(self, setting: Setting) -> GAN:
         """See `PriorConfig.fit`."""

@@ -7,12 +7,11 @@ from pathlib import Path
 from typing import Any, NamedTuple, final
 
 import torch
-from pydantic import Field
 from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 
-from trapmid.config import Member
+from trapmid.config import BatchSize, BelowOne, Count, Member, Rate, Width
 from trapmid.engine import Compute, Loop, randomness
 from trapmid.models.batchnorm import recalibrate_batch_norm
 from trapmid.priors.prior import Prior, Setting
@@ -92,7 +91,7 @@ class Pair(NamedTuple):
 
     generator: nn.Module
     discriminator: nn.Module
-    latent_size: int
+    latent_size: Width
 
 
 class GANConfig(Member, ABC):
@@ -110,13 +109,13 @@ class GANConfig(Member, ABC):
         log_every: iterations between two rows of the log.
     """
 
-    iterations: int = Field(ge=1)
-    batch_size: int = Field(64, ge=2)
-    discriminator_steps: int = Field(5, ge=1)
-    rate: float = 2e-4
-    betas: tuple[float, float]
-    ema: float | None = None
-    log_every: int = 100
+    iterations: Count
+    batch_size: BatchSize = 64
+    discriminator_steps: Count = 5
+    rate: Rate = 2e-4
+    betas: tuple[BelowOne, BelowOne]
+    ema: BelowOne | None = None
+    log_every: Count = 100
 
     @abstractmethod
     def pair(self, num_classes: int, image_size: int, channels: int) -> Pair:

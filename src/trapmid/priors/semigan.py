@@ -4,10 +4,10 @@ from itertools import pairwise
 from typing import ClassVar, Literal, final
 
 import torch
-from pydantic import Field
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from trapmid.config import BelowOne, Count, NonNegative, Width
 from trapmid.data.images import to_unit
 from trapmid.priors.dcgan import DCGenerator
 from trapmid.priors.gan import GAN, Fit, GANConfig, Losses, Pair, begin_with
@@ -86,12 +86,12 @@ class SemiGAN(GANConfig):
     title: ClassVar[str] = "Semi-supervised GAN"
     paper: ClassVar[str] = "KED-MI (Chen et al., ICCV 2021); Salimans et al. 2016"
     kind: Literal["semigan"] = "semigan"
-    width: int = Field(64, ge=1)
-    latent_size: int = Field(100, ge=1)
-    iterations: int = Field(11_250, ge=1)
-    betas: tuple[float, float] = (0.5, 0.999)
-    unlabelled_weight: float = 0.5
-    entropy_weight: float = 1e-4
+    width: Width = 64
+    latent_size: Width = 100
+    iterations: Count = 11_250
+    betas: tuple[BelowOne, BelowOne] = (0.5, 0.999)
+    unlabelled_weight: NonNegative = 0.5
+    entropy_weight: NonNegative = 1e-4
 
     def fit(self, setting: Setting, soft_labels: Tensor, *, start: GAN | None = None) -> GAN:
         """Train a pair on public images and what the target says about them.

@@ -11,7 +11,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 from torch.nn.utils.parametrizations import spectral_norm
 
-from trapmid.config import Config
+from trapmid.config import Config, Width
 from trapmid.priors.layers import ConditionalBatchNorm
 from trapmid.types import Images, Labels, UserError
 
@@ -107,8 +107,8 @@ class SNResNet(Config):
     """Shapes of the published pair; `width` 64 and 64 px are the paper's."""
 
     kind: Literal["sn-resnet"] = "sn-resnet"
-    width: int = 64
-    latent_size: int = 128
+    width: Width = 64
+    latent_size: Width = 128
 
     def build(self, num_classes: int, image_size: int, channels: int) -> tuple[nn.Module, nn.Module]:
         """Generator and discriminator with random weights.

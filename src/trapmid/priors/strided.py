@@ -9,7 +9,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 from torch.nn.utils.parametrizations import spectral_norm
 
-from trapmid.config import Config
+from trapmid.config import Config, Width
 from trapmid.priors.layers import ConditionalBatchNorm
 from trapmid.types import Images, Labels
 
@@ -84,9 +84,9 @@ class Strided(Config):
     """
 
     kind: Literal["strided"] = "strided"
-    width: int = 16
-    widest: int = 256
-    latent_size: int = 128
+    width: Width = 16
+    widest: Width = 256
+    latent_size: Width = 128
 
     def build(self, num_classes: int, image_size: int, channels: int) -> tuple[nn.Module, nn.Module]:
         """Generator and discriminator with random weights."""

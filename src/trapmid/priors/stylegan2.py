@@ -6,13 +6,13 @@ from pathlib import Path
 from typing import Any, ClassVar, Literal, final
 
 import torch
-from pydantic import Field
 from safetensors.torch import load_file
 from torch import Tensor, nn
 from torch.nn import functional as F
 from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 
 from trapmid.augment import AnyAugmentation, NoAugmentation
+from trapmid.config import BatchSize, BelowOne, Count, NonNegative, Probability, Rate, Side, Width
 from trapmid.data.images import to_unit
 from trapmid.engine import Compute, Loop, randomness
 from trapmid.priors.gan import GENERATOR, save_network
@@ -56,23 +56,23 @@ class StyleGAN2(PriorConfig):
     paper: ClassVar[str] = "StyleGAN2 (Karras et al., CVPR 2020)"
     kind: Literal["stylegan2"] = "stylegan2"
     weights: Path | None = None
-    resolution: int | None = Field(None, ge=8)
-    crop: int | None = Field(None, ge=8)
-    latent_size: int = Field(512, ge=1)
-    style_size: int = Field(512, ge=1)
-    mapping_layers: int = Field(8, ge=1)
-    capacity: int = Field(32_768, ge=1)
-    widest: int = Field(512, ge=1)
-    iterations: int = Field(781_250, ge=1)
-    batch_size: int = Field(32, ge=2)
-    rate: float = 2e-3
-    betas: tuple[float, float] = (0.0, 0.99)
-    r1: float = Field(10.0, ge=0)
-    r1_every: int = Field(16, ge=1)
-    mixing: float = Field(0.9, ge=0, le=1)
+    resolution: Side | None = None
+    crop: Side | None = None
+    latent_size: Width = 512
+    style_size: Width = 512
+    mapping_layers: Count = 8
+    capacity: Count = 32_768
+    widest: Width = 512
+    iterations: Count = 781_250
+    batch_size: BatchSize = 32
+    rate: Rate = 2e-3
+    betas: tuple[BelowOne, BelowOne] = (0.0, 0.99)
+    r1: NonNegative = 10.0
+    r1_every: Count = 16
+    mixing: Probability = 0.9
     augmentation: AnyAugmentation = NoAugmentation()
-    ema: float = Field(0.998, ge=0, lt=1)
-    log_every: int = 100
+    ema: BelowOne = 0.998
+    log_every: Count = 100
 
     def fit(self, setting: Setting) -> "StyleGAN":
         """Train on public images, or read official weights.

@@ -8,6 +8,7 @@ from pydantic import Field
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from trapmid.config import BelowOne, Count, NonNegative
 from trapmid.data.images import to_unit
 from trapmid.models import AnyModel, SmallResNet
 from trapmid.priors.gan import GAN, Fit, GANConfig, Losses, Pair, begin_with
@@ -39,9 +40,9 @@ class TACGAN(GANConfig):
     kind: Literal["tacgan"] = "tacgan"
     networks: Annotated[SNResNet | Strided, Field(discriminator="kind")] = SNResNet()
     discriminator: AnyModel = SmallResNet(width=64, dropout=0.0)
-    iterations: int = Field(30_000, ge=1)
-    betas: tuple[float, float] = (0.0, 0.9)
-    class_weight: float = Field(1.0, ge=0.0)
+    iterations: Count = 30_000
+    betas: tuple[BelowOne, BelowOne] = (0.0, 0.9)
+    class_weight: NonNegative = 1.0
 
     def fit(self, setting: Setting, labeller: Labeller, *, start: GAN | None = None) -> GAN:
         """Train a pair on public images and what the target calls generated ones.

@@ -1,8 +1,8 @@
 """The trapdoor's constants: the published ones by default, the paper's ablations, and what makes it take in a few thousand steps."""
 
-from pydantic import Field, model_validator
+from pydantic import model_validator
 
-from trapmid.config import Config
+from trapmid.config import Config, Count, CountOrZero, NonNegative, Positive, PositiveShare, Rate, Share, Width
 from trapmid.trapdoor.triggers import BlendSchedule, TriggerStart
 
 
@@ -17,8 +17,8 @@ class FeatureDiscriminator(Config):
         model_weight: of that term within the poisoned share of the classifier's loss.
     """
 
-    width: int = Field(512, ge=1)
-    model_weight: float = Field(1.0, ge=0.0)
+    width: Width = 512
+    model_weight: NonNegative = 1.0
 
 
 class TrapdoorSettings(Config):
@@ -44,16 +44,16 @@ class TrapdoorSettings(Config):
     """
 
     blend: BlendSchedule = BlendSchedule()
-    blend_low: float = Field(1.0, gt=0.0, le=1.0)
-    weight: float = Field(0.2, ge=0.0, le=1.0)
+    blend_low: PositiveShare = 1.0
+    weight: Share = 0.2
     trigger_start: TriggerStart = "uniform"
-    trigger_step: float = Field(0.01, gt=0.0)
-    trigger_step_end: float | None = Field(None, ge=0.0)
-    trigger_updates: int = Field(1, ge=0)
-    effect_weight: float = Field(1.0, ge=0.0)
-    naturalness_weight: float = Field(1.0, ge=0.0)
+    trigger_step: Positive = 0.01
+    trigger_step_end: NonNegative | None = None
+    trigger_updates: CountOrZero = 1
+    effect_weight: NonNegative = 1.0
+    naturalness_weight: NonNegative = 1.0
     feature_discriminator: FeatureDiscriminator | None = None
-    discriminator_rate: float | None = Field(None, gt=0.0)
+    discriminator_rate: Rate | None = None
 
     def step_size(self, progress: float) -> float:
         """The size of a sign step at a share of the training, 0 to 1; past its planned end as at the end."""
@@ -87,11 +87,11 @@ class OnePassSettings(TrapdoorSettings):
     """
 
     blend: BlendSchedule = BlendSchedule(start=0.2, end=0.02, until=0.6)
-    weight: float = Field(0.3, gt=0.0, le=1.0)
-    trigger_step: float = Field(0.03, gt=0.0)
-    trigger_step_end: float | None = Field(0.0, ge=0.0)
-    poisoned_share: float = Field(0.5, gt=0.0, le=1.0)
-    trigger_period: int = Field(1, ge=1)
+    weight: PositiveShare = 0.3
+    trigger_step: Positive = 0.03
+    trigger_step_end: NonNegative | None = 0.0
+    poisoned_share: PositiveShare = 0.5
+    trigger_period: Count = 1
 
     @model_validator(mode="after")
     def _one_pass(self) -> "OnePassSettings":

@@ -3,11 +3,10 @@
 from typing import Any, Literal, NamedTuple
 
 import torch
-from pydantic import Field
 from torch import Tensor
 from torch.nn import functional as F
 
-from trapmid.config import Config
+from trapmid.config import Config, PositiveShare, Share
 from trapmid.types import Images, Labels
 
 TriggerStart = Literal["uniform", "low-frequency", "squares"]
@@ -124,9 +123,9 @@ class BlendSchedule(Config):
         shape: of the way there.
     """
 
-    end: float = Field(0.02, ge=0.0, le=1.0)
-    start: float | None = Field(None, gt=0.0, le=1.0)
-    until: float = Field(0.5, ge=0.0, le=1.0)
+    end: Share = 0.02
+    start: PositiveShare | None = None
+    until: Share = 0.5
     shape: Literal["linear", "geometric"] = "linear"
 
     def at(self, progress: float) -> float:
