@@ -209,7 +209,7 @@ def test_doctor_exits_with_0_for_a_usable_set_and_2_for_errors(tmp_path, capfd):
     assert run("doctor", str(good)) == 2
     assert "cannot be read" in " ".join(capfd.readouterr().out.split())
     assert run("doctor", str(tmp_path / "good" / "person-1"), "--json") == 2
-    assert "does not say who is who" in capfd.readouterr().out
+    assert "does not name identities" in capfd.readouterr().out
 
 
 def test_convert_a_legacy_checkpoint(tmp_path, capfd):

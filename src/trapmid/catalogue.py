@@ -5,7 +5,7 @@ from typing import NamedTuple
 from trapmid.attacks import ATTACKS
 from trapmid.augment import AUGMENTATIONS
 from trapmid.config import Config
-from trapmid.data.sources import SOURCES
+from trapmid.data import SOURCES
 from trapmid.defenses import DEFENSES, SGD, AdamW
 from trapmid.metrics.inception import FIDELITY
 from trapmid.metrics.judges import JUDGES
@@ -35,7 +35,7 @@ def members() -> list[Member]:
         "fidelity": FIDELITY,
         "augmentation": AUGMENTATIONS,
         "optimizer": (SGD, AdamW),
-        "source": SOURCES,
+        "source": tuple(SOURCES),
     }
     listed = [
         Member(union, _kind(member), _first_sentence(member.__doc__ or ""), member.paper)

@@ -112,9 +112,12 @@ def print_diagnosis(diagnosis: "Diagnosis", *, as_json: bool) -> None:
     for facts in diagnosis.facts:
         sizes = ", ".join(f"{width} x {height} ({count})" for width, height, count in facts.sizes)
         say(f"{facts.role}: {facts.path} ({facts.kind})")
-        say(
-            f"  {facts.images} images of {facts.identities} identities; {facts.fewest} to {facts.most} each, typically {facts.typical:g}"
+        people = (
+            "people who are not named"
+            if facts.identities is None
+            else f"{facts.identities} identities; {facts.fewest} to {facts.most} each, typically {facts.typical:g}"
         )
+        say(f"  {facts.images} images of {people}")
         say(f"  sizes: {sizes or 'none'}; modes: {', '.join(facts.modes) or 'none'}; unreadable: {facts.broken}")
     if not diagnosis.findings:
         say("Nothing is wrong.")

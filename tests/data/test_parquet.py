@@ -10,7 +10,7 @@ import pyarrow.parquet as pq
 import pytest
 from PIL import Image
 
-from trapmid.data.sources import ParquetSource, guess_source
+from trapmid.data import ParquetSource, guess_source
 from trapmid.types import UserError
 
 
@@ -27,7 +27,7 @@ def test_parquet_shards_columns_and_types(tmp_path: Path) -> None:
         pq.write_table(pa.table({"png": pictures, "who": who}), tmp_path / f"{shard}.parquet")
     images = ParquetSource(path=tmp_path, image_column="png", identity_column="who").load(16)
     assert images.identities == ("1", "2")
-    assert images.sources[5] == "1.parquet row 1"
+    assert images.origins[5] == "1.parquet row 1"
     assert guess_source(tmp_path) == ParquetSource(path=tmp_path)
 
 
@@ -52,7 +52,7 @@ def test_parquet_errors(tmp_path: Path, table: dict[str, Any], message: str) -> 
 
 
 def test_files_that_are_no_parquet(tmp_path: Path) -> None:
-    with pytest.raises(UserError, match="does not exist"):
+    with pytest.raises(UserError, match=r"nowhere\.parquet cannot be read \(No such file"):
         ParquetSource(path=tmp_path / "nowhere.parquet").load(16)
     with pytest.raises(UserError, match=r"holds no \.parquet file"):
         ParquetSource(path=tmp_path).load(16)

@@ -8,8 +8,7 @@ import pyarrow.parquet as pq
 import pytest
 from PIL import Image
 
-from trapmid.data.pictures import read_pictures
-from trapmid.data.sources import ParquetSource
+from trapmid.data import ParquetSource, read_pictures
 from trapmid.types import UserError
 
 
@@ -35,14 +34,14 @@ def test_all_kinds_of_places_in_batches(tmp_path: Path) -> None:
     batches = list(read_pictures(places, 16, batch=4, progress=lambda done, total: seen.append((done, total))))
     assert [len(batch.pixels) for batch in batches] == [4, 2]
     assert [int(pixels[0, -1, 0]) for batch in batches for pixels in batch.pixels] == [1, 10, 11, 12, 1, 12]
-    names = [name for batch in batches for name in batch.sources]
+    names = [name for batch in batches for name in batch.origins]
     assert names[:4] == ["alone.png", "many/deep/0.png", "many/deep/1.png", "many/deep/2.png"]
     assert names[4:] == ["some.parquet/x.png (row 0)", "some.parquet/row 1"]
     assert seen == [(6, 6)]
     (cropped,) = read_pictures([alone], 8, 1, crop=8)
     assert cropped.pixels.shape == (1, 1, 8, 8)
     assert bool((cropped.pixels == 1).all())
-    assert cropped.sources == ("alone.png",)
+    assert cropped.origins == ("alone.png",)
     unnamed = ParquetSource(path=tmp_path / "some.parquet", identity_column=None).load(16)
     assert unnamed.identities == ("row 1", "x.png (row 0)")
 

@@ -52,7 +52,7 @@ def test_row_order_does_not_matter(counts: list[int], seed: int) -> None:
     order = torch.randperm(len(images), generator=torch.Generator().manual_seed(seed))
     plain, shuffled = split(images, config), split(images.subset(order), config)
     for name in ("train", "val", "test"):
-        assert set(plain.part(name).sources) == set(shuffled.part(name).sources)
+        assert set(plain.part(name).origins) == set(shuffled.part(name).origins)
 
 
 @given(seed=seeds)
@@ -69,10 +69,10 @@ def test_an_identity_is_split_alike_whoever_else_is_there() -> None:
     images = images_of([20, 20, 20])
     alone = images.subset(torch.arange(20, 60))
     assert (
-        split(images, SplitConfig()).part("test").sources[2:]
-        == split(ImageSet(alone.pixels, alone.labels - 1, images.identities[1:], alone.sources), SplitConfig())
+        split(images, SplitConfig()).part("test").origins[2:]
+        == split(ImageSet(alone.pixels, alone.labels - 1, images.identities[1:], alone.origins), SplitConfig())
         .part("test")
-        .sources
+        .origins
     )
 
 
@@ -98,7 +98,7 @@ def test_table_is_what_a_manifest_records() -> None:
     table = parts.to_table().to_pydict()
     assert list(table) == ["identity", "source", "split"]
     assert table["identity"] == ["p000"] * 5 + ["p001"] * 4
-    assert table["source"] == list(images.sources)
+    assert table["source"] == list(images.origins)
     assert [i for i, name in enumerate(table["split"]) if name == "val"] == parts.val.tolist()
     assert set(table["split"]) == {"train", "val", "test"}
 

@@ -11,6 +11,7 @@ from pydantic import ValidationError
 from trapmid.config import Config
 from trapmid.detection import Learned
 from trapmid.recipes import RECIPES
+from trapmid.registry import Registry
 
 PATHS = {"path": "faces", "private": {"kind": "folder", "path": "faces"}}
 """What a config of a data set cannot be made without."""
@@ -75,7 +76,8 @@ def configs() -> tuple[type[Config], ...]:
         if owner not in seen:
             seen[owner] = None
             for field in owner.model_fields.values():
-                waiting += _configs_in(field.annotation)
+                registered = [union for union in field.metadata if isinstance(union, Registry)]
+                waiting += registered[0] if registered else _configs_in(field.annotation)
     return tuple(sorted(seen, key=lambda owner: (owner.__module__, owner.__name__)))
 
 
@@ -111,6 +113,9 @@ def _within(value: Any) -> Iterator[Config]:
 def _configs_in(annotation: Any) -> list[type[Config]]:
     if isinstance(annotation, type) and issubclass(annotation, Config):
         return [annotation]
+    for union in getattr(annotation, "__metadata__", ()):
+        if isinstance(union, Registry):
+            return list(union)
     return [found for part in get_args(annotation) for found in _configs_in(part)]
 
 

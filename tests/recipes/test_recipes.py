@@ -137,7 +137,7 @@ def test_images_of_nobody_in_particular_are_public_only(tmp_path):
     Image.new("RGB", (8, 8)).save(tmp_path / "00000.png")
     recipe = choose("celeba64-cpu", public=tmp_path, changes=("public.crop=88",))
     assert recipe.public == FlatFolderSource(path=tmp_path, crop=88)
-    with pytest.raises(UserError, match=r"does not say who is who.*IDENTITY/\*\.jpg"):
+    with pytest.raises(UserError, match=r"does not name identities.*IDENTITY/\*\.jpg"):
         choose("celeba64-cpu", private=tmp_path)
 
 

@@ -6,7 +6,7 @@ from pydantic import AfterValidator, Field, field_validator
 
 from trapmid.attacks import AnyAttack
 from trapmid.config import AtLeastTwo, Config, Member, Seed, Side
-from trapmid.data import FlatFolderSource, Source, SplitConfig
+from trapmid.data import AnySource, Source, SplitConfig
 from trapmid.defenses import AnyDefense, Training
 from trapmid.metrics.inception import Inception
 from trapmid.metrics.judges import AnyJudge, EvaluationClassifier
@@ -44,8 +44,8 @@ class Recipe(Config):
 
     name: str
     about: str
-    private: Source | None = None
-    public: Source | None = None
+    private: AnySource | None = None
+    public: AnySource | None = None
     image_size: Side = 64
     channels: Literal[1, 3] = 3
     identities: AtLeastTwo | None = None
@@ -62,10 +62,10 @@ class Recipe(Config):
     @field_validator("private")
     @classmethod
     def _says_who_is_who(cls, private: Source | None) -> Source | None:
-        if isinstance(private, FlatFolderSource):
+        if private is not None and not private.names_identities:
             raise ValueError(
-                f"{private.path} does not say who is who, which is enough for public images only. Private ones need one "
-                f"folder per identity, {private.path}/IDENTITY/*.jpg, or an image Parquet file"
+                f"{private.title} does not name identities, which is enough for public images only. Private ones need one "
+                "folder per identity, IDENTITY/*.jpg, or a Parquet file with a column of identities"
             )
         return private
 

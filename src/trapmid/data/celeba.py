@@ -1,4 +1,4 @@
-"""Reads CelebA as its authors distribute it, cropped and divided as the model-inversion papers do."""
+"""Reads CelebA as its authors distribute it, cropped and divided as the papers on model inversion do."""
 
 from collections import Counter
 from collections.abc import Iterator
@@ -8,22 +8,24 @@ from typing import ClassVar, Literal
 import numpy as np
 
 from trapmid.config import Count, CropSide
-from trapmid.data.records import Record, StoredSource
+from trapmid.data.decoding import BrokenImage, check_regular
+from trapmid.data.records import Record, StoredSource, readable
 from trapmid.types import UserError
 
 IDENTITY_FILE = "identity_CelebA.txt"
 _IMAGE_FOLDER = "img_align_celeba"
+_MOST_DIGITS = 18
 
 
 class CelebASource(StoredSource):
-    """The aligned images (178 x 218) and the identity file, of which the central 108 x 108 is used, as in the paper.
+    """CelebA's aligned images (178 x 218) and its identity file. The central 108 x 108 is used, as in the paper.
 
     Attributes:
         path: the folder with `img_align_celeba/` and `identity_CelebA.txt`, or with both where the download puts them:
             in `Img/` and in `Anno/`.
         part: "private" is the identities with the most images, "public" is images of all others, "all" is everything.
-        private_identities: how many identities are private; ties go to the smaller number.
-        public_images: how many images the public part holds, drawn once and for all; None is all of them.
+        private_identities: how many identities are private; of those with equally many images, the smaller number comes first.
+        public_images: how many images the public part holds, drawn once with a fixed seed; None is all of them.
     """
 
     paper: ClassVar[str] = "Liu et al., ICCV 2015; crop and sizes as in Trap-MID, appendix C.2"
@@ -33,15 +35,20 @@ class CelebASource(StoredSource):
     private_identities: Count = 1_000
     public_images: Count | None = 30_000
 
+    @property
+    def names_identities(self) -> bool:
+        """True: by numbers."""
+        return True
+
     def records(self) -> tuple[int, Iterator[Record]]:
         """The images of this part in the order of the identity file.
 
         Raises:
-            UserError: the folder or the identity file is missing, or a line of it is not "FILE IDENTITY".
+            UserError: the folder or the identity file is missing or unreadable, or a line of it is not "FILE IDENTITY".
         """
         images = _first_of(self.path / _IMAGE_FOLDER, self.path / "Img" / _IMAGE_FOLDER)
         listed = self._select(_read_identities(_first_of(*identity_files(self.path))))
-        return len(listed), (Record(identity, name, images / name) for name, identity in listed)
+        return len(listed), (Record(identity, readable(name), images / name) for name, identity in listed)
 
     def _select(self, listed: list[tuple[str, str]]) -> list[tuple[str, str]]:
         if self.part == "all":
@@ -71,10 +78,25 @@ def _first_of(*places: Path) -> Path:
 
 
 def _read_identities(file: Path) -> list[tuple[str, str]]:
+    try:
+        check_regular(file)
+        text = file.read_text(encoding="utf-8", errors="surrogateescape")
+    except (BrokenImage, OSError) as problem:
+        raise UserError(f"{file} cannot be read ({problem}). Expected lines such as '000001.jpg 2880'.") from problem
     listed = []
-    for number, line in enumerate(file.read_text(encoding="utf-8", errors="replace").splitlines(), start=1):
+    for number, line in enumerate(text.splitlines(), start=1):
         fields = line.split()
-        if len(fields) != 2 or not fields[1].isdecimal():
-            raise UserError(f"{file}, line {number}: expected FILE IDENTITY such as '000001.jpg 2880', found {line!r}.")
+        if len(fields) != 2 or not _is_file_name(fields[0]) or not _is_number(fields[1]):
+            raise UserError(
+                f"{file}, line {number}: expected FILE IDENTITY such as '000001.jpg 2880', found {readable(line)[:80]!r}."
+            )
         listed.append((fields[0], fields[1]))
     return listed
+
+
+def _is_file_name(text: str) -> bool:
+    return Path(text).name == text and "\0" not in text
+
+
+def _is_number(text: str) -> bool:
+    return text.isdecimal() and len(text) <= _MOST_DIGITS

@@ -1,4 +1,4 @@
-"""What the doctor can find in a data set, and the form in which it says so."""
+"""What `trapmid doctor` checks, and how it reports what it finds."""
 
 from pathlib import Path
 from typing import Literal, NamedTuple, TypeAlias
@@ -6,7 +6,7 @@ from typing import Literal, NamedTuple, TypeAlias
 from trapmid.config import Config
 
 Severity: TypeAlias = Literal["error", "warning", "note"]
-"""Training or attacking refuses, or would mislead; numbers suffer; good to know."""
+"""error: trainings or attacks refuse the data, or would mislead; warning: numbers suffer; note: good to know."""
 
 Role: TypeAlias = Literal["private", "public", "both"]
 
@@ -16,7 +16,7 @@ FEW_IMAGES = 10
 
 
 class Rule(NamedTuple):
-    """The words that go with a check: how bad it is, what was found (to be read after a count), what to do about it."""
+    """The words of a check: how severe it is, what was found (to be read after a count), and what to do about it."""
 
     severity: Severity
     problem: str
@@ -24,12 +24,14 @@ class Rule(NamedTuple):
 
 
 RULES = {
-    "unreadable": Rule("error", "images that cannot be read", "Delete them or fetch them again."),
-    "nameless": Rule("error", "images without an identity", "Name their identity or remove them."),
+    "unreadable": Rule(
+        "error", "images or folders that cannot be read", "Make them readable, fetch them again, or remove them."
+    ),
+    "nameless": Rule("error", "images without an identity", "Give the identity's name, or remove them."),
     "no-identities": Rule(
         "error",
-        "private data set that does not say who is who",
-        "Sort its images into one folder per identity, IDENTITY/*.jpg; only public images do without.",
+        "private data set that does not name identities",
+        "Sort its images into one folder per identity, IDENTITY/*.jpg. Only public images may be unnamed.",
     ),
     "one-identity": Rule("error", "data set with fewer than two identities", "Add images of other people."),
     "too-few-images": Rule(
@@ -50,36 +52,42 @@ RULES = {
     "few-images": Rule(
         "warning",
         f"identities with fewer than {FEW_IMAGES} images",
-        "Add images if you can: so few teach a classifier little, and one or two test images measure it badly.",
+        "Add images if you can: a classifier learns little from so few, and one or two test images measure it badly.",
     ),
     "two-names": Rule(
         "warning",
-        "images that stand under several names",
-        "Keep each under the right name only: as they are they teach a contradiction.",
+        "images that appear under several names",
+        "Keep each image under the right name only: the classifier would learn a contradiction.",
     ),
     "duplicate": Rule(
         "warning",
-        "images that one identity has several times",
-        "Keep one of each: copies on both sides of a split make test accuracy look better than it is.",
+        "images that appear several times under one name",
+        "Keep one of each: copies on both sides of a split make the test accuracy look better than it is.",
     ),
-    "small": Rule("warning", "images smaller than they will be used", "Use larger ones, or train at a smaller size."),
+    "small": Rule(
+        "warning", "images smaller than the size they are resized to", "Use larger images, or train at a smaller size."
+    ),
     "transparent": Rule(
         "warning",
         "images with transparency",
-        "It is dropped, and what was hidden shows: flatten them onto a background.",
+        "Transparency is dropped, so hidden colours show: flatten the images onto a background.",
     ),
     "cmyk": Rule(
         "warning",
         "images in CMYK, the colours of print",
-        "They are turned into RGB without a colour profile: convert them yourself to be sure.",
+        "They are converted to RGB without a colour profile. Convert them yourself to be sure of their colours.",
     ),
-    "grey": Rule("note", "images in grey", "They are loaded as three equal channels unless you train in grey."),
+    "grey": Rule(
+        "note", "images in grey", "They are loaded as three equal channels, unless you train in grey (channels=1)."
+    ),
     "not-square": Rule("note", "images that are not square", "Their central square is used."),
-    "mixed-sizes": Rule("note", "different sizes", "All are resized to one: make sure that they are cropped alike."),
+    "mixed-sizes": Rule(
+        "note", "different sizes", "All images are resized to one size: make sure that they are cropped alike."
+    ),
     "ignored": Rule(
         "note",
         "files that are not read",
-        "If they are images, convert them or move them into the folder of an identity.",
+        "If they are images, convert them, or move them into the folder of an identity.",
     ),
 }
 """Every check, in the order in which findings are listed."""
@@ -89,13 +97,13 @@ class Finding(Config):
     """One kind of problem, with all its cases.
 
     Attributes:
-        severity: how bad.
-        code: a short name for scripts, the same in every version.
-        role: the data set that has it, "both" if it is between them.
-        count: how many images, identities or files.
-        problem: what they are, to be read after the count: "images that cannot be read".
-        examples: the first few.
-        remedy: what to do about it, a sentence.
+        severity: how severe it is.
+        code: a short name for scripts; it does not change between versions.
+        role: the data set that has the problem; "both" if it lies between the two.
+        count: how many images, identities or files have it.
+        problem: what they are, to be read after the count, such as "images without an identity".
+        examples: the first few of them.
+        remedy: what to do about it, as a sentence.
     """
 
     severity: Severity
@@ -108,18 +116,18 @@ class Finding(Config):
 
 
 class Facts(Config):
-    """What a data set is.
+    """What a data set holds. A data set that does not name identities has None for all that is counted by identity.
 
     Attributes:
         role: private or public.
-        path: where it lies.
-        kind: the reader that reads it.
-        images: those that can be read.
-        broken: those that cannot.
-        identities: how many people.
-        fewest: images of the identity with the fewest.
-        typical: the median over identities.
-        most: images of the identity with the most.
+        path: of its file or folder.
+        kind: of the reader.
+        images: how many images can be read.
+        broken: how many cannot.
+        identities: how many people it names.
+        fewest: images of the identity with the fewest images.
+        typical: images of an identity, the median.
+        most: images of the identity with the most images.
         sizes: (width, height, images), the most frequent sizes first, at most five.
         modes: images per Pillow mode, e.g. {"RGB": 100}.
     """
@@ -129,19 +137,19 @@ class Facts(Config):
     kind: str
     images: int
     broken: int
-    identities: int
-    fewest: int
-    typical: float
-    most: int
+    identities: int | None
+    fewest: int | None
+    typical: float | None
+    most: int | None
     sizes: tuple[tuple[int, int, int], ...]
     modes: dict[str, int]
 
 
 class Diagnosis(Config):
-    """All that was found; `model_dump_json` makes it a report for machines.
+    """Everything that was found; `model_dump_json` turns it into a report for machines.
 
     Attributes:
-        facts: one for each data set, the private one first.
+        facts: one entry for each data set, the private one first.
         findings: errors first, then warnings, then notes.
     """
 
@@ -150,5 +158,5 @@ class Diagnosis(Config):
 
     @property
     def healthy(self) -> bool:
-        """Whether there is no error."""
+        """True if there is no error."""
         return all(finding.severity != "error" for finding in self.findings)

@@ -1,4 +1,4 @@
-"""Says everything that is wrong with a data set at once, so that it is mended once."""
+"""Lists everything that is wrong with a data set in one pass, so that it has to be repaired only once."""
 
 import math
 from collections import Counter, defaultdict
@@ -10,31 +10,33 @@ from typing import NamedTuple, TypeAlias
 
 from PIL import Image
 
+from trapmid.data.contract import ReadProgress
+from trapmid.data.decoding import BrokenImage, to_channels
 from trapmid.data.diagnosis import EXAMPLES, FEW_IMAGES, FEWEST_IMAGES, RULES, Diagnosis, Facts, Finding, Role
-from trapmid.data.folder import FlatFolderSource
-from trapmid.data.records import BrokenImage, Progress, Record, reported, to_channels
-from trapmid.data.sources import Stored, guess_source
+from trapmid.data.records import Record, StoredSource, reported
+from trapmid.data.sources import guess_source
 
 _Case: TypeAlias = tuple[str, list[str]]
-"""The code of a check, and what fails it."""
+"""The code of a check and what fails it."""
 
 
 def examine(
-    private: Path | Stored,
-    public: Path | Stored | None = None,
+    private: Path | StoredSource,
+    public: Path | StoredSource | None = None,
     image_size: int = 64,
-    progress: Progress | None = None,
+    progress: ReadProgress | None = None,
 ) -> Diagnosis:
     """Decode every image of a data set, or of a private and a public one, and list all problems.
 
     Args:
         private: the private images, or the only ones.
         public: the attacker's images, which must show other people.
-        image_size: what the images will be resized to; smaller ones are a finding.
-        progress: told how many images of both are done.
+        image_size: the side length in pixels that images will be resized to; smaller images are a finding.
+        progress: told how many images of both data sets are done.
 
     Raises:
-        UserError: a data set as a whole cannot be read: no such path, a missing column, no images.
+        UserError: a data set as a whole cannot be read, for example because there is no such path, a column is missing or there
+            are no images.
     """
     sources = [guess_source(data) if isinstance(data, Path) else data for data in (private, public) if data is not None]
     roles: tuple[Role, ...] = ("private", "public")
@@ -54,10 +56,10 @@ def examine(
 
 
 class _Seen(NamedTuple):
-    """What is kept of an image that could be read."""
+    """What is remembered of an image that could be read."""
 
     identity: str
-    source: str
+    origin: str
     size: tuple[int, int]
     mode: str
     transparent: bool
@@ -65,26 +67,25 @@ class _Seen(NamedTuple):
 
 
 class _Survey:
-    """One data set, looked at image by image."""
+    """A data set while its images are examined one by one."""
 
-    def __init__(self, role: Role, source: Stored) -> None:
+    def __init__(self, role: Role, source: StoredSource) -> None:
         self.role: Role = role
         self.source = source
-        self.named = not isinstance(source, FlatFolderSource)
         self.seen: list[_Seen] = []
         self.broken: list[str] = []
         self.nameless: list[str] = []
 
     def look(self, record: Record) -> None:
         if not record.identity:
-            self.nameless.append(record.source)
+            self.nameless.append(record.origin)
         try:
             image = self.source.open(record)
         except BrokenImage as problem:
-            self.broken.append(f"{record.source}: {problem}")
+            self.broken.append(f"{record.origin}: {problem}")
             return
         transparent = image.has_transparency_data
-        self.seen.append(_Seen(record.identity, record.source, image.size, image.mode, transparent, _digest(image)))
+        self.seen.append(_Seen(record.identity, record.origin, image.size, image.mode, transparent, _digest(image)))
 
     def per_identity(self) -> Counter[str]:
         """Readable images of each named identity."""
@@ -98,6 +99,7 @@ class _Survey:
 
     def facts(self) -> Facts:
         counts = sorted(self.per_identity().values()) or [0]
+        named = self.source.names_identities
         sizes = Counter(seen.size for seen in self.seen).most_common(EXAMPLES)
         return Facts(
             role=self.role,
@@ -105,36 +107,36 @@ class _Survey:
             kind=self.source.kind,
             images=len(self.seen),
             broken=len(self.broken),
-            identities=len(self.per_identity()),
-            fewest=counts[0],
-            typical=median(counts),
-            most=counts[-1],
+            identities=len(self.per_identity()) if named else None,
+            fewest=counts[0] if named else None,
+            typical=median(counts) if named else None,
+            most=counts[-1] if named else None,
             sizes=tuple((*size, count) for size, count in sizes),
             modes=dict(Counter(seen.mode for seen in self.seen).most_common()),
         )
 
     def cases(self, image_size: int) -> Iterator[_Case]:
-        """Every check of a single data set, passed or not."""
+        """Every check of a single data set, whether it passes or not."""
         yield "unreadable", self.broken
         yield "nameless", self.nameless
         counts = self.per_identity()
         yield "one-identity", [f"{self.source.path}: {', '.join(counts) or 'none'}"] if len(counts) < 2 else []
-        if self.role == "private" and not self.named:
+        if self.role == "private" and not self.source.names_identities:
             yield "no-identities", [str(self.source.path)]
-        elif self.role == "private":  # nobody is told apart by public images: one of a person is as good as many
+        elif self.role == "private":  # public images are not told apart, so one of a person is enough
             yield "too-few-images", [f"{name} ({n})" for name, n in sorted(counts.items()) if n < FEWEST_IMAGES]
             few = range(FEWEST_IMAGES, FEW_IMAGES)
             yield "few-images", [f"{name} ({n})" for name, n in sorted(counts.items()) if n in few]
         alike = [group for group in self.by_digest().values() if len(group) > 1]
-        mixed = [self.named and len({seen.identity for seen in group}) > 1 for group in alike]
+        mixed = [self.source.names_identities and len({seen.identity for seen in group}) > 1 for group in alike]
         yield "two-names", [_chain(group, names=True) for group, several in zip(alike, mixed, strict=True) if several]
         yield "duplicate", [_chain(group) for group, several in zip(alike, mixed, strict=True) if not several]
-        yield "small", [seen.source for seen in self.seen if min(self.source.crop or math.inf, *seen.size) < image_size]
-        yield "transparent", [seen.source for seen in self.seen if seen.transparent]
-        yield "cmyk", [seen.source for seen in self.seen if seen.mode == "CMYK"]
-        yield "grey", [seen.source for seen in self.seen if seen.mode in ("1", "L", "LA")]
+        yield "small", [seen.origin for seen in self.seen if min(self.source.crop or math.inf, *seen.size) < image_size]
+        yield "transparent", [seen.origin for seen in self.seen if seen.transparent]
+        yield "cmyk", [seen.origin for seen in self.seen if seen.mode == "CMYK"]
+        yield "grey", [seen.origin for seen in self.seen if seen.mode in ("1", "L", "LA")]
         if self.source.crop is None:
-            yield "not-square", [seen.source for seen in self.seen if seen.size[0] != seen.size[1]]
+            yield "not-square", [seen.origin for seen in self.seen if seen.size[0] != seen.size[1]]
         sizes = Counter(seen.size for seen in self.seen)
         if len(sizes) > 1:
             yield "mixed-sizes", [f"{width} x {height} ({n})" for (width, height), n in sizes.most_common()]
@@ -142,11 +144,11 @@ class _Survey:
 
 
 def _overlap(private: _Survey, public: _Survey) -> Iterator[_Case]:
-    """What the two data sets have in common and must not."""
+    """What the two data sets have in common, but must not."""
     yield "identity-in-both", sorted(private.per_identity().keys() & public.per_identity().keys())
     known, found = private.by_digest(), public.by_digest()
     twins = [(known[digest][0], found[digest][0]) for digest in known if digest in found]
-    yield "image-in-both", [f"{mine.source} = {theirs.source}" for mine, theirs in twins]
+    yield "image-in-both", [f"{mine.origin} = {theirs.origin}" for mine, theirs in twins]
 
 
 def _finding(role: Role, case: _Case) -> Finding:
@@ -155,7 +157,7 @@ def _finding(role: Role, case: _Case) -> Finding:
 
 
 def _chain(group: list[_Seen], names: bool = False) -> str:
-    return " = ".join(f"{seen.source} as {seen.identity}" if names else seen.source for seen in group)
+    return " = ".join(f"{seen.origin} as {seen.identity}" if names else seen.origin for seen in group)
 
 
 def _digest(image: Image.Image) -> bytes:

@@ -1,4 +1,4 @@
-"""A set of images with their identities, decoded and held in memory as bytes: 64 px colour costs 12 KiB an image."""
+"""Images with their identities, decoded and held in memory as bytes. A colour image of 64 px takes 12 KiB."""
 
 import hashlib
 import io
@@ -18,12 +18,12 @@ def to_unit(pixels: Pixels) -> Images:
 
 
 def to_pixels(images: Images) -> Pixels:
-    """Floats in [0, 1] to bytes 0..255, rounded and contiguous; values outside are clipped, as a saved picture would be."""
+    """Floats in [0, 1] to bytes 0..255, rounded and contiguous. Values outside of [0, 1] are clipped, as in a saved image."""
     return images.clamp(0.0, 1.0).mul(255.0).round().to(torch.uint8, memory_format=torch.contiguous_format)
 
 
 def to_png(pixels: Tensor) -> bytes:
-    """One picture (c, h, w), uint8, of one or three channels, as PNG."""
+    """One image (c, h, w), uint8, with one or three channels, as PNG."""
     stream = io.BytesIO()
     Image.fromarray(pixels.permute(1, 2, 0).squeeze(2).numpy()).save(stream, format="PNG")
     return stream.getvalue()
@@ -31,7 +31,7 @@ def to_png(pixels: Tensor) -> bytes:
 
 def from_png(png: bytes) -> Tensor:
     """The inverse of `to_png`."""
-    image = Image.open(io.BytesIO(png))
+    image = Image.open(io.BytesIO(png), formats=("PNG",))
     flat = torch.frombuffer(bytearray(image.tobytes()), dtype=torch.uint8)
     return flat.view(image.height, image.width, len(image.getbands())).permute(2, 0, 1).contiguous()
 
@@ -43,19 +43,19 @@ class ImageSet:
     Attributes:
         pixels: (n, c, h, w), uint8.
         labels: (n,), int64, index into `identities`.
-        identities: the name of each identity, sorted; position is the class number.
-        sources: where each image came from (a file, a Parquet row), for messages and manifests.
+        identities: the name of each identity, sorted. An identity's position is its class number.
+        origins: where each image is stored (a file, a row of a Parquet file), for messages and manifests.
     """
 
     pixels: Tensor
     labels: Tensor
     identities: tuple[str, ...]
-    sources: tuple[str, ...]
+    origins: tuple[str, ...]
 
     def __post_init__(self) -> None:
         assert self.pixels.dtype == torch.uint8
         assert self.pixels.ndim == 4
-        assert len(self.pixels) == len(self.labels) == len(self.sources)
+        assert len(self.pixels) == len(self.labels) == len(self.origins)
 
     def __len__(self) -> int:
         return len(self.pixels)
@@ -67,11 +67,11 @@ class ImageSet:
 
     @property
     def channels(self) -> int:
-        """One for grey, three for colour."""
+        """One (grey) or three (colour)."""
         return int(self.pixels.shape[1])
 
     def digest(self) -> str:
-        """Sixteen hex digits of every pixel, label and name: what a manifest names these images by."""
+        """Sixteen hex digits that depend on every pixel, label and name. Manifests refer to the images by them."""
         pixels = hashlib.blake2b(self.pixels.contiguous().numpy().data, digest_size=16).hexdigest()
         return fingerprint([pixels, self.labels.tolist(), list(self.identities)])
 
@@ -80,9 +80,9 @@ class ImageSet:
         return torch.bincount(self.labels, minlength=len(self.identities))
 
     def subset(self, index: Tensor) -> "ImageSet":
-        """The images at `index` (n, int64), in that order; identities and their numbers stay."""
+        """The images at `index` (n, int64), in that order. Identities keep their numbers."""
         return ImageSet(
-            self.pixels[index], self.labels[index], self.identities, tuple(self.sources[i] for i in index.tolist())
+            self.pixels[index], self.labels[index], self.identities, tuple(self.origins[i] for i in index.tolist())
         )
 
     def images(self, index: Tensor | None = None) -> Images:
@@ -105,5 +105,5 @@ class ImageSet:
             self.pixels[rows],
             number[self.labels[rows]],
             tuple(self.identities[i] for i in kept),
-            tuple(self.sources[i] for i in rows.tolist()),
+            tuple(self.origins[i] for i in rows.tolist()),
         )

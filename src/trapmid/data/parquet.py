@@ -1,4 +1,4 @@
-"""Reads images from Parquet, laid out as the `datasets` library does: a column of {bytes, path}, one of identities."""
+"""Reads images from Parquet, laid out as the `datasets` library does: a column of {bytes, path} and one of identities."""
 
 from collections.abc import Iterator
 from pathlib import Path
@@ -7,78 +7,105 @@ from typing import Any, Literal
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from trapmid.data.records import Record, StoredSource
+from trapmid.data.decoding import BrokenImage, check_regular
+from trapmid.data.records import Record, StoredSource, readable
 from trapmid.types import UserError
 
 _BATCH_ROWS = 256
 
 
 class ParquetSource(StoredSource):
-    """A Parquet file, or a folder of them (shards, read in the order of their names).
+    """A Parquet file, or a folder of Parquet files that are read in the order of their names.
 
     Attributes:
         path: the file or the folder.
-        image_column: encoded images: a struct with a field `bytes` and perhaps a field `path`, or plain binary.
-        identity_column: strings or whole numbers; None where nobody is named, so that each image is a person of its own.
+        image_column: encoded images: a struct with a field `bytes` and optionally a field `path`, or plain binary.
+        identity_column: strings or whole numbers. None if nobody is named: every image then counts as a person of its own, which is
+            enough for public images only.
     """
 
     kind: Literal["parquet"] = "parquet"
     image_column: str = "image"
     identity_column: str | None = "identity"
 
+    @property
+    def names_identities(self) -> bool:
+        """Whether there is a column of identities."""
+        return self.identity_column is not None
+
     def records(self) -> tuple[int, Iterator[Record]]:
-        """All rows, streamed: at most a row group of encoded images is in memory at a time.
+        """All rows, streamed: at most one row group of encoded images is in memory at a time.
 
         Raises:
-            UserError: no such file, not Parquet, a column that is missing or of the wrong type.
+            UserError: there is no such file, it is not Parquet, or a column is missing, there twice or of the wrong type.
         """
         files = sorted(self.path.glob("*.parquet")) if self.path.is_dir() else [self.path]
         if not files:
             raise UserError(f"{self.path} holds no .parquet file. Expected a Parquet file or a folder of them.")
-        total = sum(self._check(file) for file in files)
-        return total, (record for file in files for record in self._rows(file, f"{file.name} " if files[1:] else ""))
+        counts = [self._check(file) for file in files]
+        return sum(counts), (
+            record
+            for file, count in zip(files, counts, strict=True)
+            for record in self._rows(file, count, f"{readable(file.name)} " if len(files) > 1 else "")
+        )
 
     def _check(self, file: Path) -> int:
         """The number of rows of a file whose columns are as they should be."""
         try:
+            check_regular(file)
             with pq.ParquetFile(file) as parquet:
                 rows, schema = int(parquet.metadata.num_rows), parquet.schema_arrow
-        except FileNotFoundError as problem:
-            raise UserError(f"{file} does not exist.") from problem
-        except (OSError, pa.ArrowException) as problem:
-            raise UserError(f"{file} cannot be read as Parquet ({problem}). Was it copied completely?") from problem
+        except BrokenImage as problem:
+            raise UserError(f"{readable(file)} cannot be read ({problem}). Expected a Parquet file.") from problem
+        except (OSError, ValueError, pa.ArrowException) as problem:
+            raise _unreadable(file, "cannot be read as Parquet", problem) from problem
         for column, wanted, fits in (
             (self.image_column, "a struct {bytes, path} or binary", _holds_images),
-            *([(self.identity_column, "strings or whole numbers", _holds_names)] if self.identity_column else []),
+            *(
+                []
+                if self.identity_column is None
+                else [(self.identity_column, "strings or whole numbers", _holds_names)]
+            ),
         ):
-            if column not in schema.names:
+            if (count := schema.names.count(column)) != 1:
                 names = ", ".join(map(repr, schema.names))
-                raise UserError(f"{file} has no column {column!r} but {names}. Rename one, or name the one to be used.")
+                found = f"has {count} columns {column!r}" if count else f"has no column {column!r} but {names}"
+                raise UserError(f"{readable(file)} {found}. Rename one, or name the one to be used.")
             if not fits(schema.field(column).type):
-                raise UserError(f"{file}: column {column!r} is {schema.field(column).type}, expected {wanted}.")
+                raise UserError(
+                    f"{readable(file)}: column {column!r} is {schema.field(column).type}, expected {wanted}."
+                )
         return rows
 
-    def _rows(self, file: Path, prefix: str) -> Iterator[Record]:
+    def _rows(self, file: Path, count: int, prefix: str) -> Iterator[Record]:
         row = 0
-        columns = [column for column in (self.image_column, self.identity_column) if column]
+        columns = [self.image_column, *([] if self.identity_column is None else [self.identity_column])]
         try:
             with pq.ParquetFile(file) as parquet:
                 # threads cost more than they give where a column is bytes to be copied
                 for batch in parquet.iter_batches(_BATCH_ROWS, columns=columns, use_threads=False):
                     for image, *names in zip(*(batch.column(column).to_pylist() for column in columns), strict=True):
+                        if row == count:
+                            raise pa.ArrowInvalid(f"it announces {count} rows and has more")
                         yield _record(image, names, f"{prefix}row {row}")
                         row += 1
-        except (OSError, pa.ArrowException) as problem:
-            raise UserError(f"{file} is damaged after row {row} ({problem}). Was it copied completely?") from problem
+        except (OSError, ValueError, KeyError, pa.ArrowException) as problem:
+            raise _unreadable(file, f"is damaged after row {row}", problem) from problem
+        if row < count:
+            raise UserError(f"{readable(file)} announces {count} rows and has {row}. Was it copied completely?")
+
+
+def _unreadable(file: Path, how: str, problem: Exception) -> UserError:
+    return UserError(f"{readable(file)} {how} ({problem}). Was it copied completely?")
 
 
 def _record(image: dict[str, Any] | bytes | None, names: list[str | int | None], row: str) -> Record:
     fields = image if isinstance(image, dict) else {"bytes": image}
-    # The file name comes first: a split sorts by source, and so stays the same when rows are reordered.
+    # The file name comes first: a split sorts by origin, and so stays the same when rows are reordered.
     name = fields.get("path")
-    source = f"{name!s} ({row})" if name else row
-    identity = names[0] if names else source
-    return Record("" if identity is None else str(identity), source, fields["bytes"] or b"")
+    origin = f"{name!s} ({row})" if name else row
+    identity = names[0] if names else origin
+    return Record("" if identity is None else str(identity), origin, fields["bytes"] or b"")
 
 
 def _holds_images(kind: Any) -> bool:

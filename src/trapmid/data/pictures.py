@@ -1,4 +1,4 @@
-"""Pictures of anybody, from wherever they lie, a batch at a time: for questions that need no identities."""
+"""Images from files, folders and Parquet files, a batch at a time, for questions that need no identities."""
 
 from collections.abc import Iterable, Iterator
 from pathlib import Path
@@ -7,16 +7,17 @@ from typing import Literal, NamedTuple
 import numpy as np
 import torch
 
+from trapmid.data.contract import ReadProgress
 from trapmid.data.folder import FlatFolderSource, is_image
 from trapmid.data.parquet import ParquetSource
-from trapmid.data.records import Progress, Record, StoredSource, reported
+from trapmid.data.records import Record, StoredSource, readable, reported, unwritable
 from trapmid.types import Pixels, UserError
 
 
 class Pictures(NamedTuple):
-    """A batch of pictures and what to call each."""
+    """A batch of images: where each is stored, and their pixels (n, channels, size, size)."""
 
-    sources: tuple[str, ...]
+    origins: tuple[str, ...]
     pixels: Pixels
 
 
@@ -27,50 +28,57 @@ def read_pictures(
     *,
     crop: int | None = None,
     batch: int = 256,
-    progress: Progress | None = None,
+    progress: ReadProgress | None = None,
 ) -> Iterator[Pictures]:
-    """All pictures under `paths`, in that order, decoded to (n, channels, image_size, image_size), at most `batch` at once.
+    """All images under `paths`, in that order, decoded to (n, channels, image_size, image_size), at most `batch` at once.
 
     Args:
-        paths: image files, folders of images however deep, Parquet files and folders of them, an attack's folder among these.
-        image_size: pixels.
+        paths: image files, folders of images with all folders below them, Parquet files and folders of Parquet files, such as the
+            folder of an attack.
+        image_size: side length in pixels.
         channels: one or three.
-        crop: side of the central square that is used, as in `StoredSource`.
-        batch: pictures at once.
-        progress: told how many are done.
+        crop: side length of the central square that is used, as in `StoredSource`.
+        batch: images at once.
+        progress: told how many images are done.
 
     Raises:
-        UserError: a path that holds no pictures, or a broken one.
+        UserError: a path holds no images, or a broken one.
     """
     paths = list(paths)
     found = [(path, *_stored(path, crop)) for path in paths]
-    named = ((path, source, record) for path, source, _, records in found for record in records)
-    sources: list[str] = []
+    listed = ((path, source, record) for path, source, _, records in found for record in records)
+    origins: list[str] = []
     pixels: list[np.ndarray] = []
-    for path, source, record in reported(named, sum(count for _, _, count, _ in found), progress):
-        name = record.source if path.is_file() and is_image(path) else f"{path.name}/{record.source}"
-        sources.append(name if found[1:] else record.source)
+    for path, source, record in reported(listed, sum(count for _, _, count, _ in found), progress):
+        within = record.origin if _is_single_image(path) else f"{path.name}/{record.origin}"
+        origins.append(within if len(found) > 1 else record.origin)
         pixels.append(source.pixels_of(record, image_size, channels))
         if len(pixels) == batch:
-            yield Pictures(tuple(sources), torch.from_numpy(np.stack(pixels)))
-            sources, pixels = [], []
+            yield Pictures(tuple(origins), torch.from_numpy(np.stack(pixels)))
+            origins, pixels = [], []
     if not any(count for _, _, count, _ in found):
         raise UserError(
             f"{', '.join(map(str, paths))}: no images. Expected image files, folders of images or .parquet files."
         )
     if pixels:
-        yield Pictures(tuple(sources), torch.from_numpy(np.stack(pixels)))
+        yield Pictures(tuple(origins), torch.from_numpy(np.stack(pixels)))
+
+
+def _is_single_image(path: Path) -> bool:
+    return is_image(path) and not path.is_dir()
 
 
 def _stored(path: Path, crop: int | None) -> tuple[StoredSource, int, Iterator[Record]]:
-    if path.is_file() and is_image(path):
-        return FlatFolderSource(path=path.parent, crop=crop), 1, iter([Record(path.name, path.name, path)])
-    parquet = path.is_file() or (path.is_dir() and any(path.glob("*.parquet")))
-    source: StoredSource
-    if parquet:
-        source = ParquetSource(path=path, crop=crop, identity_column=None)
-    elif path.is_dir():
-        source = FlatFolderSource(path=path, crop=crop)
-    else:
-        raise UserError(f"{path} does not exist. Expected image files, folders of images or .parquet files.")
+    if not path.exists():
+        raise UserError(f"{readable(path)} does not exist. Expected image files, folders of images or .parquet files.")
+    holder = path.parent if _is_single_image(path) else path
+    if problem := unwritable(holder):
+        raise UserError(f"Images cannot be read from there: {problem}.")
+    if _is_single_image(path):
+        name = readable(path.name)
+        return FlatFolderSource(path=holder, crop=crop), 1, iter([Record(name, name, path)])
+    parquet = not path.is_dir() or any(path.glob("*.parquet"))
+    source: StoredSource = (
+        ParquetSource(path=path, crop=crop, identity_column=None) if parquet else FlatFolderSource(path=path, crop=crop)
+    )
     return source, *source.records()

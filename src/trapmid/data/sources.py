@@ -1,33 +1,34 @@
-"""Where images come from: the union of all readers, the faces drawn by code, and a guess from a path."""
+"""The readers of the package, faces drawn by code among them, and the guess which reader a path needs."""
 
 from pathlib import Path
-from typing import Annotated, Literal, TypeAlias
+from typing import Annotated, Literal
 
 import numpy as np
 from PIL import Image
 from pydantic import Field
 
-from trapmid.config import Config, CountOrZero, Seed
+from trapmid.config import CountOrZero, Seed
 from trapmid.data.celeba import CelebASource, identity_files
+from trapmid.data.contract import ReadProgress, Source
 from trapmid.data.folder import FlatFolderSource, FolderSource, is_image
 from trapmid.data.images import ImageSet
 from trapmid.data.parquet import ParquetSource
-from trapmid.data.records import Progress, image_set
+from trapmid.data.records import StoredSource, image_set, unwritable
 from trapmid.data.synthetic import render_faces
 from trapmid.types import UserError
 
 _PEOPLE_AT_A_TIME = 16
 
 
-class SyntheticSource(Config):
-    """Faces of people who do not exist: nothing to download, nobody to harm.
+class SyntheticSource(Source):
+    """Faces of people who do not exist, drawn by code: nothing to download, and nobody's privacy is at stake.
 
     Attributes:
         identities: how many people.
-        images_per_identity: pictures of each.
+        images_per_identity: images of each.
         seed: another seed is another population.
         first_identity: the number of the first person. Sources of one seed whose ranges of numbers do not overlap share
-            nobody: this is what keeps the public faces apart from the private ones.
+            nobody, which keeps the public faces apart from the private ones.
     """
 
     kind: Literal["synthetic"] = "synthetic"
@@ -36,7 +37,22 @@ class SyntheticSource(Config):
     seed: Seed = 0
     first_identity: CountOrZero = 0
 
-    def load(self, image_size: int, channels: Literal[1, 3] = 3, progress: Progress | None = None) -> ImageSet:
+    @property
+    def names_identities(self) -> bool:
+        """True."""
+        return True
+
+    @property
+    def title(self) -> str:
+        """That they are drawn."""
+        return "synthetic faces drawn by code"
+
+    @property
+    def depicts(self) -> str:
+        """Drawn faces."""
+        return "drawn faces"
+
+    def load(self, image_size: int, channels: Literal[1, 3] = 3, progress: ReadProgress | None = None) -> ImageSet:
         """Draw the faces at their final size: (identities * images_per_identity, channels, image_size, image_size)."""
         each, total = self.images_per_identity, self.identities * self.images_per_identity
         pixels = np.empty((total, channels, image_size, image_size), np.uint8)
@@ -50,34 +66,41 @@ class SyntheticSource(Config):
             if progress:
                 progress((first + people) * each, total)
         names = [f"synthetic-{self.seed}-{self.first_identity + person:06d}" for person in range(self.identities)]
-        sources = [f"{name}/{picture:06d}" for name in names for picture in range(each)]
-        return image_set(pixels, [name for name in names for _ in range(each)], sources, "the synthetic source")
+        origins = [f"{name}/{number:06d}" for name in names for number in range(each)]
+        return image_set(pixels, [name for name in names for _ in range(each)], origins, "the synthetic source")
 
 
-Stored: TypeAlias = FolderSource | FlatFolderSource | ParquetSource | CelebASource
-"""The kinds that lie on disk."""
-
-Source: TypeAlias = Annotated[Stored | SyntheticSource, Field(discriminator="kind")]
-"""Every kind of data set; in JSON, `kind` says which."""
-
-SOURCES: tuple[type[Config], ...] = (FolderSource, FlatFolderSource, ParquetSource, CelebASource, SyntheticSource)
+READERS: tuple[type[Source], ...] = (FolderSource, FlatFolderSource, ParquetSource, CelebASource, SyntheticSource)
+"""The package's own; `SOURCES` also knows those of other packages."""
 
 
-def guess_source(path: Path) -> Stored:
+def guess_source(path: Path) -> StoredSource:
     """The source that a path looks like.
 
     Raises:
-        UserError: it looks like none.
+        UserError: it looks like none, or cannot be read.
     """
+    if reason := unwritable(path):
+        raise UserError(f"Images cannot be read from there: {reason}.")
+    try:
+        return _guess(path)
+    except OSError as problem:
+        raise UserError(
+            f"{path} cannot be read ({problem.strerror}). Make it readable, or name another path."
+        ) from problem
+
+
+def _guess(path: Path) -> StoredSource:
     if path.suffix == ".parquet" and path.is_file():
         return ParquetSource(path=path)
     if any(file.is_file() for file in identity_files(path)):
         return CelebASource(path=path)
-    if path.is_dir() and any(path.glob("*.parquet")):
+    entries = list(path.iterdir()) if path.is_dir() else []
+    if any(entry.suffix == ".parquet" for entry in entries):
         return ParquetSource(path=path)
-    if path.is_dir() and any(entry.is_dir() for entry in path.iterdir()):
+    if any(entry.is_dir() or (entry.is_symlink() and not is_image(entry)) for entry in entries):
         return FolderSource(path=path)
-    if path.is_dir() and any(map(is_image, path.iterdir())):
+    if any(map(is_image, entries)):
         return FlatFolderSource(path=path)
     what = "does not exist" if not path.exists() else "holds no images" if path.is_dir() else "is not a .parquet file"
     raise UserError(

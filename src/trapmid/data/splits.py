@@ -90,13 +90,13 @@ class Split:
         for name in _PARTS:
             parts[getattr(self, name).numpy()] = name
         identities = [self.images.identities[label] for label in self.images.labels.tolist()]
-        return pa.table({"identity": identities, "source": list(self.images.sources), "split": parts.tolist()})
+        return pa.table({"identity": identities, "source": list(self.images.origins), "split": parts.tolist()})
 
 
 def split(images: ImageSet, config: SplitConfig) -> Split:
     """Divide every identity's images at random, by the config's seed.
 
-    Where an image goes depends on the seed, the identity's name and the sources of that identity's images alone: not on
+    Where an image goes depends on the seed, the identity's name and the origins of that identity's images alone: not on
     the order of rows, the image size or the other identities.
 
     Raises:
@@ -111,7 +111,7 @@ def split(images: ImageSet, config: SplitConfig) -> Split:
         )
     parts: tuple[list[int], list[int], list[int]] = ([], [], [])
     for identity, name in enumerate(names):
-        rows = sorted(images.of_identity(identity).tolist(), key=lambda row: images.sources[row])
+        rows = sorted(images.of_identity(identity).tolist(), key=lambda row: images.origins[row])
         rng = np.random.default_rng([config.seed, int.from_bytes(_digest(name.encode()))])
         shuffled = [rows[i] for i in rng.permutation(len(rows))]
         val, test = config.held_out(len(rows))
@@ -136,8 +136,8 @@ def check_disjoint(private: ImageSet, public: ImageSet) -> None:
             f"{len(shared)} identities are in both the private and the public images: {_some(shared)}. "
             "Remove them from the public ones; if other people only have the same names, rename them there."
         )
-    known = dict(zip(_digests(private), private.sources, strict=True))
-    candidates = zip(_digests(public), public.sources, strict=True)
+    known = dict(zip(_digests(private), private.origins, strict=True))
+    candidates = zip(_digests(public), public.origins, strict=True)
     twins = [f"{known[digest]} = {source}" for digest, source in candidates if digest in known]
     if twins:
         raise UserError(

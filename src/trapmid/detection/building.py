@@ -9,10 +9,10 @@ from pydantic import field_validator
 
 from trapmid.artifacts import open_artifact
 from trapmid.config import Config
-from trapmid.data import FlatFolderSource, Source, Split, SplitConfig, split
+from trapmid.data import AnySource, Source, Split, SplitConfig, split
+from trapmid.data.contract import ReadProgress
 from trapmid.data.images import to_unit
 from trapmid.data.pictures import read_pictures
-from trapmid.data.records import Progress
 from trapmid.defenses import TrainedModel
 from trapmid.defenses.opening import open_secrets
 from trapmid.detection.detector import Detector, Suspects, look
@@ -28,17 +28,17 @@ class Learned(Config):
         split: of it.
     """
 
-    private: Source
+    private: AnySource
     split: SplitConfig = SplitConfig()
 
     @field_validator("private")
     @classmethod
     def _says_who_is_who(cls, private: Source) -> Source:
-        if isinstance(private, FlatFolderSource):
-            raise ValueError(f"{private.path} does not say who is who, as what a model learned does")
+        if not private.names_identities:
+            raise ValueError(f"{private.title} does not name identities, which a model's private images do")
         return private
 
-    def load(self, model: TrainedModel, progress: Progress | None = None) -> Split:
+    def load(self, model: TrainedModel, progress: ReadProgress | None = None) -> Split:
         """The images that `model` learned, split as they were then.
 
         Raises:
@@ -58,7 +58,11 @@ class Learned(Config):
 
 
 def open_detector(
-    folder: Path, model: TrainedModel, secrets: Path, learned: Learned | None = None, progress: Progress | None = None
+    folder: Path,
+    model: TrainedModel,
+    secrets: Path,
+    learned: Learned | None = None,
+    progress: ReadProgress | None = None,
 ) -> Detector:
     """The detector of `model` in `folder`; made there first if it is not and the private images are given.
 
@@ -92,7 +96,7 @@ def suspect(
     model: TrainedModel,
     detector: Detector,
     crop: int | None = None,
-    progress: Progress | None = None,
+    progress: ReadProgress | None = None,
 ) -> tuple[tuple[str, ...], Suspects]:
     """What to think of the images under `paths`, read as `read_pictures` does: what each is called, and the rest.
 
@@ -104,7 +108,7 @@ def suspect(
     names: list[str] = []
     looks = []
     for batch in read_pictures(paths, size, kept, crop=crop, progress=progress):
-        names += batch.sources
+        names += batch.origins
         looks.append(look(model.classifier, detector.signatures, to_unit(batch.pixels)))
     labels, scores = (torch.cat(column) for column in zip(*looks, strict=True))
     return tuple(names), detector.weigh(labels, scores)

@@ -135,12 +135,20 @@ def _recast(kind: type[Config], values: dict[str, Any], place: dict[str, Any]) -
         kind.model_validate(values)
     except ValidationError as problem:
         for error in problem.errors():
-            if error["type"] == "extra_forbidden" and error["loc"][-2:-1] == (place["kind"],):
+            if error["type"] == "extra_forbidden" and _at(values, error["loc"][:-1]) is place:
                 del place[str(error["loc"][-1])]
     with suppress(ValidationError):  # whoever called says what does not fit, once all changes are made
         whole = kind.model_validate(values).model_dump(mode="json")
         values.clear()
         values.update(whole)
+
+
+def _at(values: Any, location: tuple[Any, ...]) -> Any:
+    """What lies in `values` at the location of an error, in which a union's kinds stand beside keys and indices."""
+    for key in location:
+        if (isinstance(values, dict) and key in values) or (isinstance(values, list) and isinstance(key, int)):
+            values = values[key]
+    return values
 
 
 def _apply(values: dict[str, Any], change: str) -> tuple[Any, str | int]:

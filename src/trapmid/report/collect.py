@@ -1,7 +1,6 @@
 """From an audit's folder to the contents of its report: opens the artifacts and picks the pictures."""
 
 from pathlib import Path
-from typing import Any
 
 import pyarrow.parquet as pq
 import torch
@@ -14,7 +13,7 @@ from trapmid.audit.measuring import SAMPLES
 from trapmid.audit.plan import Folders, Task
 from trapmid.audit.recipe import Recipe
 from trapmid.audit.run import settle
-from trapmid.data import FlatFolderSource
+from trapmid.data import Source
 from trapmid.detection.evaluation import ADVERSARIAL, CLEAN, DETECTION, PUBLIC
 from trapmid.engine import LOG, no_progress, read_log
 from trapmid.metrics.scores import Score, find, read_scores
@@ -106,24 +105,24 @@ def _scores(scores: list[Score], *, several: bool) -> list[Score]:
 
 def _data(recipe: Recipe, split: Manifest) -> Data:
     facts = split.facts
-    synthetic = getattr(recipe.private, "kind", "") == "synthetic"
     return Data(
-        private=_source_name(recipe.private),
-        public=_source_name(recipe.public),
+        private=_given(recipe.private).title,
+        public=_given(recipe.public).title,
         identities=facts["identities"],
         train_images=facts["private_images"]["train"],
         val_images=facts["private_images"]["val"],
         test_images=facts["private_images"]["test"],
-        public_identities=None if isinstance(recipe.public, FlatFolderSource) else facts["public_identities"],
+        public_identities=facts["public_identities"] if _given(recipe.public).names_identities else None,
         public_images=facts["public_images"],
         image_size=recipe.image_size,
         channels=recipe.channels,
-        public_description="drawn faces of other people" if synthetic else "public photographs of other people",
+        public_description=f"public {_given(recipe.public).depicts} of other people",
     )
 
 
-def _source_name(source: Any) -> str:
-    return Path(source.path).name if hasattr(source, "path") else "synthetic faces drawn by code"
+def _given(source: Source | None) -> Source:
+    assert source is not None, "a measured audit has its images"
+    return source
 
 
 def _gallery(recipe: Recipe, folders: Folders, data: AuditData) -> list[GalleryRow]:
