@@ -1,18 +1,36 @@
 """Artifacts are whole or not there, vouch for their files, and are never mistaken for the result of other settings."""
 
 import json
-import subprocess
-import sys
+import multiprocessing
+import threading
+import time
 from collections.abc import Callable
+from multiprocessing.synchronize import Event
 from pathlib import Path
 from typing import Any
 
 import pytest
+import torch
 from hypothesis import given
 from hypothesis import strategies as st
+from safetensors.torch import save
 
-from trapmid.artifacts import MANIFEST, PARTIAL, SCHEMA, Draft, Manifest, make, open_artifact, recorded, remake, sha256
+from trapmid.artifacts import (
+    MANIFEST,
+    PARTIAL,
+    SCHEMA,
+    Draft,
+    Manifest,
+    load_weights,
+    make,
+    open_artifact,
+    read_json,
+    recorded,
+    remake,
+    sha256,
+)
 from trapmid.config import Config
+from trapmid.files import alone
 from trapmid.types import UserError
 
 RECIPE = {"seed": 1, "model": {"kind": "tiny", "widths": (8, 16)}}
@@ -134,7 +152,7 @@ def test_what_is_no_artifact_of_the_kind(tmp_path: Path) -> None:
         UserError, match=rf"has schema {SCHEMA + 1}; this trapmid reads up to {SCHEMA}\. Upgrade trapmid"
     ):
         open_artifact(tmp_path / "m", "model")
-    for wrong in ("{", "[]", json.dumps({**content, "files": 3}), json.dumps({**content, "unknown": 1})):
+    for wrong in ("[]", json.dumps({**content, "files": 3}), json.dumps({**content, "unknown": 1})):
         file.write_text(wrong)
         with pytest.raises(UserError, match="is not a manifest this trapmid can read"):
             open_artifact(tmp_path / "m", "model")
@@ -217,7 +235,7 @@ def test_killed_while_it_is_put_in_its_place_it_is_not_built_again(
     moment: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     target = tmp_path / "model"
-    there = Path.iterdir if moment == "before anything is dropped" else Path.replace
+    there = Path.iterdir if moment == "before anything is dropped" else Path.rename
 
     def killed(path: Path, *arguments: Any) -> Any:
         if path.name == "model.partial":
@@ -236,31 +254,112 @@ def test_killed_while_it_is_put_in_its_place_it_is_not_built_again(
     assert open_artifact(target, "model") == manifest
 
 
-MAKES_SLOWLY = """
-import sys, time
-from pathlib import Path
-from trapmid.artifacts import make
-def build(draft):
-    (draft.folder / "weights.bin").write_text("weights")
-    print("begun", flush=True)
-    time.sleep(60)
-make(Path(sys.argv[1]), "model", {"seed": 1}, {}, build)
-"""
+def make_slowly(out: Path, begun: Event) -> None:
+    def build(draft: Draft) -> Manifest:
+        (draft.folder / "weights.bin").write_text("weights")
+        begun.set()
+        time.sleep(60)
+        raise AssertionError
+
+    make(out, "model", {"seed": 1}, {}, build)
 
 
-def test_two_commands_do_not_make_one_artifact_and_a_killed_one_holds_nothing_up(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+@pytest.mark.filterwarnings("ignore:This process:DeprecationWarning")
+@pytest.mark.parametrize("way", [make, remake])
+def test_another_process_that_makes_it_is_waited_for_and_a_killed_one_holds_nothing_up(
+    way: Callable[..., Manifest], tmp_path: Path
 ) -> None:
-    monkeypatch.setattr("trapmid.artifacts.PATIENCE", 0.1)
-    target = tmp_path / "model"
-    with subprocess.Popen([sys.executable, "-c", MAKES_SLOWLY, str(target)], stdout=subprocess.PIPE) as other:
-        assert other.stdout is not None
-        assert other.stdout.readline() == b"begun\n"
-        for ways in (make, remake):
-            with pytest.raises(UserError, match=r"model is being made by another command.*Wait until that one is done"):
-                ways(target, "model", {"seed": 1}, {}, never)
-        assert (target.with_name("model.partial") / "weights.bin").read_text() == "weights"
-        other.kill()
-    made = make(target, "model", {"seed": 1}, {}, writes())
-    assert open_artifact(target, "model") == made
+    out, told = tmp_path / "model", []
+    context = multiprocessing.get_context("fork")
+    begun = context.Event()
+    other = context.Process(target=make_slowly, args=(out, begun))
+    other.start()
+    assert begun.wait(timeout=60)
+
+    def progress(task: str, done: int, total: int | None, note: str) -> None:
+        told.append(task)
+        assert (out.with_name("model.partial") / "weights.bin").read_text() == "weights"
+        if len(told) == 2:
+            other.kill()
+
+    made = way(out, "model", {"seed": 1}, {}, writes(), progress)
+    other.join()
+    assert told[:2] == [f"wait for {out}, which another command is making"] * 2
+    assert open_artifact(out, "model") == made
     assert [file.name for file in tmp_path.iterdir()] == ["model"]
+
+
+def test_what_another_process_has_made_meanwhile_is_opened(tmp_path: Path) -> None:
+    out = tmp_path / "model"
+    with alone(out):
+        waiting = threading.Thread(target=make, args=(out, "model", RECIPE, PARENTS, never))
+        waiting.start()
+        draft = Draft(out, "model", json.loads(json.dumps(RECIPE)), PARENTS)
+        draft.go_on(writes())
+    waiting.join(timeout=20)
+    assert not waiting.is_alive()
+
+
+def test_made_anew_the_old_one_stays_until_the_new_one_is_complete(tmp_path: Path) -> None:
+    out = tmp_path / "model"
+    make(out, "model", RECIPE, PARENTS, writes("old"))
+
+    def fails(draft: Draft) -> Manifest:
+        raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        remake(out, "model", RECIPE | {"seed": 2}, PARENTS, fails)
+    assert (out / "weights.bin").read_text() == "old"
+    open_artifact(out, "model")
+    made = remake(out, "model", RECIPE | {"seed": 2}, PARENTS, writes("new"))
+    assert open_artifact(out, "model") == made
+    assert (out / "weights.bin").read_text() == "new"
+    assert [file.name for file in tmp_path.iterdir()] == ["model"]
+
+
+def test_manifests_that_were_edited_by_hand(tmp_path: Path) -> None:
+    make(tmp_path / "m", "model", RECIPE, PARENTS, writes())
+    file = tmp_path / "m" / MANIFEST
+    content = json.loads(file.read_text())
+    edits: list[dict[str, Any]] = [
+        *(
+            {**content, "files": {name: "0" * 64}}
+            for name in ("../x", "/etc/passwd", "a/b", "", "..", "C:\\x", MANIFEST)
+        ),
+        *({**content, name: value} for name in content for value in (None, [[]])),
+        *(
+            {key: value for key, value in content.items() if key != name}
+            for name in content
+            if name != "schema_version"
+        ),
+    ]
+    for edit in edits:
+        file.write_text(json.dumps(edit))
+        with pytest.raises(UserError):
+            open_artifact(tmp_path / "m", "model")
+
+
+@pytest.mark.parametrize(
+    ("content", "reason"),
+    [
+        (b"\xff{}", "is not UTF-8 \\(byte 0\\)"),
+        (b"{", "is not JSON"),
+        (b'{"a": NaN}', "NaN is not a number"),
+        (b"[" * 150 + b"]" * 150, "nested more than 100 levels deep"),
+        (b"[" * 100_000, "nested more than 100 levels deep|is not JSON"),
+        (b'{"a":' * 50_000 + b"1" + b"}" * 50_000, "nested more than 100 levels deep"),
+    ],
+)
+def test_json_that_cannot_be_read(content: bytes, reason: str, tmp_path: Path) -> None:
+    (tmp_path / "file.json").write_bytes(content)
+    with pytest.raises(UserError, match=rf"file\.json.*({reason}).*was damaged or changed"):
+        read_json(tmp_path / "file.json")
+
+
+@pytest.mark.parametrize(
+    "junk", [b"", b"junk", b"\xff" * 64, save({"other": torch.ones(2)}), save({"weight": torch.ones(3)})]
+)
+def test_weights_that_are_not_the_networks(junk: bytes, tmp_path: Path) -> None:
+    (tmp_path / "w.safetensors").write_bytes(junk)
+    with pytest.raises(UserError, match=r"w\.safetensors.*was damaged or changed"):
+        load_weights(torch.nn.Linear(2, 1, bias=False), tmp_path / "w.safetensors")

@@ -6,28 +6,40 @@ import os
 import platform
 import shutil
 import time
-from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager, suppress
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
-from functools import cache
+from functools import cache, partial
 from importlib.metadata import PackageNotFoundError, version
-from pathlib import Path
-from typing import Any
+from pathlib import Path, PurePosixPath, PureWindowsPath
+from typing import Annotated, Any
 
-from filelock import FileLock, Timeout
-from pydantic import ValidationError
+from pydantic import AfterValidator, ValidationError
+from safetensors import SafetensorError
+from safetensors.torch import load_file
+from torch import Tensor, nn
 
 from trapmid.config import Config, fingerprint, misfits
-from trapmid.files import write_atomic
+from trapmid.engine.progress import Progress, no_progress
+from trapmid.files import alone, write_atomic
 from trapmid.types import UserError
 
 SCHEMA = 1
 MANIFEST = "manifest.json"
 RECIPE = "recipe.json"
 PARTIAL = ".partial"
-LOCK = ".lock"
-PATIENCE = 5.0
-"""Seconds that a command waits for another one that makes the same artifact: small ones are done by then."""
+DEEPEST = 100
+"""Levels of nesting that a JSON file may have; those that trapmid writes have fewer than twenty."""
+REPLACED = ".replaced"
+"""What the name of an old artifact ends with while a new one takes its place."""
+
+
+def _within_its_folder(name: str) -> str:
+    if name in ("", ".", "..", MANIFEST) or PurePosixPath(name).name != name or PureWindowsPath(name).name != name:
+        raise ValueError(f"{name!r} is not the name of a file within the folder")
+    return name
+
+
+_Name = Annotated[str, AfterValidator(_within_its_folder)]
 
 
 @cache
@@ -67,7 +79,7 @@ class Manifest(Config):
     peak_memory_mib: float
     versions: dict[str, str]
     created: str
-    files: dict[str, str]
+    files: dict[_Name, str]
 
     def digest(self) -> str:
         """Sixteen hex digits that change if and only if the recipe, the parents or a file's content changes.
@@ -82,7 +94,7 @@ class Manifest(Config):
 class Draft:
     """An artifact in the making. What is written into `folder` under a name listed in `finish` becomes part of it."""
 
-    target: Path
+    out: Path
     kind: str
     recipe: dict[str, Any]
     parents: dict[str, str]
@@ -95,7 +107,19 @@ class Draft:
     @property
     def folder(self) -> Path:
         """Where to write, checkpoints too: it outlives a crash."""
-        return self.target.with_name(self.target.name + PARTIAL)
+        return self.out.with_name(self.out.name + PARTIAL)
+
+    def go_on(self, build: "Build") -> Manifest:
+        """Make the artifact from wherever an earlier process left it: not begun, begun, or complete but not in its place."""
+        if (self.folder / MANIFEST).exists():
+            return self.publish(_open_same(self.folder, self))
+        begun = self.folder / RECIPE
+        if begun.exists():
+            _check_same(self.folder, self.wanted, read_json(begun))
+        else:
+            self.folder.mkdir(parents=True, exist_ok=True)
+            write_atomic(begun, json.dumps(self.wanted))
+        return build(self)
 
     def finish(self, files: list[str], facts: Mapping[str, Any], seconds: float, peak_memory_mib: float) -> Manifest:
         """Hash `files`, write the manifest, drop everything else and put the folder in its place in one step.
@@ -124,45 +148,75 @@ class Draft:
             if entry.name not in {MANIFEST, *manifest.files}:
                 shutil.rmtree(entry) if entry.is_dir() else entry.unlink()
         _reach_disk(self.folder)
-        self.folder.replace(self.target)
-        _reach_disk(self.target.parent)
+        replaced = self.out.with_name(self.out.name + REPLACED)
+        shutil.rmtree(replaced, ignore_errors=True)
+        if self.out.exists():  # a folder cannot be renamed over another that is not empty
+            self.out.rename(replaced)
+        self.folder.rename(self.out)
+        _reach_disk(self.out.parent)
+        shutil.rmtree(replaced, ignore_errors=True)
         return manifest
 
 
+Build = Callable[[Draft], Manifest]
+
+
 def make(
-    target: Path, kind: str, recipe: Mapping[str, Any], parents: Mapping[str, str], build: Callable[[Draft], Manifest]
+    out: Path,
+    kind: str,
+    recipe: Mapping[str, Any],
+    parents: Mapping[str, str],
+    build: Build,
+    progress: Progress = no_progress,
 ) -> Manifest:
-    """The artifact at `target`: opened if it is finished, resumed if it was interrupted, built if it is not there.
+    """Return the artifact in the folder `out`: opened if it is finished, resumed if it was interrupted, built if it is not there.
+
+    While another process makes the same artifact, this one waits and tells `progress` so.
 
     Args:
-        target: its folder.
+        out: the artifact's folder.
         kind: of artifact.
         recipe: everything that decides the content, JSON-like.
         parents: digests of the artifacts that go in, by role.
-        build: makes it; ends with `Draft.finish`.
+        build: writes the files into `Draft.folder` and ends with `Draft.finish`.
+        progress: is told when there is something to wait for.
 
     Raises:
-        UserError: `target` holds an artifact, finished or not, of another recipe or other parents, or another command is making it.
+        UserError: `out` holds an artifact, finished or not, of another recipe or other parents.
     """
-    draft = Draft(target, kind, json.loads(json.dumps(recipe)), dict(parents))
-    if target.exists():
-        return _open_same(target, draft)
-    with _alone(target):
-        return _continue(draft, build)
+    draft = Draft(out, kind, json.loads(json.dumps(recipe)), dict(parents))
+    if out.exists():
+        return _open_same(out, draft)
+    with alone(out, partial(_wait, out, progress)):
+        if out.exists():  # another process has finished it meanwhile
+            return _open_same(out, draft)
+        return draft.go_on(build)
 
 
 def remake(
-    target: Path, kind: str, recipe: Mapping[str, Any], parents: Mapping[str, str], build: Callable[[Draft], Manifest]
+    out: Path,
+    kind: str,
+    recipe: Mapping[str, Any],
+    parents: Mapping[str, str],
+    build: Build,
+    progress: Progress = no_progress,
 ) -> Manifest:
-    """`make` for what follows from the rest and takes little: of another recipe or other parents, or damaged, it is made anew, not refused."""
-    draft = Draft(target, kind, json.loads(json.dumps(recipe)), dict(parents))
-    with _alone(target):
+    """Return the artifact in the folder `out` as `make` does, but replace one that is damaged or has another recipe or other parents.
+
+    For what follows from the rest of a run and takes little time, such as measurements. The old artifact stays until the new one
+    is complete.
+    """
+    draft = Draft(out, kind, json.loads(json.dumps(recipe)), dict(parents))
+    with alone(out, partial(_wait, out, progress)):
         try:
-            return _open_same(target, draft)
+            return _open_same(out, draft)
         except UserError:
-            for stale in (target, draft.folder):
-                shutil.rmtree(stale, ignore_errors=True)
-            return _continue(draft, build)
+            shutil.rmtree(draft.folder, ignore_errors=True)
+            return draft.go_on(build)
+
+
+def _wait(out: Path, progress: Progress) -> None:
+    progress(f"wait for {out}, which another command is making", 0, None, "")
 
 
 def open_artifact(folder: Path, kind: str) -> Manifest:
@@ -179,25 +233,87 @@ def open_artifact(folder: Path, kind: str) -> Manifest:
             else ""
         )
         raise UserError(f"{folder} is not a trapmid {kind}: it has no {MANIFEST}.{hint}")
+    content = read_json(file)
+    version = content.get("schema_version") if isinstance(content, dict) else None
+    if isinstance(version, int) and version > SCHEMA:
+        raise UserError(f"{file} has schema {version}; this trapmid reads up to {SCHEMA}. Upgrade trapmid.")
     try:
-        content = json.loads(file.read_text(encoding="utf-8"))
-        if isinstance(content, dict) and content.get("schema_version", 0) > SCHEMA:
-            raise UserError(
-                f"{file} has schema {content['schema_version']}; this trapmid reads up to {SCHEMA}. Upgrade trapmid."
-            )
         manifest = Manifest.model_validate(content)
-    except (json.JSONDecodeError, ValidationError) as problem:
+    except ValidationError as problem:
         raise UserError(f"{file} is not a manifest this trapmid can read: {misfits(problem)}") from problem
     if manifest.kind != kind:
         raise UserError(f"{folder} is a {manifest.kind}; expected: {kind}.")
     for name, digest in manifest.files.items():
-        if not (folder / name).exists():
+        if not (folder / name).is_file():
             raise UserError(f"{folder / name} is missing, though its manifest lists it. Copy the whole folder again.")
         if sha256(folder / name) != digest:
             raise UserError(
                 f"{folder / name} is not the file its manifest vouches for (SHA-256 differs). It is damaged or was changed: remove {folder} and run its command again."
             )
     return manifest
+
+
+def read_json(file: Path) -> Any:
+    """The content of a JSON file.
+
+    Raises:
+        UserError: the file is not JSON in UTF-8, holds NaN or infinity, or is nested more than `DEEPEST` levels deep.
+    """
+    try:
+        content = json.loads(file.read_bytes().decode(), parse_constant=_refuse_constant)
+        levels = [content]
+        for _ in range(DEEPEST):
+            levels = [entry for level in levels for entry in _entries(level)]
+        if levels:
+            raise RecursionError
+    except RecursionError:
+        raise UserError(f"{file} is nested more than {DEEPEST} levels deep. {_EDITED}") from None
+    except UnicodeDecodeError as problem:
+        raise UserError(f"{file} is not UTF-8 (byte {problem.start}). {_EDITED}") from problem
+    except ValueError as problem:
+        raise UserError(f"{file} is not JSON ({problem}). {_EDITED}") from problem
+    return content
+
+
+_EDITED = "It was damaged or changed: put back a copy that was not, or remove its folder and run the command again."
+
+
+def _refuse_constant(name: str) -> None:
+    raise ValueError(f"{name} is not a number")
+
+
+def _entries(value: Any) -> Iterable[Any]:
+    match value:
+        case dict():
+            return value.values()
+        case list():
+            return value
+    return ()
+
+
+def read_tensors(file: Path) -> dict[str, Tensor]:
+    """The tensors of a safetensors file, by name.
+
+    Raises:
+        UserError: the file is no safetensors file.
+    """
+    try:
+        return load_file(file)
+    except SafetensorError as problem:
+        raise UserError(f"{file} is not a safetensors file ({problem}). {_EDITED}") from problem
+
+
+def load_weights(module: nn.Module, file: Path) -> None:
+    """Fill `module` with the tensors of a safetensors file.
+
+    Raises:
+        UserError: the file is no safetensors file, or its tensors are not those of the module.
+    """
+    try:
+        module.load_state_dict(read_tensors(file))
+    except RuntimeError as problem:
+        reason = " ".join(str(problem).split())[:300]
+        raise UserError(f"{file} does not hold the weights of this network ({reason}). {_EDITED}") from problem
 
 
 def recorded(config: Config) -> dict[str, Any]:
@@ -234,25 +350,6 @@ def sha256(file: Path) -> str:
         return hashlib.file_digest(stream, "sha256").hexdigest()
 
 
-@contextmanager
-def _alone(target: Path) -> Iterator[None]:
-    """Inside, nobody else makes `target`. The operating system lifts the lock of a process that is killed."""
-    target.parent.mkdir(parents=True, exist_ok=True)
-    lock = FileLock(target.with_name(target.name + LOCK), timeout=PATIENCE)
-    try:
-        lock.acquire()
-    except Timeout:
-        raise UserError(
-            f"{target} is being made by another command. Wait until that one is done, or stop it; then run this one again."
-        ) from None
-    try:
-        yield
-    finally:
-        with suppress(PermissionError):  # Windows keeps what is open
-            Path(lock.lock_file).unlink()
-        lock.release()
-
-
 def _reach_disk(path: Path) -> None:
     """Wait until a file, or the list of names in a folder, would survive a power cut."""
     if path.is_dir() and os.name != "posix":
@@ -262,21 +359,6 @@ def _reach_disk(path: Path) -> None:
         os.fsync(descriptor)
     finally:
         os.close(descriptor)
-
-
-def _continue(draft: Draft, build: Callable[[Draft], Manifest]) -> Manifest:
-    """From wherever the draft is: not begun, begun, complete but not in its place, or finished by another command meanwhile."""
-    if draft.target.exists():
-        return _open_same(draft.target, draft)
-    if (draft.folder / MANIFEST).exists():
-        return draft.publish(_open_same(draft.folder, draft))
-    begun = draft.folder / RECIPE
-    if begun.exists():
-        _check_same(draft.folder, draft.wanted, json.loads(begun.read_text(encoding="utf-8")))
-    else:
-        draft.folder.mkdir(parents=True, exist_ok=True)
-        write_atomic(begun, json.dumps(draft.wanted))
-    return build(draft)
 
 
 def _open_same(folder: Path, draft: Draft) -> Manifest:

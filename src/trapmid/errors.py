@@ -1,5 +1,79 @@
-"""The one error that is the user's to mend. Free of torch, so that a mistyped argument is answered at once."""
+"""Errors that the user can mend, and what the operating system refuses, in words.
+
+Imports neither torch nor pydantic, so that a mistyped argument is answered at once.
+"""
+
+import errno
+import os
+import re
+from collections.abc import Iterator
 
 
 class UserError(ValueError):
     """A mistake the user can mend. The text says what arrived, what was expected and what to do; exit code 2."""
+
+
+_AGAIN = "then run the same command again: what was finished is kept."
+_REFUSALS = {
+    errno.ENOSPC: f"the disk is full. Free some space or choose another --out, {_AGAIN}",
+    errno.EDQUOT: f"your disk quota is used up. Free some space or choose another --out, {_AGAIN}",
+    errno.EFBIG: f"a file would grow beyond what the file system or `ulimit -f` allows. Raise that limit, {_AGAIN}",
+    errno.EROFS: "the file system is read-only. Choose an --out that can be written to.",
+    errno.EACCES: "you may not read it, or not write there. Ask its owner for access, or choose another path.",
+    errno.EPERM: "the operating system does not permit it. Ask the owner for access, or choose another path.",
+    errno.EIO: "the disk reported an error. Copy what you need to another disk and check this one.",
+    errno.ENOTDIR: "it lies below a file, where a folder is expected. Choose another path.",
+    errno.EISDIR: "it is a folder, where a file is expected. Choose another path.",
+    errno.EEXIST: "something else of that name is there. Choose another path.",
+    errno.ENAMETOOLONG: "the name is longer than the file system allows. Choose a shorter path.",
+    errno.ELOOP: "its symbolic links lead in a circle. Choose another path.",
+    errno.EMFILE: f"too many files are open. Raise `ulimit -n` or lower --jobs, {_AGAIN}",
+    errno.ENFILE: f"too many files are open on this machine. Close other programs, {_AGAIN}",
+}
+"""What errors of the operating system mean for the user, and what to do."""
+_OF_THE_DISK = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EROFS, errno.EIO}
+"""Of these, what no program handles, so that it counts as well where another error followed from it."""
+_NO_MEMORY = (
+    f"Memory ran out. Lower --jobs, training.batch_size or --max-memory, or use a machine with more memory, {_AGAIN}"
+)
+_ALLOCATION_FAILED = re.compile(
+    r"can't allocate memory|cannot allocate memory|not enough memory|out of memory|bad_alloc|bad alloc", re.IGNORECASE
+)
+_NUMBER_OF_OTHERS = re.compile(r"\((?:os error|errno) (\d+)\)|\[errno (\d+)\]", re.IGNORECASE)
+"""How libraries that are written in Rust or C++ tell the number of an error in their text."""
+
+
+def in_words(problem: BaseException) -> str | None:
+    """Say what the user can do about an error, or return None if nothing: then it is our mistake.
+
+    Libraries wrap the errors of the operating system in their own, so errors of memory and disk that led to this one count, too.
+    """
+    if isinstance(problem, UserError):
+        return str(problem)
+    for one in _chain(problem):
+        if isinstance(one, MemoryError) or (isinstance(one, RuntimeError) and _ALLOCATION_FAILED.search(str(one))):
+            return _NO_MEMORY
+        number = _number(one)
+        if number == errno.ENOMEM:
+            return _NO_MEMORY
+        if number in _OF_THE_DISK or (number in _REFUSALS and one is problem):
+            where = getattr(one, "filename", None)
+            said = _REFUSALS[number]
+            return f"{os.fsdecode(where)}: {said}" if isinstance(where, str | bytes) else said[0].upper() + said[1:]
+    return None
+
+
+def _number(problem: BaseException) -> int | None:
+    if isinstance(problem, OSError) and problem.errno is not None:
+        return problem.errno
+    told = _NUMBER_OF_OTHERS.search(str(problem))
+    return int(told[1] or told[2]) if told else None
+
+
+def _chain(problem: BaseException) -> Iterator[BaseException]:
+    seen: set[int] = set()
+    one: BaseException | None = problem
+    while one is not None and id(one) not in seen:
+        seen.add(id(one))
+        yield one
+        one = one.__cause__ or one.__context__

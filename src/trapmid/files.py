@@ -1,13 +1,17 @@
-"""Writing files so that nobody ever sees half of one. Imports nothing of trapmid."""
+"""Writing files as a whole, and locks between processes. Imports nothing of trapmid."""
 
 import os
-from collections.abc import Iterator
-from contextlib import contextmanager
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import IO
 
+from filelock import FileLock, Timeout
+
 PRIVATE = 0o600
 """The mode of a file that only its owner may read."""
+LOCK = ".lock"
+"""What the name of a lock's file ends with."""
 
 
 @contextmanager
@@ -42,3 +46,31 @@ def write_atomic(file: Path, content: str | bytes, mode: int = 0o666) -> Path:
     with replacing(file, mode) as stream:
         stream.write(content.encode() if isinstance(content, str) else content)
     return file
+
+
+@contextmanager
+def alone(path: Path, waiting: Callable[[], object] = lambda: None) -> Iterator[None]:
+    """Hold the lock of `path`, which one process at a time can have, and wait for it as long as that takes.
+
+    The lock is a file beside `path`. The operating system lifts it when its holder ends, however it ends, so a killed process holds
+    up nobody. On a network file system it holds if that passes `flock` on to its server, as NFS 4 does.
+
+    Args:
+        path: what is to be read, changed or made by one process only. Its folder is made if it is not there.
+        waiting: called once a second while another process has the lock.
+    """
+    path.parent.mkdir(parents=True, exist_ok=True)
+    lock = FileLock(path.with_name(path.name + LOCK))
+    timeout = 0.0
+    while not lock.is_locked:
+        try:
+            lock.acquire(timeout=timeout)
+        except Timeout:
+            waiting()
+            timeout = 1.0
+    try:
+        yield
+    finally:
+        with suppress(PermissionError):  # Windows keeps what is open
+            Path(lock.lock_file).unlink()
+        lock.release()

@@ -2,7 +2,6 @@
 
 import io
 import json
-import multiprocessing
 import os
 import shutil
 import signal
@@ -11,7 +10,6 @@ import sys
 import time
 
 import numpy as np
-import psutil
 import pyarrow.parquet as pq
 import pytest
 import torch
@@ -22,9 +20,9 @@ from trapmid import cli
 from trapmid.artifacts import open_artifact
 from trapmid.attacks import Distilled, Evading
 from trapmid.audit.loading import load_data
-from trapmid.audit.measuring import Measuring
+from trapmid.audit.measuring import Measuring, Panels
 from trapmid.audit.plan import Folders, Task, plan, with_needs
-from trapmid.audit.run import _workers, cores, measure_finished, run, settle
+from trapmid.audit.run import cores, measure_finished, run, settle
 from trapmid.engine import Compute, no_progress
 from trapmid.metrics.inception import Inception, InceptionFeatures
 from trapmid.metrics.judges import FaceEmbedder
@@ -175,9 +173,10 @@ def test_the_report_shows_both_defenses_and_redacts(audited):
 def test_a_judge_tells_the_part_that_is_measured_and_not_the_first(audited):
     out, recipe = audited
     recipe = recipe.model_copy(update={"judges": (FaceEmbedder(),), "fidelity": None})
-    data, told = load_data(recipe, no_progress), ([], [])
+    data, told, panels = load_data(recipe, no_progress), ([], []), Panels()
     for heard in told:
-        panel = Measuring(recipe, data, Folders(out), CPU, lambda *message, to=heard: to.append(message)).panel()
+        tell = lambda *message, to=heard: to.append(message)  # noqa: E731
+        panel = Measuring(recipe, data, Folders(out), CPU, tell, panels).panel()
         before = len(heard)
         panel.judges[0].opinion(data.private.part("val").pixels)
         assert len(heard) > before
@@ -341,25 +340,6 @@ def test_real_faces_go_the_whole_way(tmp_path):
     assert scores["none", "-", "-", "clean_accuracy"] > 0.2  # chance is 0.1
     assert scores["-", "real", "embedder", "attack_accuracy_1"] > 0.95
     assert scores["-", "prior:cgan", "embedder", "attack_accuracy_1"] < 0.3
-
-
-def _workers_of_this_process():
-    return [one for one in psutil.Process().children() if any("spawn_main" in word for word in one.cmdline())]
-
-
-def test_workers_that_are_stopped_take_no_other_child_of_the_program_along(tmp_path):
-    child = multiprocessing.get_context("spawn").Process(target=time.sleep, args=(60,))
-    child.start()
-    (mine,) = _workers_of_this_process()
-    workers = _workers(2, no_progress)
-    workers.__enter__()(Task("measure"), choose("demo"), tmp_path, CPU)
-    assert len(_workers_of_this_process()) > 1
-    stopped = KeyboardInterrupt()
-    assert not workers.__exit__(type(stopped), stopped, None)
-    assert _workers_of_this_process() == [mine]
-    assert child.is_alive()
-    child.kill()
-    child.join()
 
 
 def test_a_process_that_may_use_one_core_runs_one_task_at_a_time(monkeypatch):

@@ -107,7 +107,7 @@ def attack(
         }
         return draft.finish([FOUND, GAN_LOG, *kept], facts, sum(clock.seconds.values()), peak_memory_mib())
 
-    return make(out, "attack", recipe, parents, build)
+    return make(out, "attack", recipe, parents, build, progress)
 
 
 def open_found(folder: Path) -> tuple[Found, Manifest]:

@@ -11,7 +11,7 @@ from trapmid.artifacts import Draft, Manifest, make
 from trapmid.audit.plan import Folders
 from trapmid.audit.recipe import Recipe
 from trapmid.data import ImageSet, Source, Split, check_disjoint, split
-from trapmid.engine import Progress, peak_memory_mib
+from trapmid.engine import Progress, no_progress, peak_memory_mib
 from trapmid.types import UserError
 
 SPLITS = "splits.parquet"
@@ -31,22 +31,11 @@ class AuditData:
 
 
 def load_data(recipe: Recipe, progress: Progress) -> AuditData:
-    """Read, select and split the images of a recipe; once per process and recipe.
+    """Read, select and split the images of a recipe.
 
     Raises:
-        UserError: a source is missing from the recipe, or private and public share people.
+        UserError: a source is missing from the recipe or cannot be read, or private and public images share people.
     """
-    key = recipe.model_dump_json(include={"private", "public", "image_size", "channels", "identities", "split"})
-    if key not in _loaded:
-        _loaded.clear()
-        _loaded[key] = _load(recipe, progress)
-    return _loaded[key]
-
-
-_loaded: dict[str, AuditData] = {}
-
-
-def _load(recipe: Recipe, progress: Progress) -> AuditData:
     sides: dict[str, ImageSet] = {}
     for side in ("private", "public"):
         source: Source | None = getattr(recipe, side)
@@ -65,7 +54,7 @@ def _load(recipe: Recipe, progress: Progress) -> AuditData:
     return AuditData(split(private, recipe.split), sides["public"])
 
 
-def write_split(recipe: Recipe, root: Path, data: AuditData) -> Manifest:
+def write_split(recipe: Recipe, root: Path, data: AuditData, progress: Progress = no_progress) -> Manifest:
     """Record which private image is in which split, and how much there is of everything."""
     images = data.private.images
     facts = {
@@ -86,7 +75,7 @@ def write_split(recipe: Recipe, root: Path, data: AuditData) -> Manifest:
         pq.write_table(data.private.to_table(), draft.folder / SPLITS)
         return draft.finish([SPLITS], facts, 0.0, peak_memory_mib())
 
-    return make(Folders(root).data, "data", settings, data.digests, build)
+    return make(Folders(root).data, "data", settings, data.digests, build, progress)
 
 
 def _dump(source: Source | None) -> Any:

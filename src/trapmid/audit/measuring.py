@@ -4,13 +4,14 @@ A part stays until what it follows from has changed: one attack more costs its o
 """
 
 from collections.abc import Iterator
-from dataclasses import dataclass, field
-from typing import Any
+from dataclasses import dataclass, field, replace
+from typing import Any, final
 
 import pyarrow.parquet as pq
 
-from trapmid.artifacts import Draft, Manifest, open_artifact, remake, sha256, versions
+from trapmid.artifacts import RECIPE, Draft, Manifest, open_artifact, remake, sha256, versions
 from trapmid.attacks import Attack, open_found, open_generator
+from trapmid.audit.joining import settle
 from trapmid.audit.loading import AuditData
 from trapmid.audit.plan import DETECTION, FLOORS, Folders, Task
 from trapmid.audit.recipe import Recipe
@@ -59,6 +60,7 @@ class Measuring:
     folders: Folders
     compute: Compute
     progress: Progress
+    panels: "Panels"
 
     def settings(self) -> dict[str, Any]:
         """What decides all numbers, beside what is measured."""
@@ -92,22 +94,8 @@ class Measuring:
         return [t.member for t in finished if (t.defense, t.seed) == (task.defense, task.seed)]
 
     def panel(self) -> Panel:
-        """The judges, calibrated: once per process, recipe and data."""
-        recipe, data = self.recipe, self.data
-        key = str((self.folders.root, data.digests, recipe.judges, recipe.fidelity))
-        _told.progress = self.progress
-        if key not in _panels:
-            _panels.clear()
-            judges = [
-                judge.appoint(
-                    self.folders.judge(judge.name), data.private, seed=0, compute=self.compute, progress=_told
-                )
-                for judge in recipe.judges
-            ]
-            fidelity = None if recipe.fidelity is None else recipe.fidelity.build(self.compute, _told)
-            public = draw_public(data.public, len(data.private.images.identities))
-            _panels[key] = Panel(judges, data.private, fidelity, public)
-        return _panels[key]
+        """The judges, calibrated on the private images."""
+        return self.panels.of(self)
 
     def secrets(self, task: Task) -> Secrets | None:
         """The triggers of a model; None if it has none, or if they are kept elsewhere."""
@@ -166,26 +154,46 @@ class Measuring:
         return Part([*seen.scores(task.defense, task.seed)], [*seen.rows(task.defense, task.seed)])
 
 
-class _Told:
-    """Passes on to whoever measures now: a panel outlives the part it was first appointed for."""
+@final
+class Panels:
+    """The panel that was calibrated last, for the parts that have the same judges and images."""
 
     def __init__(self) -> None:
-        self.progress: Progress = no_progress
+        self._last: tuple[str, Panel] | None = None
+        self._progress: Progress = no_progress
 
-    def __call__(self, task: str, done: int, total: int | None, note: str) -> None:
-        self.progress(task, done, total, note)
+    def of(self, audit: Measuring) -> Panel:
+        """The panel for a part: the last one, or a new one."""
+        recipe, data, compute = audit.recipe, audit.data, audit.compute
+        key = str((audit.folders.root, data.digests, recipe.judges, recipe.fidelity))
+        self._progress = audit.progress
+        if self._last is None or self._last[0] != key:
+            self._last = None  # its networks make room
+            judges = [
+                judge.appoint(
+                    audit.folders.judge(judge.name), data.private, seed=0, compute=compute, progress=self._tell
+                )
+                for judge in recipe.judges
+            ]
+            fidelity = None if recipe.fidelity is None else recipe.fidelity.build(compute, self._tell)
+            public = draw_public(data.public, len(data.private.images.identities))
+            self._last = key, Panel(judges, data.private, fidelity, public)
+        return self._last[1]
+
+    def _tell(self, task: str, done: int, total: int | None, note: str) -> None:
+        """Tell whoever measures now: judges outlive the part that they were first appointed for."""
+        self._progress(task, done, total, note)
 
 
-_told = _Told()
-_panels: dict[str, Panel] = {}
+def measure(task: Task, audit: Measuring) -> Manifest:
+    """Measure one part, or put the measurement together of all that is finished if the task names no part.
 
-
-def measure(
-    task: Task, recipe: Recipe, data: AuditData, folders: Folders, compute: Compute, progress: Progress
-) -> Manifest:
-    """One part, or the measurement of all that is finished where the task names none."""
-    audit = Measuring(recipe, data, folders, compute, progress)
-    return _together(audit) if task == Task("measure") else _measured(task, audit)
+    Put together, it goes by the recipe that the folder holds by then, which other commands may have added to.
+    """
+    if task != Task("measure"):
+        return _measured(task, audit)
+    stored = audit.folders.root / RECIPE
+    return _together(replace(audit, recipe=settle(None, audit.folders.root)) if stored.exists() else audit)
 
 
 def parts(recipe: Recipe, folders: Folders) -> list[Task]:
@@ -206,7 +214,7 @@ def _measured(task: Task, audit: Measuring) -> Manifest:
         write_samples(draft.folder / ROWS, part.rows)
         return draft.finish([*SCORES, ROWS], {}, 0.0, peak_memory_mib())
 
-    return remake(audit.folders.of(task), "measured", audit.settings(), audit.parents(task), build)
+    return remake(audit.folders.of(task), "measured", audit.settings(), audit.parents(task), build, audit.progress)
 
 
 def _together(audit: Measuring) -> Manifest:
@@ -232,4 +240,4 @@ def _together(audit: Measuring) -> Manifest:
         attacks = len(audit.folders.finished(audit.recipe, "attack"))
         return draft.finish(files, {"attacks": attacks}, 0.0, peak_memory_mib())
 
-    return remake(audit.folders.measurement, "measurement", audit.settings(), digests, build)
+    return remake(audit.folders.measurement, "measurement", audit.settings(), digests, build, audit.progress)

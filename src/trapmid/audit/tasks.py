@@ -1,12 +1,12 @@
 """What each task of an audit does: opens its inputs, calls its verb, leaves its artifact."""
 
 from pathlib import Path
-from typing import Any
+from typing import Any, final
 
 from trapmid.artifacts import Manifest, open_artifact
 from trapmid.attacks import AnyAttack, attack
 from trapmid.audit.loading import AuditData, load_data
-from trapmid.audit.measuring import measure
+from trapmid.audit.measuring import Measuring, Panels, measure
 from trapmid.audit.plan import Folders, Task
 from trapmid.audit.recipe import Recipe, prior_name
 from trapmid.data import Split
@@ -18,12 +18,34 @@ from trapmid.targets import InformedTarget
 from trapmid.trapdoor import Secrets
 
 
-def do(task: Task, recipe: Recipe, root: Path, compute: Compute, progress: Progress) -> Manifest:
-    """Carry out one task; what it needs must be finished. Returns at once what is there already."""
-    data = load_data(recipe, progress)
-    return {"prior": _prior, "judge": _judge, "train": _train, "attack": _attack, "measure": measure}[task.kind](
-        task, recipe, data, Folders(root), compute, progress
-    )
+@final
+class Session:
+    """What one process keeps between the tasks that it carries out: the images of the last recipe, and the judges calibrated on them."""
+
+    def __init__(self) -> None:
+        self._read: tuple[str, AuditData] | None = None
+        self._panels = Panels()
+
+    def data(self, recipe: Recipe, progress: Progress) -> AuditData:
+        """Read, select and split the images of a recipe, or return them if the last task had the same.
+
+        Raises:
+            UserError: a source is missing from the recipe or cannot be read, or private and public images share people.
+        """
+        key = recipe.model_dump_json(include={"private", "public", "image_size", "channels", "identities", "split"})
+        if self._read is None or self._read[0] != key:
+            self._read = None  # before others are read: two sets may not fit into memory
+            self._read = key, load_data(recipe, progress)
+        return self._read[1]
+
+    def do(self, task: Task, recipe: Recipe, root: Path, compute: Compute, progress: Progress) -> Manifest:
+        """Carry out one task; what it needs must be finished. Returns at once what is there already."""
+        data, folders = self.data(recipe, progress), Folders(root)
+        if task.kind == "measure":
+            return measure(task, Measuring(recipe, data, folders, compute, progress, self._panels))
+        return {"prior": _prior, "judge": _judge, "train": _train, "attack": _attack}[task.kind](
+            task, recipe, data, folders, compute, progress
+        )
 
 
 def _prior(

@@ -1,7 +1,9 @@
 """The command line: arguments in, verbs called, exit codes out. Heavy imports wait until the arguments are right."""
 
 import os
+import signal
 import sys
+import threading
 import traceback
 from collections.abc import Callable
 
@@ -12,7 +14,7 @@ from trapmid.cli.audits import audit, demo, measure, report, train
 from trapmid.cli.detection import detect
 from trapmid.cli.reproductions import reproduce
 from trapmid.cli.tools import convert, doctor, list_
-from trapmid.errors import UserError
+from trapmid.errors import in_words
 
 COMMANDS: dict[str, Callable[..., int | None]] = {
     "demo": demo,
@@ -29,9 +31,19 @@ COMMANDS: dict[str, Callable[..., int | None]] = {
 }
 
 
+class _Terminated(BaseException):
+    """SIGTERM: what runs ends as it does after Ctrl-C."""
+
+
 def main() -> None:
-    """Entry point. Exit codes: 0, 2 for the user's mistake, 1 for ours, 130 when interrupted, 141 when nobody reads what is printed."""
+    """Entry point.
+
+    Exit codes: 0 for success, 1 for a bug in trapmid, 2 for what the user can mend, 130 after Ctrl-C, 141 when the reader of the
+    output has gone, 143 after SIGTERM, as batch systems send it before they take a machine away.
+    """
     try:
+        if threading.current_thread() is threading.main_thread():
+            signal.signal(signal.SIGTERM, _terminate)
         try:
             code = tyro.extras.subcommand_cli_from_dict(
                 COMMANDS,
@@ -48,9 +60,17 @@ def main() -> None:
     except KeyboardInterrupt:
         print("\nInterrupted. Run the same command to resume.", file=sys.stderr)
         sys.exit(130)
+    except _Terminated:
+        print("\nTerminated. Run the same command to resume.", file=sys.stderr)
+        sys.exit(143)
     except Exception as problem:
         sys.exit(_explain(problem))
     sys.exit(code or 0)
+
+
+def _terminate(number: int, _: object) -> None:
+    signal.signal(number, signal.SIG_IGN)  # a second one would interrupt the end of the workers
+    raise _Terminated
 
 
 def _about() -> str:
@@ -63,8 +83,9 @@ def _about() -> str:
 def _explain(problem: Exception) -> int:
     if os.environ.get("TRAPMID_DEBUG"):
         traceback.print_exc()
-    if isinstance(problem, UserError):
-        print(f"Error: {problem}", file=sys.stderr)
+    said = in_words(problem)
+    if said is not None:
+        print(f"Error: {said}", file=sys.stderr)
         return 2
     print(
         f"This is a bug in trapmid: {type(problem).__name__}: {problem}\n"

@@ -2,14 +2,14 @@
 
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import torch
-from safetensors.torch import load_file
+from pydantic import ConfigDict, Field, ValidationError
 from torch import Tensor, nn
 
-from trapmid.artifacts import Manifest, open_artifact
-from trapmid.config import Config, fingerprint
+from trapmid.artifacts import MANIFEST, Manifest, load_weights, open_artifact
+from trapmid.config import Config, Side, fingerprint, misfits
 from trapmid.data.images import ImageSet, to_unit
 from trapmid.defenses.stacked import AnyDefense
 from trapmid.engine import Compute, randomness
@@ -49,9 +49,15 @@ class TrainedModel:
     image_shape: tuple[int, int, int]
 
 
-class _Network(Config):
+class _Trained(Config):
+    """What a model's manifest says of its training, as far as opening the model takes it."""
+
+    model_config = ConfigDict(extra="ignore")
+
     model: AnyModel
     defense: AnyDefense
+    image_shape: tuple[Literal[1, 3], Side, Side]
+    identities: tuple[str, ...] = Field(min_length=2)
 
 
 def open_model(folder: Path, compute: Compute | None = None) -> TrainedModel:
@@ -65,14 +71,18 @@ def open_model(folder: Path, compute: Compute | None = None) -> TrainedModel:
         raise UserError(
             f"{given_away} lies within the model's folder: whoever gets the model gets its trapdoor. Move the secrets elsewhere."
         )
-    recipe = manifest.recipe
-    channels, size, _ = recipe["image_shape"]
-    built = _Network.model_validate({"model": recipe["model"], "defense": recipe["defense"]})
-    network = built.model.without_pretraining().build(len(recipe["identities"]), size, channels)
-    classifier = built.defense.adapt(network)
-    classifier.load_state_dict(load_file(folder / WEIGHTS))
+    try:
+        trained = _Trained.model_validate(manifest.recipe)
+    except ValidationError as problem:
+        raise UserError(
+            f"{folder / MANIFEST} does not describe a training that this trapmid knows: {misfits(problem)}."
+        ) from problem
+    channels, size, _ = trained.image_shape
+    network = trained.model.without_pretraining().build(len(trained.identities), size, channels)
+    classifier = trained.defense.adapt(network)
+    load_weights(classifier, folder / WEIGHTS)
     placed = (compute or Compute()).place(classifier).eval()
-    return TrainedModel(placed, manifest, tuple(recipe["identities"]), (channels, size, size))
+    return TrainedModel(placed, manifest, trained.identities, (channels, size, size))
 
 
 def open_secrets(folder: Path, model: TrainedModel) -> Secrets:

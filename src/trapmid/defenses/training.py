@@ -155,7 +155,7 @@ def train(
     def build(draft: Draft) -> Manifest:
         return _Fit(draft, private, model, defense, training, seed, compute or Compute(), secrets, progress).run()
 
-    return make(target, "model", recipe, {"data": private.digest()}, build)
+    return make(target, "model", recipe, {"data": private.digest()}, build, progress)
 
 
 class _Fit:
@@ -222,7 +222,7 @@ class _Fit:
             state,
             draft.folder,
             self.steps_per_epoch,
-            progress=labelled(progress, draft.target.name),
+            progress=labelled(progress, draft.out.name),
         )
         self.pixels, self.labels = self.train.pixels.to(device), self.train.labels.to(device)
         self._batches: Sequence[Labels] = ()

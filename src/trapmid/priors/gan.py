@@ -7,10 +7,11 @@ from pathlib import Path
 from typing import Any, NamedTuple, final
 
 import torch
-from safetensors.torch import load_file, save_file
+from safetensors.torch import save_file
 from torch import Tensor, nn
 from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 
+from trapmid.artifacts import load_weights
 from trapmid.config import BatchSize, BelowOne, Count, Member, Rate, Width
 from trapmid.engine import Compute, Loop, randomness
 from trapmid.models.batchnorm import recalibrate_batch_norm
@@ -59,7 +60,7 @@ class GAN(Prior):
     def load(self, folder: Path) -> "GAN":
         """Fill both networks with what `save` wrote; returns itself."""
         for file, module in ((GENERATOR, self.generator), (DISCRIMINATOR, self.discriminator)):
-            module.load_state_dict(load_file(folder / file))
+            load_weights(module, folder / file)
         return self
 
 
@@ -139,7 +140,7 @@ class GANConfig(Member, ABC):
         """The generator alone that `save_network` wrote into `folder`; `image_shape` is (channels, height, width)."""
         channels, size, _ = image_shape
         generator, _, latent_size = self.pair(num_classes, size, channels)
-        generator.load_state_dict(load_file(folder / GENERATOR))
+        load_weights(generator, folder / GENERATOR)
         placed = compute.place(generator).eval().requires_grad_(False)
         return LoneGenerator(placed, latent_size, num_classes, compute.torch_device)
 

@@ -37,7 +37,7 @@ def pretrain(
             [*prior.save(draft.folder), LOG], {"log": prior.rows[-1]}, prior.rows[-1]["seconds"], peak_memory_mib()
         )
 
-    return make(out, "prior", recipe, {"public": public.digest()}, build)
+    return make(out, "prior", recipe, {"public": public.digest()}, build, progress)
 
 
 def open_prior(folder: Path, config: PriorConfig, compute: Compute | None = None) -> tuple[Prior, Manifest]:

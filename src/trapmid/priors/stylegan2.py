@@ -6,11 +6,11 @@ from pathlib import Path
 from typing import Any, ClassVar, Literal, final
 
 import torch
-from safetensors.torch import load_file
 from torch import Tensor, nn
 from torch.nn import functional as F
 from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 
+from trapmid.artifacts import read_tensors
 from trapmid.augment import AnyAugmentation, NoAugmentation
 from trapmid.config import BatchSize, BelowOne, Count, NonNegative, Probability, Rate, Side, Width
 from trapmid.data.images import to_unit
@@ -175,7 +175,7 @@ class StyleGAN(StylePrior):
         """
         if not file.is_file():
             raise UserError(f"{file} does not exist. Expected the state dict of a StyleGAN2-ADA G_ema as safetensors.")
-        given, wanted = load_file(file), self.generator.state_dict()
+        given, wanted = read_tensors(file), self.generator.state_dict()
         for name in sorted(given.keys() | wanted.keys()):
             there, here = (tuple(d[name].shape) if name in d else None for d in (given, wanted))
             if there != here:

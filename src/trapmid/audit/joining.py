@@ -1,0 +1,80 @@
+"""The recipe of a run folder: read, joined by another one, stored."""
+
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+from pydantic import ValidationError
+
+from trapmid.artifacts import RECIPE, read_json
+from trapmid.audit.recipe import Recipe
+from trapmid.config import misfits
+from trapmid.engine import Progress, no_progress
+from trapmid.files import alone, write_atomic
+from trapmid.types import UserError
+
+
+def settle(recipe: Recipe | None, out: Path, progress: Progress = no_progress) -> Recipe:
+    """Return the recipe of the run folder `out`, and store there what `recipe` adds to it.
+
+    Seeds, defenses, attacks, judges, fidelity and robustness can be added to a folder at any time. Everything else has to stay as
+    it is, because it decides the numbers of what is finished. Any number of processes may add to one folder at once: each waits
+    for the one before it, and nothing is lost.
+
+    Args:
+        recipe: what is to be run; None to read what is stored.
+        out: the run folder.
+        progress: is told when another process has to be waited for.
+
+    Raises:
+        UserError: there is no recipe at all or it cannot be read, `recipe` would change what is there or has a judge that it
+            should not have, or `out` is a file or lies below one.
+    """
+    file = next((path for path in (out, *out.parents) if path.exists()), out)
+    if file.exists() and not file.is_dir():
+        raise UserError(f"{file} is a file. Expected a folder for the run, one that is there or a new one.")
+    stored = _read(out)
+    if recipe is None:
+        if stored is None:
+            raise UserError(f"{out} holds no {RECIPE}. Name a recipe with --recipe: `trapmid list` shows them.")
+        return stored
+    recipe.check_judges()
+    if stored is not None and stored == (joined := _join(stored, recipe, out)):
+        return joined  # nothing to write, so that a finished run can be looked at where it may not be written to
+    with alone(out / RECIPE, partial(progress, f"wait for another command that changes {out / RECIPE}", 0, None, "")):
+        stored = _read(out)
+        joined = recipe if stored is None else _join(stored, recipe, out)
+        if joined != stored:
+            write_atomic(out / RECIPE, joined.model_dump_json(indent=1) + "\n")
+    return joined
+
+
+def _read(out: Path) -> Recipe | None:
+    file = out / RECIPE
+    if not file.exists():
+        return None
+    try:
+        return Recipe.model_validate(read_json(file))
+    except ValidationError as problem:
+        raise UserError(
+            f"{file} is not a recipe this trapmid can read: {misfits(problem)}. Choose another --out."
+        ) from problem
+
+
+def _join(stored: Recipe, recipe: Recipe, out: Path) -> Recipe:
+    members = ("defenses", "attacks", "judges")
+    fixed = set(Recipe.model_fields) - {"seeds", "fidelity", "robustness", *members}
+    differing = sorted(name for name in fixed if getattr(stored, name) != getattr(recipe, name))
+    seeds = tuple(dict.fromkeys((*stored.seeds, *recipe.seeds)))
+    fidelity = recipe.fidelity or stored.fidelity
+    joined: dict[str, Any] = {"seeds": seeds, "fidelity": fidelity, "robustness": recipe.robustness}
+    for name in members:
+        there = {member.name: member for member in getattr(stored, name)}
+        here = {member.name: member for member in getattr(recipe, name)}
+        differing += [f"{name}.{member}" for member in there.keys() & here.keys() if there[member] != here[member]]
+        joined[name] = tuple((there | here).values())
+    if differing:
+        raise UserError(
+            f"{out} was begun with another recipe: {', '.join(differing)} differ. Choose another --out, or remove that folder."
+        )
+    return stored.model_copy(update=joined)

@@ -1,0 +1,209 @@
+"""Where the tasks of an audit are carried out: in this process, or in worker processes beside it."""
+
+import json
+import os
+import pickle
+import queue
+import subprocess
+import sys
+import threading
+import time
+import traceback
+from collections.abc import Callable, Iterator
+from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import AbstractContextManager, contextmanager, suppress
+from pathlib import Path
+from typing import IO, Any, NoReturn
+
+import torch
+
+from trapmid.audit.plan import Task
+from trapmid.audit.recipe import Recipe
+from trapmid.audit.tasks import Session
+from trapmid.engine import Compute, Progress
+from trapmid.errors import UserError, in_words
+
+Submit = Callable[[Task, Recipe, Path, Compute], "Future[None]"]
+
+_START = """
+import signal
+for name in ("SIGINT", "SIGTERM"):  # they may reach the whole group; the parent process ends its workers itself
+    signal.signal(getattr(signal, name), signal.SIG_IGN)
+import json, sys
+sys.path[:] = json.loads(sys.argv[1])
+from trapmid.audit.workers import serve
+serve()
+"""
+"""The program of a worker. Unlike the workers of `multiprocessing` it does not import the parent's main script again, so a script
+that runs an audit needs no `if __name__ == "__main__"`."""
+
+
+def submitting(jobs: int, session: Session, progress: Progress) -> AbstractContextManager[Submit]:
+    """Return what takes tasks and returns futures: `jobs` at once, in worker processes; one at a time in this process."""
+    return _worker_processes(jobs, progress) if jobs > 1 else _this_process(session, progress)
+
+
+@contextmanager
+def _this_process(session: Session, progress: Progress) -> Iterator[Submit]:
+    """A task is done when it has been submitted; it computes with one thread, as it does in a worker."""
+
+    def submit(task: Task, recipe: Recipe, out: Path, compute: Compute) -> "Future[None]":
+        session.do(task, recipe, out, compute, _naming(task, progress))
+        done: Future[None] = Future()
+        done.set_result(None)
+        return done
+
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)
+    try:
+        yield submit
+    finally:
+        torch.set_num_threads(threads)
+
+
+@contextmanager
+def _worker_processes(jobs: int, progress: Progress) -> Iterator[Submit]:
+    """Each thread of a pool takes an idle worker or starts one, hands it a task and passes on what it tells."""
+    idle: queue.SimpleQueue[_Worker] = queue.SimpleQueue()
+    started: list[_Worker] = []
+    over = False
+    telling, starting = threading.Lock(), threading.Lock()
+
+    def tell(*message: Any) -> None:
+        with telling:
+            progress(*message)
+
+    def carry_out(task: Task, recipe: Recipe, out: Path, compute: Compute) -> None:
+        try:
+            worker = idle.get_nowait()
+        except queue.Empty:
+            tell(f"{task.name}: start a worker", 0, None, "")
+            with starting:
+                if over:
+                    return
+                worker = _Worker()
+                started.append(worker)
+        worker.carry_out((task, recipe, out, compute), _naming(task, tell))
+        idle.put(worker)
+
+    pool = ThreadPoolExecutor(jobs)
+    try:
+        yield lambda *work: pool.submit(carry_out, *work)
+    finally:
+        pool.shutdown(wait=False, cancel_futures=True)
+        with starting:
+            over = True
+        for worker in started:
+            worker.end()
+        pool.shutdown()
+
+
+class _Worker:
+    """A worker process, seen from its parent."""
+
+    def __init__(self) -> None:
+        command = [sys.executable, "-c", _START, json.dumps(sys.path)]
+        self._process = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE)  # noqa: S603
+
+    def carry_out(self, work: tuple[Task, Recipe, Path, Compute], tell: Progress) -> None:
+        """Hand the worker one task and wait for its end.
+
+        Raises:
+            UserError: the worker was killed.
+            Exception: what the task raised.
+        """
+        process = self._process
+        assert process.stdin is not None
+        assert process.stdout is not None
+        try:
+            pickle.dump(work, process.stdin)
+            process.stdin.flush()
+            while isinstance(message := pickle.load(process.stdout), tuple):  # noqa: S301
+                tell(*message)
+        except (EOFError, OSError, pickle.UnpicklingError):
+            raise UserError(_ended(work[0], process.wait())) from None
+        if message is not None:
+            raise message
+
+    def end(self) -> None:
+        """End the process, whatever it does."""
+        self._process.kill()
+        self._process.wait()
+        for stream in (self._process.stdin, self._process.stdout):
+            if stream is not None:
+                with suppress(OSError):  # what was not handed over is lost on purpose
+                    stream.close()
+
+
+def _ended(task: Task, code: int) -> str:
+    how = f"was killed by signal {-code}" if code < 0 else f"ended with exit code {code}"
+    return (
+        f"The worker process of `{task.name}` {how}. The operating system kills processes when memory runs out: "
+        "run the same command again, with fewer --jobs if that was it. What was finished is kept."
+    )
+
+
+def serve() -> NoReturn:
+    """Carry out the tasks that arrive at standard input until it ends, as it does when the parent process ends.
+
+    Standard output is the way back; what libraries print goes to standard error.
+    """
+    requests: queue.SimpleQueue[Any] = queue.SimpleQueue()
+    replies = os.fdopen(os.dup(1), "wb")
+    os.dup2(2, 1)
+    threading.Thread(target=_read, args=(sys.stdin.buffer, requests), daemon=True).start()
+    torch.set_num_threads(1)
+    session = Session()
+    while True:
+        work = requests.get()
+        _reply(replies, work if isinstance(work, Exception) else _carry_out(session, work, replies))
+
+
+def _read(stream: IO[bytes], requests: "queue.SimpleQueue[Any]") -> None:
+    while True:
+        try:
+            requests.put(pickle.load(stream))  # noqa: S301
+        except EOFError:
+            os._exit(0)
+        except (AttributeError, ImportError) as problem:
+            requests.put(
+                UserError(
+                    f"A worker process cannot find a class of the recipe ({problem}). Define it in a module that can be imported, "
+                    "not in the script that is run; or run one task at a time, with jobs=1."
+                )
+            )
+
+
+def _carry_out(session: Session, work: tuple[Task, Recipe, Path, Compute], replies: IO[bytes]) -> Exception | None:
+    task, recipe, out, compute = work
+    try:
+        session.do(task, recipe, out, compute, lambda *message: _reply(replies, message))
+    except Exception as problem:
+        said = in_words(problem)
+        told = problem if said is None else UserError(said)
+        told.add_note(f"In the worker process of `{task.name}`:\n{traceback.format_exc()}")
+        return told
+    return None
+
+
+def _reply(replies: IO[bytes], message: Any) -> None:
+    try:
+        content = pickle.dumps(message)
+    except Exception:  # an exception that holds what cannot be pickled
+        content = pickle.dumps(RuntimeError(f"{type(message).__name__}: {message}"))
+    replies.write(content)
+    replies.flush()
+
+
+def _naming(task: Task, progress: Progress) -> Progress:
+    """Pass on what a task tells, under its name and not too often."""
+    last = 0.0
+
+    def told(name: str, done: int, total: int | None, note: str) -> None:
+        nonlocal last
+        now = time.monotonic()
+        if now - last > 0.2 or done == total:
+            last = now
+            progress(task.name if name.startswith(task.kind) else f"{task.name}: {name}", done, total, note)
+
+    return told

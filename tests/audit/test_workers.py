@@ -1,0 +1,137 @@
+"""Worker processes: they need nothing of the main script, end with their parent, and tell how they ended."""
+
+import json
+import multiprocessing
+import os
+import re
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import psutil
+import pytest
+
+from trapmid.audit.plan import Task
+from trapmid.audit.tasks import Session
+from trapmid.audit.workers import submitting
+from trapmid.engine import Compute, no_progress
+from trapmid.recipes import choose
+from trapmid.types import UserError
+
+CPU = Compute("cpu")
+ROOT = Path(__file__).parents[2]
+TINY = (
+    "private.identities=3",
+    "private.images_per_identity=12",
+    "public.identities=6",
+    "training.epochs=2",
+    "judges.classifier.training.epochs=1",
+    "attacks.plgmi.warm_start.iterations=2",
+    "attacks.plgmi.prior.iterations=2",
+    "attacks.plgmi.search_steps=2",
+    "attacks.plgmi.candidates=6",
+    "robustness=null",
+)
+
+
+def workers_of(process: psutil.Process) -> list[psutil.Process]:
+    return [one for one in process.children() if any("trapmid.audit.workers" in word for word in one.cmdline())]
+
+
+@pytest.fixture
+def environment() -> dict[str, str]:
+    return os.environ | {"OMP_NUM_THREADS": "1"}
+
+
+@pytest.mark.slow
+def test_workers_that_are_stopped_take_no_other_child_of_the_program_along(tmp_path: Path) -> None:
+    child = multiprocessing.get_context("spawn").Process(target=time.sleep, args=(60,))
+    child.start()
+    here = psutil.Process()
+
+    def stopped() -> None:
+        with submitting(2, Session(), no_progress) as submit:
+            submit(Task("measure"), choose("demo"), tmp_path, CPU)
+            while not workers_of(here):
+                time.sleep(0.01)
+            raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        stopped()
+    assert workers_of(here) == []
+    assert child.is_alive()
+    child.kill()
+    child.join()
+
+
+@pytest.mark.slow
+def test_a_worker_that_is_killed_is_named_and_no_bug(tmp_path: Path) -> None:
+    with submitting(2, Session(), no_progress) as submit:
+        future = submit(Task("prior", "cgan"), choose("demo"), tmp_path, CPU)
+        while not (found := workers_of(psutil.Process())):
+            time.sleep(0.01)
+        found[0].kill()
+        with pytest.raises(UserError, match=r"worker process of `prior cgan` was killed by signal 9.*fewer --jobs"):
+            future.result()
+
+
+@pytest.mark.slow
+def test_what_a_task_raises_comes_home_with_where_it_was_raised(tmp_path: Path) -> None:
+    with submitting(2, Session(), no_progress) as submit:
+        future = submit(Task("train", defense="unknown"), choose("demo", changes=TINY), tmp_path, CPU)
+        with pytest.raises(UserError, match="has no defense 'unknown'") as raised:
+            future.result()
+    assert "In the worker process of `train unknown seed 0`" in raised.value.__notes__[0]
+    assert "audit/tasks.py" in raised.value.__notes__[0]
+
+
+@pytest.mark.slow
+def test_the_script_of_the_readme_runs_as_it_stands_there(tmp_path: Path, environment: dict[str, str]) -> None:
+    """Without a guard around its main part, with two workers."""
+    (code,) = re.findall(
+        r"The same in Python:\n\n```python\n(from pathlib.*?)```", (ROOT / "README.md").read_text(), re.S
+    )
+    recipe = 'choose("celeba64-cpu", private=Path("private.parquet"), public=Path("public.parquet"))'
+    assert recipe in code
+    script = code.replace(recipe, f'choose("demo", changes={TINY!r})')
+    script = script.replace("run(recipe, out)", "run(recipe, out, jobs=2)\nprint('whole')")
+    (tmp_path / "mine.py").write_text(script)
+    done = subprocess.run(
+        [sys.executable, "mine.py"], cwd=tmp_path, env=environment, capture_output=True, text=True, timeout=500
+    )
+    assert done.returncode == 0, done.stderr
+    assert done.stdout == "whole\n"  # no worker ran the script again
+    assert json.loads((tmp_path / "runs" / "mine" / "scores.json").read_text())
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("jobs", [1, 2])
+def test_sigterm_ends_a_command_and_its_workers_in_order_and_it_resumes(
+    jobs: int, tmp_path: Path, environment: dict[str, str]
+) -> None:
+    out = tmp_path / "run"
+    command = [sys.executable, "-m", "trapmid", "train", "--recipe", "demo", "--out", str(out), "--device", "cpu"]
+    command += ["--jobs", str(jobs), "--set", *TINY, "training.epochs=40"]
+    if jobs > 1:
+        command[3:4] = ["audit"]
+    with subprocess.Popen(command, env=environment, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as begun:
+        deadline = time.monotonic() + 200
+        while not list(out.glob("models/*.partial/log.jsonl")):
+            assert begun.poll() is None, begun.communicate()
+            assert time.monotonic() < deadline
+            time.sleep(0.02)
+        workers = workers_of(psutil.Process(begun.pid))
+        assert bool(workers) == (jobs > 1)
+        begun.send_signal(signal.SIGTERM)
+        _, told = begun.communicate(timeout=60)
+    assert begun.returncode == 143
+    assert "Terminated. Run the same command to resume." in told
+    assert "bug" not in told
+    assert not any(worker.is_running() for worker in workers)
+    assert list(out.glob("models/*.partial"))
+    assert not list(out.rglob("*.new"))
+    again = subprocess.run(command, env=environment, capture_output=True, text=True, timeout=500)
+    assert again.returncode == 0, again.stderr
+    assert not list(out.rglob("*.partial"))
