@@ -81,7 +81,9 @@ def test_chance_counts_what_the_calibration_does_not_know() -> None:
 
 
 def test_what_cannot_be_vouched_for_is_refused() -> None:
-    with pytest.raises(UserError, match=r"58 clean images cannot vouch .* 95% confidence; the lowest is 5\.03%"):
+    with pytest.raises(
+        UserError, match=r"58 clean images cannot guarantee .* 95% confidence; the lowest rate they can is 5\.03%"
+    ):
         calibrated(np.linspace(0, 1, 58))
     with pytest.raises(UserError, match="0 clean images"):
         calibrated(np.zeros(0))

@@ -57,7 +57,7 @@ def test_too_few_images_are_refused(trapped: Trapped) -> None:
     with pytest.raises(UserError, match="4 training images for 5 classes"):
         Detector.fit(trapped.model.classifier, trapped.secrets, train[:4], val)
     few = Detector.fit(trapped.model.classifier, trapped.secrets, train, val[:10])
-    with pytest.raises(UserError, match=r"10 clean images cannot vouch .* the lowest is 25\.89%"):
+    with pytest.raises(UserError, match=r"10 clean images cannot guarantee .* the lowest rate they can is 25\.89%"):
         few.examine(trapped.model.classifier, val)
 
 
@@ -97,7 +97,7 @@ def test_made_once_and_opened_without_private_images(trapped: Trapped, tmp_path:
         tmp_path / "detector",
         Learned.model_validate({"private": {"kind": "folder", "path": trapped.private}, "split": trapped_split()}),
     )
-    with pytest.raises(UserError, match="Name the images that it learned with --private"):
+    with pytest.raises(UserError, match="Give the images that the model was trained on with --private"):
         open_detector(home, trapped.model, trapped.secrets_folder)
     made = open_detector(home, trapped.model, trapped.secrets_folder, learned)
     again = open_detector(home, trapped.model, trapped.secrets_folder)
@@ -111,7 +111,7 @@ def test_made_once_and_opened_without_private_images(trapped: Trapped, tmp_path:
 
 def test_other_images_than_the_model_learned_are_refused(trapped: Trapped, tmp_path: Path) -> None:
     otherwise = Learned.model_validate({"private": {"kind": "folder", "path": trapped.private}})
-    with pytest.raises(UserError, match=r"not the images that the model learned \(the same identities"):
+    with pytest.raises(UserError, match=r"not the images that the model was trained on \(the same identities"):
         open_detector(tmp_path / "detector", trapped.model, trapped.secrets_folder, otherwise)
     assert not (tmp_path / "detector").exists()
 

@@ -92,4 +92,4 @@ def test_the_command_needs_private_images_once(
     assert detect(trapped.folder, *secrets, clean) == 0
     assert "Nothing stands out" in " ".join(capfd.readouterr().out.split())
     assert detect(trapped.folder, *secrets, clean, "--fpr", "0.01") == 2
-    assert "cannot vouch for a false-positive rate of 1.00%" in capfd.readouterr().err
+    assert "cannot guarantee a false-positive rate of 1.00%" in capfd.readouterr().err

@@ -1,4 +1,4 @@
-"""Detection: which images came out of an inversion of a trapdoored model, how sure that is, and how well it works (Trap-MID Sec. 4.2)."""
+"""Detection of images that came out of an inversion of a trapdoored model (Trap-MID, section 4.2)."""
 
 from trapmid.detection.building import Learned, open_detector, suspect
 from trapmid.detection.calibration import Calibration

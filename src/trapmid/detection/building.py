@@ -1,4 +1,4 @@
-"""A detector beside the secrets of its model: made once from private images, opened ever after without them."""
+"""Keeps a detector beside the secrets of its model: made once from private images, and opened without them afterwards."""
 
 from collections.abc import Iterable
 from pathlib import Path
@@ -21,11 +21,11 @@ from trapmid.types import UserError
 
 
 class Learned(Config):
-    """Where the images are that a model learned, and how they were read.
+    """The private images that a model was trained on, and how they were read.
 
     Attributes:
-        private: the source.
-        split: of it.
+        private: the source of the images.
+        split: how they were divided.
     """
 
     private: AnySource
@@ -39,10 +39,10 @@ class Learned(Config):
         return private
 
     def load(self, model: TrainedModel, progress: ReadProgress | None = None) -> Split:
-        """The images that `model` learned, split as they were then.
+        """The images that `model` was trained on, split as they were then.
 
         Raises:
-            UserError: they are others.
+            UserError: the source holds other images.
         """
         channels, size, _ = model.image_shape
         kept: Literal[1, 3] = 1 if channels == 1 else 3
@@ -51,8 +51,9 @@ class Learned(Config):
         if private.digest() != model.manifest.parents.get("data"):
             same = "the same identities" if images.identities == model.identities else "other identities"
             raise UserError(
-                f"These are not the images that the model learned ({same}; digest {private.digest()}, the model's is {model.manifest.parents.get('data')}). "
-                "Give the same files, read as they were then: --set private.crop=..., split.val=..., split.seed=... as in the recipe of its run folder."
+                f"These are not the images that the model was trained on ({same}; their digest is {private.digest()}, "
+                f"the model's is {model.manifest.parents.get('data')}). Give the same files, read in the same way: "
+                "--set private.crop=..., split.val=..., split.seed=... as in the recipe of the model's run folder."
             )
         return private
 
@@ -64,29 +65,31 @@ def open_detector(
     learned: Learned | None = None,
     progress: ReadProgress | None = None,
 ) -> Detector:
-    """The detector of `model` in `folder`; made there first if it is not and the private images are given.
+    """Open the detector of `model` in `folder`. If there is none, make it from the private images first.
 
     Args:
-        folder: the detector's.
-        model: what it is for.
-        secrets: folder of the model's triggers.
-        learned: the private images; needed once.
-        progress: who is told how far reading them is.
+        folder: the detector's folder.
+        model: the model that it is for.
+        secrets: the folder of the model's triggers.
+        learned: the private images, needed the first time only.
+        progress: told how many private images have been read.
 
     Raises:
-        UserError: the detector or the secrets are another model's, or there is no detector and there are no images.
+        UserError: the detector or the secrets belong to another model, or there is neither a detector nor private images.
     """
     triggers = open_secrets(secrets, model)
     if not folder.exists():
         if learned is None:
             raise UserError(
-                f"{folder} does not exist: there is no detector for this model yet. Name the images that it learned with --private, this once."
+                f"{folder} does not exist: there is no detector for this model yet. "
+                "Give the images that the model was trained on with --private; this is needed once."
             )
         _make(folder, model, triggers, learned.load(model, progress))
     made_for = open_artifact(folder, "detector").parents.get("model")
     if made_for != model.manifest.digest():
         raise UserError(
-            f"{folder / DETECTOR} is the detector of another model. Give that model, or remove {folder} and name the private images with --private."
+            f"{folder / DETECTOR} is the detector of another model. Give that model, or remove {folder} and give the private images "
+            "with --private."
         )
     return Detector.load(folder)
 
@@ -98,20 +101,27 @@ def suspect(
     crop: int | None = None,
     progress: ReadProgress | None = None,
 ) -> tuple[tuple[str, ...], Suspects]:
-    """What to think of the images under `paths`, read as `read_pictures` does: what each is called, and the rest.
+    """Examine the images under `paths`: where each of them is stored, and the detector's verdict.
+
+    Args:
+        paths: image files, folders and Parquet files, as `read_pictures` takes them.
+        model: the model that the detector is for.
+        detector: its detector.
+        crop: side length in pixels of the central square that is used; None uses the largest that fits.
+        progress: told how many images are done.
 
     Raises:
-        UserError: there are none, or one is broken.
+        UserError: there are no images, or one is broken.
     """
     channels, size, _ = model.image_shape
     kept: Literal[1, 3] = 1 if channels == 1 else 3
-    names: list[str] = []
+    origins: list[str] = []
     looks = []
     for batch in read_pictures(paths, size, kept, crop=crop, progress=progress):
-        names += batch.origins
+        origins += batch.origins
         looks.append(look(model.classifier, detector.signatures, to_unit(batch.pixels)))
     labels, scores = (torch.cat(column) for column in zip(*looks, strict=True))
-    return tuple(names), detector.weigh(labels, scores)
+    return tuple(origins), detector.weigh(labels, scores)
 
 
 def _make(folder: Path, model: TrainedModel, triggers: Secrets, private: Split) -> None:

@@ -1,4 +1,4 @@
-"""The trapdoor as an alarm (Trap-MID Sec. 4.2): images that came out of an inversion look to the model like its own triggers."""
+"""Detects images that came out of an inversion: to the model, they look like its own triggers (Trap-MID, section 4.2)."""
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
@@ -22,17 +22,19 @@ from trapmid.files import PRIVATE, write_atomic
 from trapmid.trapdoor import DETECTOR, Secrets, likeness, signatures
 from trapmid.types import Images, Labels, UserError, prediction_of
 
+_NO_CLEAN_IMAGES = "A detector without clean images has no threshold. Give held-out images; 59 are enough for 5 %."
+
 
 @dataclass(frozen=True, eq=False)
 class Suspects:
-    """A set of images as a detector sees it.
+    """What a detector says about a set of images.
 
     Attributes:
-        labels: (n,), the identity each is taken for.
-        scores: (n,), -1 to 1: how much its features look like that identity's trigger.
-        p_values: (n,), each image's by itself.
-        flagged: (n,), bool.
-        chance: p-value of the set: how likely so many flagged ones are if all are clean.
+        labels: (n,), the identity that each image is classified as.
+        scores: (n,), from -1 to 1: how similar the image's features are to the signature of that identity. NaN if the model answers NaN.
+        p_values: (n,), of each image alone.
+        flagged: (n,), bool: whether the score is above the threshold, or NaN.
+        chance: p-value of the whole set: how likely it is that as many clean images would be flagged.
     """
 
     labels: Labels
@@ -45,25 +47,39 @@ class Suspects:
 @final
 @dataclass(frozen=True, eq=False)
 class Detector:
-    """Tells images that came out of an inversion of one trapdoored model from clean ones.
+    """Tells images that came out of an inversion of one trapdoored model from clean images (Trap-MID, section 4.2).
 
-    The score of an image is the cosine between its penultimate features and the signature of the class it is taken for; the
-    signature is the mean feature of images with that class's trigger. Deviation: the threshold is calibrated on held-out clean images with a
-    confidence bound; published is the 95th percentile of clean training images (0.2503 there), which the model knows by heart.
+    The score of an image is the cosine between its penultimate features and the signature of the class that it is classified as. The
+    signature of a class is the mean feature of images with that class's trigger. Deviation from the paper: the threshold is
+    calibrated on held-out clean images, with a confidence bound. The paper takes the 95th percentile of clean training images
+    (0.2503 in its experiment), which the model has memorised.
 
-    A detector is a secret as the triggers are: who has the signatures can search around them (PLG-MI++). It needs no private image.
+    A detector has to be kept as secret as the triggers: an attacker who has the signatures can avoid them (PLG-MI++ in the paper).
+    Using a detector needs no private image.
 
     Attributes:
         signatures: (num_classes, d), of unit length.
         clean: (n,), ascending: scores of held-out clean images.
-        false_positives: the share of clean images that may be flagged.
-        confidence: how sure it is that no more are.
+        false_positives: the share of clean images that may be flagged, between 0 and 1.
+        confidence: the probability that no more are flagged, between 0 and 1.
+
+    Raises:
+        UserError: there are no clean images, or a signature or a score is not finite.
     """
 
     signatures: Tensor
     clean: Tensor
     false_positives: float = 0.05
     confidence: float = 0.95
+
+    def __post_init__(self) -> None:
+        if not len(self.clean):
+            raise UserError(_NO_CLEAN_IMAGES)
+        if not bool(self.signatures.isfinite().all() and self.clean.isfinite().all()):
+            raise UserError(
+                "The model answers NaN or infinity for some of the images that the detector is fitted on. "
+                "Its training has diverged: train it again, with a lower learning rate."
+            )
 
     @staticmethod
     def fit(
@@ -74,28 +90,36 @@ class Detector:
         *,
         false_positives: float = 0.05,
     ) -> "Detector":
-        """A detector for a model.
+        """Make a detector for a model.
 
         Args:
-            model: the classifier, in eval mode. Where it shows logits alone and no `Prediction`, they stand for the features.
+            model: the classifier, in eval mode. If it returns only logits and no `Prediction`, the logits are the features.
             secrets: its triggers.
-            train: (n, c, h, w), private training images, not augmented; at least one for each class.
-            clean: (m, c, h, w), clean images that the model did not learn from; 59 vouch for 5 % false positives.
-            false_positives: the share of clean images that may be flagged.
+            train: (n, c, h, w) in [0, 1], private training images, not augmented; at least one for each class.
+            clean: (m, c, h, w) in [0, 1], clean images that the model did not learn from; 59 are enough for 5 % false positives.
+            false_positives: the share of clean images that may be flagged, between 0 and 1.
 
         Raises:
-            UserError: too few training images.
+            UserError: there are too few training images or no clean ones, or an image or an answer of the model is not finite.
         """
+        for what, images in (("training", train), ("clean", clean)):
+            if bad := int((~images.isfinite()).flatten(1).any(1).sum()) if len(images) else 0:
+                raise UserError(
+                    f"{bad} of {len(images)} {what} images hold NaN or infinity. Expected values from 0 to 1: repair or remove them."
+                )
         if len(train) < len(secrets.triggers):
             raise UserError(
-                f"{len(train)} training images for {len(secrets.triggers)} classes: a signature takes at least one image of each class. Give all that were learned."
+                f"{len(train)} training images for {len(secrets.triggers)} classes: a signature needs at least one image of each class. "
+                "Give all images that the model was trained on."
             )
+        if not len(clean):
+            raise UserError(_NO_CLEAN_IMAGES)
         known = known_signatures(model, secrets, train)
         _, scores = look(model, known, clean)
         return Detector(known, scores.sort().values, false_positives)
 
     def at(self, false_positives: float) -> "Detector":
-        """The same detector, with another threshold."""
+        """The same detector with another threshold."""
         return replace(self, false_positives=false_positives)
 
     @cached_property
@@ -103,16 +127,16 @@ class Detector:
         """The threshold, and what a score is worth.
 
         Raises:
-            UserError: the images it was calibrated on cannot vouch for so low a rate.
+            UserError: there were too few calibration images to guarantee so low a rate.
         """
         return Calibration(self.clean, self.false_positives, self.confidence)
 
     def examine(self, model: nn.Module, images: Images) -> Suspects:
-        """What to think of images (n, c, h, w) in [0, 1], each by itself and all together; the model is in eval mode."""
+        """Examine images (n, c, h, w) in [0, 1], each alone and all together. The model is in eval mode."""
         return self.weigh(*look(model, self.signatures, images))
 
     def weigh(self, labels: Labels, scores: Float[Tensor, " n"]) -> Suspects:
-        """What to think of images that have been looked at."""
+        """The verdict on images whose labels and scores are known already, from `look`."""
         flagged = self.calibration.flagged(scores)
         chance = self.calibration.chance(int(flagged.sum()), len(flagged))
         return Suspects(labels, scores, self.calibration.p_values(scores), flagged, chance)
@@ -125,23 +149,24 @@ class Detector:
         level: float = 1e-3,
         on_alarm: Callable[[Alarm], None] | None = None,
     ) -> Watched:
-        """`model`, served as before, with an eye on what it is shown; see `Watched`."""
+        """Wrap `model` so that it answers as before and raises an alarm on suspicious input; see `Watched`."""
         return Watched(model, self.signatures, self.calibration, window=window, level=level, on_alarm=on_alarm)
 
     def save(self, folder: Path, parents: dict[str, str] | None = None, identities: Sequence[str] = ()) -> Manifest:
-        """Write it into `folder`, readable by its owner alone.
+        """Write the detector into `folder`, readable by its owner only.
 
         Args:
-            folder: its own, apart from any model's.
-            parents: digests of the model (`model`) and of the images it was made from (`data`).
+            folder: a folder of its own, outside of any model's folder.
+            parents: digests of the model (`model`) and of the images that the detector was made from (`data`).
             identities: names of the classes.
 
         Raises:
-            UserError: `folder` lies within a model's, or holds another detector.
+            UserError: `folder` lies within a model's folder, or holds another detector.
         """
         if beside := next((above for above in folder.resolve().parents if (above / WEIGHTS).exists()), None):
             raise UserError(
-                f"{folder} lies within the model's folder {beside}: whoever gets the model would get the detector, and with it the trapdoor. Choose a folder of its own."
+                f"{folder} lies within the model's folder {beside}: whoever gets the model would get the detector, and with it the trapdoor. "
+                "Choose a folder outside."
             )
         tensors = {"signatures": self.signatures.cpu().contiguous(), "clean": self.clean.cpu().contiguous()}
         content = save(tensors)
@@ -157,7 +182,7 @@ class Detector:
 
     @staticmethod
     def load(folder: Path) -> "Detector":
-        """Read what `save` wrote.
+        """Read a detector that `save` wrote.
 
         Raises:
             UserError: `folder` holds no detector, or a damaged one.
@@ -165,13 +190,17 @@ class Detector:
         open_artifact(folder, "detector")
         try:
             tensors = load((folder / DETECTOR).read_bytes())
-            return Detector(tensors["signatures"], tensors["clean"])
+            known, clean = tensors["signatures"], tensors["clean"]
         except (SafetensorError, KeyError) as problem:
-            raise UserError(f"{folder / DETECTOR} is no detector ({problem}). Make it again.") from problem
+            raise UserError(f"{folder / DETECTOR} is not a detector ({problem}). Make it again.") from problem
+        if (known.ndim, clean.ndim) != (2, 1) or not (known.is_floating_point() and clean.is_floating_point()):
+            shapes = f"signatures of shape {tuple(known.shape)}, scores of shape {tuple(clean.shape)}"
+            raise UserError(f"{folder / DETECTOR} is not a detector ({shapes}). Make it again.")
+        return Detector(known, clean)
 
 
 def known_signatures(model: nn.Module, secrets: Secrets, train: Images) -> Tensor:
-    """(num_classes, d): what the defender knows, and an adaptive attacker may; the same each time for the same arguments.
+    """The signature of every class (num_classes, d), as the defender computes it. Equal arguments give equal signatures.
 
     Args:
         model: the classifier, in eval mode.
@@ -179,15 +208,15 @@ def known_signatures(model: nn.Module, secrets: Secrets, train: Images) -> Tenso
         train: (n, c, h, w), private training images.
     """
     images = train.to(next(model.parameters()).device)
-    with randomness(0, "signatures", device=images.device):  # a model may draw when it answers
+    with randomness(0, "signatures", device=images.device):  # a model may draw random numbers when it answers
         return signatures(model, images, secrets, generator(0, "signatures"))
 
 
 @torch.no_grad()
 def look(model: nn.Module, signatures: Tensor, images: Images, batch: int = 256) -> tuple[Labels, Float[Tensor, " n"]]:
-    """The identity that each image is taken for, and its score; on the CPU.
+    """The identity that each image is classified as, (n,), and its score, (n,), both on the CPU.
 
-    A model that draws when it answers draws the same each time.
+    The random numbers of a model that draws some when it answers are the same in every call.
 
     Args:
         model: the classifier, in eval mode.

@@ -1,4 +1,7 @@
-"""How well a score tells two sets of images apart: the ROC curve and the area under it, with its interval (DeLong et al. 1988; Obuchowski 1997)."""
+"""How well a score separates two sets of images: the ROC curve, and the area under it with its interval.
+
+The variance is that of DeLong, DeLong and Clarke-Pearson (Biometrics 1988), or of Obuchowski (Biometrics 1997) for clustered data.
+"""
 
 import math
 
@@ -14,11 +17,16 @@ from trapmid.metrics.intervals import LEVEL, Interval
 def auc(
     positives: Float[Tensor, " m"], negatives: Float[Tensor, " n"], identities: Int64[Tensor, " m"] | None = None
 ) -> Interval:
-    """The probability that a positive scores higher than a negative, ties counting half, with its 95 % interval.
+    """The probability that a positive scores higher than a negative, with its 95 % interval; ties count half.
 
-    The variance is DeLong's; where `identities` (m,) say which positives belong together, Obuchowski's, by sums over identities,
-    since pictures of one identity succeed and fail together. The interval is normal on the scale of log odds; where every positive is
-    above every negative it has no width, which says that the sets are small, not that it is certain.
+    The variance is DeLong's. With `identities` it is Obuchowski's, by sums over identities, since images of one identity succeed
+    and fail together. The interval is normal on the scale of log odds. If every positive is above every negative, the interval has no
+    width; this does not mean certainty, but that the sets are too small to show an overlap.
+
+    Args:
+        positives: (m,), scores of the images that should score high.
+        negatives: (n,), scores of the others.
+        identities: (m,), which positives belong together; None if they are independent.
     """
     of_positives, of_negatives = _placements(positives, negatives), 1 - _placements(negatives, positives)
     value = float(of_positives.mean())
@@ -35,7 +43,7 @@ def auc(
 def roc(
     positives: Float[Tensor, " m"], negatives: Float[Tensor, " n"], points: int = 200
 ) -> tuple[np.ndarray, np.ndarray]:
-    """(points,) false-positive rates and (points,) shares of positives found, from (0, 0) to (1, 1) as the threshold falls."""
+    """False-positive rates (points,) and true-positive rates (points,), from (0, 0) to (1, 1) as the threshold falls."""
     rates = np.linspace(0, 1, points)
     falling = np.sort(negatives.double().numpy())[::-1]
     allowed = np.floor(rates * len(falling) + 1e-9).astype(int)
@@ -45,14 +53,14 @@ def roc(
 
 
 def _placements(ones: Tensor, others: Tensor) -> Tensor:
-    """(len(ones),): the share of `others` below each, ties counting half."""
+    """(len(ones),): for each score, the share of `others` below it; ties count half."""
     order = others.sort().values
     below, up_to = torch.searchsorted(order, ones), torch.searchsorted(order, ones, right=True)
     return (below + up_to).double() / (2 * len(others))
 
 
 def _variance_of_mean(deviations: Tensor, count: int) -> float:
-    """Of a mean over `count` values, from the sums (k,) of their deviations over k independent groups."""
+    """The variance of a mean over `count` values, from the sums (k,) of their deviations within k independent groups."""
     groups = len(deviations)
     return float((deviations**2).sum()) * groups / (groups - 1) / count**2 if groups > 1 else math.nan
 

@@ -1,4 +1,4 @@
-"""A model that is served, with an eye on what it is shown: no second forward pass, bounded memory (Trap-MID Sec. 4.2, as a service)."""
+"""Watches what a served model is asked, without a second forward pass and in bounded memory (Trap-MID, section 4.2, as a service)."""
 
 from collections.abc import Callable
 from threading import Lock
@@ -9,17 +9,17 @@ from torch import Tensor, nn
 
 from trapmid.detection.calibration import Calibration
 from trapmid.trapdoor import likeness
-from trapmid.types import HasLogits, Images, prediction_of
+from trapmid.types import HasLogits, Images, UserError, prediction_of
 
 
 class Alarm(NamedTuple):
-    """A window with more flagged images than clean ones would have.
+    """A window of images of which more are flagged than can be expected of clean images.
 
     Attributes:
-        images: in the window.
-        flagged: of them.
-        chance: how likely so many are, if all are clean (`Calibration.chance`).
-        seen: images shown up to the end of the window.
+        images: how many images are in the window.
+        flagged: how many of them are flagged.
+        chance: how likely it is that as many clean images are flagged (`Calibration.chance`).
+        seen: how many images the model had been shown at the end of the window.
     """
 
     images: int
@@ -30,25 +30,29 @@ class Alarm(NamedTuple):
 
 @final
 class Watched(nn.Module):
-    """Answers as the model does, to the bit, and counts how many images score above the detector's threshold.
+    """Answers exactly as the model does, and counts how many images score above the detector's threshold.
 
-    Images are counted in windows one after the other. When one is full, its count is weighed, and an alarm is raised if clean images
-    would give as many less often than `level`: about one false alarm in 1 / level windows, for as long as what is served resembles the
-    calibration images. Between two windows nothing leaves the device, so that a GPU is not waited for. Signatures are no part of
-    `state_dict`, which therefore may be published as the model's; a pickle of the whole module holds them.
+    Images are counted in consecutive windows. At the end of a window, an alarm is raised if clean images would be flagged as often with
+    a probability below `level`. This gives about one false alarm in 1 / level windows, as long as the images that are
+    served resemble the calibration images. Images for which the model answers NaN count as flagged. Within a window nothing leaves
+    the device, so a GPU does not have to wait. The signatures are not part of `state_dict`, so that can be published as the
+    model's; a pickle of the whole module contains them.
 
     Args:
         model: the classifier, in eval mode.
         signatures: (num_classes, d), of unit length.
-        calibration: says which scores are flagged and how unlikely they are.
-        window: images after which they are weighed; a batch is not divided.
-        level: chance below which an alarm is raised.
+        calibration: decides which scores are flagged, and how unlikely their number is.
+        window: images in a window, at least 1; a batch is not divided.
+        level: the probability below which an alarm is raised, between 0 and 1.
         on_alarm: called with each alarm, by the thread whose batch filled the window.
 
     Attributes:
         seen: images shown so far.
-        alarms: how many were raised.
-        last_alarm: the latest.
+        alarms: alarms raised so far.
+        last_alarm: the latest alarm, or None.
+
+    Raises:
+        UserError: `window` or `level` is out of range.
     """
 
     _signatures: Tensor
@@ -65,6 +69,14 @@ class Watched(nn.Module):
         on_alarm: Callable[[Alarm], None] | None = None,
     ) -> None:
         super().__init__()
+        if not isinstance(window, int) or window < 1:
+            raise UserError(
+                f"A window of {window} images cannot be watched. Expected a whole number of at least 1, e.g. 1000."
+            )
+        if not 0 < level < 1:
+            raise UserError(
+                f"An alarm level of {level} is not a probability. Expected a number between 0 and 1, e.g. 0.001."
+            )
         self.model = model
         device = next(model.parameters()).device
         self.register_buffer("_signatures", signatures.to(device), persistent=False)
@@ -75,7 +87,7 @@ class Watched(nn.Module):
         self.last_alarm: Alarm | None = None
 
     def __getstate__(self) -> dict[str, Any]:
-        """All but the lock, which belongs to a process."""
+        """All state except for the lock, which belongs to one process."""
         return {name: value for name, value in self.__dict__.items() if name != "_lock"}
 
     def __setstate__(self, state: dict[str, Any]) -> None:
@@ -85,12 +97,12 @@ class Watched(nn.Module):
 
     @property
     def flagged(self) -> int:
-        """Images above the threshold so far; waits for the device."""
+        """Images flagged so far. Reading this waits for the device."""
         with self._lock:
             return self._flagged + int(self._in_window)
 
     def forward(self, images: Images) -> Tensor | HasLogits:
-        """What the model says, unchanged."""
+        """What the model answers, unchanged."""
         said: Tensor | HasLogits = self.model(images)
         alarm = self._count(said)
         if alarm is not None and self._on_alarm is not None:
