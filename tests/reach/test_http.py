@@ -136,7 +136,7 @@ HEAD = b"HTTP/1.1 200 OK\r\nContent-Length: 40\r\n\r\n"
     [
         ([], "timed out|Timeout"),
         ([HEAD], "timed out|Timeout"),
-        ([HEAD, *[b" "] * 39], "the answer was not complete"),
+        ([HEAD, *[b" "] * 39], "timed out|the answer was not complete"),
         ([HEAD, b"[1, 2", None], "IncompleteRead.5 bytes read, 35 more expected"),
         ([b"220 mail.example ESMTP\r\n", None], "220 mail.example"),
         ([None], "closed connection"),
@@ -179,13 +179,25 @@ def test_a_server_that_does_not_get_to_its_end_is_asked_again_and_given_up(
         ((200, b"<html>"), "not JSON"),
         ((200, b"\xff\xfe\x00"), "not JSON"),
         ((200, {"labels": [0, 1]}), r"Expected \{'scores': \.\.\.\} with 2 rows of 3 probabilities"),
-        ((200, {"scores": [[0.2, 0.3, 0.5]]}), r"scores of shape \(1, 3\)"),
-        ((200, {"scores": [[0.2, 0.3], [0.5, 0.5]]}), r"scores of shape \(2, 2\)"),
-        ((200, {"scores": [[5.0, -4.0, 0.0], [1.0, 0.0, 0.0]]}), "whose rows sum to"),
+        ((200, {"scores": [[0.2, 0.3, 0.5]]}), "scores in 1 rows of 3"),
+        ((200, {"scores": [[0.2, 0.3], [0.5, 0.5]]}), "scores in 2 rows of 2"),
+        ((200, {"scores": [[5.0, -4.0, 0.0], [1.0, 0.0, 0.0]]}), "greater than or equal to 0"),
         ((200, {"scores": [[9.0, 4.0, 0.0], [1.0, 0.0, 0.0]]}), "whose rows sum to"),
         ((200, {"scores": "many"}), "answered with"),
+        ((200, {"scores": [[0.2, 0.3, 0.5], ["1.0", 0.0, 0.0]]}), "valid number"),
+        ((200, {"scores": [[0.2, 0.3, 0.5], [True, False, False]]}), "valid number"),
+        ((200, {"scores": [[0.2, 0.3, 0.5], [1.0, 0.0]]}), "rows of 2 or 3"),
+        ((200, {"scores": [[[0.2]], [[0.3]]]}), "valid number"),
+        ((200, {"scores": []}), "scores in 0 rows"),
+        ((200, b'{"scores": [[NaN, 0.5, 0.5], [1, 0, 0]]}'), "NaN is not a number of JSON"),
+        ((200, b'{"scores": [[1e999, 0.5, 0.5], [1, 0, 0]]}'), "finite number"),
+        ((200, b'{"scores": [[0.2, 0.3, 0.5], [1, 0, 0]], "scores": []}'), "a key appears twice"),
+        ((200, b"[" * 100_000), "nested too deeply"),
+        ((200, b'{"scores": ' + b"[" * 900 + b"]" * 900 + b"}"), "answered with"),
+        ((200, b'{"scores": ' + b"9" * 5000 + b"}"), "not JSON"),
         ((200, []), "answered with"),
         ((403, {"error": "no key"}), "refused: 403 .*no key"),
+        ((404, b"\x1b[31m" + b"x" * 10_000), r"refused: 404 .*\\x1b\[31mx{100,200}\.\.\."),
         ((302, {}), "refused: 302"),
     ],
 )
@@ -196,6 +208,87 @@ def test_bad_answers_are_told(answer: tuple[int, Any], told: str) -> None:
     assert bad.asked == 1
 
 
+@pytest.mark.parametrize(
+    "url",
+    [
+        "http://",
+        "http://[::1",
+        "http://a b/",
+        "http://x:y/",
+        "file:///etc/passwd",
+        "http://u:p@h/",
+        "http://h\x1b[31m/",
+    ],
+)
+def test_what_is_no_address(url: str) -> None:
+    with pytest.raises(UserError, match="is not an http:// or https:// address") as told:
+        HttpModel(url)
+    assert str(told.value).isprintable()
+
+
+@contextmanager
+def dripping(pieces: Iterator[bytes], pause: float) -> Iterator[tuple[str, list[int]]]:
+    """A server that sends `pieces` one after the other with a pause between them; counts the bytes it got rid of."""
+    sent = [0]
+    with closing(socket.create_server(("127.0.0.1", 0))) as listening:
+
+        def serve() -> None:
+            with suppress(OSError):
+                connection, _ = listening.accept()
+                with closing(connection):
+                    connection.recv(65536)
+                    for piece in pieces:
+                        connection.sendall(piece)
+                        sent[0] += len(piece)
+                        time.sleep(pause)
+
+        thread = threading.Thread(target=serve, daemon=True)
+        thread.start()
+        yield f"http://127.0.0.1:{listening.getsockname()[1]}", sent
+    thread.join(5)
+    assert not thread.is_alive()
+
+
+CHUNKED = b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n"
+
+
+@pytest.mark.parametrize(
+    "pieces",
+    [
+        (b"H", *[b"T"] * 200),
+        (b"HTTP/1.1 200 OK\r\nX: ", *[b"x"] * 200),
+        (b"HTTP/1.1 200 OK\r\n", *[b"X: x\r\n"] * 90),
+        (*[b"HTTP/1.1 100 Continue\r\n\r\n"] * 200,),
+        (CHUNKED, *[b"1\r\n \r\n"] * 200),
+        (CHUNKED + b"0\r\n", *[b"X: x\r\n"] * 200),
+        (b"HTTP/1.1 503 Busy\r\nContent-Length: 900\r\n\r\n", *[b"x"] * 150),
+    ],
+    ids=["status", "header", "headers", "continue", "chunks", "trailers", "error"],
+)
+def test_a_time_limit_covers_the_whole_answer(pieces: tuple[bytes, ...]) -> None:
+    begun = time.monotonic()
+    with dripping(iter(pieces), 0.02) as (url, _), pytest.raises(UserError, match="no answer in 1 tries"):
+        HttpModel(url, tries=1, seconds=0.3)
+    assert time.monotonic() - begun < 3
+
+
+@pytest.mark.parametrize(
+    "head",
+    [
+        b"HTTP/1.1 200 OK\r\n\r\n",
+        b"HTTP/1.1 200 OK\r\nContent-Length: 1000000000000000\r\n\r\n",
+        CHUNKED + b"3B9ACA00\r\n",
+    ],
+    ids=["endless", "announced", "chunked"],
+)
+def test_a_body_is_cut_off_soon_after_what_an_answer_can_need(head: bytes, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("trapmid.reach.http._LONGEST_DESCRIPTION", 2**20)
+    pieces = (head, *[b" " * 2**16] * 16_384)  # one GiB in all
+    with dripping(iter(pieces), 0) as (url, sent), pytest.raises(UserError, match="more than 1,048,576 bytes"):
+        HttpModel(url, tries=1)
+    assert sent[0] < 16 * 2**20
+
+
 @pytest.mark.parametrize("labels", [[0], [0, 3], [0, -1], [0, 0.5], ["anna", "bob"], [[0], [1]]])
 def test_bad_labels_are_told(labels: list[Any]) -> None:
     bad = server((200, {"labels": labels}), first={**DESCRIBED, "answers": "labels"})
@@ -203,12 +296,36 @@ def test_bad_labels_are_told(labels: list[Any]) -> None:
         HttpModel(url)(torch.rand(2, *SHAPE))
 
 
-def test_a_server_that_does_not_describe_itself() -> None:
+@pytest.mark.parametrize(
+    "first",
+    [
+        {"name": "classifier"},
+        [],
+        "\x1b[31m",
+        {**DESCRIBED, "identities": ["anna"]},
+        {**DESCRIBED, "identities": ["anna", "anna"]},
+        {**DESCRIBED, "identities": ["anna", 3]},
+        {**DESCRIBED, "image_shape": [3, 10**9, 10**9]},
+        {**DESCRIBED, "image_shape": [3, 8, -8]},
+        {**DESCRIBED, "image_shape": [2, 8, 8]},
+        {**DESCRIBED, "image_shape": ["3", "8", "8"]},
+        {**DESCRIBED, "answers": "pictures"},
+    ],
+)
+def test_a_server_that_does_not_describe_itself(first: Any) -> None:
     with (
-        serving(server((200, GOOD), first={"name": "classifier"})) as url,
-        pytest.raises(UserError, match="does not describe itself"),
+        serving(server((200, GOOD), first=first)) as url,
+        pytest.raises(UserError, match="does not describe itself") as told,
     ):
         HttpModel(url)
+    assert str(told.value).isprintable()
+
+
+def test_a_redirect_is_not_followed() -> None:
+    elsewhere = server((200, GOOD))
+    with serving(elsewhere), serving(server((302, {}))) as url, pytest.raises(UserError, match="refused: 302"):
+        HttpModel(url)(torch.rand(2, *SHAPE))
+    assert elsewhere.asked == 0
 
 
 def test_budget() -> None:

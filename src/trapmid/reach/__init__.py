@@ -1,4 +1,4 @@
-"""How a model is reached that trapmid does not hold: through an ONNX file, or through a URL. What it gives away is its target's matter."""
+"""Models that trapmid does not hold: they are reached through an ONNX file or a URL, and only answer."""
 
 from pathlib import Path
 

@@ -1,6 +1,6 @@
-"""A model behind a URL that answers JSON: GET describes it, POST shows it pictures. `examples/server.py` is such a server.
+"""A model behind a URL that answers JSON: GET describes it, POST shows it images. `examples/server.py` is such a server.
 
-GET answers {"identities": [names], "image_shape": [channels, height, width], "answers": "scores" or "labels"};
+GET answers {"identities": [names], "image_shape": [channels, height, width], "answers": "scores" or "labels"}.
 POST takes {"images": [PNG as base64, ...]} and answers {"scores": [[probability of each identity], ...]} or {"labels": [number, ...]}.
 """
 
@@ -8,85 +8,119 @@ import base64
 import json
 import time
 from contextlib import suppress
-from http.client import HTTPException, IncompleteRead
-from typing import Any, Literal, final
+from http.client import HTTPException, InvalidURL
+from typing import Annotated, Any, Literal, final
 from urllib.error import HTTPError
-from urllib.request import HTTPRedirectHandler, Request, build_opener
+from urllib.parse import urlsplit
+from urllib.request import Request
 
 import torch
-from pydantic import BaseModel, Field, ValidationError
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError
 from torch import Tensor
 
 from trapmid.config import fingerprint, misfits
 from trapmid.data.images import to_pixels, to_png
+from trapmid.reach.limits import MOST_CLASSES, Side, shown
+from trapmid.reach.transfer import TooLargeError, transfer
 from trapmid.targets import OpaqueModel
 from trapmid.types import Images, UserError
 
+_LONGEST_NUMBER = 64
+"""Bytes that one number of an answer may take in JSON, with what separates it from the next."""
+_SLACK = 2**20
+_LONGEST_DESCRIPTION = 64 * 2**20
+
+
+def _unique(names: tuple[str, ...]) -> tuple[str, ...]:
+    if len(set(names)) < len(names):
+        raise ValueError("a name appears twice")
+    return names
+
 
 class _Description(BaseModel):
-    identities: tuple[str, ...] = Field(min_length=2)
-    image_shape: tuple[int, int, int]
+    identities: Annotated[
+        tuple[Annotated[str, Field(min_length=1, max_length=1_000)], ...], AfterValidator(_unique)
+    ] = Field(min_length=2, max_length=MOST_CLASSES)
+    image_shape: tuple[Literal[1, 3], Side, Side]
     answers: Literal["labels", "scores"]
 
 
-class _NoRedirect(HTTPRedirectHandler):
-    """Pictures go where the user said, and nowhere else."""
-
-    def redirect_request(self, *_: Any) -> None:
-        return None
+class _Answer(BaseModel):
+    model_config = ConfigDict(strict=True, allow_inf_nan=False)
 
 
-_open = build_opener(_NoRedirect).open
+class _Scores(_Answer):
+    scores: list[list[Annotated[float, Field(ge=0)]]]
+
+
+class _Labels(_Answer):
+    labels: list[float]
 
 
 @final
 class HttpModel(OpaqueModel):
-    """Sees what anybody sees who may ask. Pictures are sent as PNG, so it sees 8 bits a channel.
+    """A model that anyone who may send requests can query. Images are sent as PNG, so it sees 8 bits a channel.
 
     Args:
-        url: http:// or https://.
-        seconds: that an answer may take.
-        tries: how often a request is sent before it is given up; a server that is busy (429), broken (5xx), silent or cut off is asked again.
+        url: an http:// or https:// address. Redirects are not followed.
+        seconds: the time limit of a whole answer.
+        tries: how often a request is sent before it is given up. It is repeated if the server is busy (status 429), broken (5xx),
+            too slow, or breaks off.
         pause: seconds before the second try; doubled before each further one.
         batch: images in one request.
+
+    Raises:
+        UserError: the address is none, nothing answers there, or the answer is not a description.
     """
 
     def __init__(self, url: str, *, seconds: float = 30.0, tries: int = 5, pause: float = 0.5, batch: int = 64) -> None:
         super().__init__()
+        _check_address(url)
         self.url, self.seconds, self.tries, self.pause, self.batch = url, seconds, tries, pause, batch
         try:
-            described = _Description.model_validate(self._request(None))
+            described = _Description.model_validate(self._request(None, _LONGEST_DESCRIPTION))
         except ValidationError as problem:
             raise UserError(
-                f"{url} does not describe itself: {misfits(problem)}. Expected identities, image_shape and answers; see examples/server.py."
+                f"{url} does not describe itself: {shown(misfits(problem))}. "
+                "Expected identities, image_shape and answers; see examples/server.py."
             ) from problem
         self.identities, self.image_shape = described.identities, described.image_shape
         self.answers = described.answers
         self.digest = fingerprint([url, described.model_dump(mode="json")])
 
     def forward(self, images: Images) -> Tensor:
-        """See `OpaqueModel`."""
+        """See `OpaqueModel`.
+
+        Raises:
+            UserError: the server gives no answer, or a wrong one.
+        """
         return torch.cat([self._show(part) for part in images.split(self.batch)]).to(images.device)
 
     def _show(self, images: Images) -> Tensor:
         pictures = [base64.b64encode(to_png(pixels)).decode() for pixels in to_pixels(images.detach().cpu())]
-        answer = self._request({"images": pictures})
+        numbers = len(images) * (len(self.identities) if self.answers == "scores" else 1)
+        answer = self._request({"images": pictures}, _SLACK + numbers * _LONGEST_NUMBER)
         try:
-            given = torch.tensor(answer[self.answers], dtype=torch.float32)
-        except (KeyError, TypeError, ValueError) as problem:
-            raise self._wrong(f"{str(answer)[:200]}", len(images)) from problem
-        if self.answers == "labels":
-            if given.shape != (len(images),) or not bool(torch.isin(given, torch.arange(len(self.identities))).all()):
-                raise self._wrong(f"labels {str(answer['labels'])[:200]}", len(images))
-            return torch.nn.functional.one_hot(given.long(), len(self.identities)).float().log()
-        sums = given.sum(-1)
-        if given.shape != (len(images), len(self.identities)) or not bool(
-            (given >= 0).all() & ((sums - 1).abs() < 0.01).all()
-        ):
-            raise self._wrong(
-                f"scores of shape {tuple(given.shape)}, whose rows sum to {sums.flatten()[:3].tolist()}", len(images)
-            )
-        return (given / sums[:, None]).log()
+            if self.answers == "labels":
+                return self._from_labels(torch.tensor(_Labels.model_validate(answer).labels), len(images))
+            return self._from_scores(_Scores.model_validate(answer).scores, len(images))
+        except ValidationError as problem:
+            raise self._wrong(f"{shown(answer)} ({misfits(problem).partition('; ')[0]})", len(images)) from problem
+
+    def _from_labels(self, labels: Tensor, images: int) -> Tensor:
+        if labels.shape != (images,) or not bool(torch.isin(labels, torch.arange(len(self.identities))).all()):
+            raise self._wrong(f"labels {shown(labels.tolist())}", images)
+        return torch.nn.functional.one_hot(labels.long(), len(self.identities)).float().log()
+
+    def _from_scores(self, rows: list[list[float]], images: int) -> Tensor:
+        lengths = {len(row) for row in rows}
+        if len(rows) != images or lengths != {len(self.identities)}:
+            raise self._wrong(f"scores in {len(rows)} rows of {' or '.join(map(str, sorted(lengths)[:3]))}", images)
+        scores = torch.tensor(rows, dtype=torch.float32)
+        sums = scores.sum(1)
+        if not bool(((sums - 1).abs() < 0.01).all()):
+            raise self._wrong(f"scores whose rows sum to {sums[:3].tolist()}", images)
+        return (scores / sums[:, None]).log()
 
     def _wrong(self, arrived: str, images: int) -> UserError:
         expected = {
@@ -95,37 +129,55 @@ class HttpModel(OpaqueModel):
         }[self.answers]
         return UserError(f"{self.url} answered with {arrived}. Expected {{{self.answers!r}: ...}} with {expected}.")
 
-    def _request(self, content: dict[str, Any] | None) -> Any:
+    def _request(self, content: dict[str, Any] | None, most: int) -> Any:
         body = None if content is None else json.dumps(content).encode()
-        request = Request(self.url, body, {"Content-Type": "application/json"})  # noqa: S310 - reach() lets http(s) through
+        request = Request(self.url, body, {"Content-Type": "application/json"})  # noqa: S310 - checked in __init__
         for left in reversed(range(self.tries)):
             try:
-                return json.loads(self._answer(request))
+                return self._parsed(transfer(request, self.seconds, most))
             except HTTPError as problem:
                 told = f"{problem.code} {problem.reason}"
                 with suppress(OSError, HTTPException):
                     told += f": {problem.read(200).decode(errors='replace')}"
                 if problem.code != 429 and problem.code < 500:
-                    raise UserError(f"{self.url} refused: {told}") from problem
+                    raise UserError(f"{self.url} refused: {shown(told)}.") from problem
+            except InvalidURL as problem:
+                raise UserError(f"{shown(self.url)} is not an address: {shown(problem)}.") from problem
             except (OSError, HTTPException) as problem:
                 told = str(problem) or type(problem).__name__
-            except ValueError as problem:
-                raise UserError(f"{self.url} answered with something that is not JSON: {problem}") from problem
+            except TooLargeError as problem:
+                raise UserError(f"{self.url} answered with {problem}, which no right answer takes.") from problem
             if left:
                 time.sleep(self.pause * 2 ** (self.tries - 1 - left))
         raise UserError(
-            f"{self.url} gave no answer in {self.tries} tries of {self.seconds:g} seconds; the last time: {told}. Is the server running? The same command resumes."
+            f"{self.url} gave no answer in {self.tries} tries of {self.seconds:g} seconds; the last time: {shown(told)}. "
+            "Is the server running? The same command resumes."
         )
 
-    def _answer(self, request: Request) -> bytes:
-        """The whole body. A socket's time-out begins anew with every piece, so a server that drips is watched by the clock."""
-        until = time.monotonic() + self.seconds
-        body = bytearray()
-        with _open(request, timeout=self.seconds) as response:
-            while piece := response.read1():
-                body += piece
-                if time.monotonic() > until:
-                    raise TimeoutError(f"after {len(body)} bytes the answer was not complete")
-            if response.length:
-                raise IncompleteRead(bytes(body), response.length)
-        return bytes(body)
+    def _parsed(self, body: bytes) -> Any:
+        try:
+            return json.loads(body, object_pairs_hook=_without_duplicates, parse_constant=_no_number)
+        except (ValueError, RecursionError) as problem:
+            reason = "it is nested too deeply" if isinstance(problem, RecursionError) else shown(problem)
+            raise UserError(f"{self.url} answered with something that is not JSON: {reason}.") from problem
+
+
+def _check_address(url: str) -> None:
+    try:
+        parts = urlsplit(url)
+        usable = parts.scheme in ("http", "https") and bool(parts.hostname) and parts.port != 0 and url.isascii()
+    except ValueError:
+        usable = False
+    if not usable or "@" in parts.netloc or not url.isprintable() or " " in url:
+        raise UserError(f"{shown(url)} is not an http:// or https:// address, such as http://127.0.0.1:8000.")
+
+
+def _without_duplicates(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    content = dict(pairs)
+    if len(content) < len(pairs):
+        raise ValueError("a key appears twice")
+    return content
+
+
+def _no_number(name: str) -> None:
+    raise ValueError(f"{name} is not a number of JSON")
