@@ -123,3 +123,106 @@ def test_what_is_no_classifier_of_images(tmp_path: Path) -> None:
         OnnxModel(tmp_path / "absent.onnx")
     with pytest.raises(UserError, match=r"'model.pt' is neither an \.onnx file nor a http:// or https:// address"):
         reach("model.pt")
+
+
+def graph(file: Path, nodes: list[onnx.NodeProto], weights: list[TensorProto], **shapes: list[int | str]) -> Path:
+    """A network from `images` to `out` with these shapes."""
+    ends = [helper.make_tensor_value_info(name, TensorProto.FLOAT, shape) for name, shape in shapes.items()]
+    made = helper.make_graph(nodes, "made", ends[:1], ends[1:], weights)
+    onnx.save(helper.make_model(made, opset_imports=[helper.make_opsetid("", 17)], ir_version=9), file)
+    return file
+
+
+def linear(file: Path, weights: np.ndarray, *nodes: onnx.NodeProto) -> Path:
+    flat = [
+        helper.make_node("Flatten", ["images"], ["flat"]),
+        helper.make_node("MatMul", ["flat", "weights"], ["logits" if nodes else "out"]),
+    ]
+    return graph(
+        file,
+        [*flat, *nodes],
+        [numpy_helper.from_array(weights, "weights")],
+        images=["n", *SHAPE],
+        out=["n", "classes"],
+    )
+
+
+def test_a_network_that_answers_nan_is_refused(tmp_path: Path) -> None:
+    with pytest.raises(UserError, match="answers with NaN or infinity"):
+        OnnxModel(linear(tmp_path / "net.onnx", np.full_like(WEIGHTS, np.nan)))
+    log = helper.make_node("Log", ["logits"], ["out"])  # of a negative number
+    model = OnnxModel(linear(tmp_path / "net.onnx", np.ones_like(WEIGHTS), log))
+    with pytest.raises(UserError, match="answers with NaN or infinity"):
+        model(-torch.ones(1, *SHAPE))
+
+
+@pytest.mark.parametrize("classes", [0, 1])
+def test_a_network_needs_two_classes(tmp_path: Path, classes: int) -> None:
+    with pytest.raises(UserError, match=rf"knows {classes} classes\. Expected 2 to|fails on 2 images"):
+        OnnxModel(linear(tmp_path / "net.onnx", WEIGHTS[:, :classes]))
+
+
+def test_a_network_that_fails_when_it_runs(tmp_path: Path) -> None:
+    twice = helper.make_node("Reshape", ["logits", "shape"], ["out"])
+    file = graph(
+        tmp_path / "net.onnx",
+        [helper.make_node("Flatten", ["images"], ["logits"]), twice],
+        [numpy_helper.from_array(np.array([7, 11], np.int64), "shape")],
+        images=["n", *SHAPE],
+        out=["a", "b"],
+    )
+    with pytest.raises(UserError, match=r"fails on 2 images of shape \(3, 8, 8\)") as told:
+        OnnxModel(file)
+    assert str(told.value).isprintable()
+
+
+def test_a_network_with_another_number_of_answers(tmp_path: Path) -> None:
+    file = graph(
+        tmp_path / "net.onnx",
+        [helper.make_node("Reshape", ["images", "shape"], ["out"])],
+        [numpy_helper.from_array(np.array([-1, 3], np.int64), "shape")],
+        images=["n", *SHAPE],
+        out=["m", 3],
+    )
+    with pytest.raises(UserError, match=r"answers 2 images with a tensor of shape \(128, 3\)"):
+        OnnxModel(file)
+
+
+@pytest.mark.parametrize("shape", [(3, 10**9, 10**9), (3, 0, 8), (3, 5000, 8)])
+def test_a_network_of_an_absurd_size(tmp_path: Path, shape: tuple[int, ...]) -> None:
+    with pytest.raises(UserError, match=r"Expected one input of images.*at most 4,096|not a network that onnxruntime"):
+        OnnxModel(written(tmp_path / "net.onnx", shape=shape))
+    with pytest.raises(UserError, match="takes batches of 1000000000 images"):
+        OnnxModel(written(tmp_path / "net.onnx", batch=10**9))
+
+
+@pytest.mark.parametrize("place", ["inside.bin", "../outside.bin", "absolute", "link.bin", "/dev/zero"])
+def test_external_data_comes_from_the_files_own_folder(tmp_path: Path, place: str) -> None:
+    home = tmp_path / "home"
+    home.mkdir()
+    for file in (home / "inside.bin", tmp_path / "outside.bin"):
+        file.write_bytes(WEIGHTS.tobytes())
+    (home / "link.bin").symlink_to(tmp_path / "outside.bin")
+    weights = TensorProto(name="weights", data_type=TensorProto.FLOAT, dims=WEIGHTS.shape, data_location=1)
+    where = str(tmp_path / "outside.bin") if place == "absolute" else place
+    for key, value in (("location", where), ("offset", "0"), ("length", str(WEIGHTS.nbytes))):
+        weights.external_data.add(key=key, value=value)
+    nodes = [
+        helper.make_node("Flatten", ["images"], ["flat"]),
+        helper.make_node("MatMul", ["flat", "weights"], ["out"]),
+    ]
+    file = home / "net.onnx"
+    made = helper.make_graph(
+        nodes,
+        "external",
+        [helper.make_tensor_value_info("images", TensorProto.FLOAT, ["n", *SHAPE])],
+        [helper.make_tensor_value_info("out", TensorProto.FLOAT, ["n", CLASSES])],
+        [weights],
+    )
+    model = helper.make_model(made, opset_imports=[helper.make_opsetid("", 17)], ir_version=9)
+    file.write_bytes(model.SerializeToString())
+    if place == "inside.bin":
+        assert len(OnnxModel(file).identities) == CLASSES
+    else:
+        with pytest.raises(UserError, match="is not a network that onnxruntime can run"):
+            OnnxModel(file)
