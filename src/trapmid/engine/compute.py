@@ -70,7 +70,7 @@ class Compute:
         """
         module.to(self.torch_device, memory_format=torch.channels_last)  # type: ignore[call-overload]
         if self.precision == "bf16-mixed":
-            module.forward = MethodType(_forward_in_bfloat16, module)  # type: ignore[method-assign]
+            module.forward = MethodType(_forward_in_bfloat16, module)
         return module
 
 
