@@ -26,7 +26,7 @@ class Member(NamedTuple):
 def members() -> list[Member]:
     """All of them, union after union."""
     unions: dict[str, tuple[type[Config], ...]] = {
-        "defense": DEFENSES,
+        "defense": tuple(DEFENSES),
         "attack": ATTACKS,
         "prior": PRIORS,
         "prior networks": (SNResNet, Strided),

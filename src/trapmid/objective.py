@@ -1,11 +1,8 @@
-"""The objective: what the classification of clean and of poisoned images costs, and what else a batch is charged for.
-
-Small pure pieces that compose: a criterion says what a classification costs, a term adds to it from the prediction.
-"""
+"""The objective of a training step: a criterion for clean images, one for poisoned images, and further terms of the loss."""
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
-from typing import TypeAlias
+from typing import NamedTuple, TypeAlias
 
 from torch import Tensor
 from torch.nn import functional as F
@@ -13,10 +10,22 @@ from torch.nn import functional as F
 from trapmid.types import Images, Labels, Prediction
 
 Criterion: TypeAlias = Callable[[Tensor, Tensor], Tensor]
-"""From logits (n, classes) and labels (n,) to a scalar, the mean over the batch."""
+"""Takes logits (n, classes) and labels (n,) and returns a scalar, the mean loss of the batch."""
 
 Term: TypeAlias = Callable[[Prediction, Tensor, Tensor], Mapping[str, Tensor]]
-"""From a prediction, the images it is of and their labels to weighted scalars by name."""
+"""Takes a prediction, the images it belongs to and their labels, and returns weighted scalars by name."""
+
+
+class Criteria(NamedTuple):
+    """What a classification costs.
+
+    Attributes:
+        clean: the criterion of clean images.
+        poisoned: the criterion of images with a trigger, and of the triggers themselves.
+    """
+
+    clean: Criterion = F.cross_entropy
+    poisoned: Criterion = F.cross_entropy
 
 
 @dataclass(frozen=True)
@@ -24,9 +33,9 @@ class Objective:
     """What a training step minimises.
 
     Attributes:
-        clean: of clean images.
-        poisoned: of images with a trigger, and of the triggers themselves.
-        terms: added for the clean images, at full weight however the rest is weighed.
+        clean: the criterion of clean images.
+        poisoned: the criterion of images with a trigger, and of the triggers themselves.
+        terms: added for the clean images. Their weight does not depend on the weight of the classification.
     """
 
     clean: Criterion = F.cross_entropy
@@ -34,11 +43,11 @@ class Objective:
     terms: tuple[Term, ...] = ()
 
     def with_term(self, term: Term) -> "Objective":
-        """The same and one more term."""
+        """The same objective with one more term."""
         return replace(self, terms=(*self.terms, term))
 
     def of(self, prediction: Prediction, images: Images, labels: Labels, weight: float = 1.0) -> dict[str, Tensor]:
-        """The losses of clean images by name: the classification's, times `weight`, is called `clean`."""
+        """The losses of clean images by name. The loss of the classification, times `weight`, is called `clean`."""
         losses = {"clean": weight * self.clean(prediction.logits, labels)}
         for term in self.terms:
             losses |= term(prediction, images, labels)
@@ -46,4 +55,4 @@ class Objective:
 
 
 CROSS_ENTROPY = Objective()
-"""Plain classification."""
+"""Cross-entropy and no further terms."""

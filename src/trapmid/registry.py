@@ -175,7 +175,7 @@ class Registry(Generic[M]):
             kind = kind_of(type(value))
             if type(value) is not self.member(kind):
                 raise ValueError(f"{type(value).__name__} is not {_a(self.noun)}")
-            return value  # type: ignore[return-value]
+            return value
         if not isinstance(value, dict) or not isinstance(value.get("kind"), str):
             raise ValueError(f"expected {_a(self.noun)}: an object whose `kind` is one of {', '.join(self.kinds())}")
         return self.member(value["kind"]).model_validate(value)

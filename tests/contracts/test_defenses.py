@@ -5,7 +5,6 @@ import shutil
 import stat
 from itertools import combinations
 from pathlib import Path
-from typing import get_args
 
 import pytest
 import torch
@@ -13,16 +12,27 @@ from pydantic import TypeAdapter, ValidationError
 
 from helpers.faces import CPU, TINY, network_for, quick_training
 from helpers.runs import Killed, kill_after, log_of
-from helpers.settings import setting_for
+from helpers.settings import context_for, started
 from trapmid.artifacts import Manifest, open_artifact
 from trapmid.data import Split
-from trapmid.defenses import DEFENSES, DPSGD, AnyDefense, Defense, Stacked, Training, TrapMID, open_model, train
-from trapmid.defenses.members import Single
+from trapmid.defenses import (
+    DEFENSES,
+    DPSGD,
+    SINGLE_DEFENSES,
+    AnyDefense,
+    Defense,
+    NoDefense,
+    Stacked,
+    Training,
+    TrapMID,
+    open_model,
+    train,
+)
 from trapmid.engine import Progress, no_progress, randomness
 from trapmid.trapdoor import SECRETS, Secrets
 from trapmid.types import UserError
 
-every_defense = pytest.mark.parametrize("kind", DEFENSES, ids=lambda kind: kind.model_fields["kind"].default)
+every_defense = pytest.mark.parametrize("kind", list(DEFENSES), ids=lambda kind: kind.model_fields["kind"].default)
 any_defense: TypeAdapter[Defense] = TypeAdapter(AnyDefense)
 
 
@@ -152,7 +162,7 @@ def test_secrets_inside_the_model_are_refused(tmp_path: Path, private: Split) ->
             tmp_path / "m",
             private,
             model=TINY,
-            defense=DEFENSES[-1](),
+            defense=TrapMID(),
             training=quick_training(),
             compute=CPU,
             secrets=tmp_path / "m" / "secrets",
@@ -186,25 +196,26 @@ def test_two_models_do_not_share_a_folder_of_secrets(tmp_path: Path, private: Sp
 
 
 @pytest.mark.parametrize(
-    ("one", "other"), list(combinations(get_args(Single), 2)), ids=lambda kind: kind.model_fields["kind"].default
+    ("one", "other"), list(combinations(SINGLE_DEFENSES, 2)), ids=lambda kind: kind.model_fields["kind"].default
 )
 def test_any_two_train_together_or_say_why_not(one: type[Defense], other: type[Defense]) -> None:
     parts = [{"kind": kind.model_fields["kind"].default} for kind in (one, other)]
-    if one().decides & other().decides or {"kind": "none"} in parts:
-        with pytest.raises(ValidationError, match=r"both decide .* Leave one of them out|none defends nothing"):
+    if one().changes().decided_twice(other().changes()) or {"kind": "none"} in parts:
+        with pytest.raises(ValidationError, match=r"both decide .* Leave one of them out|none is no defense"):
             Stacked.model_validate({"parts": parts})
         return
     stack = Stacked.model_validate({"parts": parts})
-    setting = setting_for(stack, network_for("rolss"))
-    run = stack.start(setting)
-    before = [parameter.clone() for parameter in setting.classifier.parameters()]
+    context = context_for(stack, network_for("rolss"))
+    run = started(stack, context)
+    update = stack.changes().updater(context)
+    before = [parameter.clone() for parameter in context.model.parameters()]
     losses, notes = run.losses(torch.rand(6, 3, 32, 32), torch.arange(6) % 5, 0)
     assert all(math.isfinite(float(value.detach())) for value in (losses | notes).values())
-    run.update(torch.stack(list(losses.values())).sum())
-    assert any(not torch.equal(*pair) for pair in zip(before, setting.classifier.parameters(), strict=True))
+    update(torch.stack(list(losses.values())).sum())
+    assert any(not torch.equal(*pair) for pair in zip(before, context.model.parameters(), strict=True))
     assert stack.has_trapdoor == (run.secrets() is not None)
 
 
 def test_too_few_images_for_a_batch(tmp_path: Path, private: Split) -> None:
     with pytest.raises(UserError, match=r"40 training images do not fill one batch of 64\. Lower batch_size"):
-        trained(tmp_path / "m", private, DEFENSES[0], quick_training(batch_size=64))
+        trained(tmp_path / "m", private, NoDefense, quick_training(batch_size=64))

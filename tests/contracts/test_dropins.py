@@ -1,4 +1,4 @@
-"""What every defense promises in a loop of one's own, with a network we did not build. A member of DEFENSES is covered by being listed."""
+"""What every defense promises in somebody else's loop, with a network we did not build. A member of DEFENSES is covered by being listed."""
 
 from io import BytesIO
 from pathlib import Path
@@ -10,10 +10,25 @@ from torch import Tensor, nn
 from helpers.faces import tiny_private
 from trapmid.defenses import DEFENSES, BiDO, Defended, Defense
 from trapmid.trapdoor import SECRETS
-from trapmid.types import Prediction
+from trapmid.types import Prediction, UserError
 
-in_its_losses = [kind for kind in DEFENSES if kind().is_in_its_losses]
-every_defense = pytest.mark.parametrize("kind", in_its_losses, ids=lambda kind: kind.model_fields["kind"].default)
+defenses = [*(kind.model_validate({}) for kind in DEFENSES), BiDO(images_per_identity=None, label="terms-of-bido")]
+every_defense = pytest.mark.parametrize(
+    "defense", [one for one in defenses if not one.changes().beyond_loss()], ids=lambda defense: defense.name
+)
+
+
+@pytest.mark.parametrize(
+    "defense", [one for one in defenses if one.changes().beyond_loss()], ids=lambda defense: defense.name
+)
+def test_what_a_loss_cannot_do_is_refused_by_name(defense: Defense) -> None:
+    model = network(defense)
+    optimizer = torch.optim.SGD(model.parameters(), lr=0.02)
+    options = {"num_classes": 5, "image_shape": (3, 32, 32), "epochs": 3, "steps_per_epoch": 4, "batch_size": 10}
+    with pytest.raises(UserError) as refused:
+        Defended(defense, model, optimizer, **options)  # type: ignore[arg-type]
+    for what in defense.changes().beyond_loss():
+        assert what in str(refused.value)
 
 
 class Shown(nn.Sequential):
@@ -25,17 +40,17 @@ class Shown(nn.Sequential):
         return Prediction(self[4](features), features, (maps,))
 
 
-def network(kind: type[Defense]) -> nn.Module:
-    return (Shown if kind is BiDO else nn.Sequential)(
+def network(defense: Defense) -> nn.Module:
+    return (Shown if isinstance(defense, BiDO) else nn.Sequential)(
         nn.Conv2d(3, 8, 3, 4, 1), nn.BatchNorm2d(8), nn.ReLU(), nn.Flatten(), nn.Linear(8 * 64, 5)
     )
 
 
-def join(kind: type[Defense], seed: int = 0) -> tuple[nn.Module, torch.optim.Optimizer, Defended]:
-    model = network(kind)
+def join(defense: Defense, seed: int = 0) -> tuple[nn.Module, torch.optim.Optimizer, Defended]:
+    model = network(defense)
     optimizer = torch.optim.SGD(model.parameters(), lr=0.02, momentum=0.9)
     options = {"num_classes": 5, "image_shape": (3, 32, 32), "epochs": 3, "steps_per_epoch": 4, "batch_size": 10}
-    return model, optimizer, Defended(kind(), model, optimizer, **options, seed=seed)  # type: ignore[arg-type]
+    return model, optimizer, Defended(defense, model, optimizer, **options, seed=seed)  # type: ignore[arg-type]
 
 
 def train(model: nn.Module, optimizer: torch.optim.Optimizer, defended: Defended, steps: range) -> list[float]:
@@ -52,34 +67,34 @@ def train(model: nn.Module, optimizer: torch.optim.Optimizer, defended: Defended
 
 
 @every_defense
-def test_learns_and_leaves_the_network_as_it_was_built(kind: type[Defense], tmp_path: Path) -> None:
-    model, optimizer, defended = join(kind)
+def test_learns_and_leaves_the_network_as_it_was_built(defense: Defense, tmp_path: Path) -> None:
+    model, optimizer, defended = join(defense)
     names = list(model.state_dict())
     losses = train(model, optimizer, defended, range(12))
     assert sum(losses[-4:]) < sum(losses[:4])
     assert all(parameter.grad is not None and parameter.requires_grad for parameter in model.parameters())
     assert model.training
     assert list(model.state_dict()) == names
-    network(kind).load_state_dict(model.state_dict())
+    network(defense).load_state_dict(model.state_dict())
     file = defended.save_secrets(tmp_path / "secrets")
     assert file == (tmp_path / "secrets" / SECRETS if (tmp_path / "secrets").exists() else None)
 
 
 @every_defense
-def test_resumes_from_its_state(kind: type[Defense]) -> None:
+def test_resumes_from_its_state(defense: Defense) -> None:
     def through_a_checkpoint(state: dict[str, object]) -> dict[str, object]:
         stream = BytesIO()
         torch.save(state, stream)
         stream.seek(0)
         return torch.load(stream, weights_only=True)
 
-    whole = join(kind)
+    whole = join(defense)
     train(*whole, range(5))
     saved = through_a_checkpoint({"model": whole[0].state_dict(), "optimizer": whole[1].state_dict()})
     state = through_a_checkpoint(whole[2].state_dict())
     expected = train(*whole, range(5, 9))
 
-    model, optimizer, resumed = join(kind, seed=1)
+    model, optimizer, resumed = join(defense, seed=1)
     model.load_state_dict(saved["model"])  # type: ignore[arg-type]
     optimizer.load_state_dict(saved["optimizer"])  # type: ignore[arg-type]
     resumed.load_state_dict(state)
@@ -87,14 +102,14 @@ def test_resumes_from_its_state(kind: type[Defense]) -> None:
 
 
 @every_defense
-def test_the_seed_and_not_the_callers_randomness_decides_its_start(kind: type[Defense]) -> None:
+def test_the_seed_and_not_the_callers_randomness_decides_its_start(defense: Defense) -> None:
     def first(seed: int, caller: int) -> tuple[Tensor, Tensor]:
         torch.manual_seed(0)
-        model = network(kind)
+        model = network(defense)
         torch.manual_seed(caller)
         options = {"num_classes": 5, "image_shape": (3, 32, 32), "epochs": 1, "steps_per_epoch": 1, "batch_size": 10}
         optimizer = torch.optim.SGD(model.parameters(), lr=0.1)
-        defended = Defended(kind(), model, optimizer, **options, seed=seed)  # type: ignore[arg-type]
+        defended = Defended(defense, model, optimizer, **options, seed=seed)  # type: ignore[arg-type]
         after = torch.rand(1)
         torch.manual_seed(1)
         data = tiny_private().part("train")

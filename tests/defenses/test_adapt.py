@@ -7,6 +7,7 @@ import torch
 from torch import nn
 
 from helpers.faces import CPU, TINY, quick_training, tiny_private
+from helpers.settings import network_of
 from trapmid.defenses import TL, RoLSS, open_model, train
 from trapmid.models import VGG16, SmallResNet, Zoo
 from trapmid.models.residual import residual_stages
@@ -14,7 +15,7 @@ from trapmid.types import UserError
 
 
 def test_frozen_layers_do_not_move(tmp_path: Path) -> None:
-    untrained = TL().adapt(TINY.build(5, 32, 3)).state_dict()
+    untrained = network_of(TL(), TINY.build(5, 32, 3)).state_dict()
     for epochs in (1, 2):
         manifest = train(
             tmp_path / str(epochs),
@@ -35,7 +36,7 @@ def test_frozen_layers_do_not_move(tmp_path: Path) -> None:
 def test_of_vgg16_it_trains_as_many_parameters_as_published() -> None:
     net = VGG16().build(1000, 64, 3)
     total = sum(p.numel() for p in net.parameters())
-    TL().adapt(net)
+    network_of(TL(), net)
     assert total / 1e6 == pytest.approx(16.8, abs=0.05)
     assert sum(p.numel() for p in net.parameters() if p.requires_grad) / 1e6 == pytest.approx(13.9, abs=0.05)
     convolutions = [layer for layer in net.modules() if isinstance(layer, nn.Conv2d)]
@@ -44,7 +45,7 @@ def test_of_vgg16_it_trains_as_many_parameters_as_published() -> None:
 
 def test_nothing_to_freeze() -> None:
     with pytest.raises(UserError, match=r"the first layer of TinyNet has more than 1% of its 8,6\d\d parameters"):
-        TL(share=0.01).adapt(TINY.build(5, 32, 3))
+        network_of(TL(share=0.01), TINY.build(5, 32, 3))
 
 
 @pytest.mark.parametrize(
@@ -60,7 +61,7 @@ def test_stages_and_what_is_left_without_skips(network: SmallResNet | Zoo, block
     net = network.build(5, 32, 3).eval()
     assert [len(stage) for stage in residual_stages(net)] == blocks
     seen: dict[str, torch.Tensor] = {}
-    RoLSS(stages=2).adapt(net)
+    network_of(RoLSS(stages=2), net)
     for name, stage in (("kept", -3), ("removed", -2)):
         residual_stages_before = _blocks(net, blocks, stage)
         for block in residual_stages_before:
@@ -87,7 +88,7 @@ def _silence(block: nn.Module) -> None:
 
 def test_a_pruned_resnet_still_learns() -> None:
     """timm begins with residual branches that are zero: without the skip nothing would ever come through them."""
-    net = RoLSS().adapt(Zoo(name="resnet18").build(2, 32, 3)).train()
+    net = network_of(RoLSS(), Zoo(name="resnet18").build(2, 32, 3)).train()
     images, labels = torch.rand(8, 3, 32, 32), torch.arange(8) % 2
     losses = []
     optimizer = torch.optim.SGD(net.parameters(), 0.01, 0.9)
@@ -102,6 +103,6 @@ def test_a_pruned_resnet_still_learns() -> None:
 
 def test_networks_without_skips() -> None:
     with pytest.raises(UserError, match=r"TinyNet has 0 with skip connections that add\. Use a residual network"):
-        RoLSS().adapt(TINY.build(5, 32, 3))
+        network_of(RoLSS(), TINY.build(5, 32, 3))
     with pytest.raises(UserError, match=r"of 5 stage\(s\); SmallResNetwork has 4"):
-        RoLSS(stages=5).adapt(SmallResNet().build(5, 32, 3))
+        network_of(RoLSS(stages=5), SmallResNet().build(5, 32, 3))

@@ -10,7 +10,6 @@ from hypothesis import strategies as st
 
 from trapmid.defenses import BiDO
 from trapmid.defenses.bido import balanced_batches, coco, hsic, kernel
-from trapmid.objective import CROSS_ENTROPY
 from trapmid.types import Prediction, UserError
 
 SIGMA = 1.7
@@ -55,7 +54,7 @@ def test_the_terms_of_the_loss(measure, naive, label_kernel) -> None:
     images, labels = torch.rand(6, 3, 4, 4), torch.tensor([0, 0, 1, 1, 2, 2])
     hidden = torch.randn(6, 2, 3, 3, requires_grad=True), torch.randn(6, 7, requires_grad=True)
     defense = BiDO(measure=measure, label_kernel=label_kernel, sigma=SIGMA, input_weight=0.3, label_weight=0.7)
-    (term,) = defense.objective(CROSS_ENTROPY, epoch=0, epochs=1).terms
+    (term,) = defense.changes().terms
     found = term(Prediction(torch.zeros(6, 4), hidden[1], hidden), images, labels)
     one_hot = torch.eye(4)[labels]
     of_input, of_label = naive_kernel("gaussian", images), naive_kernel(label_kernel, one_hot)
@@ -85,7 +84,7 @@ def test_dependence_tells_dependent_from_independent() -> None:
 
 
 def test_a_network_without_hidden_maps() -> None:
-    with pytest.raises(UserError, match="bido regularises hidden maps and this classifier shows none"):
+    with pytest.raises(UserError, match="bido regularises hidden maps, and this classifier returns none"):
         BiDO().dependence(
             Prediction(torch.zeros(2, 3), torch.zeros(2, 3)), torch.rand(2, 3, 4, 4), torch.tensor([0, 1])
         )

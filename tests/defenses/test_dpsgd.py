@@ -9,9 +9,9 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from helpers.faces import TINY
-from helpers.settings import setting_for
+from helpers.settings import context_for, started
 from trapmid.defenses import DPSGD, NegLS, Stacked
-from trapmid.defenses.dpsgd import DPSGDRun, least_noise, spent_epsilon
+from trapmid.defenses.dpsgd import NoisyUpdate, least_noise, poisson_samples, spent_epsilon
 from trapmid.models import ModelConfig, Zoo
 from trapmid.models.batchnorm import group_norm_for_batch_norm
 from trapmid.types import UserError
@@ -31,15 +31,16 @@ def test_the_noise_is_the_least_that_keeps_epsilon(epsilon: float, steps: int) -
 
 
 def test_the_manifests_facts() -> None:
-    setting = setting_for(DPSGD())
-    facts = DPSGD(epsilon=3.0).facts(setting)
+    context = context_for(DPSGD())
+    facts = DPSGD(epsilon=3.0).findings(context, {}).facts
     assert facts["noise_multiplier"] == least_noise(3.0, 1e-5, 0.1, 30)
     assert 2.99 <= facts["epsilon"] <= 3.0
     assert facts["delta"] == 1e-5
-    (said,) = Stacked(parts=(NegLS(), DPSGD(epsilon=3.0))).notes(setting)
-    assert said == f"Differentially private with epsilon {facts['epsilon']:.2f} at delta 1e-05, for 60 training images."
-    assert not list(DPSGD().advice(setting, {}))
-    assert any("no guarantee for 60 images" in line for line in DPSGD(delta=0.1).advice(setting, {}))
+    (note,) = Stacked(parts=(NegLS(), DPSGD(epsilon=3.0))).findings(context, {}).notes
+    assert note == f"Differentially private with epsilon {facts['epsilon']:.2f} at delta 1e-05, for 60 training images."
+    assert not DPSGD().findings(context, {}).warnings
+    (warning,) = DPSGD(delta=0.1).findings(context, {}).warnings
+    assert "no guarantee for 60 images" in warning
 
 
 def by_hand(model: nn.Module, images: Tensor, labels: Tensor, clip: float, expected_batch: int) -> list[Tensor]:
@@ -55,21 +56,22 @@ def by_hand(model: nn.Module, images: Tensor, labels: Tensor, clip: float, expec
 
 @pytest.mark.parametrize("network", [TINY, Zoo(name="resnet18")], ids=["tiny", "resnet18"])
 def test_an_update_is_the_sum_of_clipped_gradients_and_noise(network: ModelConfig) -> None:
-    setting = setting_for(DPSGD(), network)
+    context = context_for(DPSGD(), network)
     images, labels = torch.rand(4, 3, 32, 32), torch.tensor([0, 1, 4, 4])  # a Poisson sample smaller than expected
-    expected = by_hand(copy.deepcopy(setting.classifier), images, labels, clip=0.5, expected_batch=6)
-    run = DPSGDRun(DPSGD(clip=0.5), setting)
-    noise = run.optimizer.noise_multiplier
+    expected = by_hand(copy.deepcopy(context.model), images, labels, clip=0.5, expected_batch=6)
+    run, update = started(DPSGD(), context), DPSGD(clip=0.5).updater(context)
+    assert isinstance(update, NoisyUpdate)
+    noise = update.optimizer.noise_multiplier
     assert noise == least_noise(8.0, 1e-5, 0.1, 30)
 
     def step(noise_multiplier: float) -> list[Tensor]:
-        run.optimizer.noise_multiplier = noise_multiplier
-        before = [p.detach().clone() for p in setting.classifier.parameters()]
+        update.optimizer.noise_multiplier = noise_multiplier
+        before = [p.detach().clone() for p in context.model.parameters()]
         losses, _ = run.losses(images, labels, epoch=0)
-        run.update(torch.stack(list(losses.values())).sum())
-        moved = [b - p.detach() for b, p in zip(before, setting.classifier.parameters(), strict=True)]
+        update(torch.stack(list(losses.values())).sum())
+        moved = [b - p.detach() for b, p in zip(before, context.model.parameters(), strict=True)]
         with torch.no_grad():
-            for p, b in zip(setting.classifier.parameters(), before, strict=True):
+            for p, b in zip(context.model.parameters(), before, strict=True):
                 p.copy_(b)
         return moved
 
@@ -81,19 +83,20 @@ def test_an_update_is_the_sum_of_clipped_gradients_and_noise(network: ModelConfi
 
 
 def test_an_empty_sample_is_a_step_of_noise() -> None:
-    setting = setting_for(DPSGD())
-    run = DPSGDRun(DPSGD(), setting)
-    before = torch.cat([p.detach().flatten() for p in setting.classifier.parameters()])
+    context = context_for(DPSGD())
+    run, update = started(DPSGD(), context), DPSGD().updater(context)
+    assert isinstance(update, NoisyUpdate)
+    before = torch.cat([p.detach().flatten() for p in context.model.parameters()])
     losses, _ = run.losses(torch.rand(0, 3, 32, 32), torch.zeros(0, dtype=torch.int64), epoch=0)
     assert [float(loss.detach()) for loss in losses.values()] == [0.0]
-    run.update(torch.stack(list(losses.values())).sum())
-    moved = before - torch.cat([p.detach().flatten() for p in setting.classifier.parameters()])
-    assert float(moved.std()) == pytest.approx(run.optimizer.noise_multiplier / 6, rel=0.05)
+    update(torch.stack(list(losses.values())).sum())
+    moved = before - torch.cat([p.detach().flatten() for p in context.model.parameters()])
+    assert float(moved.std()) == pytest.approx(update.optimizer.noise_multiplier / 6, rel=0.05)
 
 
 def test_poisson_samples() -> None:
     labels = torch.zeros(500, dtype=torch.int64)
-    batches = [rows for seed in range(5) for rows in DPSGD().batches(labels, 50, torch.Generator().manual_seed(seed))]
+    batches = [rows for seed in range(5) for rows in poisson_samples(labels, 50, torch.Generator().manual_seed(seed))]
     assert len(batches) == 5 * 10
     sizes = torch.tensor([len(rows) for rows in batches]).double()
     assert float(sizes.mean()) == pytest.approx(50, abs=3 * (500 * 0.1 * 0.9 / 50) ** 0.5)
@@ -117,12 +120,13 @@ def test_group_norm_takes_the_place_of_batch_norm() -> None:
     assert norm[0].num_groups == 32  # type: ignore[index, union-attr]
 
 
-def test_modifiers_join_it() -> None:
-    setting = setting_for(DPSGD()).with_modifiers([NegLS(start_at=0.0, full_at=0.0, smoothing=-0.5)])
-    run = DPSGDRun(DPSGD(), setting)
+def test_other_defenses_join_it() -> None:
+    stack = Stacked(parts=(DPSGD(), NegLS(start_at=0.0, full_at=0.0, smoothing=-0.5)))
+    context = context_for(stack)
+    run = started(stack, context)
     images, labels = torch.rand(3, 3, 32, 32), torch.tensor([0, 1, 2])
     losses, _ = run.losses(images, labels, epoch=0)
-    assert losses["clean"] < F.cross_entropy(setting.classifier(images).logits, labels)
+    assert losses["clean"] < F.cross_entropy(context.model(images).logits, labels)
 
 
 def test_without_opacus(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -132,7 +136,9 @@ def test_without_opacus(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def test_layers_that_cannot_be_taken_apart() -> None:
-    setting = setting_for(DPSGD())
-    setting.classifier.add_module("statistics", nn.BatchNorm1d(4))
-    with pytest.raises(UserError, match=r"dpsgd cannot take this network's gradients apart by image: .*BatchNorm"):
-        DPSGDRun(DPSGD(), setting)
+    context = context_for(DPSGD())
+    context.model.add_module("statistics", nn.BatchNorm1d(4))
+    with pytest.raises(
+        UserError, match=r"dpsgd cannot compute the gradients of this network image by image: .*BatchNorm"
+    ):
+        DPSGD().updater(context)

@@ -10,7 +10,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 import trapmid.defenses.dropin
-from trapmid.defenses import DPSGD, MID, Defended, NegLS, NoDefense, Stacked, TrapMID
+from trapmid.defenses import DPSGD, MID, BiDO, Defended, Defense, NegLS, NoDefense, Stacked, TrapMID
 from trapmid.defenses.smoothing import smoothed_cross_entropy
 from trapmid.engine import randomness, seed_of
 from trapmid.trapdoor import Secrets, Trapdoor
@@ -110,12 +110,20 @@ def test_schedules_run_over_the_calls() -> None:
     torch.testing.assert_close(torch.stack(losses[3:]), smoothed.expand(3))
 
 
-def test_what_is_more_than_its_losses_is_refused() -> None:
+@pytest.mark.parametrize(
+    ("defense", "changed"),
+    [
+        (DPSGD(), "the network and which images make a batch and how the weights take a step"),
+        (Stacked(parts=(TrapMID(), MID())), "the network"),
+        (BiDO(), "which images make a batch"),
+    ],
+    ids=lambda value: getattr(value, "name", ""),
+)
+def test_what_a_loss_cannot_do_is_refused(defense: Defense, changed: str) -> None:
     model = network()
     optimizer = torch.optim.SGD(model.parameters(), lr=0.1)
-    for defense in (DPSGD(), Stacked(parts=(TrapMID(), MID()))):
-        with pytest.raises(UserError, match=rf"{re.escape(defense.name)} is more than its losses.*`trapmid\.train`"):
-            Defended(defense, model, optimizer, **SHAPE, **LENGTH)  # type: ignore[arg-type]
+    with pytest.raises(UserError, match=rf"^{re.escape(defense.name)} changes {changed}, which .*`trapmid\.train`"):
+        Defended(defense, model, optimizer, **SHAPE, **LENGTH)  # type: ignore[arg-type]
 
 
 def test_mistakes_are_the_defenses_own() -> None:

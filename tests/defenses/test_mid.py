@@ -10,11 +10,12 @@ from torch.nn import functional as F
 
 import helpers_attacks
 from helpers.faces import CPU, TINY
+from helpers.settings import network_of
 from trapmid.attacks import attack, open_found
 from trapmid.defenses import MID
 from trapmid.defenses.mid import BottleneckNet, divergence
 from trapmid.models import VGG16
-from trapmid.objective import CROSS_ENTROPY
+from trapmid.objective import CROSS_ENTROPY, Objective
 from trapmid.types import UserError
 
 
@@ -27,7 +28,7 @@ def test_divergence_is_torchs() -> None:
 
 
 def test_prediction_and_loss() -> None:
-    net = MID(width=12, weight=0.5).adapt(TINY.build(5, 32, 3))
+    net = network_of(MID(width=12, weight=0.5), TINY.build(5, 32, 3))
     assert isinstance(net, BottleneckNet)
     images, labels = torch.rand(3, 3, 32, 32), torch.tensor([0, 1, 4])
     net.eval()
@@ -43,14 +44,14 @@ def test_prediction_and_loss() -> None:
     torch.testing.assert_close(prediction.logits, net.head(prediction.features))
     assert prediction.logits.shape == (3, 5)
 
-    losses = MID(width=12, weight=0.5).objective(CROSS_ENTROPY, 0, 1).of(prediction, images, labels)
+    losses = Objective(terms=MID(width=12, weight=0.5).changes().terms).of(prediction, images, labels)
     assert losses.keys() == {"clean", "information"}
     torch.testing.assert_close(losses["information"], 0.5 * divergence(mean, deviation).mean())
     torch.testing.assert_close(losses["clean"], F.cross_entropy(prediction.logits, labels))
 
 
 def test_it_draws_at_test_time_too() -> None:
-    net = MID().adapt(TINY.build(5, 32, 3)).eval()
+    net = network_of(MID(), TINY.build(5, 32, 3)).eval()
     images = torch.rand(2, 3, 32, 32)
     with torch.no_grad():
         torch.manual_seed(0)
@@ -62,7 +63,7 @@ def test_it_draws_at_test_time_too() -> None:
 
 
 def test_on_vgg16_it_reads_the_pooled_maps() -> None:
-    net = MID().adapt(VGG16().build(5, 32, 3))
+    net = network_of(MID(), VGG16().build(5, 32, 3))
     assert isinstance(net, BottleneckNet)
     assert (net.encoder.in_features, net.encoder.out_features, net.head.in_features) == (512, 2048, 1024)  # type: ignore[union-attr]
     assert not any(isinstance(layer, nn.BatchNorm1d) for layer in net.modules())
@@ -71,7 +72,7 @@ def test_on_vgg16_it_reads_the_pooled_maps() -> None:
 
 def test_attacked_with_the_same_seed_it_gives_the_same_away(tmp_path: Path) -> None:
     """Pseudo-labels, search and final confidence all hang on its draws; none of them on the caller's random state."""
-    model = MID(width=16).adapt(helpers_attacks.TINY.build(4, 32, 3)).eval()
+    model = network_of(MID(width=16), helpers_attacks.TINY.build(4, 32, 3)).eval()
     gan = helpers_attacks.TINY_GAN.model_copy(update={"iterations": 2, "log_every": 1})
     method = helpers_attacks.PLGMI_TINY.model_copy(update={"prior": gan, "search_steps": 2})
     public = helpers_attacks.faces(6, 3, first=100)
@@ -88,6 +89,7 @@ def test_a_network_without_its_head_is_told() -> None:
     assert (MID().weight, MID().width) == (0.003, 1024)
     images, labels = torch.rand(2, 3, 32, 32), torch.tensor([0, 1])
     with pytest.raises(
-        UserError, match=r"mid reads a bottleneck .* Put `MID\.adapt\(classifier\)` in the classifier's place"
+        UserError,
+        match=r"mid reads the bottleneck of a classifier, and this classifier has none\. Train `MID\(\)\.with_bottleneck",
     ):
         CROSS_ENTROPY.with_term(MID().information).of(TINY.build(5, 32, 3)(images), images, labels)

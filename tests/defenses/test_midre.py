@@ -6,6 +6,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from pydantic import ValidationError
 
+from helpers.settings import context_for
 from trapmid.defenses import MIDRE
 from trapmid.defenses.midre import erase
 
@@ -51,7 +52,8 @@ def test_any_image(n: int, height: int, width: int, share: float) -> None:
 
 def test_after_the_augmentation_and_differentiable() -> None:
     images = torch.rand(8, 3, 16, 16, requires_grad=True)
-    augment = MIDRE(area=(0.25, 0.25)).augment(lambda x: 2 * x, MEAN)
+    defense = MIDRE(area=(0.25, 0.25))
+    augment = defense.erasing(lambda x: 2 * x, context_for(defense))
     changed = augment(images)
     kept = changed == 2 * images
     assert float(kept.float().mean()) == pytest.approx(0.75)

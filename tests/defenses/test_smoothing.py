@@ -8,7 +8,6 @@ from torch.nn import functional as F
 
 from trapmid.defenses import LS, NegLS
 from trapmid.defenses.smoothing import smoothed_cross_entropy
-from trapmid.objective import CROSS_ENTROPY
 
 
 @given(n=st.integers(1, 6), classes=st.integers(2, 9), smoothing=st.floats(0, 1), seed=st.integers(0, 999))
@@ -48,9 +47,9 @@ def test_schedule_is_the_published_one() -> None:
 def test_which_images_are_smoothed(images: str) -> None:
     logits, labels = torch.randn(3, 4), torch.tensor([0, 1, 3])
     for defense, a in ((LS(images=images), 0.1), (NegLS(images=images), -0.05)):  # type: ignore[arg-type]
-        last = defense.objective(CROSS_ENTROPY, epoch=9, epochs=10)
+        last = defense.criteria(epoch=9, epochs=10)
         smoothed, plain = smoothed_cross_entropy(logits, labels, a), F.cross_entropy(logits, labels)
         assert float(last.clean(logits, labels)) == pytest.approx(float(smoothed))
         assert float(last.poisoned(logits, labels)) == pytest.approx(float(smoothed if images == "all" else plain))
-    first = NegLS(images=images).objective(CROSS_ENTROPY, epoch=0, epochs=10)  # type: ignore[arg-type]
+    first = NegLS(images=images).criteria(epoch=0, epochs=10)  # type: ignore[arg-type]
     assert float(first.clean(logits, labels)) == pytest.approx(float(F.cross_entropy(logits, labels)))

@@ -10,7 +10,7 @@ from pydantic import ValidationError
 
 from helpers.faces import CPU, TINY, quick_training, tiny_private
 from helpers.runs import log_of
-from helpers.settings import setting_for
+from helpers.settings import context_for, network_of, started
 from trapmid.defenses import (
     DPSGD,
     LS,
@@ -28,6 +28,7 @@ from trapmid.defenses import (
     parse_defense,
     train,
 )
+from trapmid.defenses.changes import shuffled_batches
 from trapmid.defenses.mid import BottleneckNet
 from trapmid.defenses.planting import PlantingRun
 from trapmid.defenses.smoothing import smoothed_cross_entropy
@@ -45,15 +46,15 @@ def trained(folder: Path, *parts: Any, epochs: int = 2) -> tuple[list[dict[str, 
 @pytest.mark.parametrize("images", ["all", "clean"])
 def test_both_published_variants_of_trapmid_with_negls(images: Literal["all", "clean"]) -> None:
     stack = Stacked(parts=(TrapMID(trigger_updates=0, weight=0.3), NegLS(smoothing=-0.5, images=images)))
-    setting = setting_for(stack, epochs=10)
-    run = stack.start(setting)
+    context = context_for(stack, epochs=10)
+    run = started(stack, context)
     assert isinstance(run, PlantingRun)
     door = run.trapdoor
     faces, labels = torch.rand(6, 3, 32, 32), torch.arange(6) % 5
     for epoch, a in ((4, 0.0), (5, -0.1), (9, -0.5)):
         targets = copy.deepcopy(door.targets).draw(6)
         losses, _ = run.losses(faces, labels, epoch)
-        logits = setting.classifier(torch.cat([faces, door.poison(faces, targets, door.triggers, 0.02)])).logits
+        logits = context.model(torch.cat([faces, door.poison(faces, targets, door.triggers, 0.02)])).logits
         poisoned = smoothed_cross_entropy(logits[6:], targets, a if images == "all" else 0.0)
         torch.testing.assert_close(losses["clean"], 0.7 * smoothed_cross_entropy(logits[:6], labels, a))
         torch.testing.assert_close(losses["poisoned"], 0.3 * poisoned)
@@ -82,16 +83,17 @@ def test_batches_are_those_of_the_part_that_decides_them() -> None:
     labels = torch.arange(10).repeat_interleave(8)
 
     def batches(defense: Defense) -> list[list[int]]:
-        return [rows.tolist() for rows in defense.batches(labels, 8, torch.Generator().manual_seed(0))]
+        draw = defense.changes().batches or shuffled_batches
+        return [rows.tolist() for rows in draw(labels, 8, torch.Generator().manual_seed(0))]
 
     assert batches(Stacked(parts=(LS(), BiDO()))) == batches(BiDO()) != batches(Stacked(parts=(LS(), TL())))
     assert batches(Stacked(parts=(LS(), TL()))) == batches(LS())
     assert batches(Stacked(parts=(LS(), DPSGD()))) == batches(DPSGD())
 
 
-def test_what_decides_steps_adapts_last() -> None:
+def test_the_defense_with_a_run_of_its_own_changes_the_network_last() -> None:
     """Frozen batch norms may stay under dpsgd: they are constants."""
-    net = Stacked(parts=(DPSGD(), TL())).adapt(TINY.build(5, 32, 3))
+    net = network_of(Stacked(parts=(DPSGD(), TL())), TINY.build(5, 32, 3))
     kinds = [type(layer).__name__ for layer in net.modules()]
     assert kinds.count("FrozenBatchNorm2d") == 2
     assert kinds.count("GroupNorm") == 1
@@ -106,11 +108,14 @@ def test_clipped_and_noisy_with_other_losses(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("parts", "told"),
     [
-        ((TrapMID(), TeD()), "trapmid and ted cannot be combined: both decide how the weights take a step"),
-        ((TrapMID(), DPSGD()), "trapmid and dpsgd cannot be combined: both decide how the weights take a step"),
+        ((TrapMID(), TeD()), "trapmid and ted cannot be combined: both decide how the losses of a batch are computed"),
+        (
+            (TrapMID(), DPSGD()),
+            "trapmid and dpsgd cannot be combined: both decide how the losses of a batch are computed",
+        ),
         ((LS(), NegLS()), "ls and negls cannot be combined: both decide what a classification costs"),
         ((BiDO(), LS(), DPSGD()), "bido and dpsgd cannot be combined: both decide which images make a batch"),
-        ((TL(), MID(), TL(share=0.3)), "tl stands twice in a stack"),
+        ((TL(), MID(), TL(share=0.3)), "tl is in the stack twice"),
         ((TL(),), "at least 2 items"),
     ],
 )
@@ -145,5 +150,5 @@ def test_a_command_lines_names() -> None:
         UserError, match=r"^ls\+negls: ls and negls cannot be combined: both decide what a classification costs"
     ):
         parse_defense("ls+negls")
-    with pytest.raises(UserError, match="none defends nothing"):
+    with pytest.raises(UserError, match="none is no defense, so it cannot be part of a stack"):
         parse_defense("none+negls")

@@ -10,7 +10,7 @@ from torch import Tensor
 
 from helpers.faces import CPU, TINY, quick_training
 from helpers.runs import kill_after, log_of
-from helpers.settings import setting_for
+from helpers.settings import context_for, started
 from trapmid.artifacts import Manifest, sha256
 from trapmid.data import Split
 from trapmid.defenses import AdamW, Defense, NoDefense, OnePass, TeD, TrapMID, open_model, train
@@ -130,11 +130,11 @@ def test_triggers_that_never_move_follow_from_the_seed_and_their_training_says_s
     ids=["published", "drawn ratios", "a share"],
 )
 def test_batch_norm_is_recalibrated_on_what_a_step_shows(defense: Defense, hosts: int) -> None:
-    setting = setting_for(defense)
-    run = defense.start(setting)
+    context = context_for(defense)
+    run = started(defense, context)
     assert isinstance(run, PlantingRun)
     shown: list[Tensor] = []
-    setting.classifier.register_forward_pre_hook(lambda module, inputs: shown.append(inputs[0]))
+    context.model.register_forward_pre_hook(lambda module, inputs: shown.append(inputs[0]))
     images = torch.rand(6, 3, 32, 32) / 2
     run.trapdoor.triggers = torch.ones_like(run.trapdoor.triggers)
     run.losses(images, torch.arange(6) % 5, 0)

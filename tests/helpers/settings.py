@@ -1,30 +1,36 @@
-"""The setting of a training that has not begun, for defenses tested without the loop."""
+"""The context of a training that has not begun, for defenses tested without the loop."""
 
 import torch
 
 from helpers.faces import CPU, TINY
-from trapmid.defenses import Defense, Setting
-from trapmid.models import ModelConfig
+from trapmid.defenses import Defense, DefenseRun, TrainingContext, TrainingImages
+from trapmid.models import Classifier, ModelConfig
 
 
-def setting_for(
+def network_of(defense: Defense, network: Classifier) -> Classifier:
+    """The network that the defense trains in place of a newly built one."""
+    change = defense.changes().network
+    return network if change is None else change(network)
+
+
+def context_for(
     defense: Defense, network: ModelConfig = TINY, batch_size: int = 6, images: int = 60, epochs: int = 3
-) -> Setting:
+) -> TrainingContext:
     """Five identities at 32 px, no augmentation, plain SGD with a rate of one, the classifier in train mode."""
-    classifier = defense.adapt(network.build(5, 32, 3)).train()
-    return Setting(
+    classifier = network_of(defense, network.build(5, 32, 3)).train()
+    return TrainingContext(
         model=classifier,
-        classifier=classifier,
         optimizer=torch.optim.SGD(classifier.parameters(), lr=1.0),
         architecture=network,
-        num_classes=5,
-        image_shape=(3, 32, 32),
-        images=images,
-        mean=(0.5, 0.5, 0.5),
+        images=TrainingImages(count=images, num_classes=5, shape=(3, 32, 32), mean=(0.5, 0.5, 0.5)),
         epochs=epochs,
-        steps_per_epoch=images // batch_size,
         batch_size=batch_size,
         augment=lambda images: images,
         compute=CPU,
         seed=0,
     )
+
+
+def started(defense: Defense, context: TrainingContext) -> DefenseRun:
+    """The defense's run in this training."""
+    return defense.changes().start(context)

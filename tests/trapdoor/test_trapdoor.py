@@ -1,4 +1,4 @@
-"""The drop-in against a naive version written from reference 2.2, and its promises to whoever puts it into a loop of theirs."""
+"""The drop-in against a naive version written from Algorithm 1, and its promises to whoever puts it into a loop of theirs."""
 
 import copy
 import doctest
@@ -38,7 +38,7 @@ def trapdoor_for(model: nn.Module, optimizer: torch.optim.Optimizer, **changes: 
 
 @dataclass
 class Naive:
-    """Algorithm 1 as reference 2.2 tells it, step after step, image by image; every gradient by a full backward pass."""
+    """Algorithm 1 of Trap-MID (App. C.1), step by step and image by image; every gradient by a full backward pass."""
 
     model: nn.Module
     optimizer: torch.optim.Optimizer
@@ -422,7 +422,7 @@ def test_normalised_images_are_refused() -> None:
 
 def test_another_shape_is_refused() -> None:
     _, door = start()
-    with pytest.raises(UserError, match=r"images of shape \(3, 9, 8\); it was built with image_shape=\(3, 8, 8\)"):
+    with pytest.raises(UserError, match=r"images of shape \(2, 3, 9, 8\); expected \(n, 3, 8, 8\)"):
         door.loss(torch.rand(2, 3, 9, 8), torch.tensor([0, 1]))
 
 

@@ -1,9 +1,9 @@
 """Defenses: the contract, every member, and the training they all join."""
 
-from typing import get_args
-
-from trapmid.defenses.bido import BiDO
-from trapmid.defenses.defense import Defense, DefenseRun, Modifier, Setting
+from trapmid.defenses.bido import BiDO, balanced_batches
+from trapmid.defenses.changes import Changes, Update
+from trapmid.defenses.context import TrainingContext, TrainingImages
+from trapmid.defenses.defense import Defense, Findings
 from trapmid.defenses.dpsgd import DPSGD
 from trapmid.defenses.dropin import Defended
 from trapmid.defenses.ls import LS
@@ -14,13 +14,13 @@ from trapmid.defenses.none import NoDefense
 from trapmid.defenses.onepass import OnePass
 from trapmid.defenses.opening import TrainedModel, open_model
 from trapmid.defenses.rolss import RoLSS
-from trapmid.defenses.stacked import AnyDefense, Stacked, parse_defense
+from trapmid.defenses.runs import DefenseRun, PlainRun
+from trapmid.defenses.stacked import Stacked, parse_defense
 from trapmid.defenses.ted import TeD, TeDPlus
 from trapmid.defenses.tl import TL
 from trapmid.defenses.training import SGD, AdamW, Training, train
 from trapmid.defenses.trapmid import TrapMID
-
-DEFENSES: tuple[type[Defense], ...] = get_args(get_args(AnyDefense)[0])
+from trapmid.defenses.union import DEFENSES, SINGLE_DEFENSES, AnyDefense
 
 __all__ = [
     "DEFENSES",
@@ -29,25 +29,31 @@ __all__ = [
     "MID",
     "MIDRE",
     "SGD",
+    "SINGLE_DEFENSES",
     "TL",
     "AdamW",
     "AnyDefense",
     "BiDO",
+    "Changes",
     "Defended",
     "Defense",
     "DefenseRun",
-    "Modifier",
+    "Findings",
     "NegLS",
     "NoDefense",
     "OnePass",
+    "PlainRun",
     "RoLSS",
-    "Setting",
     "Stacked",
     "TeD",
     "TeDPlus",
     "TrainedModel",
     "Training",
+    "TrainingContext",
+    "TrainingImages",
     "TrapMID",
+    "Update",
+    "balanced_batches",
     "open_model",
     "parse_defense",
     "train",

@@ -1,16 +1,16 @@
-"""BiDO (Peng et al., KDD 2022): hidden maps that depend little on the input and much on the label (reference 3)."""
+"""BiDO (Peng et al., KDD 2022): hidden maps shall depend little on the input and much on the label."""
 
 import warnings
 from collections.abc import Mapping, Sequence
-from typing import ClassVar, Literal, final
+from typing import Literal, final
 
 import torch
 from torch import Tensor
 from torch.nn import functional as F
 
 from trapmid.config import Count, NonNegative, Positive
-from trapmid.defenses.defense import Decision, Modifier
-from trapmid.objective import Objective
+from trapmid.defenses.changes import Changes
+from trapmid.defenses.defense import Defense
 from trapmid.types import Images, Labels, Prediction, UserError
 
 KernelName = Literal["linear", "gaussian", "imq"]
@@ -19,26 +19,26 @@ KernelMatrix = Tensor
 
 
 @final
-class BiDO(Modifier):
-    """`bido`: bilateral dependency optimisation; the defaults are Trap-MID's for HSIC.
+class BiDO(Defense):
+    """`bido`: bilateral dependency optimisation. The defaults are those of Trap-MID, App. C.6, for HSIC.
 
-    The loss gains sum_j (input_weight d(h_j, x) - label_weight d(h_j, onehot(y))) over the classifier's hidden maps h_j.
-    Published with Adam (rate 1e-4, no weight decay), batch 64, 50 epochs. COCO wants weights of its own. In a loop of one's own the
-    data loader has to draw several images of an identity, e.g. by `balanced_batches` as its batch sampler.
+    The loss gains sum_j (input_weight d(h_j, x) - label_weight d(h_j, onehot(y))) over the classifier's hidden maps h_j. The
+    published setting trains for 50 epochs in batches of 64 with Adam, at a rate of 1e-4 without weight decay.
 
     Attributes:
-        measure: d: `hsic` in its normalised form (nCCA), or `coco`.
+        measure: d: `hsic` in its normalised form (nCCA), or `coco`, for which the default weights are not meant.
         input_weight: lambda_x.
         label_weight: lambda_y.
-        label_kernel: of one-hot labels.
-        feature_kernel: of images and hidden maps; `gaussian` as published.
-        sigma: width of the kernels gaussian and imq.
-        images_per_identity: in a batch; 16 identities x 4 images as published.
+        label_kernel: kernel of one-hot labels.
+        feature_kernel: kernel of images and hidden maps; `gaussian` as published.
+        sigma: width of the kernels `gaussian` and `imq`.
+        images_per_identity: how many images of an identity a batch holds; published are 16 identities with 4 images each. None
+            leaves the batches as they are. In your own training loop, where the data loader makes the batches, set it to
+            None and give the loader `balanced_batches` as its batch sampler.
     """
 
     title = "BiDO"
     paper = "BiDO (Peng et al., KDD 2022); constants as in Trap-MID, App. C.6"
-    decides: ClassVar[frozenset[Decision]] = frozenset({"which images make a batch"})
     kind: Literal["bido"] = "bido"
     measure: Literal["hsic", "coco"] = "hsic"
     input_weight: NonNegative = 0.05
@@ -46,27 +46,31 @@ class BiDO(Modifier):
     label_kernel: KernelName = "linear"
     feature_kernel: KernelName = "gaussian"
     sigma: Positive = 5.0
-    images_per_identity: Count = 4
+    images_per_identity: Count | None = 4
 
-    def objective(self, objective: Objective, epoch: int, epochs: int) -> Objective:
-        """The same in every epoch."""
-        del epoch, epochs
-        return objective.with_term(self.dependence)
+    def changes(self) -> Changes:
+        """Other batches, and terms of the loss."""
+        return Changes(batches=self.batches if self.images_per_identity is not None else None, terms=(self.dependence,))
+
+    def batches(self, labels: Labels, batch_size: int, rng: torch.Generator) -> Sequence[Tensor]:
+        """See `balanced_batches`."""
+        assert self.images_per_identity is not None
+        return balanced_batches(labels, batch_size, self.images_per_identity, rng)
 
     def dependence(self, prediction: Prediction, images: Images, labels: Labels) -> Mapping[str, Tensor]:
-        """Both sums over the hidden maps, weighted; with a warning where no two images show the same identity.
+        """Both sums over the hidden maps, weighted. Warns where no two images of a batch show the same identity.
 
         Raises:
             UserError: the classifier shows no hidden maps.
         """
         if not prediction.hidden:
             raise UserError(
-                "bido regularises hidden maps and this classifier shows none (`Prediction.hidden` is empty). Use another --model: `trapmid list`."
+                "bido regularises hidden maps, and this classifier returns none (`Prediction.hidden` is empty). Use another --model: `trapmid list`."
             )
         if len(labels.unique()) == len(labels):
             warnings.warn(
-                f"bido ties hidden maps to labels, and in this batch of {len(labels)} no two images show the same identity: it teaches nothing about "
-                "them. Draw several images of an identity, as trapmid.defenses.bido.balanced_batches does.",
+                f"bido ties hidden maps to labels, and in this batch of {len(labels)} no two images show the same identity, so it has no effect. "
+                "Draw several images of an identity, as trapmid.defenses.bido.balanced_batches does.",
                 stacklevel=2,
             )
         measure = {"hsic": hsic, "coco": coco}[self.measure]
@@ -83,16 +87,12 @@ class BiDO(Modifier):
             "label_dependence": -self.label_weight * summed(of_label),
         }
 
-    def batches(self, labels: Labels, batch_size: int, rng: torch.Generator) -> Sequence[Tensor]:
-        """See `balanced_batches`."""
-        return balanced_batches(labels, batch_size, self.images_per_identity, rng)
-
 
 def kernel(name: KernelName, points: Tensor, sigma: float) -> KernelMatrix:
-    """(m, m) of m points of any shape, in float64: neighbouring images differ little, and the ridge of `hsic` is small.
+    """The kernel matrix (m, m) of m points of any shape, in float64, since similar images differ little and the ridge of `hsic` is small.
 
-    `linear` is a.b, `gaussian` exp(-u) and `imq` (inverse multiquadric) (1 + u)^(-1/2), with u = |a - b|^2 / (2 sigma^2 dim). Only the first
-    two are given in the reference; the third takes the second's scale.
+    `linear` is a.b, `gaussian` exp(-u) and `imq` (inverse multiquadric) (1 + u)^(-1/2), with u = |a - b|^2 / (2 sigma^2 dim).
+    The scale of `imq` is an assumption: it is that of `gaussian`.
     """
     flat = points.flatten(1).double()
     products = flat @ flat.T
@@ -126,17 +126,18 @@ def coco(k: KernelMatrix, other: KernelMatrix) -> Tensor:
 def balanced_batches(
     labels: Labels, batch_size: int, images_per_identity: int, rng: torch.Generator
 ) -> Sequence[Tensor]:
-    """len(labels) // batch_size batches of rows: random identities, that many random images of each.
+    """Batches of rows, `len(labels) // batch_size` of them, each with several random images of random identities.
 
-    No identity twice and no image twice in a batch, as far as there are enough: with fewer identities than a batch takes, each
-    gives more images; an identity with fewer images gives them again. Where the numbers do not divide the batch, the last
-    identity gives fewer.
+    A batch holds no identity and no image twice, as far as there are enough: with fewer identities than a batch takes, each
+    gives more images, and an identity with fewer images gives them again. If `images_per_identity` does not divide the
+    batch size, the last identity gives fewer. The authors' sampler draws without replacement over an epoch and so leaves
+    out a part of the images; this one draws every batch anew.
 
     Args:
-        labels: (n,) of all images.
+        labels: (n,) of all training images.
         batch_size: rows in each batch.
-        images_per_identity: in each batch.
-        rng: of the draw.
+        images_per_identity: images of each identity in a batch.
+        rng: draws identities and images.
     """
     identities, counts = labels.unique(return_counts=True)
     per_identity = max(images_per_identity, -(-batch_size // len(identities)))

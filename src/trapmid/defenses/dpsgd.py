@@ -1,16 +1,19 @@
-"""DP-SGD (Abadi et al., CCS 2016) through Opacus: every image's gradient is clipped and noise is added, for a stated epsilon and delta."""
+"""DP-SGD (Abadi et al., CCS 2016) through Opacus: the gradient of every image is clipped, and noise is added to their sum."""
 
 import warnings
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from functools import cache
-from typing import Any, ClassVar, Literal, final
+from typing import Any, Literal, final
 
 import torch
 from torch import Tensor
 
 from trapmid.config import Fraction, Positive
-from trapmid.defenses.defense import Decision, Defense, DefenseRun, PlainRun, Setting
+from trapmid.defenses.changes import Changes
+from trapmid.defenses.context import TrainingContext
+from trapmid.defenses.defense import Defense, Findings
+from trapmid.defenses.runs import DefenseRun, PlainRun
 from trapmid.models import Classifier
 from trapmid.models.batchnorm import group_norm_for_batch_norm
 from trapmid.types import Images, Labels, UserError
@@ -20,122 +23,135 @@ from trapmid.types import Images, Labels, UserError
 class DPSGD(Defense):
     """`dpsgd`: differentially private training; needs the extra `trapmid[dp]`.
 
-    The noise is the least, to Opacus' RDP accountant, that keeps all steps of the training within the target epsilon; what was
-    achieved is the manifest's fact `epsilon`, a note on the console and a column of the report. Batches are drawn as the accountant assumes: every image with probability
-    batch_size / images, so their sizes vary. Batch norms become group norms, since they mix images.
+    The noise is the smallest for which all steps of the training together stay within the target epsilon, by Opacus' RDP
+    accountant. The manifest's fact `epsilon`, a note on the console and a column of the report say what was achieved.
+    Batches are drawn as the accountant assumes: every image with probability batch_size / images, so their sizes vary. Batch
+    norms are replaced by group norms, since a batch norm mixes images.
 
-    The guarantee is for the training images and the weights. It covers neither the losses in the log, nor the validation images
-    that choose the epoch, nor the mean colour if stacked with `midre`. Batches and noise follow from the seed, which `manifest.json`
-    names, as everything here does: the guarantee is void for who reads the manifest. Publish the weights alone.
+    The guarantee covers the weights, for the training images. It does not cover the losses in the log, the validation images that
+    choose the epoch, or the mean colour if stacked with `midre`. Batches and noise follow from the seed, which `manifest.json`
+    names, so the guarantee does not hold against someone who reads the manifest. Publish the weights alone.
 
     Attributes:
-        epsilon: to be kept to.
-        delta: probability with which epsilon may not hold; should be well below one in the number of images.
-        clip: largest L2 norm of an image's gradient.
+        epsilon: the target.
+        delta: the probability with which epsilon may not hold; it should be well below 1 / images.
+        clip: the largest L2 norm of an image's gradient; longer gradients are shortened to it.
     """
 
     title = "DP-SGD"
     paper = "DP-SGD (Abadi et al., CCS 2016) with Opacus (Yousefpour et al. 2021)"
-    decides: ClassVar[frozenset[Decision]] = frozenset({"which images make a batch", "how the weights take a step"})
     kind: Literal["dpsgd"] = "dpsgd"
     epsilon: Positive = 8.0
     delta: Fraction = 1e-5
     clip: Positive = 1.0
 
-    @property
-    def is_in_its_losses(self) -> bool:
-        """No: it takes the steps, draws the batches and changes the network."""
-        return False
+    def changes(self) -> Changes:
+        """Network, batches, losses and steps."""
+        return Changes(network=per_image, batches=poisson_samples, run=SampledRun, update=self.updater)
 
-    def adapt(self, model: Classifier) -> Classifier:
-        """The same network without batch norm, and without activations in place, which layers with backward hooks do not bear."""
-        group_norm_for_batch_norm(model)
-        for layer in model.modules():
-            if isinstance(vars(layer).get("inplace"), bool):
-                vars(layer)["inplace"] = False
-        return model
-
-    def batches(self, labels: Labels, batch_size: int, rng: torch.Generator) -> Sequence[Tensor]:
-        """Poisson samples."""
-        drawn = torch.rand(len(labels) // batch_size, len(labels), generator=rng) < batch_size / len(labels)
-        return [row.nonzero().squeeze(1) for row in drawn]
-
-    def start(self, setting: Setting) -> DefenseRun:
-        """Find the noise and hook into the network's layers.
+    def updater(self, context: TrainingContext) -> Callable[[Tensor], None]:
+        """Find the noise and hook into the layers of the network; returns the function that takes noisy steps.
 
         Raises:
-            UserError: Opacus is not installed, or the network has layers it cannot take apart by image.
+            UserError: Opacus is not installed, or the network has layers whose gradients it cannot compute image by image.
         """
-        return DPSGDRun(self, setting)
-
-    def noise_multiplier(self, setting: Setting) -> float:
-        """Standard deviation of the noise in units of `clip`."""
-        return least_noise(self.epsilon, self.delta, setting.batch_size / setting.images, setting.steps)
-
-    def facts(self, setting: Setting) -> Mapping[str, Any]:
-        """What was achieved, and by how much noise."""
-        noise = self.noise_multiplier(setting)
-        spent = spent_epsilon(noise, self.delta, setting.batch_size / setting.images, setting.steps)
-        return {"epsilon": spent, "delta": self.delta, "noise_multiplier": noise}
-
-    def notes(self, setting: Setting) -> Iterator[str]:
-        """The guarantee."""
-        spent = self.facts(setting)["epsilon"]
-        yield f"Differentially private with epsilon {spent:.2f} at delta {self.delta:g}, for {setting.images} training images."
-
-    def advice(self, setting: Setting, last: Mapping[str, float]) -> Iterator[str]:
-        """Whether delta means anything for so many images."""
-        del last
-        if self.delta * setting.images >= 1:
-            yield (
-                f"delta {self.delta:g} is no guarantee for {setting.images} images: one of them may be given away outright. "
-                f"Set defenses.dpsgd.delta below {1 / setting.images:.0e}."
-            )
-
-
-@final
-class DPSGDRun(DefenseRun):
-    """One training with noise."""
-
-    def __init__(self, config: DPSGD, setting: Setting) -> None:
-        super().__init__(setting)
-        self.plain = PlainRun(setting)
         with _opacus():
             from opacus.grad_sample import GradSampleHooks
             from opacus.optimizers import DPOptimizer
 
-            problems = GradSampleHooks.validate(setting.classifier, strict=False)
+            problems = GradSampleHooks.validate(context.model, strict=False)
             if problems:
                 raise UserError(
-                    f"dpsgd cannot take this network's gradients apart by image: {problems[0]}. Use --model tiny, small-resnet or vgg16."
+                    f"dpsgd cannot compute the gradients of this network image by image: {problems[0]}. Use --model tiny, small-resnet or vgg16."
                 )
-            self.hooks = GradSampleHooks(setting.classifier)
-            self.optimizer = DPOptimizer(
-                setting.optimizer,
-                noise_multiplier=config.noise_multiplier(setting),
-                max_grad_norm=config.clip,
-                expected_batch_size=setting.batch_size,
+            hooks = GradSampleHooks(context.model)
+            optimizer = DPOptimizer(
+                context.optimizer,
+                noise_multiplier=self.noise_multiplier(context),
+                max_grad_norm=self.clip,
+                expected_batch_size=context.batch_size,
             )
+        return NoisyUpdate(hooks, optimizer)
+
+    def noise_multiplier(self, context: TrainingContext) -> float:
+        """Standard deviation of the noise in units of `clip`."""
+        return least_noise(self.epsilon, self.delta, _sample_rate(context), context.steps)
+
+    def findings(self, context: TrainingContext, last: Mapping[str, float]) -> Findings:
+        """The guarantee, how much noise it took, and whether delta means anything for so many images."""
+        del last
+        noise, count = self.noise_multiplier(context), context.images.count
+        spent = spent_epsilon(noise, self.delta, _sample_rate(context), context.steps)
+        facts = {"epsilon": spent, "delta": self.delta, "noise_multiplier": noise}
+        note = f"Differentially private with epsilon {spent:.2f} at delta {self.delta:g}, for {count} training images."
+        if self.delta * count < 1:
+            return Findings(facts, notes=(note,))
+        warning = (
+            f"delta {self.delta:g} is no guarantee for {count} images: one of them may be given away outright. "
+            f"Set defenses.dpsgd.delta below {1 / count:.0e}."
+        )
+        return Findings(facts, notes=(note,), warnings=(warning,))
+
+
+def per_image(model: Classifier) -> Classifier:
+    """The same network without batch norm and without in-place activations, which layers with backward hooks do not support."""
+    group_norm_for_batch_norm(model)
+    for layer in model.modules():
+        if isinstance(vars(layer).get("inplace"), bool):
+            vars(layer)["inplace"] = False
+    return model
+
+
+def poisson_samples(labels: Labels, batch_size: int, rng: torch.Generator) -> Sequence[Tensor]:
+    """Rows for each step of an epoch: every image with probability batch_size / images, independently."""
+    drawn = torch.rand(len(labels) // batch_size, len(labels), generator=rng) < batch_size / len(labels)
+    return [row.nonzero().squeeze(1) for row in drawn]
+
+
+@final
+class SampledRun(DefenseRun):
+    """A plain training whose batches may be empty."""
+
+    def __init__(self, context: TrainingContext) -> None:
+        super().__init__(context)
+        self.plain = PlainRun(context)
 
     def losses(self, images: Images, labels: Labels, epoch: int) -> tuple[Mapping[str, Tensor], Mapping[str, Tensor]]:
-        """The plain losses; those of an empty sample are zero, so that its step is noise alone."""
+        """The plain losses. Those of an empty sample are zero, so that its step consists of noise alone."""
         if len(images):
             return self.plain.losses(images, labels, epoch)
-        nothing = images.new_zeros(1, *self.setting.image_shape)
+        nothing = images.new_zeros(1, *self.context.images.shape)
         losses, notes = self.plain.losses(nothing, labels.new_zeros(1), epoch)
         return {name: 0 * loss for name, loss in losses.items()}, notes
 
-    def update(self, loss: Tensor) -> None:
-        """Clip, add noise, step."""
+
+@final
+class NoisyUpdate:
+    """Clips the gradient of each image, adds noise, takes a step.
+
+    Attributes:
+        hooks: Opacus' hooks in the layers, which compute the gradients image by image.
+        optimizer: Opacus' optimizer around the recipe's.
+    """
+
+    def __init__(self, hooks: Any, optimizer: Any) -> None:
+        self.hooks, self.optimizer = hooks, optimizer
+
+    def __call__(self, loss: Tensor) -> None:
+        """Take one step against the loss of a batch."""
         self.optimizer.zero_grad()
         with _opacus():
             loss.backward()
         self.optimizer.step()
 
 
+def _sample_rate(context: TrainingContext) -> float:
+    return context.batch_size / context.images.count
+
+
 @cache
 def least_noise(epsilon: float, delta: float, sample_rate: float, steps: int) -> float:
-    """The least noise multiplier whose `spent_epsilon` is within 0.01 below `epsilon`."""
+    """The smallest noise multiplier whose `spent_epsilon` is at most 0.01 below `epsilon`."""
     with _opacus():
         from opacus.accountants.utils import get_noise_multiplier
 
@@ -158,7 +174,7 @@ def spent_epsilon(noise_multiplier: float, delta: float, sample_rate: float, ste
 
 @contextmanager
 def _opacus() -> Iterator[None]:
-    """Opacus, without warnings that are about nothing the user could change: of bounds passed on the way, hooks, memory layout."""
+    """Opacus, without its warnings about hooks, memory layout and search bounds, none of which the user could act on."""
     try:
         import opacus  # noqa: F401
     except ImportError as problem:

@@ -1,4 +1,4 @@
-"""Any defense that works through its losses, in a training loop of one's own: `loss = defended.loss(images, labels)`."""
+"""Defenses in a training loop of your own: `loss = defended.loss(images, labels)`."""
 
 from collections.abc import Callable, Mapping
 from pathlib import Path
@@ -8,17 +8,28 @@ import torch
 from torch import Tensor, nn
 
 from trapmid.augment import KorniaAugmentation
-from trapmid.defenses.defense import Defense, Setting
+from trapmid.defenses.context import TrainingContext, TrainingImages
+from trapmid.defenses.defense import Defense
 from trapmid.engine import Compute, randomness
-from trapmid.types import Images, Labels, UserError
+from trapmid.trapdoor.guard import (
+    buffers_of,
+    check_batch,
+    loading,
+    refuse_not_finite,
+    restore_buffers,
+    undone_on_error,
+)
+from trapmid.types import UserError
 
 
 @final
 class Defended:
-    """A defense that has joined a training somebody else runs; `Trapdoor` is the short way for Trap-MID alone.
+    """A defense in a training loop that is yours. For Trap-MID alone, `Trapdoor` is the shorter way.
 
-    Checkpoints have to hold its `state_dict` beside the model's and the optimizer's; both hold the triggers of a defense that
-    has some, so ship the model's weights and never a checkpoint.
+    It works for every defense that a loss can carry out: one that changes neither the network, nor the batches, nor the steps.
+
+    Your checkpoints have to hold its `state_dict` beside those of the model and the optimizer. The state holds the triggers of a
+    defense with a trapdoor, so publish the model's weights and never a checkpoint.
 
     Example:
         >>> from trapmid.defenses import TrapMID
@@ -31,22 +42,22 @@ class Defended:
         >>> loss.backward(); optimizer.step()
 
     Args:
-        defense: its config.
-        model: any classifier of images in [0, 1], on its device; returns logits (n, num_classes), or something that has them as
-            `logits`. A defense that needs more of it says so.
-        optimizer: torch's own, the one that trains `model`.
+        defense: the defense.
+        model: any classifier of images in [0, 1], on its device. It returns logits (n, num_classes), or an object that has them as
+            `logits`. A defense that needs more, such as hidden maps, says so.
+        optimizer: the torch optimizer that trains `model`, not a wrapper around it.
         num_classes: number of identities.
         image_shape: (channels, height, width).
         epochs: how often every training image will be seen; schedules run over it.
-        steps_per_epoch: how often `loss` will be called in each.
+        steps_per_epoch: how often `loss` will be called in each epoch.
         batch_size: images in each call.
-        augment: from images to changed images of the same shape, applied to all that `model` is shown. Default: the published
-            one; leave geometric augmentation out of the data loader.
-        mean: of the pixels, one number a channel, for defenses that paint with it; default: mid-grey.
+        augment: takes images and returns changed images of the same shape; applied to every image that `model` is shown. Default:
+            the published augmentation. Leave geometric augmentation out of the data loader.
+        mean: the mean pixel in [0, 1], one number per channel, for defenses that paint with it; default: mid-grey.
         seed: of what the defense draws at its start.
 
     Raises:
-        UserError: the defense is more than its losses.
+        UserError: the defense changes something that a loss cannot, or a number makes no sense.
     """
 
     def __init__(
@@ -64,62 +75,107 @@ class Defended:
         mean: tuple[float, ...] | None = None,
         seed: int = 0,
     ) -> None:
-        if not defense.is_in_its_losses:
+        changes = defense.changes()
+        if beyond := changes.beyond_loss():
             raise UserError(
-                f"{defense.name} is more than its losses: it changes the network or the steps themselves. Train with `trapmid.train`."
+                f"{defense.name} changes {' and '.join(beyond)}, which a loss cannot do in another training loop. Train with `trapmid.train`."
             )
-        self._steps, self._steps_per_epoch = 0, steps_per_epoch
+        if (
+            min(epochs, steps_per_epoch, batch_size) < 1
+            or num_classes < 2
+            or len(image_shape) != 3
+            or min(image_shape) < 1
+        ):
+            raise UserError(
+                f"Defended got epochs={epochs}, steps_per_epoch={steps_per_epoch}, batch_size={batch_size}, num_classes={num_classes}, image_shape={image_shape}. "
+                "Expected at least one epoch, step and image, at least two classes, and (channels, height, width)."
+            )
+        if mean is not None and len(mean) != image_shape[0]:
+            raise UserError(
+                f"Defended got a mean of {len(mean)} numbers; expected one for each of {image_shape[0]} channels."
+            )
         device = next(model.parameters()).device
+        context = TrainingContext(
+            model=model,
+            optimizer=optimizer,
+            architecture=None,
+            images=TrainingImages(
+                count=steps_per_epoch * batch_size,
+                num_classes=num_classes,
+                shape=image_shape,
+                mean=mean or (0.5,) * image_shape[0],
+            ),
+            epochs=epochs,
+            batch_size=batch_size,
+            augment=augment if augment is not None else KorniaAugmentation().build(image_shape[-1]),
+            compute=Compute(str(device)),
+            seed=seed,
+        )
+        self._steps, self._context = 0, context
         with randomness(seed, "defense", device=device):
-            self._run = defense.start(
-                Setting(
-                    model=model,
-                    classifier=model,
-                    optimizer=optimizer,
-                    architecture=None,
-                    num_classes=num_classes,
-                    image_shape=image_shape,
-                    images=steps_per_epoch * batch_size,
-                    mean=mean or (0.5,) * image_shape[0],
-                    epochs=epochs,
-                    steps_per_epoch=steps_per_epoch,
-                    batch_size=batch_size,
-                    augment=augment if augment is not None else KorniaAugmentation().build(image_shape[-1]),
-                    compute=Compute(str(device)),
-                    seed=seed,
-                )
-            )
+            self._run = changes.start(context)
 
-    def loss(self, images: Images, labels: Labels) -> Tensor:
+    def loss(self, images: Tensor, labels: Tensor) -> Tensor:
         """The scalar to back-propagate instead of the cross-entropy of a batch.
 
         Args:
             images: (n, c, h, w) in [0, 1], not normalised.
-            labels: (n,).
+            labels: (n,), class numbers from 0 to num_classes - 1.
+
+        Raises:
+            UserError: images or labels are not those of this training, or the loss is not finite. Nothing has changed then, in the
+                defense, in the statistics of the classifier's batch norms and in torch's random numbers: a loop that skips the
+                batch goes on as if there had been no such batch.
         """
         losses, _ = self.losses(images, labels)
         return torch.stack(list(losses.values())).sum()
 
-    def losses(self, images: Images, labels: Labels) -> tuple[Mapping[str, Tensor], Mapping[str, Tensor]]:
-        """The terms of `loss` by name, and numbers worth logging."""
-        epoch = self._steps // self._steps_per_epoch
+    def losses(self, images: Tensor, labels: Tensor) -> tuple[Mapping[str, Tensor], Mapping[str, Tensor]]:
+        """The terms of `loss` by name, and other numbers to log. Arguments and errors are those of `loss`."""
+        context = self._context
+        check_batch(images, labels, context.images.shape, context.images.num_classes)
+
+        def save() -> dict[str, Any]:
+            return {"defense": self.state_dict(), "buffers": buffers_of(context.model)}
+
+        def load(state: dict[str, Any]) -> None:
+            self._load(state["defense"])
+            restore_buffers(context.model, state["buffers"])
+
+        with undone_on_error(save, load):
+            losses, notes = self._run.losses(images, labels, self._steps // context.steps_per_epoch)
+            refuse_not_finite(losses, self.state_dict())
         self._steps += 1
-        return self._run.losses(images, labels, epoch)
+        return losses, notes
 
     def save_secrets(self, folder: str | Path) -> Path | None:
         """Write the defense's secrets into a folder of their own, readable by the owner alone.
 
         Returns:
-            The file: in `folder`, or beside it with a warning where `folder` holds another training's; None if there are no secrets.
+            The file; None if there are no secrets. If `folder` holds the secrets of another training, the file is in a new folder
+            beside it, and a warning says so.
         """
         return self._run.save_secrets(Path(folder))
 
     def state_dict(self) -> dict[str, Any]:
-        """All that a resume needs besides the model and its optimizer."""
+        """Everything that a resumed training needs besides the states of the model and its optimizer."""
         return {"steps": self._steps, **{name: part.state_dict() for name, part in self._run.parts().items()}}
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
-        """The inverse of `state_dict`."""
-        self._steps = state_dict["steps"]
+        """The inverse of `state_dict`.
+
+        Raises:
+            UserError: it is the state of another training. Nothing has changed then.
+        """
+        expected = self.state_dict().keys()
+        if state_dict.keys() != expected:
+            raise UserError(
+                f"This is the state of another defense: it holds {sorted(state_dict)}, expected {sorted(expected)}. Give the one that this defense saved."
+            )
+        with loading("defense", self.state_dict, self._load):
+            self._load(state_dict)
+
+    def _load(self, state_dict: dict[str, Any]) -> None:
         for name, part in self._run.parts().items():
             part.load_state_dict(state_dict[name])
+        self._steps = state_dict["steps"]

@@ -1,10 +1,9 @@
-"""Label smoothing (Szegedy et al., CVPR 2016): no defense but the control for NegLS, since positive smoothing helps an inversion."""
+"""Label smoothing (Szegedy et al., CVPR 2016). It is the control for NegLS rather than a defense: it helps an inversion."""
 
 from typing import Literal, final
 
 from trapmid.config import Share
 from trapmid.defenses.smoothing import Smoothing
-from trapmid.objective import Objective
 
 
 @final
@@ -12,7 +11,7 @@ class LS(Smoothing):
     """`ls`: positive label smoothing, the opposite of `negls`.
 
     Attributes:
-        smoothing: a, the share of the label that is spread over all classes.
+        smoothing: a, the share of each label that is spread evenly over all classes.
     """
 
     title = "Label smoothing"
@@ -20,7 +19,7 @@ class LS(Smoothing):
     kind: Literal["ls"] = "ls"
     smoothing: Share = 0.1
 
-    def objective(self, objective: Objective, epoch: int, epochs: int) -> Objective:
+    def smoothing_at(self, epoch: int, epochs: int) -> float:
         """The same in every epoch."""
         del epoch, epochs
-        return self.smooth(objective, self.smoothing)
+        return self.smoothing

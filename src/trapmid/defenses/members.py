@@ -1,8 +1,7 @@
-"""Every defense by itself. A new one joins by one line in this union."""
-
-from typing import TypeAlias
+"""The package's own defenses, in the order of lists and tables. A new one joins by one line in `MEMBERS`."""
 
 from trapmid.defenses.bido import BiDO
+from trapmid.defenses.defense import Defense
 from trapmid.defenses.dpsgd import DPSGD
 from trapmid.defenses.ls import LS
 from trapmid.defenses.mid import MID
@@ -11,8 +10,24 @@ from trapmid.defenses.negls import NegLS
 from trapmid.defenses.none import NoDefense
 from trapmid.defenses.onepass import OnePass
 from trapmid.defenses.rolss import RoLSS
+from trapmid.defenses.stacked import Stacked
 from trapmid.defenses.ted import TeD, TeDPlus
 from trapmid.defenses.tl import TL
 from trapmid.defenses.trapmid import TrapMID
 
-Single: TypeAlias = NoDefense | TrapMID | OnePass | MID | BiDO | NegLS | LS | TeD | TeDPlus | TL | MIDRE | RoLSS | DPSGD
+MEMBERS: tuple[type[Defense], ...] = (
+    NoDefense,
+    TrapMID,
+    OnePass,
+    MID,
+    BiDO,
+    NegLS,
+    LS,
+    TeD,
+    TeDPlus,
+    TL,
+    MIDRE,
+    RoLSS,
+    DPSGD,
+    Stacked,
+)

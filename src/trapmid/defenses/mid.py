@@ -1,4 +1,4 @@
-"""MID (Wang et al., AAAI 2021): a variational information bottleneck before the last layer, which limits what an answer says about its input."""
+"""MID (Wang et al., AAAI 2021): a variational information bottleneck before the last layer."""
 
 from collections.abc import Mapping
 from typing import Literal, final
@@ -8,22 +8,23 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from trapmid.config import NonNegative, Width
-from trapmid.defenses.defense import Modifier
+from trapmid.defenses.changes import Changes
+from trapmid.defenses.defense import Defense
 from trapmid.models import Classifier
 from trapmid.models.vgg16 import VGG16Net
-from trapmid.objective import Objective
 from trapmid.types import Images, Labels, Prediction, UserError
 
 
 @final
-class MID(Modifier):
-    """`mid`: features are drawn from a normal distribution that is kept near the standard one; at test time, too, as published.
+class MID(Defense):
+    """`mid`: features are drawn from a normal distribution that is kept near the standard one.
 
-    The loss gains weight * KL(N(mean, deviation) || N(0, 1)). Draws come from torch's global generator.
+    The loss gains weight * KL(N(mean, deviation) || N(0, 1)). Features are drawn at test time as well, as in the authors'
+    code; the draws come from torch's global generator.
 
     Attributes:
         weight: lambda.
-        width: of the bottleneck, k; the paper has 1024 for VGG-16, 512 for Face.evoLVe and ResNet-152.
+        width: k, the width of the bottleneck. Trap-MID, App. C.6 has 1024 for VGG-16 and 512 for Face.evoLVe and ResNet-152.
     """
 
     title = "MID"
@@ -32,22 +33,16 @@ class MID(Modifier):
     weight: NonNegative = 0.003
     width: Width = 1024
 
-    @property
-    def is_in_its_losses(self) -> bool:
-        """No: it builds another head."""
-        return False
+    def changes(self) -> Changes:
+        """Another network, whose last layer reads the bottleneck, and a term that keeps the bottleneck narrow."""
+        return Changes(network=self.with_bottleneck, terms=(self.information,))
 
-    def adapt(self, model: Classifier) -> Classifier:
-        """The same body with a bottleneck for a head."""
+    def with_bottleneck(self, model: Classifier) -> Classifier:
+        """The same body with a bottleneck before the last layer."""
         return BottleneckNet(model, self.width)
 
-    def objective(self, objective: Objective, epoch: int, epochs: int) -> Objective:
-        """The same in every epoch."""
-        del epoch, epochs
-        return objective.with_term(self.information)
-
     def information(self, prediction: Prediction, images: Images, labels: Labels) -> Mapping[str, Tensor]:
-        """The bottleneck's KL divergence, mean over the batch, weighted.
+        """The KL divergence of the bottleneck from the standard normal distribution, mean over the batch, weighted.
 
         Raises:
             UserError: the classifier has no bottleneck.
@@ -55,7 +50,7 @@ class MID(Modifier):
         del images, labels
         if prediction.posterior is None:
             raise UserError(
-                "mid reads a bottleneck and this classifier has none. Put `MID.adapt(classifier)` in the classifier's place."
+                "mid reads the bottleneck of a classifier, and this classifier has none. Train `MID().with_bottleneck(classifier)` instead."
             )
         return {"information": self.weight * divergence(*prediction.posterior).mean()}
 
@@ -66,7 +61,10 @@ def divergence(mean: Tensor, deviation: Tensor) -> Tensor:
 
 
 class BottleneckNet(Classifier):
-    """A classifier whose last layer reads z = mean + deviation * N(0, I), with deviation = softplus(s - 5), from one linear layer (reference 3)."""
+    """A classifier whose last layer reads z = mean + deviation * N(0, I) (Trap-MID, App. C.6).
+
+    One linear layer gives the mean and s, with deviation = softplus(s - 5).
+    """
 
     def __init__(self, body: Classifier, width: int) -> None:
         super().__init__(body.num_classes, body.image_size, body.channels)

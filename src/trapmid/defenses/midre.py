@@ -1,4 +1,4 @@
-"""MIDRE (Tran et al., TMLR 2025): training images with a random square erased, so that no image is ever learnt as a whole."""
+"""MIDRE (Tran et al., TMLR 2025): a random square of every training image is erased, so that no image is learnt as a whole."""
 
 from typing import Literal, final
 
@@ -7,20 +7,22 @@ from torch import Tensor
 
 from trapmid.augment import Augment
 from trapmid.config import ShareRange
-from trapmid.defenses.defense import Modifier
+from trapmid.defenses.changes import Changes
+from trapmid.defenses.context import TrainingContext
+from trapmid.defenses.defense import Defense
 from trapmid.types import Images
 
 
 @final
-class MIDRE(Modifier):
-    """`midre`: every training image loses a random square to the mean colour, anew each time it is shown.
+class MIDRE(Defense):
+    """`midre`: each time a training image is shown, a random square of it is filled with the mean colour.
 
-    Assumed, as the paper is told from memory: every image is erased, after the augmentation; the square's area is uniform
-    between the bounds, its place uniform within the image; the fill is the training images' mean colour (the paper's is
-    ImageNet's).
+    Every image is erased, after the augmentation. The area of the square is uniform between the bounds, its place uniform
+    within the image. Two constants differ from the authors' code: its largest area is 0.8 (its README names 0.4 as well),
+    and it fills with the mean colour of ImageNet, where this fills with that of the training images.
 
     Attributes:
-        area: smallest and largest erased share of the image.
+        area: smallest and largest share of the image that is erased.
     """
 
     title = "MIDRE"
@@ -28,15 +30,24 @@ class MIDRE(Modifier):
     kind: Literal["midre"] = "midre"
     area: ShareRange = (0.1, 0.4)
 
-    def augment(self, augment: Augment, mean: tuple[float, ...]) -> Augment:
-        """The augmentation, then the erasing."""
-        return lambda images: erase(augment(images), self.area, mean)
+    def changes(self) -> Changes:
+        """Another augmentation."""
+        return Changes(augment=self.erasing)
+
+    def erasing(self, augment: Augment, context: TrainingContext) -> Augment:
+        """The given augmentation, then the erasing."""
+        return lambda images: erase(augment(images), self.area, context.images.mean)
 
 
 def erase(images: Images, area: tuple[float, float], fill: tuple[float, ...]) -> Images:
-    """`images` (n, c, h, w) with a square of each, of a random share of its area, set to `fill` (one value a channel).
+    """Set a square of each image, of a random share of its area, to `fill`.
 
-    Draws come from torch's global generator.
+    The squares are drawn from torch's global generator.
+
+    Args:
+        images: (n, c, h, w).
+        area: smallest and largest share of the image.
+        fill: one value per channel.
     """
     n, _, height, width = images.shape
     device = images.device

@@ -1,4 +1,4 @@
-"""NegLS (Struppek et al., ICLR 2024): negative label smoothing, phased in over the second half of the training (reference 2.4, 3)."""
+"""NegLS (Struppek et al., ICLR 2024): negative label smoothing, phased in over the second half of the training."""
 
 from typing import Literal, final
 
@@ -6,20 +6,21 @@ from pydantic import Field
 
 from trapmid.config import Share
 from trapmid.defenses.smoothing import Smoothing
-from trapmid.objective import Objective
 
 
 @final
 class NegLS(Smoothing):
-    """`negls`: the classifier is punished for any confidence it leaves to the other classes.
+    """`negls`: labels are smoothed by a negative amount, so that confidence in the other classes costs more.
 
-    The schedule is the published one with its steps as shares of the epochs: 50 and 75 out of 100. Published with Adam
-    (rate 1e-3, x0.1 at 75 % and 90 % of the epochs, no weight decay), batch 128, 100 epochs.
+    The schedule is that of Trap-MID, App. C.6, with its epochs 50 and 75 of 100 as shares. The published setting trains for 100
+    epochs in batches of 128 with Adam, at a rate of 1e-3 that falls to a tenth at 75 % and to a hundredth at 90 % of the epochs,
+    without weight decay.
 
     Attributes:
-        smoothing: a, at its full strength.
+        smoothing: a in `smoothed_cross_entropy`, at full strength.
         start_at: share of the epochs with plain cross-entropy.
-        full_at: share of the epochs after which it is at full strength; until then it rises linearly to half and then jumps.
+        full_at: share of the epochs after which the smoothing has its full strength. Until then it rises linearly, with the default
+            shares to one half, and then jumps.
     """
 
     title = "NegLS"
@@ -30,12 +31,12 @@ class NegLS(Smoothing):
     full_at: Share = 0.75
 
     def strength(self, epoch: int, epochs: int) -> float:
-        """s in a = s * `smoothing`: 0 before `start`, (epoch + 1 - start) / (epochs - start) before `full`, then 1."""
+        """The share of `smoothing` in an epoch: 0 before `start_at`, then (epoch + 1 - start) / (epochs - start), 1 from `full_at` on."""
         start, full = int(self.start_at * epochs), int(self.full_at * epochs)
         if epoch >= full:
             return 1.0
         return (epoch + 1 - start) / (epochs - start) if epoch >= start else 0.0
 
-    def objective(self, objective: Objective, epoch: int, epochs: int) -> Objective:
-        """Smoothed as strongly as the schedule says."""
-        return self.smooth(objective, self.strength(epoch, epochs) * self.smoothing)
+    def smoothing_at(self, epoch: int, epochs: int) -> float:
+        """As strong as the schedule says."""
+        return self.strength(epoch, epochs) * self.smoothing

@@ -1,17 +1,22 @@
-"""No defense: plain cross-entropy, with the recipe's augmentation like everyone else."""
+"""No defense: plain cross-entropy, with the recipe's augmentation as for every defense."""
 
 from typing import Literal, final
 
-from trapmid.defenses.defense import Modifier
+from trapmid.defenses.changes import Changes
+from trapmid.defenses.defense import Defense
 
 
 @final
-class NoDefense(Modifier):
+class NoDefense(Defense):
     """`none`: the unprotected classifier that every table starts with.
 
-    The authors train it without augmentation; here it gets the recipe's, so that no comparison is confounded by it.
+    The authors train it without augmentation. Here it gets the recipe's, so that augmentation confounds no comparison.
     """
 
     title = "Unprotected"
     paper = "Trap-MID, Sec. 4.1 (unprotected)"
     kind: Literal["none"] = "none"
+
+    def changes(self) -> Changes:
+        """None."""
+        return Changes()

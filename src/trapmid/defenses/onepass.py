@@ -1,4 +1,4 @@
-"""One-pass Trap-MID: trapdoors at about twice the cost of a plain training, `python -m benchmarks --only trainings`. The work is in `trapmid.trapdoor.onepass`."""
+"""One-pass Trap-MID: trapdoors at about twice the cost of a plain training (`python -m benchmarks --only trainings` measures it)."""
 
 from typing import Literal, final
 

@@ -1,4 +1,4 @@
-"""Opening a trained model from its folder, and asking it about a whole set."""
+"""Opening a trained model from its folder, and its predictions on a whole set of images."""
 
 from dataclasses import dataclass
 from pathlib import Path
@@ -11,7 +11,7 @@ from torch import Tensor, nn
 from trapmid.artifacts import MANIFEST, Manifest, load_weights, open_artifact
 from trapmid.config import Config, Side, fingerprint, misfits
 from trapmid.data.images import ImageSet, to_unit
-from trapmid.defenses.stacked import AnyDefense
+from trapmid.defenses.union import AnyDefense
 from trapmid.engine import Compute, randomness
 from trapmid.models import AnyModel
 from trapmid.modes import evaluating
@@ -23,9 +23,9 @@ WEIGHTS = "model.safetensors"
 
 @torch.no_grad()
 def logits_on(model: nn.Module, images: ImageSet, batch: int = 256) -> Tensor:
-    """Logits (n, classes), on the CPU, of a model in eval mode over a whole set.
+    """Logits (n, classes), on the CPU, of a model in eval mode for a whole set of images.
 
-    A model that draws (`mid`) draws the same each time it is asked about the same set.
+    A model that draws random numbers (`mid`) draws the same ones each time.
     """
     device = next(model.parameters()).device
     with evaluating(model), randomness(0, "evaluate", device=device):
@@ -35,13 +35,13 @@ def logits_on(model: nn.Module, images: ImageSet, batch: int = 256) -> Tensor:
 
 
 def accuracy_on(model: nn.Module, images: ImageSet) -> float:
-    """Share of a set that the model, in eval mode, names rightly."""
+    """Share of a set of images that the model, in eval mode, classifies correctly."""
     return float((logits_on(model, images).argmax(1) == images.labels).double().mean())
 
 
 @dataclass(frozen=True, eq=False)
 class TrainedModel:
-    """A model opened from its folder: what is needed to use it, and nothing of how to break it."""
+    """A model opened from its folder. It holds no secrets."""
 
     classifier: nn.Module
     manifest: Manifest
@@ -64,7 +64,8 @@ def open_model(folder: Path, compute: Compute | None = None) -> TrainedModel:
     """The trained classifier in `folder`, in eval mode, on the device of `compute`.
 
     Raises:
-        UserError: the folder is no model, is damaged, or holds triggers or a detector beside the weights or below them.
+        UserError: the folder is no model or is damaged, its defense is not known here, or triggers or a detector lie anywhere
+            inside the folder.
     """
     manifest = open_artifact(folder, "model")
     if given_away := next((file for name in (SECRETS, DETECTOR) for file in folder.rglob(name)), None):
@@ -78,18 +79,20 @@ def open_model(folder: Path, compute: Compute | None = None) -> TrainedModel:
             f"{folder / MANIFEST} does not describe a training that this trapmid knows: {misfits(problem)}."
         ) from problem
     channels, size, _ = trained.image_shape
-    network = trained.model.without_pretraining().build(len(trained.identities), size, channels)
-    classifier = trained.defense.adapt(network)
+    classifier = trained.model.without_pretraining().build(len(trained.identities), size, channels)
+    change = trained.defense.changes().network
+    if change is not None:
+        classifier = change(classifier)
     load_weights(classifier, folder / WEIGHTS)
     placed = (compute or Compute()).place(classifier).eval()
     return TrainedModel(placed, manifest, trained.identities, (channels, size, size))
 
 
 def open_secrets(folder: Path, model: TrainedModel) -> Secrets:
-    """The triggers of `model` in `folder`.
+    """The triggers of `model`, read from `folder`.
 
     Raises:
-        UserError: there are none, they are another model's, or there is not one for each identity and of the size of the images.
+        UserError: there are none, they belong to another model, or their number or size does not fit the model.
     """
     secrets = Secrets.load(folder)
     if owner(folder) not in ("", owner_name(model.manifest.recipe, model.manifest.parents)):
@@ -105,5 +108,5 @@ def open_secrets(folder: Path, model: TrainedModel) -> Secrets:
 
 
 def owner_name(recipe: dict[str, Any], parents: dict[str, str]) -> str:
-    """What secrets call the model they belong to: sixteen hex digits of what it is trained from."""
+    """The name that secrets give the model they belong to: sixteen hex digits of a hash of what it is trained from."""
     return fingerprint([recipe, parents])

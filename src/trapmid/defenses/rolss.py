@@ -1,20 +1,21 @@
-"""RoLSS (Koh et al., ECCV 2024): no skip connections in the last stage, since an inversion's gradients come through them so easily."""
+"""RoLSS (Koh et al., ECCV 2024): no skip connections in the last stages, since the gradients of an inversion pass through them so easily."""
 
 from typing import Literal, final
 
 from trapmid.config import Count
-from trapmid.defenses.defense import Modifier
+from trapmid.defenses.changes import Changes
+from trapmid.defenses.defense import Defense
 from trapmid.models import Classifier
 from trapmid.models.residual import remove_skip, residual_stages
 from trapmid.types import UserError
 
 
 @final
-class RoLSS(Modifier):
-    """`rolss`: removal of the last stages' skip connections, from the first training step on.
+class RoLSS(Defense):
+    """`rolss`: the skip connections of the last stages are removed before training.
 
     Attributes:
-        stages: how many, counted from the last.
+        stages: how many stages lose them, counted from the last.
     """
 
     title = "RoLSS"
@@ -22,16 +23,15 @@ class RoLSS(Modifier):
     kind: Literal["rolss"] = "rolss"
     stages: Count = 1
 
-    @property
-    def is_in_its_losses(self) -> bool:
-        """No: it changes the network."""
-        return False
+    def changes(self) -> Changes:
+        """Another network."""
+        return Changes(network=self.without_skips)
 
-    def adapt(self, model: Classifier) -> Classifier:
-        """The same network with fewer skip connections.
+    def without_skips(self, model: Classifier) -> Classifier:
+        """Remove the skip connections of the last stages.
 
         Raises:
-            UserError: it has fewer stages with skip connections.
+            UserError: the network has fewer stages with skip connections.
         """
         found = residual_stages(model)
         if len(found) < self.stages:

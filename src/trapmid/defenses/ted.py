@@ -1,4 +1,4 @@
-"""TeD (Shan et al., CCS 2020) as Trap-MID compares with it: trapdoors of five squares, fixed or optimised (App. D.1; reference 3)."""
+"""TeD (Shan et al., CCS 2020) as Trap-MID compares with it: trapdoors of five squares, fixed or optimised (Trap-MID, App. D.1)."""
 
 from typing import Literal, final
 
@@ -10,10 +10,10 @@ from trapmid.trapdoor.triggers import BlendSchedule, TriggerStart
 
 @final
 class TeD(Planting):
-    """`ted`: five random squares as each identity's trigger, never moved.
+    """`ted`: the trigger of each identity is five random squares, which never move.
 
-    The paper tries blend ratios 0.1 and 0.2 (`blend.end`) and trains without augmentation; here it gets the recipe's. The
-    original TeD had seven clusters of 3 x 3 and planted them after a normal training.
+    The Trap-MID paper tries blend ratios of 0.1 and 0.2 (`blend.end`) and trains without augmentation; here the recipe's is used.
+    The original TeD has triggers of seven clusters of 3 x 3 pixels and plants them after a normal training.
     """
 
     title = "TeD"

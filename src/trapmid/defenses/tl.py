@@ -1,26 +1,28 @@
-"""TL-DMI (Ho et al., CVPR 2024): early layers keep what they learnt from public images, so that no private detail gets into them."""
+"""TL-DMI (Ho et al., CVPR 2024): early layers keep what they learnt from public images and take in nothing private."""
 
-from collections.abc import Iterator, Mapping
-from typing import Any, Literal, final
+from collections.abc import Mapping
+from typing import Literal, final
 
 from torch import nn
 
 from trapmid.config import Fraction
-from trapmid.defenses.defense import Modifier, Setting
+from trapmid.defenses.changes import Changes
+from trapmid.defenses.context import TrainingContext
+from trapmid.defenses.defense import Defense, Findings
 from trapmid.models import Classifier
 from trapmid.types import UserError
 
 
 @final
-class TL(Modifier):
+class TL(Defense):
     """`tl`: the first layers of a pretrained network are frozen, batch norm statistics included.
 
-    Layers are frozen in order as long as no more than `share` of all parameters are; the manifest's fact `frozen_layers` names
-    them. The default is the paper's for VGG-16 as it is remembered: 13.9 of 16.8 million parameters are trained, so the first
-    eight convolutions are frozen.
+    Layers are frozen in order as long as they hold no more than `share` of all parameters; the manifest's fact `frozen_layers`
+    names them. The default freezes the first eight convolutions of VGG-16, as published: 13.9 of 16.8 million parameters are
+    trained. The authors' code freezes parameters alone and lets batch norm statistics move.
 
     Attributes:
-        share: of the network's parameters, at most, that are frozen.
+        share: the largest share of the network's parameters that is frozen.
     """
 
     title = "TL-DMI"
@@ -28,13 +30,12 @@ class TL(Modifier):
     kind: Literal["tl"] = "tl"
     share: Fraction = 0.175
 
-    @property
-    def is_in_its_losses(self) -> bool:
-        """No: it freezes a part of the network."""
-        return False
+    def changes(self) -> Changes:
+        """Another network: some of its layers are frozen."""
+        return Changes(network=self.freeze)
 
-    def adapt(self, model: Classifier) -> Classifier:
-        """The same network with its first layers frozen.
+    def freeze(self, model: Classifier) -> Classifier:
+        """Freeze the first layers.
 
         Raises:
             UserError: `share` is too small for the first layer.
@@ -59,19 +60,18 @@ class TL(Modifier):
             )
         return model
 
-    def facts(self, setting: Setting) -> Mapping[str, Any]:
-        """Which layers kept the weights they began with, and how many parameters were trained."""
-        layers = {name: list(layer.parameters(recurse=False)) for name, layer in setting.classifier.named_modules()}
-        return {
-            "frozen_layers": [name for name, own in layers.items() if own and not any(p.requires_grad for p in own)],
-            "trained_parameters": sum(p.numel() for p in setting.classifier.parameters() if p.requires_grad),
-        }
-
-    def advice(self, setting: Setting, last: Mapping[str, float]) -> Iterator[str]:
-        """Whether there was anything to transfer."""
+    def findings(self, context: TrainingContext, last: Mapping[str, float]) -> Findings:
+        """Which layers kept their weights, how many parameters were trained, and whether there was anything to transfer."""
         del last
-        if setting.architecture is None or setting.architecture == setting.architecture.without_pretraining():
-            yield (
-                "The frozen layers kept random weights, since the network was not pretrained: what they know is nothing, not public. "
-                "Name a file of public weights with --set model.weights=FILE, or a network that has some with --set model.pretrained=true."
-            )
+        layers = {name: list(layer.parameters(recurse=False)) for name, layer in context.model.named_modules()}
+        facts = {
+            "frozen_layers": [name for name, own in layers.items() if own and not any(p.requires_grad for p in own)],
+            "trained_parameters": sum(p.numel() for p in context.model.parameters() if p.requires_grad),
+        }
+        if context.architecture is not None and context.architecture != context.architecture.without_pretraining():
+            return Findings(facts)
+        warning = (
+            "The network was not pretrained, so the frozen layers kept random weights, which hold nothing learnt from public images. "
+            "Name a file of public weights with --set model.weights=FILE, or a network that has some with --set model.pretrained=true."
+        )
+        return Findings(facts, warnings=(warning,))

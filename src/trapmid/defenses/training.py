@@ -1,4 +1,4 @@
-"""Training: images and a defense in, a model and its secrets out. Every defense trains in this loop, with the same augmentation."""
+"""Training: it takes images and a defense and makes a model and its secrets. Every defense trains in this loop, with the same augmentation."""
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -14,7 +14,9 @@ from trapmid.augment import AnyAugmentation, KorniaAugmentation
 from trapmid.config import BatchSize, BelowOne, Config, Count, NonNegative, Rate
 from trapmid.data.images import to_unit
 from trapmid.data.splits import Split
-from trapmid.defenses.defense import Defense, DefenseRun, Setting
+from trapmid.defenses.changes import shuffled_batches
+from trapmid.defenses.context import TrainingContext, TrainingImages
+from trapmid.defenses.defense import Defense
 from trapmid.defenses.opening import WEIGHTS, accuracy_on, owner_name
 from trapmid.engine import (
     LOG,
@@ -38,7 +40,7 @@ MILESTONES = (0.75, 0.9)
 
 
 class SGD(Config):
-    """Stochastic gradient descent; the defaults are the paper's for VGG-16 (reference 2.3)."""
+    """Stochastic gradient descent; the defaults are those of Trap-MID for VGG-16 (App. C.3 and the authors' configs)."""
 
     kind: Literal["sgd"] = "sgd"
     rate: Rate = 0.01
@@ -65,17 +67,19 @@ class AdamW(Config):
 
 
 class Training(Config):
-    """How a classifier is trained; the defaults are the paper's for VGG-16 on CelebA (reference 2.3).
+    """How a classifier is trained; the defaults are those of Trap-MID for VGG-16 on CelebA (App. C.3 and the authors' configs).
 
     Attributes:
         epochs: passes over the training split.
-        batch_size: images a step; an incomplete last batch is left out, as published.
+        batch_size: images in a step; an incomplete last batch is left out, as in the authors' code.
         schedule: of the learning rate: `constant`; `one-cycle` over the whole training; or `steps`, a tenth after 75 % of the epochs
-            and a hundredth after 90 %, as NegLS and PPA publish.
-        augmentation: applied by every defense, none included.
-        keep: which weights become the model: those of the settled epoch with the best accuracy on `val`, or the `last`.
-            The authors choose on the test split; `test` does the same, for comparison with their numbers only.
-        recalibrate: recompute batch norm statistics before every evaluation (reference 2.6 tells what happens without).
+            and a hundredth after 90 %, as published for NegLS and PPA.
+        augmentation: used under every defense, `none` included.
+        keep: which weights become the model: those of the `last` epoch, or those with the best accuracy on `val` among the epochs
+            in which no schedule of the defense still runs. The authors choose on the test split; `test` does the same, for
+            comparison with their numbers only.
+        recalibrate: recompute batch norm statistics before every evaluation. Without it, a trapdoored model can lose its accuracy in
+            eval mode for an epoch (docs/design.md).
         evaluate_every: epochs between two evaluations.
     """
 
@@ -91,7 +95,7 @@ class Training(Config):
     def rates(
         self, optimizer: torch.optim.Optimizer, steps_per_epoch: int
     ) -> torch.optim.lr_scheduler.LRScheduler | None:
-        """The schedule of an optimizer's learning rate, to be moved once a step; None for a constant one."""
+        """The schedule of an optimizer's learning rate, to be stepped once per batch; None for a constant rate."""
         if self.schedule == "constant":
             return None
         if self.schedule == "steps":
@@ -103,7 +107,7 @@ class Training(Config):
 
 
 def train(
-    target: Path,
+    out: Path,
     private: Split,
     *,
     model: ModelConfig,
@@ -114,32 +118,32 @@ def train(
     secrets: Path | None = None,
     progress: Progress = no_progress,
 ) -> Manifest:
-    """Train one classifier into the folder `target`: `model.safetensors`, `log.jsonl`, `manifest.json`.
+    """Train one classifier and write `model.safetensors`, `log.jsonl` and `manifest.json` into the folder `out`.
 
-    Killed at any point, the same call resumes and ends with the same numbers; finished, it returns at once.
+    If it is interrupted at any point, the same call resumes and ends with the same numbers. If it has finished, the call
+    returns at once.
 
     Args:
-        target: the model's folder.
-        private: images and their split. `test` is not looked at unless `training.keep` is `test`.
+        out: the model's folder.
+        private: images and their split. The part `test` is used only if `training.keep` is `test`.
         model: architecture.
-        defense: how it is defended.
-        training: everything else that decides the weights, with `seed`.
-        seed: of initial weights, batches, augmentation, triggers.
+        defense: how the classifier is defended.
+        training: everything else that decides the weights, together with `seed`.
+        seed: of initial weights, batches, augmentation and triggers.
         compute: device and precision.
-        secrets: folder for triggers, of this model alone; default: `target` with `-secrets` appended. Never inside `target`.
-        progress: who is told how far it is.
+        secrets: folder for the triggers of this model; default: the name of `out` with `-secrets` appended. It must not be inside `out`.
+        progress: called as the training goes on.
 
     Returns:
-        The manifest; `facts` holds `kept_epoch`, `val_accuracy`, `notes` (what initial weights left out, what the
-        defense achieved), `warnings` and what else the defense has to say.
+        The manifest. Its `facts` hold `kept_epoch`, `val_accuracy`, `notes`, `warnings` and what else the defense found.
 
     Raises:
-        UserError: the images do not fill a batch, or `target` or `secrets` is another model's.
+        UserError: the images do not fill a batch, or `out` or `secrets` belongs to another model.
     """
-    secrets = secrets or target.with_name(target.name + "-secrets")
-    if secrets.resolve().is_relative_to(target.resolve()):
+    secrets = secrets or out.with_name(out.name + "-secrets")
+    if secrets.resolve().is_relative_to(out.resolve()):
         raise UserError(
-            f"--secrets {secrets} lies inside the model's folder {target}; whoever gets the model would get the triggers. Choose a folder of its own."
+            f"--secrets {secrets} lies inside the model's folder {out}: whoever gets the model would get the triggers. Choose a folder of its own."
         )
     images = private.images
     shape = (images.channels, images.image_size, images.image_size)
@@ -155,7 +159,7 @@ def train(
     def build(draft: Draft) -> Manifest:
         return _Fit(draft, private, model, defense, training, seed, compute or Compute(), secrets, progress).run()
 
-    return make(target, "model", recipe, {"data": private.digest()}, build, progress)
+    return make(out, "model", recipe, {"data": private.digest()}, build, progress)
 
 
 class _Fit:
@@ -175,6 +179,7 @@ class _Fit:
     ) -> None:
         self.draft, self.training, self.seed, self.compute, self.secrets = draft, training, seed, compute, secrets
         self.defense, self.identity = defense, owner_name(draft.recipe, draft.parents)
+        self.changes = defense.changes()
         refuse_others_secrets(secrets, self.identity)
         self.train, self.chosen_on = private.part("train"), private.part("test" if training.keep == "test" else "val")
         self.steps_per_epoch = len(self.train) // training.batch_size
@@ -187,26 +192,28 @@ class _Fit:
         device = compute.torch_device
         with randomness(seed, "weights", device=device):
             network = model.build(len(self.train.identities), size, channels)
-            classifier = defense.adapt(network)
+            classifier = network if self.changes.network is None else self.changes.network(network)
             self.model: nn.Module = compute.place(classifier)
             self.optimizer = training.optimizer.build(self.model)
-            self.setting = Setting(
+            context = TrainingContext(
                 model=self.model,
-                classifier=classifier,
                 optimizer=self.optimizer,
                 architecture=model,
-                num_classes=len(self.train.identities),
-                image_shape=(channels, size, size),
-                images=len(self.train),
-                mean=tuple(to_unit(self.train.pixels).mean((0, 2, 3)).tolist()),
+                images=TrainingImages(
+                    count=len(self.train),
+                    num_classes=len(self.train.identities),
+                    shape=(channels, size, size),
+                    mean=tuple(to_unit(self.train.pixels).mean((0, 2, 3)).tolist()),
+                ),
                 epochs=training.epochs,
-                steps_per_epoch=self.steps_per_epoch,
                 batch_size=training.batch_size,
                 augment=training.augmentation.build(size),
                 compute=compute,
                 seed=seed,
             )
-            self.run_of_defense: DefenseRun = defense.start(self.setting)
+            self.run_of_defense = self.changes.start(context)
+            self.update = self.changes.updater(context)
+        self.context = context
         parts: dict[str, Stateful] = {"model": self.model, **self.run_of_defense.parts()}
         self.kept, self.notes = parts, network.notes
         self.best = BestState()
@@ -243,13 +250,14 @@ class _Fit:
         triggers = self.run_of_defense.secrets()
         if triggers is not None:
             triggers.save(self.secrets, self.identity)
+        found = self.defense.findings(self.context, {**last, **chosen})
         facts: dict[str, Any] = {
             "kept": self.training.keep,
             "kept_epoch": int(chosen["step"]) // self.steps_per_epoch,
             "val_accuracy": chosen["val_accuracy"],
-            "notes": [*self.notes, *self.defense.notes(self.setting)],
-            "warnings": list(self.defense.advice(self.setting, {**last, **chosen})),
-            **self.defense.facts(self.setting),
+            "notes": [*self.notes, *found.notes],
+            "warnings": list(found.warnings),
+            **found.facts,
         }
         return self.draft.finish([WEIGHTS, LOG], facts, self.loop.seconds, peak_memory_mib())
 
@@ -258,7 +266,7 @@ class _Fit:
         self.model.train()
         epoch = number // self.steps_per_epoch
         losses, notes = self.run_of_defense.losses(to_unit(self.pixels[rows]), self.labels[rows], epoch)
-        self.run_of_defense.update(torch.stack(list(losses.values())).sum())
+        self.update(torch.stack(list(losses.values())).sum())
         if self.schedule is not None:
             self.schedule.step()
         return {**{f"loss_{name}": value for name, value in losses.items()}, **notes}
@@ -287,10 +295,11 @@ class _Fit:
         return {"epoch": float(epoch), "val_accuracy": accuracy, **examined}
 
     def _batch(self, number: int) -> Labels:
-        """Rows of batch `number`: a function of the seed and the epoch, so that a resume needs no loader position."""
+        """Rows of batch `number`. They follow from the seed and the epoch, so that a resumed run needs no position in a loader."""
         epoch, position = divmod(number, self.steps_per_epoch)
         if epoch != self._batches_of:
             rng = generator(self.seed, "order", epoch)
-            self._batches = self.defense.batches(self.train.labels, self.training.batch_size, rng)
+            draw = self.changes.batches or shuffled_batches
+            self._batches = draw(self.train.labels, self.training.batch_size, rng)
             self._batches_of = epoch
         return self._batches[position].to(self.pixels.device)

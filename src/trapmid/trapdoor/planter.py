@@ -12,11 +12,15 @@ from torch import Tensor, distributed, nn
 
 from trapmid.augment import KorniaAugmentation
 from trapmid.objective import CROSS_ENTROPY, Objective
-from trapmid.trapdoor.naturalness import (
-    FeatureCritic,
-    TwinDiscriminator,
-    frozen,
+from trapmid.trapdoor.guard import (
+    buffers_of,
+    check_batch,
+    loading,
+    refuse_not_finite,
+    restore_buffers,
+    undone_on_error,
 )
+from trapmid.trapdoor.naturalness import FeatureCritic, TwinDiscriminator, frozen
 from trapmid.trapdoor.secrets import Secrets, free_folder
 from trapmid.trapdoor.settings import TrapdoorSettings
 from trapmid.trapdoor.triggers import TargetLabels, blend, draw_triggers, signed_step
@@ -84,12 +88,17 @@ class Planter(ABC):
                 f"This training runs in {distributed.get_world_size()} processes, and each would move triggers of its own. "
                 "Train with a trapdoor in one process."
             )
+        if total_steps < 1 or num_classes < 2 or len(image_shape) != 3 or min(image_shape) < 1:
+            raise UserError(
+                f"A trapdoor got total_steps={total_steps}, num_classes={num_classes}, image_shape={image_shape}. Expected at least one step, "
+                "at least two classes, and (channels, height, width)."
+            )
         self.settings = settings or self.defaults
         if not isinstance(self.settings, type(self.defaults)):
             raise UserError(
                 f"{type(self).__name__} takes {type(self.defaults).__name__}, and got {type(self.settings).__name__}. Both are in trapmid.trapdoor."
             )
-        self.model, self.optimizer, self.total_steps = model, optimizer, total_steps
+        self.model, self.optimizer, self.total_steps, self.image_shape = model, optimizer, total_steps, image_shape
         self.augment = augment if augment is not None else KorniaAugmentation().build(image_shape[-1])
         weights = next(model.parameters())
         device = weights.device
@@ -111,25 +120,49 @@ class Planter(ABC):
         self.step = 0
         self.training_id = uuid4().hex  # not of the seed, which two models may share
 
-    def loss(self, images: Images, labels: Labels, objective: Objective = CROSS_ENTROPY) -> Tensor:
-        """The scalar to back-propagate instead of the cross-entropy of a batch (Eq. 2). Moves the triggers as well.
+    def loss(self, images: Tensor, labels: Tensor, objective: Objective = CROSS_ENTROPY) -> Tensor:
+        """The scalar to back-propagate instead of the cross-entropy of a batch (Eq. 2). It moves the triggers as well.
 
         Args:
             images: (n, c, h, w) in [0, 1], not normalised.
-            labels: (n,).
-            objective: what classifications cost; another one joins another defense to the trapdoor, as in reference 2.4.
+            labels: (n,), class numbers from 0 to num_classes - 1.
+            objective: what classifications cost. Another one joins another defense to the trapdoor, as Trap-MID does with NegLS
+                (App. C.6).
 
         Raises:
-            UserError: the images are not in [0, 1] or not of the trigger's shape.
+            UserError: images or labels are not those of this training, or the loss is not finite. Nothing has changed then, in the
+                trapdoor, in the statistics of the classifier's batch norms and in torch's random numbers: a loop that skips the
+                batch goes on as if there had been no such batch.
         """
         losses, _ = self.losses(images, labels, objective)
         return torch.stack(list(losses.values())).sum()
 
-    @abstractmethod
     def losses(
+        self, images: Tensor, labels: Tensor, objective: Objective = CROSS_ENTROPY
+    ) -> tuple[Mapping[str, Tensor], Mapping[str, Tensor]]:
+        """The terms of `loss` by name, and other numbers to log: the discriminator's accuracy, the trapdoor's success on the batch.
+
+        Arguments and errors are those of `loss`.
+        """
+        check_batch(images, labels, self.image_shape, len(self.triggers))
+
+        def save() -> dict[str, Any]:
+            return {"trapdoor": self.state_dict(), "buffers": buffers_of(self.model)}
+
+        def load(state: dict[str, Any]) -> None:
+            self._load(state["trapdoor"])
+            restore_buffers(self.model, state["buffers"])
+
+        with undone_on_error(save, load):
+            losses, notes = self.unchecked_losses(images, labels, objective)
+            refuse_not_finite(losses, self.state_dict())
+        return losses, notes
+
+    @abstractmethod
+    def unchecked_losses(
         self, images: Images, labels: Labels, objective: Objective = CROSS_ENTROPY
     ) -> tuple[Mapping[str, Tensor], Mapping[str, Tensor]]:
-        """The terms of Eq. 2, weighted, and what the objective adds; and numbers worth logging."""
+        """`losses` of a batch that is known to be sound. It cannot be undone: if it fails, the training is over."""
 
     def hosts(self, images: Images) -> Tensor:
         """Those of a batch that get a poisoned copy: all, as published."""
@@ -173,7 +206,21 @@ class Planter(ABC):
         return state | {name: part.state_dict() for name, part in self._adversaries()}
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
-        """The inverse of `state_dict`."""
+        """The inverse of `state_dict`.
+
+        Raises:
+            UserError: it is the state of another training. Nothing has changed then.
+        """
+        with loading("trapdoor", self.state_dict, self._load):
+            expected, found = tuple(self.triggers.shape), tuple(state_dict["triggers"].shape)
+            if found != expected:
+                raise UserError(
+                    f"This is the state of another trapdoor: its triggers have the shape {found}, and these have {expected}. "
+                    "Build the trapdoor as it was built when the state was saved."
+                )
+            self._load(state_dict)
+
+    def _load(self, state_dict: dict[str, Any]) -> None:
         device = self.triggers.device
         self.triggers = state_dict["triggers"].to(device)
         self.masks = None if self.masks is None else state_dict["masks"].to(device)
@@ -205,15 +252,3 @@ class Planter(ABC):
     def _discriminator_rate(self) -> float:
         rate = self.settings.discriminator_rate
         return float(self.optimizer.param_groups[0]["lr"]) if rate is None else rate
-
-    def _check(self, images: Images) -> None:
-        expected = tuple(self.triggers.shape[1:])
-        if tuple(images.shape[1:]) != expected:
-            raise UserError(
-                f"Trapdoor.loss got images of shape {tuple(images.shape[1:])}; it was built with image_shape={expected}."
-            )
-        if self.step == 0 and (images.min() < 0 or images.max() > 1):
-            raise UserError(
-                f"Trapdoor.loss got pixels from {images.min():.2f} to {images.max():.2f}; it blends triggers in [0, 1] into images in [0, 1]. "
-                "Move the normalisation into the model, as its first layer."
-            )

@@ -28,11 +28,10 @@ class Trapdoor(Planter):
     For the arguments see `Planter`.
     """
 
-    def losses(
+    def unchecked_losses(
         self, images: Images, labels: Labels, objective: Objective = CROSS_ENTROPY
     ) -> tuple[Mapping[str, Tensor], Mapping[str, Tensor]]:
-        """The two terms of Eq. 2, weighted, and what the objective adds; and numbers worth logging: discriminator accuracy, success on the batch."""
-        self._check(images)
+        """The two terms of Eq. 2, weighted, and the terms of the objective; and the discriminator's accuracy, the trapdoor's success on the batch."""
         ratio = self._ratio(images)
         targets = self.targets.draw(len(images)).to(images.device)
         notes: dict[str, Tensor] = {}
