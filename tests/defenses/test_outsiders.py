@@ -11,7 +11,18 @@ from torch import Tensor, nn
 from helpers.faces import CPU, TINY, quick_training
 from helpers.runs import log_of
 from trapmid.data import Split
-from trapmid.defenses import DEFENSES, Changes, Defended, Defense, NegLS, Stacked, open_model, parse_defense, train
+from trapmid.defenses import (
+    DEFENSES,
+    Changes,
+    Defended,
+    Defense,
+    NegLS,
+    Stacked,
+    TrapMID,
+    open_model,
+    parse_defense,
+    train,
+)
 from trapmid.models import Classifier
 from trapmid.types import Images, Labels, Prediction, UserError
 
@@ -86,8 +97,27 @@ def test_it_trains_alone_and_is_refused_where_a_loss_is_all_there_is(private: Sp
 
 def test_a_model_of_an_unknown_defense_says_so(private: Split, tmp_path: Path) -> None:
     train(tmp_path / "m", private, model=TINY, defense=NoisyHead(), training=quick_training(epochs=1), compute=CPU)
-    with pytest.raises(UserError, match=r"/manifest\.json does not describe a training .*defense: 'noisy-head' is not a defense"):
+    with pytest.raises(
+        UserError, match=r"/manifest\.json does not describe a training .*defense: 'noisy-head' is not a defense"
+    ):
         open_model(tmp_path / "m", CPU)
+
+
+@final
+class Concealed(Defense):
+    """`concealed`: a trapdoor that does not say so."""
+
+    kind: Literal["concealed"] = "concealed"
+
+    def changes(self) -> Changes:
+        return Changes(run=TrapMID().changes().run)
+
+
+def test_a_trapdoor_that_does_not_say_so_is_refused(private: Split, tmp_path: Path) -> None:
+    with pytest.raises(
+        UserError, match=r"concealed contradicts itself: its `changes` say trapdoor=False, and its run has secrets"
+    ):
+        train(tmp_path / "m", private, model=TINY, defense=Concealed(), training=quick_training(epochs=1), compute=CPU)
 
 
 @pytest.mark.usefixtures("known")

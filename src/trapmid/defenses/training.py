@@ -213,6 +213,11 @@ class _Fit:
             )
             self.run_of_defense = self.changes.start(context)
             self.update = self.changes.updater(context)
+        if (self.run_of_defense.secrets() is not None) != self.changes.trapdoor:
+            raise UserError(
+                f"{defense.name} contradicts itself: its `changes` say trapdoor={self.changes.trapdoor}, and its run "
+                f"{'has' if self.run_of_defense.secrets() is not None else 'has no'} secrets. Set `Changes.trapdoor` to what is true."
+            )
         self.context = context
         parts: dict[str, Stateful] = {"model": self.model, **self.run_of_defense.parts()}
         self.kept, self.notes = parts, network.notes
