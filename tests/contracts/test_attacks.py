@@ -29,6 +29,7 @@ from trapmid.artifacts import MANIFEST, Manifest, sha256
 from trapmid.attacks import ATTACKS, AnyAttack, Attack, Found, PublicNearest, Run, attack, open_found, open_generator
 from trapmid.attacks.inversion import FOUND, GAN_LOG
 from trapmid.data import ImageSet
+from trapmid.data.images import to_unit
 from trapmid.engine import Progress, no_progress
 from trapmid.models import Classifier
 from trapmid.priors.gan import GENERATOR
@@ -241,20 +242,20 @@ def test_a_finished_attack_is_not_repeated(
 def test_improves_over_its_start(
     member: type[Attack[Any]], model: Classifier, public: ImageSet, tmp_path: Path
 ) -> None:
-    """The same prior, searched and not searched: margins on the target before and after.
+    """The target's mean probability of the identity, in random samples of the prior and in what the search found.
 
-    Labels alone make a picture's confidence 0 or 1, and there are eight pictures: such attacks have three runs.
+    Both are asked by the same scale, also where the attack sees labels alone. Of LOKT, which depends most on chance, 20 seeds
+    of warm start and attack gave a mean gain of 0.60, a standard deviation of 0.08 and a least gain of 0.34; BREP-MI gains
+    0.34 to 0.44.
     """
-    config, everyone, gains = setting(member), torch.arange(CLASSES), []
-    for seed in (3, 4, 5) if member.needs is LabelTarget else (3,):
-        target = target_of(model, member.needs)
-        run_with = Run(seed, CPU, tmp_path / str(seed), prior_of(config))
-        prior = config.prepare(target, public, run_with)
-        found = config.invert(target, prior, everyone, run_with)
-        labels = everyone.repeat_interleave(50)
-        before = target_of(model).scores(prior.sample(labels, engine.generator(9, "before"))).gather(1, labels[:, None])
-        gains.append(float(found.confidence.mean()) - float(before.mean()))
-    assert sum(gains) / len(gains) > 0.05
+    config, everyone = setting(member), torch.arange(CLASSES)
+    target, run_with = target_of(model, member.needs), Run(3, CPU, tmp_path, prior_of(config))
+    prior = config.prepare(target, public, run_with)
+    found = config.invert(target, prior, everyone, run_with)
+    labels, judge = everyone.repeat_interleave(50), target_of(model)
+    before = judge.scores(prior.sample(labels, engine.generator(9, "before"))).gather(1, labels[:, None]).mean()
+    after = judge.scores(to_unit(found.pixels)).gather(1, found.labels[:, None]).mean()
+    assert float(after - before) > 0.05
 
 
 @pytest.mark.parametrize("share", [0.02, 0.3, 0.5, 0.8, 0.97])
