@@ -5,7 +5,7 @@ import json
 import pytest
 from pydantic import BaseModel, Field, ValidationError, model_validator
 
-from trapmid.config import misfits
+from trapmid.config import explain
 
 
 class Inner(BaseModel):
@@ -26,15 +26,15 @@ class Outer(BaseModel):
 def test_says_where_and_why_in_our_own_words() -> None:
     with pytest.raises(ValidationError) as caught:
         Outer.model_validate({"inner": [{"size": 1}, {"size": 0}, {}]})
-    assert misfits(caught.value) == (
+    assert explain(caught.value) == (
         "inner.1.size: Input should be greater than or equal to 1; inner.2.size: Field required"
     )
     with pytest.raises(ValidationError) as caught:
         Outer.model_validate({"inner": []})
-    assert misfits(caught.value) == "it has no name"
+    assert explain(caught.value) == "it has no name"
 
 
 def test_leaves_other_errors_as_they_are() -> None:
     with pytest.raises(json.JSONDecodeError) as caught:
         json.loads("{")
-    assert misfits(caught.value) == str(caught.value)
+    assert explain(caught.value) == str(caught.value)

@@ -10,8 +10,8 @@ import pytest
 from pydantic import ValidationError
 
 from trapmid.config import Config, Member
-from trapmid.errors import UserError
-from trapmid.registry import NAMED, Registry, did_you_mean
+from trapmid.errors import UserError, did_you_mean
+from trapmid.registry import NAMED, Registry
 
 
 class Shape(Member):

@@ -18,7 +18,7 @@ from safetensors import SafetensorError
 from safetensors.torch import load_file
 from torch import Tensor, nn
 
-from trapmid.config import Config, fingerprint, misfits
+from trapmid.config import Config, explain, fingerprint
 from trapmid.engine.progress import Progress, no_progress
 from trapmid.files import alone, write_atomic
 from trapmid.types import UserError
@@ -240,7 +240,7 @@ def open_artifact(folder: Path, kind: str) -> Manifest:
     try:
         manifest = Manifest.model_validate(content)
     except ValidationError as problem:
-        raise UserError(f"{file} is not a manifest this trapmid can read: {misfits(problem)}") from problem
+        raise UserError(f"{file} is not a manifest this trapmid can read: {explain(problem)}") from problem
     if manifest.kind != kind:
         raise UserError(f"{folder} is a {manifest.kind}; expected: {kind}.")
     for name, digest in manifest.files.items():

@@ -95,12 +95,16 @@ def fingerprint(value: Any) -> str:
     return hashlib.sha256(json.dumps(value, sort_keys=True).encode()).hexdigest()[:16]
 
 
-def misfits(problem: ValueError) -> str:
-    """What does not fit, and where: of a `ValidationError` place and reason of each value, in our words; of other errors their text."""
+def explain(problem: ValueError) -> str:
+    """What is wrong with a value, and where: the place and reason of everything that pydantic found, or another error's text."""
     if not isinstance(problem, ValidationError):
         return str(problem)
-    told = []
-    for error in problem.errors():
+    errors = problem.errors()
+    places = [error["loc"] for error in errors]
+    found = []
+    for error in errors:
+        if any(place != error["loc"] and place[: len(error["loc"])] == error["loc"] for place in places):
+            continue  # a list counts as too short where an entry of it is not valid, and the entry's own error says it better
         place, reason = ".".join(map(str, error["loc"])), error["msg"].removeprefix("Value error, ")
-        told.append(f"{place}: {reason}" if place else reason)
-    return "; ".join(told)
+        found.append(f"{place}: {reason}" if place else reason)
+    return "; ".join(found)

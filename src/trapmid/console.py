@@ -1,17 +1,18 @@
-"""What the command line shows for results: tables and sentences, on stdout. Imports neither torch nor pydantic."""
+"""How results are shown on stdout: tables and sentences. Imports neither torch nor pydantic."""
 
 import json
 import math
 import os
+import re
 import sys
 from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from rich.box import SIMPLE_HEAD
 from rich.console import Console
-from rich.markup import escape
 from rich.table import Table
+from rich.text import Text
 
 if TYPE_CHECKING:
     from trapmid.catalogue import Member
@@ -36,15 +37,39 @@ _FRAMES = {
 _SUSPECTS_SHOWN = 40
 
 _FILE_WIDTH = 200
-"""Columns of text where stdout is no terminal: a table in a log is not cut to the 80 that rich takes there."""
+"""Columns of text where stdout is not a terminal; rich's 80 would cut tables in logs."""
 
-console = Console(highlight=False, width=None if sys.stdout.isatty() or "COLUMNS" in os.environ else _FILE_WIDTH)
-"""Results, on stdout."""
+_HIDDEN = re.compile("[\x00-\x08\x0b-\x1f\x7f-\x9f\u061c\u200e\u200f\u2028-\u202e\u2066-\u2069\ud800-\udfff]")
+
+
+def visible(text: str) -> str:
+    r"""Text that is safe to show on a terminal.
+
+    File names, identities and answers of servers may hold control characters, which could move the cursor or change what is
+    shown; characters that reverse the direction of reading; and bytes that are not UTF-8. Each is written as an escape such as
+    `\x1b`. Line ends and tabs stay.
+    """
+    return _HIDDEN.sub(lambda found: found[0].encode("unicode_escape", "surrogatepass").decode("ascii"), text)
+
+
+class SafeConsole(Console):
+    """A console that shows texts as they are: without markup, and with everything invisible made `visible`."""
+
+    def __init__(self, **options: Any) -> None:
+        super().__init__(markup=False, highlight=False, emoji=False, **options)
+
+    def render_str(self, text: str, **options: Any) -> Text:
+        """What every text that is printed or stands in a table goes through."""
+        return super().render_str(visible(text), **options)
+
+
+console = SafeConsole(width=None if sys.stdout.isatty() or "COLUMNS" in os.environ else _FILE_WIDTH)
+"""Prints results to stdout."""
 
 
 def say(text: str) -> None:
-    """A result, on stdout."""
-    console.print(text, markup=False, soft_wrap=True)
+    """Print a result without breaking lines."""
+    console.print(text, soft_wrap=True)
 
 
 def print_scores(out: Path) -> None:
@@ -126,13 +151,13 @@ def print_diagnosis(diagnosis: "Diagnosis", *, as_json: bool) -> None:
     colours = {"error": "bold red", "warning": "yellow", "note": "dim"}
     for finding in diagnosis.findings:
         examples = "\n".join(finding.examples) + ("\n..." if finding.count > len(finding.examples) else "")
-        severity = f"[{colours[finding.severity]}]{finding.severity}[/]"
+        severity = Text(finding.severity, style=colours[finding.severity])
         table.add_row(
             severity,
             finding.role,
-            f"{finding.count} {escape(finding.problem)}",
-            escape(examples),
-            escape(finding.remedy),
+            f"{finding.count} {finding.problem}",
+            examples,
+            finding.remedy,
         )
     console.print(table)
     say("It can be used." if diagnosis.healthy else "It cannot be used before the errors are mended.")
@@ -170,11 +195,11 @@ def print_suspects(
     table = Table("image", "taken for", "score", "p-value", "flagged")
     for row in sorted(rows, key=lambda row: -row["score"])[:_SUSPECTS_SHOWN]:
         table.add_row(
-            escape(row["image"]),
-            escape(row["identity"]),
+            row["image"],
+            row["identity"],
             f"{row['score']:.3f}",
             f"{row['p_value']:.3f}",
-            "[bold red]flagged[/]" if row["flagged"] else "",
+            Text("flagged", style="bold red") if row["flagged"] else "",
         )
     console.print(table)
     if images > _SUSPECTS_SHOWN:
@@ -206,6 +231,6 @@ def print_members(members: "Sequence[Member]", *, as_json: bool) -> None:
         if last not in ("", member.union):
             table.add_section()
         union = "" if member.union == last else member.union
-        table.add_row(union, member.kind, escape(member.about), escape(member.paper))
+        table.add_row(union, member.kind, member.about, member.paper)
         last = member.union
     console.print(table)

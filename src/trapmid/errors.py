@@ -3,14 +3,21 @@
 Imports neither torch nor pydantic, so that a mistyped argument is answered at once.
 """
 
+import difflib
 import errno
 import os
 import re
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 
 
 class UserError(ValueError):
     """A mistake the user can mend. The text says what arrived, what was expected and what to do; exit code 2."""
+
+
+def did_you_mean(text: str, known: Iterable[str]) -> str:
+    """` Did you mean 'x'?` for the known word that is closest to `text`; empty if none is close."""
+    close = difflib.get_close_matches(text, list(known), n=1)
+    return f" Did you mean {close[0]!r}?" if close else ""
 
 
 _AGAIN = "then run the same command again: what was finished is kept."

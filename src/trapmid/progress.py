@@ -1,4 +1,4 @@
-"""What the command line shows meanwhile: how far each task is, on stderr. Imports neither torch nor pydantic."""
+"""How the progress of tasks is shown on stderr. Imports neither torch nor pydantic."""
 
 import dataclasses
 import time
@@ -6,7 +6,6 @@ from threading import RLock
 from types import TracebackType
 
 from rich.console import Console
-from rich.markup import escape
 from rich.progress import (
     BarColumn,
     MofNCompleteColumn,
@@ -17,14 +16,16 @@ from rich.progress import (
     TimeRemainingColumn,
 )
 
+from trapmid.console import SafeConsole, visible
+
 OVERALL = "audit"
 """The progress task that counts tasks."""
 
-_err = Console(stderr=True, highlight=False)
+_err = SafeConsole(stderr=True)
 
 
 def clock(seconds: float) -> str:
-    """Seconds as people say them: `42 s`, `3 min 05 s`, `1 h 12 min`."""
+    """Seconds as a text: `42 s`, `3 min 05 s`, `1 h 12 min`."""
     whole = round(seconds)
     if whole < 60:
         return f"{whole} s"
@@ -34,10 +35,14 @@ def clock(seconds: float) -> str:
 
 
 class Watch:
-    """Live bars, one per running task and one for all of them; without a terminal, a line now and then.
+    """Shows a bar for each running task and one for all; where stderr is not a terminal, it prints a line now and then.
 
-    Call it as an `engine.Progress`, from any thread. `train none seed 0: load images` is a phase of the task before the colon
-    and takes over its bar.
+    An instance is an `engine.Progress` and may be called from any thread. `train none seed 0: load images` names a phase of the
+    task `train none seed 0` and uses its bar.
+
+    Args:
+        console: where to show it; default: stderr.
+        every: the fewest seconds between two lines of one task.
     """
 
     def __init__(self, console: Console | None = None, every: float = 10.0) -> None:
@@ -50,12 +55,12 @@ class Watch:
         self._live: Progress | None = None
         if self._console.is_terminal:
             self._live = Progress(
-                TextColumn("{task.description}"),
+                TextColumn("{task.description}", markup=False),
                 BarColumn(bar_width=24),
                 MofNCompleteColumn(),
                 TimeElapsedColumn(),
                 TimeRemainingColumn(),
-                TextColumn("[dim]{task.fields[note]}"),
+                TextColumn("{task.fields[note]}", markup=False, style="dim"),
                 console=self._console,
                 refresh_per_second=4,
                 speed_estimate_period=120,
@@ -85,27 +90,27 @@ class Watch:
                 self._line(task, done, total, note)
 
     def _bar(self, live: Progress, task: str, done: int, total: int | None, note: str) -> None:
-        key, text = task.partition(": ")[0], "[bold]all tasks" if task == OVERALL else escape(task)
+        key, text = task.partition(": ")[0], "all tasks" if task == OVERALL else visible(task)
         over = total is not None and done >= total and task != OVERALL
         if over:
             if key in self._bars:
                 live.remove_task(self._bars.pop(key))
         elif key not in self._bars:
-            self._bars[key] = live.add_task(text, total=total, completed=done, note=escape(note))
+            self._bars[key] = live.add_task(text, total=total, completed=done, note=visible(note))
         else:
             bar = live.tasks[live.task_ids.index(self._bars[key])]
             if bar.description != text or done < bar.completed:  # the next phase: its speed is not that of the last one
-                live.reset(bar.id, completed=done, total=total, description=text, note=escape(note))
+                live.reset(bar.id, completed=done, total=total, description=text, note=visible(note))
             else:
-                live.update(bar.id, completed=done, total=total, note=escape(note))
+                live.update(bar.id, completed=done, total=total, note=visible(note))
 
     def _line(self, task: str, done: int, total: int | None, note: str) -> None:
         now = time.monotonic()
         over = total is not None and done >= total
         line = self._lines.get(task)
-        if line is None or (line.over and not over):  # the same work once more, on something else: its time is its own
+        if line is None or (line.over and not over):  # a new task of the same name, which is timed from its own start
             line = self._lines[task] = _Line(now, done)
-        # Long runs need fewer lines: from one in ten seconds at the start to one a minute.
+        # Long runs need fewer lines: one in ten seconds at the start, one a minute later.
         wait = max(self._every, min(6 * self._every, (now - self._begun) / 20))
         if line.printed is not None and now - line.printed < wait and not over:
             return
@@ -120,7 +125,8 @@ class Watch:
         self._print("  ".join([*parts, note] if note else parts))
 
     def _print(self, text: str) -> None:
-        self._console.print(f"[{clock(time.monotonic() - self._begun)}] {text}", markup=False, soft_wrap=True)
+        said = visible(f"[{clock(time.monotonic() - self._begun)}] {text}")
+        self._console.print(said, markup=False, soft_wrap=True)
 
 
 @dataclasses.dataclass

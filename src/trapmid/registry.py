@@ -8,11 +8,10 @@ A package adds a member with an entry point whose name is the member's kind:
 A module that is not installed adds one by its import path, `my_package.attack:MyAttack`, on a command line or through `Registry.add`.
 """
 
-import difflib
 import inspect
 import os
 import sys
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator
 from importlib import import_module
 from importlib.metadata import EntryPoint, entry_points
 from pathlib import Path
@@ -22,7 +21,7 @@ from pydantic import GetCoreSchemaHandler
 from pydantic_core import CoreSchema, core_schema
 
 from trapmid.config import Config
-from trapmid.errors import UserError
+from trapmid.errors import UserError, did_you_mean
 
 M = TypeVar("M", bound=Config)
 NAMED = "TRAPMID_MEMBERS"
@@ -184,12 +183,6 @@ class Registry(Generic[M]):
 def kind_of(member: type[Config]) -> str:
     """The kind of a member's class: the default of its field `kind`."""
     return str(member.model_fields["kind"].default)
-
-
-def did_you_mean(text: str, known: Sequence[str]) -> str:
-    """` Did you mean 'x'?`, or nothing where no known word is close."""
-    close = difflib.get_close_matches(text, known, n=1)
-    return f" Did you mean {close[0]!r}?" if close else ""
 
 
 def _a(noun: str) -> str:

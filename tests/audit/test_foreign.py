@@ -117,12 +117,12 @@ def test_from_the_command_line(
         assert run("--target", url, "--attack", "mirror", "--device", "cpu") == 0
         told = capfd.readouterr().out
         assert f"{url}: {CLASSES} identities, answers with scores" in told
-        assert "pictures for" in told
+        assert "images were made with" in told
         assert (tmp_path / "attacks" / "mirror" / "foreign-s0" / "reconstructions.parquet").exists()
         assert run("--target", url, "--attack", "plgmi") == 2
         assert "needs white-box access" in capfd.readouterr().err
         assert run("--attack", "mirror", "--budget", "5") == 2
-        assert "there is no --target" in capfd.readouterr().err
+        assert "Name a --target" in capfd.readouterr().err
     finally:
         server.shutdown()
         server.server_close()
@@ -138,5 +138,5 @@ def test_amounts_of_memory(text: str, count: int | None) -> None:
 
 @pytest.mark.parametrize("text", ["much", "GiB", "8 gigs"])
 def test_what_is_no_amount_of_memory(text: str) -> None:
-    with pytest.raises(UserError, match=r"is no amount of memory\. Expected e\.g\. 8GiB"):
+    with pytest.raises(UserError, match=r"is not an amount of memory\. Expected e\.g\. 8GiB"):
         parse_bytes(text)

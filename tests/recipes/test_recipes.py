@@ -16,7 +16,7 @@ from trapmid.defenses import BiDO, NegLS, OnePass, Stacked, TrapMID, train
 from trapmid.engine import Compute, read_log
 from trapmid.models import VGG16, SmallResNet
 from trapmid.priors import CGAN
-from trapmid.recipes import RECIPES, choose, with_defense
+from trapmid.recipes import RECIPES, choose, extend
 from trapmid.recipes.attacks_advanced import advanced_attacks, small_stylegan2
 from trapmid.types import UserError
 
@@ -112,7 +112,7 @@ def test_any_defense_joins_any_recipe_and_stacks_are_named():
     tuned = choose("demo").defense("trapmid")
     assert recipe.defense("trapmid+negls") == Stacked(parts=(tuned, NegLS(images="clean")))
     assert recipe.defense("bido") == BiDO(sigma=4)
-    assert with_defense(recipe, "bido") is recipe
+    assert extend(recipe, also="bido") == recipe
     assert {task.defense for task in plan(recipe) if task.kind == "train"} == {d.name for d in recipe.defenses}
 
 
@@ -163,7 +163,7 @@ def test_another_kind_keeps_what_both_have_and_takes_its_own_defaults_for_the_re
     assert isinstance(now, OnePass)
     assert now.poisoned_share == OnePass().poisoned_share
     assert before.model_dump(exclude={"kind"}).items() <= now.model_dump().items()
-    with pytest.raises(UserError, match=r"there is no 'widths'\. Expected one of .*width"):
+    with pytest.raises(UserError, match=r"there is no 'widths'\. Did you mean 'width'\? Expected one of .*width"):
         choose("celeba64-cpu", changes=("model.kind=small-resnet", "model.widths=[8]"))
     with pytest.raises(UserError, match=r"private.*path"):
         choose("demo", changes=("private.kind=parquet",))
@@ -175,7 +175,9 @@ def test_a_wrapper_goes_by_its_kind_and_its_bases_name():
     assert recipe.attack("evading-plgmi").base.top_n == 3
     assert len(recipe.priors()) == 1  # every wrapper starts from its base's
     assert {attack.name for attack in choose("adaptive-cpu").attacks} == {attack.name for attack in recipe.attacks}
-    with pytest.raises(UserError, match=r"not in the list\. Expected one of plgmi, distilled-plgmi"):
+    with pytest.raises(
+        UserError, match=r"not in the list\. Did you mean 'distilled-plgmi'\? It has plgmi, distilled-plgmi"
+    ):
         choose("adaptive-demo", changes=("attacks.distilled.steps=7",))
 
 
@@ -183,12 +185,16 @@ def test_a_wrapper_goes_by_its_kind_and_its_bases_name():
     ("name", "options", "told"),
     [
         ("nope", {}, "not a recipe. Expected one of demo"),
-        ("demo", {"defenses": ("nope",)}, "'nope' is not a defense. Expected one of none, trapmid"),
-        ("demo", {"also": "nope"}, "'nope' is not a defense. Expected one of none, trapmid"),
+        ("demo", {"defenses": ("nope",)}, "'nope' is not a defense.* Expected one of none, trapmid"),
+        ("demo", {"also": "nope"}, "'nope' is not a defense.* Expected one of none, trapmid"),
         ("demo", {"changes": ("training.epochs",)}, "has no '='"),
-        ("demo", {"changes": ("training.epoch=3",)}, "there is no 'epoch'. Expected one of epochs"),
+        (
+            "demo",
+            {"changes": ("training.epoch=3",)},
+            "there is no 'epoch'. Did you mean 'epochs'. Expected one of epochs",
+        ),
         ("demo", {"changes": ("training.epochs=many",)}, "training.epochs"),
-        ("demo", {"changes": ("attacks.nope.top_n=3",)}, "not in the list. Expected one of plgmi"),
+        ("demo", {"changes": ("attacks.nope.top_n=3",)}, "not in the list. It has plgmi"),
     ],
 )
 def test_mistakes_are_told(name, options, told):

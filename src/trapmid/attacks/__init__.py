@@ -17,6 +17,7 @@ from trapmid.attacks.lokt import LOKT
 from trapmid.attacks.lomma import LOMMA
 from trapmid.attacks.miface import MIFace
 from trapmid.attacks.mirror import MIRROR
+from trapmid.attacks.parsing import parse_attack
 from trapmid.attacks.plgmi import PLGMI
 from trapmid.attacks.plgmi_plus import PLGMIPlus, PLGMIPlusPlus
 from trapmid.attacks.ppa import PPA
@@ -77,4 +78,5 @@ __all__ = [
     "attack",
     "open_found",
     "open_generator",
+    "parse_attack",
 ]

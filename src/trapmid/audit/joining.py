@@ -8,7 +8,7 @@ from pydantic import ValidationError
 
 from trapmid.artifacts import RECIPE, read_json
 from trapmid.audit.recipe import Recipe
-from trapmid.config import misfits
+from trapmid.config import explain
 from trapmid.engine import Progress, no_progress
 from trapmid.files import alone, write_atomic
 from trapmid.types import UserError
@@ -57,7 +57,7 @@ def _read(out: Path) -> Recipe | None:
         return Recipe.model_validate(read_json(file))
     except ValidationError as problem:
         raise UserError(
-            f"{file} is not a recipe this trapmid can read: {misfits(problem)}. Choose another --out."
+            f"{file} is not a recipe this trapmid can read: {explain(problem)}. Choose another --out."
         ) from problem
 
 

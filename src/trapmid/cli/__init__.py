@@ -1,4 +1,7 @@
-"""The command line: arguments in, verbs called, exit codes out. Heavy imports wait until the arguments are right."""
+"""The command line: it reads arguments, calls the package's functions, and turns errors into exit codes.
+
+Heavy imports wait until the arguments are known to be right.
+"""
 
 import os
 import signal
@@ -6,6 +9,7 @@ import sys
 import threading
 import traceback
 from collections.abc import Callable
+from importlib.metadata import version
 
 import tyro
 
@@ -14,21 +18,27 @@ from trapmid.cli.audits import audit, demo, measure, report, train
 from trapmid.cli.detection import detect
 from trapmid.cli.reproductions import reproduce
 from trapmid.cli.tools import convert, doctor, list_
-from trapmid.errors import in_words
+from trapmid.console import visible
+from trapmid.errors import UserError, did_you_mean, in_words
 
 COMMANDS: dict[str, Callable[..., int | None]] = {
     "demo": demo,
     "audit": audit,
     "train": train,
     "attack": attack,
-    "reproduce": reproduce,
     "measure": measure,
     "report": report,
-    "doctor": doctor,
     "detect": detect,
+    "reproduce": reproduce,
+    "doctor": doctor,
     "convert": convert,
     "list": list_,
 }
+
+_ABOUT = (
+    "Train image classifiers that resist model inversion, attack classifiers with it, and report how much an attacker gets. "
+    "Start with `trapmid demo`; then run `trapmid audit` on your own images. `trapmid COMMAND --help` explains a command."
+)
 
 
 class _Terminated(BaseException):
@@ -36,25 +46,23 @@ class _Terminated(BaseException):
 
 
 def main() -> None:
-    """Entry point.
+    """Run the command in `sys.argv`.
 
-    Exit codes: 0 for success, 1 for a bug in trapmid, 2 for what the user can mend, 130 after Ctrl-C, 141 when the reader of the
-    output has gone, 143 after SIGTERM, as batch systems send it before they take a machine away.
+    Exit codes: 0 for success, 2 for a mistake of the user, 1 for a bug of trapmid, 130 after Ctrl-C, 141 when the reader
+    of the output has gone, 143 after SIGTERM, which batch systems send before they take a machine away.
     """
+    for stream in (sys.stdout, sys.stderr):
+        if hasattr(stream, "reconfigure"):
+            stream.reconfigure(errors="backslashreplace")
     try:
         if threading.current_thread() is threading.main_thread():
             signal.signal(signal.SIGTERM, _terminate)
         try:
-            code = tyro.extras.subcommand_cli_from_dict(
-                COMMANDS,
-                prog="trapmid",
-                description=_about(),
-                config=(tyro.conf.OmitArgPrefixes, tyro.conf.FlagCreatePairsOff),
-            )
+            code = _run(sys.argv[1:])
         finally:
             sys.stdout.flush()
     except BrokenPipeError:
-        # as under `| head`; what is still buffered must not be flushed into the closed pipe at exit
+        # The reader has gone, as under `| head`. What is still buffered must not be flushed into the closed pipe at exit.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         sys.exit(141)
     except KeyboardInterrupt:
@@ -73,22 +81,47 @@ def _terminate(number: int, _: object) -> None:
     raise _Terminated
 
 
-def _about() -> str:
-    return (
-        "Model inversion: train classifiers that resist it, attack classifiers with it, report the difference. "
-        "Start with `trapmid demo`; then `trapmid audit` on your own images."
+def _run(arguments: list[str]) -> int | None:
+    for argument in arguments:
+        if not _is_unicode(argument):
+            raise UserError(
+                f"The argument {visible(argument)} is not valid UTF-8. Rename the file or folder, then try again."
+            )
+    first = arguments[0] if arguments else "--help"
+    if first == "--version":
+        print(f"trapmid {version('trapmid')}")
+        return 0
+    config = (tyro.conf.OmitArgPrefixes, tyro.conf.FlagCreatePairsOff)
+    if first in COMMANDS:
+        return tyro.cli(COMMANDS[first], prog=f"trapmid {first}", args=arguments[1:], config=config)
+    if first not in ("--help", "-h"):
+        raise UserError(
+            f"{first!r} is not a command.{did_you_mean(first, [*COMMANDS, '--help', '--version'])} "
+            f"The commands are {', '.join(COMMANDS)}; `trapmid --help` explains them."
+        )
+    return tyro.extras.subcommand_cli_from_dict(
+        COMMANDS, prog="trapmid", description=_ABOUT, args=["--help"], config=config
     )
 
 
+def _is_unicode(text: str) -> bool:
+    try:
+        text.encode()
+    except UnicodeEncodeError:
+        return False
+    return True
+
+
 def _explain(problem: Exception) -> int:
+    """Tell the user about an error; returns the exit code."""
     if os.environ.get("TRAPMID_DEBUG"):
         traceback.print_exc()
-    said = in_words(problem)
-    if said is not None:
-        print(f"Error: {said}", file=sys.stderr)
+    told = in_words(problem)
+    if told is not None:
+        print(f"Error: {visible(told)}", file=sys.stderr)
         return 2
     print(
-        f"This is a bug in trapmid: {type(problem).__name__}: {problem}\n"
+        f"This is a bug in trapmid: {type(problem).__name__}: {visible(str(problem))}\n"
         "Please report it with the output of the same command under TRAPMID_DEBUG=1. What was finished is kept.",
         file=sys.stderr,
     )

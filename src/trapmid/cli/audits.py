@@ -1,130 +1,143 @@
-"""Commands that make a run folder, or look at one again: demo, audit, train, measure, report."""
+"""The commands that fill a run folder, or look at one again: demo, audit, train, measure, report."""
 
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import Annotated
 
-from trapmid.cli.options import HERE, UNNAMED, Changes, Job, Kinds, Machine, Numbers
+import tyro
+
+from trapmid.cli.options import (
+    HERE,
+    UNNAMED,
+    Changes,
+    Job,
+    Machine,
+    Names,
+    OptionalFile,
+    OptionalNumber,
+    RunFolder,
+    Seeds,
+    check_count,
+    check_device,
+)
 from trapmid.cli.running import loading, run_recipe
 from trapmid.console import console, print_scores
 from trapmid.progress import Watch
 
-if TYPE_CHECKING:
-    from trapmid.audit import Task
+Name = Annotated[str, tyro.conf.arg(metavar="NAME")]
+Folder = Annotated[Path, tyro.conf.arg(metavar="FOLDER")]
 
 
 def demo(
-    out: Path = Path("runs/demo"),
-    seeds: Numbers = (),
+    out: Folder = Path("runs/demo"),
+    seeds: Seeds = (),
     changes: Changes = (),
     redact: bool = False,
     machine: Machine = HERE,
 ) -> None:
-    """Watch a model inversion attack succeed, and fail against Trap-MID, on faces drawn by code. About ten minutes on two cores.
+    """See a model inversion attack succeed against a plain classifier and fail against Trap-MID. Takes minutes on two CPU cores.
 
-    Nothing is downloaded and no real person is shown. Trains two classifiers of 20 identities, attacks both with PLG-MI,
-    and writes the comparison to OUT/report.html. Interrupted, the same command resumes.
+    The faces are drawn by a program: nothing is downloaded, and no real person is shown. The demo trains classifiers of 20
+    identities, attacks each with PLG-MI, and writes the comparison to OUT/report.html.
 
     Example: trapmid demo
 
     Args:
-        out: the run folder.
-        seeds: instead of the recipe's, e.g. --seeds 0 1 2.
-        changes: values of the recipe, e.g. --set training.epochs=20.
+        out: run folder, in which everything is written.
+        seeds: seeds to run instead of the recipe's, e.g. --seeds 0 1 2.
+        changes: settings of the recipe to change, e.g. --set training.epochs=20.
         redact: leave private images out of the report.
-        machine: where numbers are computed.
+        machine: the machine.
     """
-    run_recipe(Job("demo", out=out, changes=changes), machine, {"seeds": seeds}, redact=redact)
+    run_recipe(Job("demo", out=out, changes=changes), machine, seeds=seeds, redact=redact)
 
 
 def audit(
     job: Job = UNNAMED,
-    seeds: Numbers = (),
-    defenses: Kinds = (),
-    attacks: Kinds = (),
-    identities: int | None = None,
+    seeds: Seeds = (),
+    defenses: Names = (),
+    attacks: Names = (),
+    identities: OptionalNumber = None,
     redact: bool = False,
     machine: Machine = HERE,
 ) -> None:
-    """Train every defense, attack every model, measure, and write OUT/report.html, OUT/scores.json and OUT/scores.parquet.
+    """Train a classifier with every defense, attack each with every attack, measure, and write OUT/report.html.
 
-    Finished parts are skipped and interrupted ones resume, so the same command can be run until it is done; more seeds,
-    defenses or attacks can join the same folder later.
+    The numbers are also in OUT/scores.json and OUT/scores.parquet. Finished parts are not repeated and interrupted ones resume,
+    so run the same command until it is done. More seeds, defenses or attacks can be added to the same folder later.
 
     Example: trapmid audit --recipe celeba64-cpu --private private.parquet --public public.parquet
 
     Args:
-        job: what is run, and in which folder.
-        seeds: instead of the recipe's, e.g. --seeds 0 1 2.
-        defenses: which, e.g. --defenses none trapmid bido trapmid+negls: the recipe's, or any kind with its published constants;
-            + stacks them.
-        attacks: kinds to keep of the recipe's.
-        identities: how many private identities take part, those with the most images.
+        job: recipe, data and run folder.
+        seeds: seeds to run instead of the recipe's, e.g. --seeds 0 1 2.
+        defenses: defenses to use instead of the recipe's, e.g. --defenses none bido trapmid+negls. Names of the recipe keep its
+            settings, other kinds have their published ones, and + combines several.
+        attacks: attacks to use instead of the recipe's, e.g. --attacks plgmi gmi smoothed-gmi. Names of the recipe keep its
+            settings, and other kinds have their published ones.
+        identities: number of private identities that take part: those with the most images.
         redact: leave private images out of the report.
-        machine: where numbers are computed.
+        machine: the machine.
     """
-    chosen = {"seeds": seeds, "defenses": defenses, "attacks": attacks, "identities": identities}
-    run_recipe(job, machine, chosen, redact=redact)
+    run_recipe(job, machine, seeds=seeds, defenses=defenses, attacks=attacks, identities=identities, redact=redact)
 
 
 def train(
     job: Job = UNNAMED,
-    defense: str = "trapmid",
+    defense: Name = "trapmid",
     seed: int = 0,
     machine: Machine = HERE,
 ) -> None:
-    """Train one classifier of a recipe into OUT/models/DEFENSE-sSEED; its triggers go to OUT/secrets, readable by you alone.
+    """Train one classifier into OUT/models/DEFENSE-sSEED. Its triggers go to OUT/secrets, which only you can read.
 
     Example: trapmid train --recipe demo --out runs/demo --defense trapmid --seed 0
 
     Args:
-        job: what is run, and in which folder.
-        defense: name of the defense: the recipe's, or any kind with its published constants, or several joined by +.
-        seed: of the training.
-        machine: where numbers are computed.
+        job: recipe, data and run folder.
+        defense: one of the recipe's defenses, or any other kind with its published settings, or several joined by +.
+        seed: seed of the training.
+        machine: the machine.
     """
-
-    def only(task: "Task") -> bool:
-        return (task.kind, task.defense, task.seed) == ("train", defense, seed)
-
-    run_recipe(job, machine, {"seeds": (seed,), "also": defense}, only=only)
+    run_recipe(job, machine, seeds=(seed,), only=("train", "", defense, seed))
 
 
-def measure(out: Path, device: str = "auto", jobs: int = 0) -> None:
-    """Score every finished attack of a run folder with the recipe's judges: OUT/scores.json and OUT/scores.parquet.
+def measure(run: RunFolder, device: str = "auto", jobs: int = 0) -> None:
+    """Score all finished attacks of a run folder with the recipe's judges, into RUN/scores.json and RUN/scores.parquet.
 
-    Adds the floor (random samples of the prior, random public images) and the ceiling (held-out private images). What was
-    measured before is not measured again.
+    The scores also include what needs no attack: random samples of the prior and random public images, which are the least an
+    attacker gets, and held-out private images, which are the best possible. What was measured before is not measured again.
 
-    Example: trapmid measure --out runs/demo
+    Example: trapmid measure runs/demo
 
     Args:
-        out: the run folder.
+        run: run folder.
         device: auto, cpu, cuda or cuda:N.
-        jobs: parts side by side; 0 for one per core on a CPU, one on a GPU.
+        jobs: how many parts are measured at the same time. 0 is one per core on a CPU, and one on a GPU.
     """
+    check_device(device)
+    check_count("--jobs", jobs, least=0)
     with loading():
         from trapmid.audit.run import measure_finished, settle
         from trapmid.engine import Compute
 
-    recipe = settle(None, out)
+    recipe = settle(None, run)
     with Watch() as progress:
-        measure_finished(recipe, out, compute=Compute(device), jobs=jobs or None, progress=progress)
-    print_scores(out)
+        measure_finished(recipe, run, compute=Compute(device), jobs=jobs or None, progress=progress)
+    print_scores(run)
 
 
-def report(out: Path, redact: bool = False, target: Path | None = None) -> None:
-    """Write the report of a measured run folder again: one HTML file that needs no network and no script.
+def report(run: RunFolder, to: OptionalFile = None, redact: bool = False) -> None:
+    """Write the report of a measured run folder again: one HTML file that needs neither a network nor scripts.
 
-    Beside it, in report-figures, lies every figure as SVG with its numbers as CSV, and pictures.png, the pictures of ten
-    identities, private ones above those that were found.
+    The folder report-figures beside it holds every figure as SVG with its numbers as CSV, and pictures.png, which shows the
+    reconstructions of ten identities below their private images.
 
-    Example: trapmid report --out runs/demo --redact
+    Example: trapmid report runs/demo --to shared/report.html --redact
 
     Args:
-        out: the run folder.
-        redact: leave private images out, of the report and of pictures.png.
-        target: the file; default: OUT/report.html.
+        run: run folder.
+        to: file to write; default: RUN/report.html.
+        redact: leave private images out of the report and of pictures.png.
     """
     with loading():
         from trapmid.report.write import write_report
-    console.print(f"Report: {write_report(out, redact=redact, target=target)}")
+    console.print(f"Report: {write_report(run, redact=redact, target=to)}")

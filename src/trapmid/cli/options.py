@@ -1,5 +1,6 @@
-"""What commands are told: the arguments that several of them take."""
+"""The options that several commands share."""
 
+import math
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Literal
@@ -8,45 +9,51 @@ import tyro
 
 from trapmid.errors import UserError
 
-Kinds = Annotated[tuple[str, ...], tyro.conf.arg(metavar="KIND ...")]
-Numbers = Annotated[tuple[int, ...], tyro.conf.arg(metavar="N ...")]
+Names = Annotated[tuple[str, ...], tyro.conf.arg(metavar="NAME ...")]
+Seeds = Annotated[tuple[int, ...], tyro.conf.arg(metavar="N ...")]
 Changes = Annotated[tuple[str, ...], tyro.conf.arg(metavar="KEY=VALUE ...", name="set")]
 AsJson = Annotated[bool, tyro.conf.arg(name="json")]
+OptionalPath = Annotated[Path | None, tyro.conf.arg(metavar="PATH")]
+OptionalFolder = Annotated[Path | None, tyro.conf.arg(metavar="FOLDER")]
+OptionalFile = Annotated[Path | None, tyro.conf.arg(metavar="FILE")]
+OptionalName = Annotated[str | None, tyro.conf.arg(metavar="NAME")]
+OptionalNumber = Annotated[int | None, tyro.conf.arg(metavar="N")]
+RunFolder = Annotated[tyro.conf.Positional[Path], tyro.conf.arg(metavar="RUN")]
 
 
 @dataclass(frozen=True)
 class Machine:
-    """Where numbers are computed.
+    """The machine, and how much of it to use.
 
     Attributes:
-        device: auto, cpu, cuda or cuda:N.
-        precision: 32-true, or bf16-mixed for GPUs.
-        jobs: tasks side by side; 0 for one per core on a CPU, one on a GPU. Changes no number.
-        max_memory: what one search may take, e.g. 8GiB; it decides how many images are searched in one pass. Default: no limit.
+        device: auto, cpu, cuda or cuda:N. auto is the first GPU if there is one.
+        precision: 32-true, or bf16-mixed, which is faster on GPUs.
+        jobs: how many tasks run at the same time. 0 is one per core on a CPU, and one on a GPU. Results do not depend on it.
+        max_memory: the most memory that one search of an attack may use, e.g. 8GiB. Default: no limit.
     """
 
     device: str = "auto"
     precision: Literal["32-true", "bf16-mixed"] = "32-true"
     jobs: int = 0
-    max_memory: str = ""
+    max_memory: Annotated[str, tyro.conf.arg(metavar="SIZE")] = ""
 
 
 @dataclass(frozen=True)
 class Job:
-    """What is run, and in which folder.
+    """The recipe, its data, and the run folder.
 
     Attributes:
-        recipe: a name from `trapmid list`; may be left out where OUT holds a recipe.json already.
-        private: images the classifiers learn: a folder with one folder per identity, a .parquet file, or CelebA as distributed.
-        public: the attacker's images, of other people; may also be a plain folder of images.
-        out: the run folder; default: runs/RECIPE.
-        changes: values of the recipe, e.g. --set training.epochs=20 defenses.trapmid.weight=0.1.
+        recipe: name of the recipe; `trapmid list` shows all. Not needed if --out is a run folder already.
+        private: images that the classifiers are trained on: a folder with one folder per person, a .parquet file, or CelebA.
+        public: images that the attacker has, of other people: any of these, or a plain folder of images.
+        out: run folder, in which everything is written. Default: runs/RECIPE.
+        changes: settings of the recipe to change, e.g. --set training.epochs=20 defenses.trapmid.weight=0.1.
     """
 
-    recipe: str | None = None
-    private: Path | None = None
-    public: Path | None = None
-    out: Path | None = None
+    recipe: OptionalName = None
+    private: OptionalPath = None
+    public: OptionalPath = None
+    out: OptionalFolder = None
     changes: Changes = ()
 
 
@@ -54,17 +61,83 @@ HERE, UNNAMED = Machine(), Job()
 
 
 def parse_bytes(text: str) -> int | None:
-    """`8GiB`, `8G` or `500MiB` as bytes; None for nothing."""
+    """`8GiB`, `8G` or `500MiB` in bytes; None for an empty text.
+
+    Raises:
+        UserError: it is anything else, or less than one byte.
+    """
+    if not text.strip():
+        return None
     units = {"K": 2**10, "M": 2**20, "G": 2**30, "T": 2**40}
     number = text.strip().upper().removesuffix("IB").removesuffix("B")
+    unit = units.get(number[-1:], 1)
     try:
-        return int(float(number.rstrip("KMGT")) * units.get(number[-1], 1)) if number else None
-    except ValueError as problem:
-        raise UserError(f"--max-memory {text!r} is no amount of memory. Expected e.g. 8GiB or 500MiB.") from problem
+        size = float(number[:-1] if unit > 1 else number) * unit
+    except ValueError:
+        size = math.nan
+    if not 1 <= size < 2**60:
+        raise UserError(f"--max-memory {text!r} is not an amount of memory. Expected e.g. 8GiB or 500MiB.")
+    return int(size)
 
 
 def check_paths(*paths: Path | None) -> None:
-    """Answer a mistyped path at once, not after seconds of loading."""
+    """Report a mistyped path at once, before anything slow is loaded.
+
+    Raises:
+        UserError: a path does not exist, or cannot be one.
+    """
     for path in paths:
-        if path is not None and not path.exists():
+        if path is not None and not exists(path):
             raise UserError(f"{path} does not exist. Expected a folder or a .parquet file of images.")
+
+
+def exists(path: Path) -> bool:
+    """Whether something is at a path.
+
+    Raises:
+        UserError: the path is too long, or a folder on the way to it may not be read.
+    """
+    try:
+        path.lstat()
+        return path.exists()
+    except (FileNotFoundError, NotADirectoryError):
+        return False
+    except (OSError, ValueError) as problem:
+        reason = getattr(problem, "strerror", None) or problem
+        raise UserError(f"{path} cannot be looked up: {reason}.") from problem
+
+
+def check_count(option: str, number: int | None, least: int = 1) -> None:
+    """Report a number that is too small or absurdly large.
+
+    Raises:
+        UserError: it is below `least` or above a billion.
+    """
+    if number is not None and not least <= number <= 10**9:
+        raise UserError(f"{option} {number}: expected a whole number from {least} to a billion.")
+
+
+def check_machine(machine: Machine) -> None:
+    """Report mistakes in the machine's options before anything slow is loaded.
+
+    Raises:
+        UserError: there is one.
+    """
+    check_device(machine.device)
+    check_count("--jobs", machine.jobs, least=0)
+    parse_bytes(machine.max_memory)
+
+
+def check_device(device: str) -> None:
+    """Report a device of a kind that trapmid does not compute on; whether this machine has it is seen later.
+
+    Raises:
+        UserError: it is none of auto, cpu, cuda and cuda:N.
+    """
+    kind, colon, number = device.partition(":")
+    if device not in ("auto", "cpu", "cuda") and not (
+        kind == "cuda" and colon and number.isascii() and number.isdigit()
+    ):
+        raise UserError(
+            f"--device {device}: trapmid computes on CPUs and CUDA devices. Expected auto, cpu, cuda or cuda:N."
+        )

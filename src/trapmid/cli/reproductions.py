@@ -1,4 +1,4 @@
-"""The paper's tables and figures, repeated: reproduce."""
+"""The command that repeats the paper's tables and figures: reproduce."""
 
 import os
 from dataclasses import dataclass
@@ -7,27 +7,37 @@ from typing import Annotated, Literal
 
 import tyro
 
-from trapmid.cli.options import HERE, Changes, Kinds, Machine, Numbers, check_paths, parse_bytes
-from trapmid.cli.running import loading
+from trapmid.cli.options import (
+    HERE,
+    Changes,
+    Machine,
+    Names,
+    OptionalPath,
+    Seeds,
+    check_machine,
+    check_paths,
+    parse_bytes,
+)
+from trapmid.cli.running import check_seeds, loading
 from trapmid.console import say
 from trapmid.progress import Watch
 
 
 @dataclass(frozen=True)
 class Faces:
-    """The images of a reproduction. At scale cpu, without any, faces are drawn by code.
+    """The images of a reproduction. At scale cpu, faces drawn by a program are used if none are named.
 
     Attributes:
-        private: what the classifiers learn.
-        public: the attacker's images, of other people.
-        ffhq: a second public set: FFHQ's thumbnails of 128 px.
-        facescrub: a third one.
+        private: images that the classifiers are trained on.
+        public: images that the attacker has, of other people.
+        ffhq: a second public set: the thumbnails of FFHQ, 128 px.
+        facescrub: a third public set: FaceScrub.
     """
 
-    private: Path | None = None
-    public: Path | None = None
-    ffhq: Path | None = None
-    facescrub: Path | None = None
+    private: OptionalPath = None
+    public: OptionalPath = None
+    ffhq: OptionalPath = None
+    facescrub: OptionalPath = None
 
 
 def reproduce(
@@ -35,36 +45,38 @@ def reproduce(
     scale: Literal["cpu", "paper"] = "cpu",
     plan: bool = False,
     images: Faces = Faces(),
-    out: Path = Path("runs/reproduce"),
-    seeds: Numbers = (),
-    attacks: Kinds = (),
+    out: Annotated[Path, tyro.conf.arg(metavar="FOLDER")] = Path("runs/reproduce"),
+    seeds: Seeds = (),
+    attacks: Names = (),
     changes: Changes = (),
     redact: bool = False,
     machine: Machine = HERE,
 ) -> None:
-    """Repeat tables and figures of the Trap-MID paper and print them beside the published numbers: table1 to table20, figure2, 3, 5, 6.
+    """Repeat tables and figures of the Trap-MID paper, and print the results beside the published numbers.
 
-    `trapmid reproduce list` shows all. Scale cpu takes minutes to hours on two cores; scale paper takes the published constants, CelebA
-    and a GPU. --plan says first which cells would run, for how many hours, in how much memory and disk. Cells that several of
-    them share run once, so name them together or one after another with the same --out; interrupted, the same command resumes.
-    Each leaves OUT/NAME/reproduction.md with its pictures, .json and .csv, beside the reports of the audits it took.
+    `trapmid reproduce list` shows all names: table1 to table20 and figure2, 3, 5 and 6. The scale cpu takes minutes to hours on
+    two CPU cores. The scale paper uses the published settings and needs CelebA and a GPU. --plan shows what would run, and how
+    much time, memory and disk it would take. Trainings and attacks that several tables share run once: name the tables together,
+    or one after another with the same --out. After an interruption, the same command resumes. Results go to OUT/NAME.
 
     Example: trapmid reproduce table1 --plan
 
     Example: trapmid reproduce table7 --attacks plgmi --private private.parquet --public public.parquet
 
     Args:
-        names: which.
+        names: tables and figures.
         scale: cpu or paper.
-        plan: only say what would run.
-        images: what classifiers learn and attackers have.
-        out: folder of all.
-        seeds: instead of the scale's.
-        attacks: keep the rows of these alone.
-        changes: values of the recipes, e.g. --set training.epochs=20; each has to fit one audit at least.
-        redact: leave private images out of reports and pictures.
-        machine: where numbers are computed.
+        plan: only show what would run.
+        images: the images of a reproduction.
+        out: folder of all results.
+        seeds: seeds to run instead of those of the scale.
+        attacks: keep only the rows of these attacks.
+        changes: settings of the recipes to change, e.g. --set training.epochs=20. Each has to exist in at least one of them.
+        redact: leave private images out of reports and figures.
+        machine: the machine.
     """
+    check_seeds(seeds)
+    check_machine(machine)
     check_paths(images.private, images.public, images.ffhq, images.facescrub)
     with loading():
         from trapmid.engine import Compute

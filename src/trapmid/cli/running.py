@@ -1,83 +1,166 @@
-"""What commands that work in a run folder share: choose or read a recipe, run it or a part of it, show what came out."""
+"""What the commands share that work in a run folder: choose or read a recipe, run all or part of it, show the results."""
 
 import sys
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal
 
-from trapmid.cli.options import Job, Machine, check_paths, parse_bytes
+from trapmid.cli.options import Job, Machine, check_count, check_machine, check_paths, exists, parse_bytes
 from trapmid.console import console, print_scores
 from trapmid.errors import UserError
 from trapmid.progress import Watch
 
 if TYPE_CHECKING:
-    from trapmid.audit import Task
+    from trapmid.audit import Recipe, Task
 
 
 def run_recipe(
     job: Job,
     machine: Machine,
-    chosen: dict[str, Any],
     *,
+    seeds: tuple[int, ...] = (),
+    defenses: tuple[str, ...] = (),
+    attacks: tuple[str, ...] = (),
+    identities: int | None = None,
+    only: tuple[Literal["train", "attack"], str, str, int] | None = None,
     redact: bool = False,
-    only: "Callable[[Task], bool] | None" = None,
 ) -> None:
-    """Choose or read a recipe, run it or a part of it in its folder, and show what came out.
+    """Choose a recipe or read that of a run folder, run all or part of it, and show the results.
 
     Args:
-        job: recipe, data, folder.
-        machine: where.
-        chosen: what `choose` takes instead of the recipe's members, seeds and identities; empty values leave the recipe's.
+        job: recipe, data and run folder.
+        machine: the machine.
+        seeds: replace the recipe's, if there are any.
+        defenses: replace the recipe's, if there are any.
+        attacks: replace the recipe's, if there are any.
+        identities: how many take part; None leaves the recipe's number.
+        only: the one task that is wanted, as kind, attack, defense and seed; it runs after those that it needs, and its defense
+            is added to the recipe if it is not there. None runs and reports the whole audit.
         redact: leave private images out of the report.
-        only: the tasks that are wanted; without it the whole audit runs and is reported.
     """
     started = time.monotonic()
-    check_paths(job.private, job.public)
-    if negative := [seed for seed in chosen.get("seeds") or () if seed < 0]:
-        raise UserError(f"Seed {negative[0]} is below zero. Expected whole numbers from 0 on.")
-    if job.recipe is None and job.out is None:
-        raise UserError("Name a recipe with --recipe (`trapmid list` shows them), or a run folder with --out.")
-    if job.recipe is None and (job.changes or job.private or job.public):
-        raise UserError("--set, --private and --public change a recipe: name it with --recipe.")
+    check_job(job)
+    check_seeds(seeds)
+    check_count("--identities", identities, least=2)
+    if job.recipe is None and identities is not None:
+        raise UserError("--identities changes a recipe: name it with --recipe.")
+    check_machine(machine)
     with loading():
-        from trapmid.artifacts import open_artifact
-        from trapmid.audit.plan import Folders, plan
+        from trapmid.audit.plan import Task, plan
         from trapmid.audit.run import run, settle
         from trapmid.engine import Compute
-        from trapmid.recipes import choose, with_defense
+        from trapmid.recipes import choose, extend
         from trapmid.report.write import write_report
-    out = job.out or Path("runs") / str(job.recipe)
-    if job.recipe is None:
-        seeds = chosen.get("seeds")
-        recipe = settle(None, out).model_copy(update={"seeds": seeds} if seeds else {})
-        recipe = with_defense(recipe, chosen["also"]) if "also" in chosen else recipe
-    else:
-        given = {name: value or None for name, value in chosen.items()}
-        recipe = choose(job.recipe, private=job.private, public=job.public, changes=job.changes, **given)
-    recipe = settle(recipe, out)
-    console.print(f"{recipe.name}: {recipe.about}\nRun folder: {out}  (interrupted, the same command resumes)")
     compute = Compute(machine.device, machine.precision, parse_bytes(machine.max_memory))
+    compute.torch_device  # noqa: B018 (a device that is not there is refused before anything is written)
+    out = job.out or Path("runs") / str(job.recipe)
+    task = None if only is None else Task(*only)
+    also = None if task is None else task.defense
+    stored = settle(None, out) if exists(out / "recipe.json") or job.recipe is None else None
+    if job.recipe is None and stored is not None:
+        recipe = extend(stored, seeds=seeds or None, defenses=defenses or None, also=also, attacks=attacks or None)
+    else:
+        recipe = choose(
+            str(job.recipe),
+            private=job.private,
+            public=job.public,
+            seeds=seeds or None,
+            defenses=defenses or None,
+            also=also,
+            attacks=attacks or None,
+            identities=identities,
+            changes=job.changes,
+        )
+    if task is not None:
+        check_task(task, recipe, stored)
+    recipe = settle(recipe, out)
+    console.print(
+        f"{recipe.name}: {recipe.about}\nRun folder: {out} (run the same command to resume after an interruption)"
+    )
     with Watch() as progress:
-        run(recipe, out, only=only, compute=compute, jobs=machine.jobs or None, progress=progress)
-    done = [task for task in plan(recipe) if task.defense and (only is None or only(task))]
-    for model in sorted({Folders(out).model(task.defense, task.seed) for task in done}):
-        facts = open_artifact(model, "model").facts
-        console.print(f"{model.name}: accuracy {facts['val_accuracy']:.1%} on validation images")
-        for note in facts.get("notes", ()):
-            console.print(f"  {note}")
-        for warning in facts["warnings"]:
-            console.print(f"  Warning: {warning}", style="yellow")
-    if only is None:
+        run(
+            recipe,
+            out,
+            only=None if task is None else task.__eq__,
+            compute=compute,
+            jobs=machine.jobs or None,
+            progress=progress,
+        )
+    print_models([one for one in plan(recipe) if one.defense and task in (None, one)], out)
+    if task is None:
         print_scores(out)
         console.print(f"Report: {write_report(out, redact=redact)}")
     console.print(f"Done in {(time.monotonic() - started) / 60:.1f} minutes.")
 
 
+def check_job(job: Job) -> None:
+    """Report mistakes in the choice of recipe and data.
+
+    Raises:
+        UserError: there is one.
+    """
+    check_paths(job.private, job.public)
+    if job.recipe is None and job.out is None:
+        raise UserError("Name a recipe with --recipe (`trapmid list` shows all), or a run folder with --out.")
+    if job.recipe is None and (job.changes or job.private or job.public):
+        raise UserError("--set, --private and --public change a recipe: name it with --recipe.")
+
+
+def check_seeds(seeds: tuple[int, ...]) -> None:
+    """Report seeds that no random stream takes.
+
+    Raises:
+        UserError: a seed is negative or has more than 63 bits.
+    """
+    for seed in seeds:
+        if not 0 <= seed < 2**63:
+            raise UserError(f"Seed {seed} is out of range. Expected a whole number from 0 to 9223372036854775807.")
+
+
+def check_task(wanted: "Task", recipe: "Recipe", stored: "Recipe | None") -> None:
+    """Report a task that is neither in the recipe nor in the run folder, before anything is written there.
+
+    Raises:
+        UserError: it is in neither.
+    """
+    from trapmid.attacks import parse_attack
+    from trapmid.audit.plan import plan
+
+    recipes = [one for one in (recipe, stored) if one is not None]
+    if any(wanted in plan(one) for one in recipes):
+        return
+    attacks = list(dict.fromkeys(attack.name for one in recipes for attack in one.attacks))
+    if wanted.kind == "attack" and wanted.member not in attacks:
+        parse_attack(wanted.member)
+        raise UserError(
+            f"Recipe {recipe.name} has the attacks {', '.join(attacks)}, and not {wanted.member}. "
+            f"`trapmid audit` with --attacks {' '.join(attacks)} {wanted.member} adds it."
+        )
+    raise UserError(
+        f"The attack {wanted.member} needs a model with a trapdoor, and the defense {wanted.defense} plants none. "
+        "Choose another --defense, e.g. trapmid."
+    )
+
+
+def print_models(tasks: "list[Task]", out: Path) -> None:
+    """Show the accuracy, the notes and the warnings of the models that tasks belong to."""
+    from trapmid.artifacts import open_artifact
+    from trapmid.audit.plan import Folders
+
+    for model in sorted({Folders(out).model(task.defense, task.seed) for task in tasks}):
+        facts: dict[str, Any] = open_artifact(model, "model").facts
+        console.print(f"{model.name}: accuracy {facts['val_accuracy']:.1%} on validation images")
+        for note in facts.get("notes", ()):
+            console.print(f"  {note}")
+        for warning in facts["warnings"]:
+            console.print(f"  Warning: {warning}", style="yellow")
+
+
 @contextmanager
 def loading() -> Iterator[None]:
-    """Something to see while torch loads, on a terminal and in a log alike."""
+    """Show that torch is being loaded, on a terminal and in a log alike."""
     said = "Loading torch (a few seconds) ..."
     if not console.is_terminal:
         print(said, file=sys.stderr, flush=True)

@@ -5,22 +5,26 @@ from typing import Annotated
 
 import tyro
 
-from trapmid.cli.options import AsJson
+from trapmid.cli.options import AsJson, OptionalPath
 from trapmid.cli.running import loading
 from trapmid.console import console, print_diagnosis, print_members
 from trapmid.progress import Watch
 
 
-def doctor(private: tyro.conf.Positional[Path], public: Path | None = None, as_json: AsJson = False) -> int:
-    """Say what is wrong with a data set before it costs you a night: broken images, thin identities, people on both sides.
+def doctor(
+    private: Annotated[tyro.conf.Positional[Path], tyro.conf.arg(metavar="PRIVATE")],
+    public: OptionalPath = None,
+    as_json: AsJson = False,
+) -> int:
+    """Find what is wrong with a data set before hours of training: broken images, identities with few images, people on both sides.
 
-    Exit code 0 if nothing stands in the way, 2 if something does.
+    The exit code is 0 if the data set can be used, and 2 if it cannot.
 
     Example: trapmid doctor private.parquet --public public.parquet
 
     Args:
-        private: a folder with one folder per identity, a .parquet file, or CelebA as distributed.
-        public: the attacker's images, to be checked for people who are also private; may also be a plain folder of images.
+        private: private images: a folder with one folder per person, a .parquet file, or CelebA.
+        public: images that the attacker has, to find people who are in both sets; any of these, or a plain folder of images.
         as_json: print JSON instead of a table.
     """
     with loading():
@@ -31,17 +35,20 @@ def doctor(private: tyro.conf.Positional[Path], public: Path | None = None, as_j
     return 0 if diagnosis.healthy else 2
 
 
-def convert(legacy: tyro.conf.Positional[Path], to: Annotated[Path, tyro.conf.arg(metavar="FILE.safetensors")]) -> None:
-    """Turn a legacy checkpoint (.pth, .tar, .pkl, .ckpt) into safetensors, without running what may be in it.
+def convert(
+    legacy: Annotated[tyro.conf.Positional[Path], tyro.conf.arg(metavar="OLD")],
+    to: Annotated[Path, tyro.conf.arg(metavar="FILE.safetensors")],
+) -> None:
+    """Convert a checkpoint of torch.save (.pth, .tar, .pkl, .ckpt) to safetensors, without running any code in it.
 
-    Weights under `state_dict` are unpacked and the prefix `module.` is dropped; names stay as they are. What recipes take as
-    `--set model.weights=FILE` may be either.
+    Weights are taken from `state_dict` if there is one, and the prefix `module.` is removed. Other names stay as they are.
+    `--set model.weights=FILE` accepts both formats.
 
     Example: trapmid convert ir50.tar --to ir50.safetensors
 
     Args:
-        legacy: a file that torch.save wrote.
-        to: the new file.
+        legacy: checkpoint to read.
+        to: file to write.
     """
     with loading():
         from trapmid.models.weights import convert
@@ -50,7 +57,7 @@ def convert(legacy: tyro.conf.Positional[Path], to: Annotated[Path, tyro.conf.ar
 
 
 def list_(as_json: AsJson = False) -> None:
-    """Print every defense, attack, prior, model, judge, augmentation and recipe by its kind, with the paper it comes from.
+    """List everything that a recipe can name, with its paper: defenses, attacks, priors, models, judges, augmentations, recipes.
 
     Example: trapmid list --json
 

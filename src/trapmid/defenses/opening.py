@@ -9,7 +9,7 @@ from pydantic import ConfigDict, Field, ValidationError
 from torch import Tensor, nn
 
 from trapmid.artifacts import MANIFEST, Manifest, load_weights, open_artifact
-from trapmid.config import Config, Side, fingerprint, misfits
+from trapmid.config import Config, Side, explain, fingerprint
 from trapmid.data.images import ImageSet, to_unit
 from trapmid.defenses.union import AnyDefense
 from trapmid.engine import Compute, randomness
@@ -76,7 +76,7 @@ def open_model(folder: Path, compute: Compute | None = None) -> TrainedModel:
         trained = _Trained.model_validate(manifest.recipe)
     except ValidationError as problem:
         raise UserError(
-            f"{folder / MANIFEST} does not describe a training that this trapmid knows: {misfits(problem)}."
+            f"{folder / MANIFEST} does not describe a training that this trapmid knows: {explain(problem)}."
         ) from problem
     channels, size, _ = trained.image_shape
     classifier = trained.model.without_pretraining().build(len(trained.identities), size, channels)

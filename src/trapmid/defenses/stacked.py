@@ -7,15 +7,15 @@ from typing import Any, Literal, final
 
 from pydantic import Field, ValidationError, model_validator
 
-from trapmid.config import misfits
+from trapmid.config import explain
 from trapmid.defenses.changes import Changes, joined
 from trapmid.defenses.context import TrainingContext
 from trapmid.defenses.defense import Defense, Findings
 from trapmid.defenses.negls import NegLS
 from trapmid.defenses.trapmid import TrapMID
 from trapmid.defenses.union import SINGLE_DEFENSES, SingleDefense
-from trapmid.registry import did_you_mean, kind_of
-from trapmid.types import UserError
+from trapmid.errors import UserError, did_you_mean
+from trapmid.registry import kind_of
 
 
 @final
@@ -80,12 +80,12 @@ def parse_defense(text: str, known: Sequence[Defense] = ()) -> Defense:
     parts = _parts(text, members)
     if not parts:
         raise UserError(
-            f"{text!r} is not a defense.{did_you_mean(text, tuple(members))} Expected one of {', '.join(members)}, or several joined by +."
+            f"{text!r} is not a defense.{did_you_mean(text, members)} Expected one of {', '.join(members)}, or several joined by +."
         )
     try:
         return Stacked(parts=parts)
     except ValidationError as problem:
-        raise UserError(f"{text}: {misfits(problem)}.") from problem
+        raise UserError(f"{text}: {explain(problem)}.") from problem
 
 
 def _parts(text: str, members: Mapping[str, Defense]) -> tuple[Any, ...]:

@@ -18,7 +18,7 @@ import torch
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError
 from torch import Tensor
 
-from trapmid.config import fingerprint, misfits
+from trapmid.config import explain, fingerprint
 from trapmid.data.images import to_pixels, to_png
 from trapmid.reach.limits import MOST_CLASSES, Side, shown
 from trapmid.reach.transfer import TooLargeError, transfer
@@ -81,7 +81,7 @@ class HttpModel(OpaqueModel):
             described = _Description.model_validate(self._request(None, _LONGEST_DESCRIPTION))
         except ValidationError as problem:
             raise UserError(
-                f"{url} does not describe itself: {shown(misfits(problem))}. "
+                f"{url} does not describe itself: {shown(explain(problem))}. "
                 "Expected identities, image_shape and answers; see examples/server.py."
             ) from problem
         self.identities, self.image_shape = described.identities, described.image_shape
@@ -105,7 +105,7 @@ class HttpModel(OpaqueModel):
                 return self._from_labels(torch.tensor(_Labels.model_validate(answer).labels), len(images))
             return self._from_scores(_Scores.model_validate(answer).scores, len(images))
         except ValidationError as problem:
-            raise self._wrong(f"{shown(answer)} ({misfits(problem).partition('; ')[0]})", len(images)) from problem
+            raise self._wrong(f"{shown(answer)} ({explain(problem).partition('; ')[0]})", len(images)) from problem
 
     def _from_labels(self, labels: Tensor, images: int) -> Tensor:
         if labels.shape != (images,) or not bool(torch.isin(labels, torch.arange(len(self.identities))).all()):

@@ -59,7 +59,7 @@ def collect(out: Path) -> Contents:
     recipe = settle(None, out)
     folders = Folders(out)
     if not folders.measurement.exists():
-        raise UserError(f"Nothing was measured in {out} yet. Run `trapmid measure --out {out}` first.")
+        raise UserError(f"Nothing was measured in {out} yet. Run `trapmid measure {out}` first.")
     measured = open_artifact(folders.measurement, "measurement")
     split = open_artifact(folders.data, "data")
     data = load_data(recipe, no_progress)

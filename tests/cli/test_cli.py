@@ -9,6 +9,7 @@ import pytest
 from PIL import Image
 from rich.console import Console
 
+from helpers.commands import run
 from trapmid import cli
 from trapmid.audit.run import settle
 from trapmid.console import print_scores
@@ -32,15 +33,6 @@ for arguments in json.loads(sys.argv[1]):
 heavy = [name for name in ("torch", "pydantic", "pyarrow") if name in sys.modules]
 print(json.dumps([seen, heavy]))
 """
-
-
-def run(*arguments: str) -> int:
-    """The exit code of a command, in this process."""
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(sys, "argv", ["trapmid", *arguments])
-        with pytest.raises(SystemExit) as left:
-            cli.main()
-    return int(left.value.code or 0)
 
 
 def run_without_torch(*commands: list[str]) -> dict[str, tuple[int, str]]:
@@ -82,7 +74,7 @@ def test_missing_paths_are_the_users_mistakes_and_say_what_was_expected(capfd):
     assert "trapmid list" in capfd.readouterr().err
     assert run("attack", "--out", "/nowhere/run") == 2
     assert "--recipe" in capfd.readouterr().err
-    assert run("report", "--out", "/nowhere/run") == 2
+    assert run("report", "/nowhere/run") == 2
 
 
 def test_python_dash_m():
@@ -106,9 +98,9 @@ def test_unknown_recipe_member_and_key_are_the_users_mistakes(tmp_path, capfd):
     ("given", "said"),
     [
         (("--device", "mps"), "--device mps: trapmid computes on CPUs and CUDA devices. Expected auto, cpu"),
-        (("--jobs", "-1"), "-1 jobs: no task would run. Expected 1 or more, or --jobs 0"),
-        (("--seed", "-3"), "Seed -3 is below zero. Expected whole numbers from 0 on"),
-        (("--max-memory", "lots"), "--max-memory 'lots' is no amount of memory. Expected e.g. 8GiB"),
+        (("--jobs", "-1"), "--jobs -1: expected a whole number from 0"),
+        (("--seed", "-3"), "Seed -3 is out of range. Expected a whole number from 0 to"),
+        (("--max-memory", "lots"), "--max-memory 'lots' is not an amount of memory. Expected e.g. 8GiB"),
     ],
 )
 def test_what_no_machine_can_do_is_refused_before_any_image_is_read(given, said, tmp_path, capfd):
@@ -124,9 +116,9 @@ def test_a_folder_that_is_a_file_and_one_without_measurements(tmp_path, capfd):
     assert "is a file. Expected a folder for the run" in " ".join(capfd.readouterr().err.split())
     assert (tmp_path / "file").read_text() == "mine"
     settle(choose("demo", seeds=(1, 1)), tmp_path / "run")
-    assert run("report", "--out", str(tmp_path / "run")) == 2
+    assert run("report", str(tmp_path / "run")) == 2
     assert "Nothing was measured in" in (said := " ".join(capfd.readouterr().err.split()))
-    assert "Run `trapmid measure --out" in said
+    assert "Run `trapmid measure" in said
     assert settle(None, tmp_path / "run").seeds == (1,)
 
 
