@@ -9,7 +9,6 @@ from pathlib import Path
 import pytest
 
 from helpers.commands import run
-from trapmid import cli
 from trapmid.console import SafeConsole, print_diagnosis, visible
 from trapmid.data.diagnosis import Diagnosis, Finding
 from trapmid.recipes import choose
@@ -184,24 +183,6 @@ def test_errors_do_not_reach_the_terminal_raw(capfd):
     said = capfd.readouterr().err
     assert r"nowhere\x1b[31m[/red]" in said
     assert "\x1b" not in said
-
-
-@pytest.mark.parametrize(
-    ("problem", "said"),
-    [
-        (OSError(28, "No space left on device", "runs/x"), "The disk is full: runs/x."),
-        (PermissionError(13, "Permission denied", "runs/x"), "Permission denied: runs/x."),
-        (OSError(30, "Read-only file system", "runs/x"), "The file system is read-only: runs/x."),
-        (MemoryError(), "There is not enough memory."),
-    ],
-)
-def test_what_the_machine_lacks_is_no_bug(problem, said, capfd, monkeypatch):
-    def lacking() -> None:
-        raise problem
-
-    monkeypatch.setattr(cli.tools, "loading", lacking)
-    assert run("list") == 2
-    assert said in told(capfd)
 
 
 def test_a_run_folder_with_markup_in_its_name(capfd, tmp_path: Path):
