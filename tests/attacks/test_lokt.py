@@ -7,27 +7,16 @@ import torch
 from torch import nn
 from torch.nn import functional as F
 
+from helpers.statistics.attacks import Brightness, by_brightness
 from helpers_attacks import CLASSES, CPU, PER_IDENTITY, SIZE, TINY_ATTACKS, TINY_TACGAN, faces
 from trapmid.attacks import LOKT, Equipped, Run
 from trapmid.attacks.lokt import Ensemble
 from trapmid.data.images import to_unit
 from trapmid.engine import randomness
 from trapmid.priors import GAN, Setting
-from trapmid.priors.tacgan import ClassHead, TACGANFit, verdicts
+from trapmid.priors.tacgan import TACGANFit, verdicts
 from trapmid.targets import LabelTarget
-from trapmid.types import Images, Labels, Prediction
-
-
-class Brightness(nn.Module):
-    """Tells classes 0 to 3 apart by how bright an image is."""
-
-    def forward(self, images: Images) -> torch.Tensor:
-        level = images.mean((1, 2, 3))[:, None]
-        return -(level - torch.tensor([0.2, 0.4, 0.6, 0.8])).square()
-
-
-def by_brightness(images: Images) -> Labels:
-    return Brightness()(images).argmax(1)
+from trapmid.types import Prediction
 
 
 def fit_of(**changes: float) -> TACGANFit:
@@ -58,33 +47,6 @@ def test_losses_are_those_of_an_auxiliary_classifier_gan() -> None:
         said = fit.discriminator(fit.generator(fit.latents(), labels)).logits
     torch.testing.assert_close(losses["generator"], F.binary_cross_entropy_with_logits(said[:, CLASSES], ones))
     torch.testing.assert_close(losses["class"], 0.5 * F.cross_entropy(said[:, :CLASSES], labels))
-
-
-class Painter(nn.Module):
-    """Grey of every brightness, whatever is asked for: a generator that never settles on one class."""
-
-    def forward(self, latents: torch.Tensor, labels: Labels) -> Images:
-        del labels
-        return torch.sigmoid(2 * latents[:, 0])[:, None, None, None].expand(-1, 3, SIZE, SIZE)
-
-
-@pytest.mark.parametrize("seed", [0, 1, 2])
-def test_the_head_learns_what_the_target_says(seed: int) -> None:
-    """Of images it was not taught, whatever they were generated for."""
-    fit = TACGANFit(TINY_TACGAN, Setting(faces(6, 4), CLASSES, seed, CPU), by_brightness)
-    fit.generator = Painter()
-    descent = torch.optim.Adam(fit.discriminator.parameters(), 5e-3)
-    for step in range(400):
-        with randomness(seed, "head", step):
-            losses, _ = fit.discriminator_losses()
-        descent.zero_grad()
-        torch.stack(list(losses.values())).sum().backward()
-        descent.step()
-    with randomness(seed, "not taught"), torch.no_grad():
-        images = fit.generator(torch.randn(200, TINY_TACGAN.networks.latent_size), torch.zeros(200, dtype=torch.int64))
-        agreed = ClassHead(fit.discriminator.eval())(images).logits.argmax(1) == by_brightness(images)
-    most = by_brightness(images).bincount().max() / len(images)
-    assert float(agreed.float().mean()) > max(0.6, float(most) + 0.05)
 
 
 def test_a_head_has_the_classes_and_no_verdict_on_realness() -> None:

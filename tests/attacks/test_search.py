@@ -11,9 +11,8 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from helpers_attacks import CPU, TINY_GAN, faces, target_of, trained_classifier
-from trapmid.attacks import PLGMI, Run
+from trapmid.attacks import Run
 from trapmid.attacks.search import best_latents, decode_found, initial_latents, max_margin, optimise, top_n
-from trapmid.augment import NoAugmentation
 from trapmid.engine import generator
 from trapmid.models import Classifier
 from trapmid.priors import GAN, Setting
@@ -173,23 +172,6 @@ def test_best_latents_are_those_the_target_is_surest_of(gan: GAN, model: Classif
             ]
         best = sorted(range(6), key=lambda j: -sure[j])[:keep]
         assert torch.equal(chosen[i], latents[i, best])
-
-
-def test_more_candidates_start_the_search_higher(gan: GAN, model: Classifier, tmp_path: Path) -> None:
-    """One step from the best of twenty against one step from the first that comes."""
-    options = {
-        "images_per_identity": 1,
-        "search_steps": 1,
-        "search_rate": 1e-6,
-        "augmentations": 1,
-        "search_augmentation": NoAugmentation(),
-    }
-    sure = []
-    for candidates in (1, 20):
-        method = PLGMI(candidates=candidates, **options)
-        found = method.invert(target_of(model), gan, torch.arange(CLASSES), Run(0, CPU, tmp_path / str(candidates)))
-        sure.append(float(found.confidence.log().mean()))
-    assert sure[1] > sure[0]
 
 
 def test_decoded_pictures_and_queries_are_counted(gan: GAN, model: Classifier) -> None:

@@ -176,18 +176,6 @@ def test_more_layers_than_the_generator_has(prior: StylePrior, model: Classifier
         IFGMI(radii=(0.1,))
 
 
-def test_features_reach_further_than_styles(prior: StylePrior, model: Classifier, tmp_path: Path) -> None:
-    """From the same end of the search over styles, the layers' searches make the target surer still."""
-    sure = []
-    for steps, radii in (((), ()), ((12, 12), (0.5, 0.5))):
-        method = IFGMI(ppa=PPA_TINY, layer_steps=steps, radii=radii)
-        run = Run(0, CPU, tmp_path / str(len(steps)), prior)
-        target = target_of(model)
-        method.prepare(target, faces(2, 2), run)
-        sure.append(float(method.invert(target, prior, torch.arange(CLASSES), run).confidence.log().mean()))
-    assert sure[1] > sure[0]
-
-
 def test_p_space_is_the_inverse_of_the_last_activation(prior: StylePrior) -> None:
     x = torch.linspace(-3, 3, 13)
     torch.testing.assert_close(to_styles(to_p(x)), x)

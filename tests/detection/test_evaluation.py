@@ -52,7 +52,6 @@ def test_rows_are_what_the_scores_say(evaluation: Evaluation) -> None:
     assert rows["plgmi", "detection_auc"].value == pytest.approx(roc_auc_score(truth, shown["plgmi"] + shown["public"]))
     for name, scores in shown.items():
         assert rows[name, "detection_score"].value == pytest.approx(sum(scores) / len(scores))
-    assert rows["plgmi", "detection_recall"].value > 0.8
     assert len(rows) == len(list(evaluation.scores("trapmid", 0)))
 
 

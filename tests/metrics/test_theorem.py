@@ -11,10 +11,7 @@ from trapmid.engine import Compute, generator, randomness
 from trapmid.metrics.theorem import (
     Effectiveness,
     LogOdds,
-    Pairs,
-    fit_log_odds,
     trapdoor_delta,
-    trapdoor_epsilon,
 )
 from trapmid.trapdoor import Secrets
 from trapmid.types import logits_of
@@ -100,39 +97,9 @@ def test_the_true_log_odds_reach_the_divergence(shift: float) -> None:
         assert overconfident.best_scale() == pytest.approx(0.25, abs=0.05)
 
 
-def test_a_trained_discriminator_finds_the_divergence_of_two_gaussians() -> None:
-    shift = 0.6
-
-    def draw(n: int) -> Pairs:
-        return Pairs(torch.randn(n, 4), torch.randn(n, 4) + shift, torch.randint(2, (n,)))
-
-    with randomness(0, "network"):
-        network = nn.Sequential(nn.Linear(4, 16), nn.ReLU(), nn.Linear(16, 2))
-    fit_log_odds(network, draw, steps=400, batch_size=64, rate=1e-2, seed=0, compute=CPU)
-
-    def held_out(seed: int) -> LogOdds:
-        with torch.no_grad():
-            p, q = (network(part)[:, 0] for part in gaussians(shift, 3000, seed))
-        return LogOdds(p, q, torch.arange(len(p)))
-
-    scale = held_out(1).best_scale()
-    interval = held_out(2).interval(scale)
-    assert interval.value == pytest.approx(2 * shift**2, abs=0.1)
-    assert interval.low < interval.value < interval.high
-    assert interval.high - interval.low < 0.3
-
-
 def test_images_vouch_for_no_more_than_their_logarithm() -> None:
     """A discriminator that is right about all of 50 images, and sure of it, has not shown that the distributions lie 200 apart."""
     sure = LogOdds(torch.full((50,), 100.0), torch.full((50,), -100.0), torch.arange(50))
     assert sure.bound() == pytest.approx(math.log(50))
     interval = sure.interval(1.0)
     assert interval.low == interval.high == interval.value == sure.bound()
-
-
-def test_epsilon_grows_with_the_blend() -> None:
-    invisible, faint, plain = (
-        trapdoor_epsilon(secrets(ratio), tiny_private(), epochs=60, compute=CPU).value for ratio in (0.0, 0.02, 0.3)
-    )
-    assert invisible == pytest.approx(0.0, abs=0.05)
-    assert math.log(50) >= plain > max(1.0, faint + 0.5)

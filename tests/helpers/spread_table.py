@@ -1,0 +1,101 @@
+"""The table of tests/spreads.py: every statistic's spread over seeds and roundings, beside the bounds of its test."""
+
+import math
+import platform
+from collections import Counter, defaultdict
+from typing import NamedTuple
+
+import numpy as np
+from scipy.stats import nct, norm
+
+PASSES, CONFIDENCE, ROOM = 0.9999, 0.9, 5
+
+TEXT = f"""# How far tests stay from their bounds
+
+Some tests check what a training, a search or a draw decides. Another processor rounds otherwise, a training doubles that difference
+step after step, and ends as another seed would. So each of these numbers was measured over many seeds, and in other roundings from
+the same seeds. `uv run python tests/spreads.py` measures again and writes this page.
+
+A test passes at least {PASSES:.2%} of the time if its bound is at least k standard deviations from the mean over seeds, where k is the
+one-sided tolerance factor of the normal distribution for that share at {CONFIDENCE:.0%} confidence: {{k:.1f}} for {{n}} seeds. A number that
+is the same for every seed has a standard deviation of 0. Of numbers that tests/golden records there is one seed, which only rounding
+moves: their tolerance has to be at least {ROOM} times the largest deviation that any rounding causes. "Room" is that distance in
+standard deviations, or that ratio; a statistic with too little of it is marked.
+
+The column of other roundings counts them, and gives the largest difference from the usual rounding of the same seed. They are: two threads; no
+oneDNN; convolutions' weights channels first; torch's code without vectors, with AVX2 and with AVX-512, as far as this processor has
+them; and "last bit", which moves every sum, product of matrices and convolution by a unit in the last place at random and so stands
+for processors that are not at hand.
+"""
+
+
+class Measurement(NamedTuple):
+    """A statistic from one seed in one rounding, the instructions that torch took, and processor seconds."""
+
+    statistic: str
+    rounding: str
+    capability: str
+    seed: int
+    seconds: float
+    values: dict[str, float]
+
+
+def factor(n: int) -> float:
+    """How many standard deviations of n draws the share `PASSES` lies within, with the confidence, on one side."""
+    return float(nct.ppf(CONFIDENCE, n - 1, norm.ppf(PASSES) * math.sqrt(n)) / math.sqrt(n))
+
+
+def room(values: np.ndarray, low: float, high: float) -> float:
+    """From the mean to the nearer bound, in standard deviations."""
+    distance = min(values.mean() - low, high - values.mean())
+    spread = values.std(ddof=1) if len(values) > 1 else 0.0
+    return float(distance / spread) if spread > 1e-12 else math.copysign(math.inf, distance)
+
+
+def row(name: str, number: str, bound: tuple[float, float], measured: list[Measurement]) -> str:
+    """One number of one statistic."""
+    usual = {one.seed: one.values[number] for one in measured if one.rounding == "as it is"}
+    others = [one for one in measured if one.rounding != "as it is"]
+    moved = [abs(one.values[number] - usual[one.seed]) for one in others if one.seed in usual]
+    everything = np.array([one.values[number] for one in measured])
+    low, high = bound
+    if name.startswith("recorded"):
+        values = everything
+        distance, wanted = high / max(float(values.max()), 1e-12), float(ROOM)
+    else:
+        values = np.array(list(usual.values()))
+        distance, wanted = room(values, low, high), factor(max(len(values), 2))
+    inside = bool(((everything > low) & (everything < high)).all())
+    mark = "" if distance >= wanted and inside else " **too little**"
+    bounds = f"> {low:.4g}" if math.isinf(high) else f"< {high:.4g}" if math.isinf(low) else f"{low:.3g} to {high:.3g}"
+    spread = values.std(ddof=1) if len(values) > 1 else 0.0
+    return (
+        f"| {name} | {number} | {bounds} | {len(usual)} | {values.mean():.3g} | {spread:.2g} | {everything.min():.3g} | "
+        f"{everything.max():.3g} | {len(others)} | {f'{max(moved):.2g}' if moved else '-'} | {distance:.3g}{mark} |"
+    )
+
+
+def table(measurements: list[Measurement]) -> str:
+    """The page."""
+    from helpers.statistics import STATISTICS
+
+    by_name: defaultdict[str, list[Measurement]] = defaultdict(list)
+    for one in measurements:
+        by_name[one.statistic].append(one)
+    seeds = Counter(sum(one.rounding == "as it is" for one in some) for some in by_name.values())
+    most = max(seeds) if seeds else 2
+    counts = Counter((one.rounding, one.capability) for one in measurements)
+    lines = [
+        TEXT.format(k=factor(most), n=most),
+        f"Measured on {platform.machine()}: "
+        + "; ".join(f"{count} times {rounding} ({capability})" for (rounding, capability), count in counts.items())
+        + f". {sum(one.seconds for one in measurements) / 60:.0f} minutes of processor time.",
+        "",
+        "| statistic | number | bound | seeds | mean | sd | least | most | other roundings | largest change | room |",
+        "|---|---|---|---|---|---|---|---|---|---|---|",
+    ]
+    for name, statistic in STATISTICS.items():
+        if name in by_name:
+            lines += [row(name, number, bound, by_name[name]) for number, bound in statistic.bounds.items()]
+    absent = [name for name in STATISTICS if name not in by_name]
+    return "\n".join([*lines, *([f"\nNot measured: {', '.join(absent)}."] if absent else []), ""])
