@@ -276,6 +276,31 @@ def test_stops_before_its_steps_are_over_and_stays_stopped(tmp_path: Path) -> No
     assert run() == []
 
 
+@pytest.mark.parametrize("value", [float("nan"), float("inf")])
+@pytest.mark.usefixtures("every_period_a_checkpoint")
+def test_what_diverges_ends_with_the_step_and_a_cure_and_again_when_it_resumes(tmp_path: Path, value: float) -> None:
+    def step(number: int) -> Mapping[str, Tensor]:
+        return {"loss": torch.tensor(value if number >= 7 else 1.0)}
+
+    def diverged() -> str:
+        with pytest.raises(UserError, match="Lower the learning rate") as raised:
+            Loop("train", 20, 0, CPU, {"net": nn.Linear(1, 1)}, tmp_path, period=5).run(step)
+        return str(raised.value)
+
+    said = diverged()
+    assert said.startswith(f"train diverged: `loss` is {value} between steps 6 and 10 of 20.")
+    assert [row["step"] for row in read_log(tmp_path / LOG)] == [5]
+    assert diverged() == said
+
+
+def test_what_an_earlier_version_kept_of_a_divergence_is_refused(tmp_path: Path) -> None:
+    state = {"net": nn.Linear(1, 1)}
+    save_checkpoint(tmp_path / LATEST, 10, 1.0, state)
+    (tmp_path / LOG).write_text('{"step": 5.0, "loss": 1.0}\n{"step": 10.0, "loss": NaN}\n')
+    with pytest.raises(UserError, match="train diverged: `loss` is nan between steps 6 and 10 of 10"):
+        Loop("train", 10, 0, CPU, state, tmp_path, period=5).run(lambda number: {})
+
+
 def test_name_decides_what_is_drawn() -> None:
     def rows(name: str) -> list[dict[str, float]]:
         return without_seconds(Walk(None, name=name).run())

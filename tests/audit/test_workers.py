@@ -23,9 +23,9 @@ from trapmid.types import UserError
 CPU = Compute("cpu")
 ROOT = Path(__file__).parents[2]
 TINY = (
-    "private.identities=3",
+    "private.identities=4",
     "private.images_per_identity=12",
-    "public.identities=6",
+    "public.identities=8",
     "training.epochs=2",
     "judges.classifier.training.epochs=1",
     "attacks.plgmi.warm_start.iterations=2",

@@ -1,11 +1,12 @@
 """Trainings that start from a file: the file's content is part of the recipe, and the finished model needs it no more."""
 
+import json
 from pathlib import Path
 from typing import get_args
 
 import pytest
 import torch
-from safetensors.torch import load_file, save_file
+from safetensors.torch import load, load_file, save, save_file
 from torch import Tensor
 
 from helpers.faces import CPU, TINY, quick_training
@@ -13,7 +14,7 @@ from helpers.runs import kill_after, log_of
 from helpers.settings import context_for, started
 from trapmid.artifacts import Manifest, sha256
 from trapmid.data import Split
-from trapmid.defenses import AdamW, Defense, NoDefense, OnePass, TeD, TrapMID, open_model, train
+from trapmid.defenses import SGD, AdamW, Defense, NoDefense, OnePass, TeD, TrapMID, open_model, train
 from trapmid.defenses.planting import Planting, PlantingRun
 from trapmid.engine import Compute, Precision, Progress, no_progress, seed_of
 from trapmid.trapdoor import BlendSchedule, Secrets
@@ -144,3 +145,44 @@ def test_batch_norm_is_recalibrated_on_what_a_step_shows(defense: Defense, hosts
         ratios = ((batch[6:] - images[:hosts]) / (1 - images[:hosts])).mean((1, 2, 3))
         assert 0.2 <= float(ratios.min()) <= float(ratios.max()) <= 0.4 + 1e-3
         assert (float(ratios.max() - ratios.min()) > 0.01) == (defense.blend_low < 1)  # type: ignore[attr-defined]
+
+
+def test_a_training_that_diverges_is_no_model_and_says_so_every_time(tmp_path: Path, private: Split) -> None:
+    settings = quick_training(epochs=3, optimizer=SGD(rate=1000.0, weight_decay=10.0))
+
+    def diverged() -> str:
+        with pytest.raises(UserError, match="Lower the learning rate") as raised:
+            train(tmp_path / "m", private, model=TINY, defense=NoDefense(), training=settings, compute=CPU)
+        return str(raised.value)
+
+    said = diverged()
+    assert said.startswith("train diverged: `loss_")
+    assert not (tmp_path / "m").exists()
+    assert diverged() == said
+
+
+def test_weights_that_cannot_be_the_models_are_told_even_where_the_manifest_vouches_for_them(
+    tmp_path: Path, private: Split
+) -> None:
+    folder = tmp_path / "m"
+    options = {"model": TINY, "defense": NoDefense(), "training": quick_training(epochs=1), "compute": CPU}
+    train(folder, private, **options)  # type: ignore[arg-type]
+    file, manifest = folder / "model.safetensors", json.loads((folder / "manifest.json").read_text())
+    whole = load(file.read_bytes())  # not load_file, which maps the file that is overwritten below
+    diverged = {name: value * torch.nan if value.is_floating_point() else value for name, value in whole.items()}
+    for content, said in (
+        (save(diverged), "are not finite numbers: the training diverged"),
+        (save({"other": torch.ones(1)}), "does not hold the weights of this network"),
+        (b"junk", "is not a safetensors file"),
+    ):
+        file.write_bytes(content)
+        rehashed = manifest | {"files": manifest["files"] | {file.name: sha256(file)}}
+        (folder / "manifest.json").write_text(json.dumps(rehashed))
+        with pytest.raises(UserError, match=said):
+            open_model(folder, CPU)
+    save_file(whole, file)
+    for edit in ({"identities": []}, {"image_shape": [3, "x", 32]}, {"model": {"kind": "none"}}, {"defense": 3}):
+        edited = manifest | {"recipe": manifest["recipe"] | edit, "files": {file.name: sha256(file)}}
+        (folder / "manifest.json").write_text(json.dumps(edited))
+        with pytest.raises(UserError, match="does not describe a training that this trapmid knows"):
+            open_model(folder, CPU)

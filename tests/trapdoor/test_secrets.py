@@ -6,8 +6,10 @@ from pathlib import Path
 
 import pytest
 import torch
+from safetensors.torch import save
 from torch import Tensor, nn
 
+from trapmid.files import PRIVATE, write_atomic
 from trapmid.trapdoor import SECRETS, Secrets, refuse_others_secrets, trapdoor_success
 from trapmid.types import UserError
 
@@ -94,9 +96,8 @@ def test_saved_for_the_owner_alone(tmp_path: Path) -> None:
 
 
 def test_a_readable_leftover_does_not_loosen_the_mode(tmp_path: Path) -> None:
-    for name in (SECRETS, SECRETS + ".new"):
-        (tmp_path / name).write_text("left over")
-        (tmp_path / name).chmod(0o644)
+    (tmp_path / SECRETS).write_text("left over")
+    (tmp_path / SECRETS).chmod(0o644)
     file = secrets().save(tmp_path)
     assert stat.S_IMODE(file.stat().st_mode) == 0o600
     assert Secrets.load(tmp_path).blend_ratio == 0.5
@@ -128,3 +129,54 @@ def test_no_secrets(tmp_path: Path, content: bytes | None) -> None:
         (tmp_path / SECRETS).write_bytes(content)
     with pytest.raises(UserError, match="holds no trapdoor secrets"):
         Secrets.load(tmp_path)
+
+
+def test_a_flipped_bit_is_noticed_wherever_it_is(tmp_path: Path) -> None:
+    file = Secrets(torch.rand(CLASSES, 1, 2, 2), 0.5, torch.ones(CLASSES, 1, 2, 2)).save(tmp_path, "model a")
+    whole, kept = file.read_bytes(), Secrets.load(tmp_path)
+    noticed = 0
+    for place in range(len(whole)):
+        damaged = bytearray(whole)
+        damaged[place] ^= 1 << place % 8
+        file.write_bytes(damaged)
+        try:
+            found = Secrets.load(tmp_path)
+        except UserError:
+            noticed += 1
+            continue
+        # the bit was in the name of the model or in the name of the digest
+        assert torch.equal(found.triggers, kept.triggers)
+        assert found.blend_ratio == kept.blend_ratio
+    assert noticed > len(whole) - 40
+
+
+def test_secrets_of_a_version_without_a_digest_still_open(tmp_path: Path) -> None:
+    tensors = {"triggers": secrets().triggers, "blend_ratio": torch.tensor(0.5, dtype=torch.float64)}
+    write_atomic(tmp_path / SECRETS, save(tensors, {"model": "model a"}), PRIVATE)
+    assert torch.equal(Secrets.load(tmp_path).triggers, secrets().triggers)
+
+
+@pytest.mark.parametrize(
+    ("file_mode", "folder_mode", "cure"),
+    [
+        (0o644, 0o700, "`chmod 600 {file}`."),
+        (0o640, 0o700, "`chmod 600 {file}`."),
+        (0o600, 0o777, "`chmod 700 {folder}`."),
+        (0o644, 0o777, "`chmod 600 {file}`, `chmod 700 {folder}`."),
+    ],
+)
+def test_access_of_others_brings_a_warning_with_the_cure(
+    tmp_path: Path, file_mode: int, folder_mode: int, cure: str
+) -> None:
+    file = secrets().save(tmp_path)
+    Secrets.load(tmp_path)  # warns of nothing
+    file.chmod(file_mode)
+    tmp_path.chmod(folder_mode)
+    with pytest.warns(UserWarning, match="Others than its owner may read or replace") as told:
+        Secrets.load(tmp_path)
+    assert str(told[0].message).endswith(cure.format(file=file, folder=tmp_path))
+
+
+def test_a_new_folder_of_secrets_is_its_owners_alone(tmp_path: Path) -> None:
+    secrets().save(tmp_path / "runs" / "secrets")
+    assert stat.S_IMODE((tmp_path / "runs" / "secrets").stat().st_mode) == 0o700

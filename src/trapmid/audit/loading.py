@@ -3,11 +3,11 @@
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import pyarrow.parquet as pq
 
-from trapmid.artifacts import Draft, Manifest, make
+from trapmid.artifacts import Draft, Manifest, make, open_artifact
 from trapmid.audit.plan import Folders
 from trapmid.audit.recipe import Recipe
 from trapmid.data import ImageSet, Source, Split, check_disjoint, split
@@ -36,22 +36,41 @@ def load_data(recipe: Recipe, progress: Progress) -> AuditData:
     Raises:
         UserError: a source is missing from the recipe or cannot be read, or private and public images share people.
     """
-    sides: dict[str, ImageSet] = {}
-    for side in ("private", "public"):
-        source: Source | None = getattr(recipe, side)
-        if source is None:
-            raise UserError(
-                f"Recipe {recipe.name} needs {side} images. Give --{side} PATH: a folder with one folder per identity, "
-                "a .parquet file, or CelebA as distributed; public ones may be a folder of images of anybody."
-            )
+    private, public = _side(recipe, "private", progress), _side(recipe, "public", progress)
+    chosen = private if recipe.identities is None else private.with_most_images(recipe.identities)
+    check_disjoint(chosen, public)
+    return AuditData(split(chosen, recipe.split), public)
 
-        def report(done: int, total: int | None, side: str = side) -> None:
-            progress(f"load {side} images", done, total, "")
 
-        sides[side] = source.load(recipe.image_size, recipe.channels, report)
-    private = sides["private"] if recipe.identities is None else sides["private"].with_most_images(recipe.identities)
-    check_disjoint(private, sides["public"])
-    return AuditData(split(private, recipe.split), sides["public"])
+def load_private_again(recipe: Recipe, root: Path, progress: Progress = no_progress) -> Split:
+    """Read the private images of the run in the folder `root`, to show them beside what was found.
+
+    Raises:
+        UserError: they cannot be read, or are no longer those that the run was made from.
+    """
+    images = _side(recipe, "private", progress)
+    private = split(images if recipe.identities is None else images.with_most_images(recipe.identities), recipe.split)
+    made_from = open_artifact(Folders(root).data, "data").parents["private"]
+    if private.digest() != made_from:
+        raise UserError(
+            f"The private images ({recipe.private.title if recipe.private else 'none'}) are no longer those that {root} was made "
+            "from, so they would be shown beside reconstructions of others. Bring those back, or leave them out with --redact."
+        )
+    return private
+
+
+def _side(recipe: Recipe, side: Literal["private", "public"], progress: Progress) -> ImageSet:
+    source: Source | None = getattr(recipe, side)
+    if source is None:
+        raise UserError(
+            f"Recipe {recipe.name} needs {side} images. Give --{side} PATH: a folder with one folder per identity, "
+            "a .parquet file, or CelebA as distributed; public ones may be a folder of images without names."
+        )
+    return source.load(
+        recipe.image_size,
+        recipe.channels,
+        lambda done, total: progress(f"load {side} images", done, total, ""),
+    )
 
 
 def write_split(recipe: Recipe, root: Path, data: AuditData, progress: Progress = no_progress) -> Manifest:

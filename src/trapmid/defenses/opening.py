@@ -64,8 +64,8 @@ def open_model(folder: Path, compute: Compute | None = None) -> TrainedModel:
     """The trained classifier in `folder`, in eval mode, on the device of `compute`.
 
     Raises:
-        UserError: the folder is no model or is damaged, its defense is not known here, or triggers or a detector lie anywhere
-            inside the folder.
+        UserError: the folder is no model, is damaged or holds weights that are not finite, its defense is not known here, or
+            triggers or a detector lie anywhere inside the folder.
     """
     manifest = open_artifact(folder, "model")
     if given_away := next((file for name in (SECRETS, DETECTOR) for file in folder.rglob(name)), None):
@@ -84,6 +84,11 @@ def open_model(folder: Path, compute: Compute | None = None) -> TrainedModel:
     if change is not None:
         classifier = change(classifier)
     load_weights(classifier, folder / WEIGHTS)
+    if not all(bool(value.isfinite().all()) for value in classifier.state_dict().values()):
+        raise UserError(
+            f"The weights in {folder} are not finite numbers: the training diverged, and an earlier version kept the result. "
+            "Remove that folder and what was made from it, or choose another --out, and train with a lower learning rate."
+        )
     placed = (compute or Compute()).place(classifier).eval()
     return TrainedModel(placed, manifest, trained.identities, (channels, size, size))
 

@@ -1,6 +1,7 @@
 """The loop that everything trained or searched runs in, and its log."""
 
 import json
+import math
 import time
 from collections import Counter
 from collections.abc import Callable, Mapping
@@ -14,7 +15,7 @@ from trapmid.engine.compute import Compute
 from trapmid.engine.progress import Progress, no_progress
 from trapmid.engine.seeds import randomness
 from trapmid.files import write_atomic
-from trapmid.types import Stateful
+from trapmid.types import Stateful, UserError
 
 LOG = "log.jsonl"
 CHECKPOINT_SECONDS = 20.0
@@ -65,6 +66,9 @@ class Loop:
 
         Returns:
             One row per period: `step`, `seconds`, the averages, what `at_period` gave.
+
+        Raises:
+            UserError: what `step` returns is no longer finite.
         """
         done = self._resume()
         started = time.monotonic() - self.seconds
@@ -83,19 +87,29 @@ class Loop:
                 with randomness(self.seed, self.name, "period", done, _PROCESS, device=self.compute.torch_device):
                     extra = at_period(done) if at_period is not None else {}
                 self.seconds = time.monotonic() - started
-                row = {
-                    "step": float(done),
-                    "seconds": self.seconds,
-                    **{name: float(value) / counts[name] for name, value in sums.items()},
-                    **extra,
-                }
-                self._append(row)
+                averages = {name: float(value) / counts[name] for name, value in sums.items()}
+                self._refuse_divergence(averages, done)
+                self._append({"step": float(done), "seconds": self.seconds, **averages, **extra})
                 sums, counts = {}, Counter()
                 if self.folder is not None and (over or time.monotonic() - saved > CHECKPOINT_SECONDS):
                     save_checkpoint(self.folder / LATEST, done, self.seconds, self.state)
                     saved = time.monotonic()
             self.progress(self.name, done, self.steps, self._note())
         return self.rows
+
+    def _refuse_divergence(self, averages: Mapping[str, float], done: int) -> None:
+        """Stop before numbers that are not finite reach the log, a checkpoint or the result.
+
+        Looked at once a period, since a GPU would have to be waited for at every step.
+        """
+        for name, value in averages.items():
+            if not math.isfinite(value):
+                first = max(0, done - 1) // self.period * self.period + 1
+                raise UserError(
+                    f"{self.name} diverged: `{name}` is {value} between steps {first} and {done} of {self.steps}. "
+                    "Nothing of that was kept. Lower the learning rate, e.g. --set training.optimizer.rate=0.001, or look for "
+                    "broken images with `trapmid doctor`; then run the command again with another --out."
+                )
 
     def _resume(self) -> int:
         done = 0
@@ -104,6 +118,8 @@ class Loop:
             if (self.folder / LATEST).exists():
                 done, self.seconds = load_checkpoint(self.folder / LATEST, self.state)
             self.rows = [row for row in read_log(self.folder / LOG) if row["step"] <= done]
+            if self.rows:  # of a version that went on after a divergence
+                self._refuse_divergence({name: v for name, v in self.rows[-1].items() if name.startswith("loss")}, done)
             write_atomic(self.folder / LOG, "".join(json.dumps(row) + "\n" for row in self.rows))
         return done
 

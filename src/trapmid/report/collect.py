@@ -8,14 +8,14 @@ import torch
 from trapmid.artifacts import Manifest, open_artifact, versions
 from trapmid.attacks import ATTACKS, open_found
 from trapmid.attacks.inversion import GAN_LOG
-from trapmid.audit.loading import AuditData, load_data
+from trapmid.audit.loading import load_private_again
 from trapmid.audit.measuring import SAMPLES
 from trapmid.audit.plan import Folders, Task
 from trapmid.audit.recipe import Recipe
 from trapmid.audit.run import settle
-from trapmid.data import Source
+from trapmid.data import ImageSet, Source
 from trapmid.detection.evaluation import ADVERSARIAL, CLEAN, DETECTION, PUBLIC
-from trapmid.engine import LOG, no_progress, read_log
+from trapmid.engine import LOG, read_log
 from trapmid.metrics.scores import Score, find, read_scores
 from trapmid.report.ablation import ablations
 from trapmid.report.contents import (
@@ -50,11 +50,15 @@ COLLAPSED = 0.2
 UNLIKE = 0.5
 
 
-def collect(out: Path) -> Contents:
+def collect(out: Path, *, redact: bool = False) -> Contents:
     """Everything a report says about the audit in the folder `out`.
 
+    Args:
+        out: the run folder.
+        redact: show no private image. The private images are not read then and need not be there.
+
     Raises:
-        UserError: `out` holds no measured audit.
+        UserError: `out` holds no measured audit, or the private images are no longer those that it was made from.
     """
     recipe = settle(None, out)
     folders = Folders(out)
@@ -62,7 +66,7 @@ def collect(out: Path) -> Contents:
         raise UserError(f"Nothing was measured in {out} yet. Run `trapmid measure {out}` first.")
     measured = open_artifact(folders.measurement, "measurement")
     split = open_artifact(folders.data, "data")
-    data = load_data(recipe, no_progress)
+    private = None if redact else load_private_again(recipe, folders.root).part("train")
     trained = {t: open_artifact(folders.of(t), "model") for t in folders.finished(recipe, "train")}
     attacked = {t: open_artifact(folders.of(t), "attack") for t in folders.finished(recipe, "attack")}
     run = {attack.kind for attack in recipe.attacks}
@@ -85,7 +89,7 @@ def collect(out: Path) -> Contents:
         judges=[Judge(name=j.name, title=j.heading, note=JUDGE_NOTES.get(j.kind, "")) for j in recipe.judges],
         seeds=recipe.seeds,
         scores=_scores(read_scores(folders.measurement), several=len(recipe.seeds) > 1),
-        gallery=_gallery(recipe, folders, data),
+        gallery=_gallery(recipe, folders, private, split.facts["identities"]),
         curves=_curves(recipe, folders, trained, attacked),
         ablations=ablations(recipe.defenses),
         detections=_detections(recipe, folders, read_scores(folders.measurement)),
@@ -125,8 +129,8 @@ def _given(source: Source | None) -> Source:
     return source
 
 
-def _gallery(recipe: Recipe, folders: Folders, data: AuditData) -> list[GalleryRow]:
-    """Every identity: private images beside what the first attack found with the first seed, one column per defense."""
+def _gallery(recipe: Recipe, folders: Folders, train: ImageSet | None, identities: int) -> list[GalleryRow]:
+    """Every identity: training images, if given, beside what the first attack found with the first seed, one column per defense."""
     judge, attack, seed = recipe.judges[0].name, recipe.attacks[0].name, recipe.seeds[0]
     samples = pq.read_table(folders.measurement / SAMPLES).to_pylist()
     recognised = {
@@ -139,9 +143,8 @@ def _gallery(recipe: Recipe, folders: Folders, data: AuditData) -> list[GalleryR
         folder = folders.attack(attack, defense.name, seed)
         if folder.exists():
             found[defense.name] = open_found(folder)[0]
-    train = data.private.part("train")
     rows = []
-    for number, identity in enumerate(train.identities):
+    for number in range(identities):
         columns = {}
         for kind, reconstructions in found.items():
             best = torch.nonzero(reconstructions.labels == number).flatten()[:FOUND_SHOWN].tolist()
@@ -149,8 +152,11 @@ def _gallery(recipe: Recipe, folders: Folders, data: AuditData) -> list[GalleryR
                 Reconstruction(picture=_picture(reconstructions.pixels[i]), recognised=recognised.get((kind, i)))
                 for i in best
             ]
-        private = [_picture(train.pixels[i]) for i in train.of_identity(number)[:PRIVATE_SHOWN].tolist()]
-        rows.append(GalleryRow(identity=identity, private=private, columns=columns))
+        name, private = f"Identity {number}", []
+        if train is not None:
+            name = train.identities[number]
+            private = [_picture(train.pixels[i]) for i in train.of_identity(number)[:PRIVATE_SHOWN].tolist()]
+        rows.append(GalleryRow(identity=name, private=private, columns=columns))
     return rows
 
 

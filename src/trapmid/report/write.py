@@ -19,9 +19,10 @@ def write_report(out: Path, *, redact: bool = False, target: Path | None = None)
     pictures.png: ten identities, private above what was found of them, a row for each defense in the recipe's order.
 
     Raises:
-        UserError: `out` holds no measured audit.
+        UserError: `out` holds no measured audit, or the private images are no longer those that it was made from; with
+            `redact` they are not needed.
     """
-    contents, file = collect(out), target or out / "report.html"
+    contents, file = collect(out, redact=redact), target or out / "report.html"
     charts, folder = draw(contents), file.with_name(f"{file.stem}-figures")
     page = render(contents, charts, redact=redact, folder=folder.name)
     write_figures(charts, folder)

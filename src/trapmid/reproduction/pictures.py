@@ -4,11 +4,11 @@ from pathlib import Path
 
 import torch
 
+from trapmid.artifacts import open_artifact
 from trapmid.attacks import open_found
 from trapmid.audit import Folders
-from trapmid.audit.loading import load_data
+from trapmid.audit.loading import load_private_again
 from trapmid.audit.run import settle
-from trapmid.engine import no_progress
 from trapmid.report.sheet import sheet
 from trapmid.reproduction.experiment import Experiment
 from trapmid.reproduction.studies import Layout
@@ -31,10 +31,10 @@ def draw(experiment: Experiment, layout: Layout, folder: Path, *, redact: bool) 
         The picture, with what is in it, row by row.
     """
     rows: list[tuple[str, Pixels]] = []
-    recipe = settle(None, layout.cells[experiment.name, experiment.rows[0]].folder)
-    private = load_data(recipe, no_progress).private.part("train")
-    shown = min(experiment.pictures, len(private.identities))
+    first = layout.cells[experiment.name, experiment.rows[0]].folder
+    shown = min(experiment.pictures, open_artifact(Folders(first).data, "data").facts["identities"])
     if not redact:
+        private = load_private_again(settle(None, first), first).part("train")
         rows.append(("private", torch.stack([private.pixels[private.of_identity(n)[0]] for n in range(shown)])))
     for row in experiment.rows:
         cell = layout.cells[experiment.name, row]

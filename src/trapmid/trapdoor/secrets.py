@@ -1,5 +1,7 @@
 """What only the defender may hold: the triggers. Kept apart from the model, readable by its owner alone."""
 
+import hashlib
+import os
 import warnings
 from dataclasses import dataclass
 from itertools import chain, count
@@ -15,6 +17,8 @@ from trapmid.modes import evaluating
 from trapmid.trapdoor.triggers import blend, stratified_labels
 from trapmid.types import Images, Labels, UserError, logits_of
 
+DIGEST = "sha256"
+"""The name of the tensor that vouches for the others."""
 SECRETS, DETECTOR = "secrets.safetensors", "detector.safetensors"
 """Files that never lie within a model's folder: triggers, and what a detector knows of them."""
 
@@ -50,29 +54,62 @@ class Secrets:
             UserError: `folder` holds the secrets of another model.
         """
         refuse_others_secrets(folder, model)
-        folder.mkdir(parents=True, exist_ok=True)
+        folder.parent.mkdir(parents=True, exist_ok=True)
+        folder.mkdir(mode=0o700, exist_ok=True)
         tensors = {
             "triggers": self.triggers.cpu().contiguous(),
             "blend_ratio": torch.tensor(self.blend_ratio, dtype=torch.float64),
         }
         if self.masks is not None:
             tensors["masks"] = self.masks.cpu().contiguous()
+        tensors[DIGEST] = _digest(tensors)
         return write_atomic(folder / SECRETS, save(tensors, {"model": model}), PRIVATE)
 
     @staticmethod
     def load(folder: Path) -> "Secrets":
-        """Read what `save` wrote.
+        """Read what `save` wrote. Warns if others than the owner could read or replace it.
 
         Raises:
-            UserError: `folder` holds no secrets.
+            UserError: `folder` holds no secrets, or they are damaged.
         """
+        file = folder / SECRETS
         try:
-            tensors = load((folder / SECRETS).read_bytes())
-            return Secrets(tensors["triggers"], float(tensors["blend_ratio"]), tensors.get("masks"))
-        except (OSError, SafetensorError, KeyError) as problem:
+            tensors = load(file.read_bytes())
+            digest = tensors.pop(DIGEST, None)  # there is none in what versions before 0.2 wrote
+            secrets = Secrets(tensors["triggers"], float(tensors["blend_ratio"]), tensors.get("masks"))
+        except (OSError, SafetensorError, KeyError, RuntimeError) as problem:
             raise UserError(
                 f"{folder} holds no trapdoor secrets ({problem}). Expected the {SECRETS} that `trapmid train --defense trapmid` writes."
             ) from problem
+        if digest is not None and not torch.equal(digest, _digest(tensors)):
+            raise UserError(
+                f"{file} is damaged: its content is not what was saved (SHA-256 differs). Put back a copy that was not, "
+                "or train the model again; a detector that is calibrated on it would be blind."
+            )
+        warn_of_access(file)
+        return secrets
+
+
+def _digest(tensors: dict[str, Tensor]) -> Tensor:
+    """The SHA-256 of what secrets consist of, as 32 numbers: names, types, shapes and values."""
+    return torch.tensor([*hashlib.sha256(save(tensors)).digest()], dtype=torch.uint8)
+
+
+def warn_of_access(file: Path) -> None:
+    """Warn if others than the owner may read or change a secret file, or replace it because they may write to its folder."""
+    if os.name != "posix":
+        return
+    open_to_others = [
+        f"`chmod {wanted} {path}`"
+        for path, forbidden, wanted in ((file, 0o077, "600"), (file.parent, 0o022, "700"))
+        if path.stat().st_mode & forbidden
+    ]
+    if open_to_others:
+        warnings.warn(
+            f"Others than its owner may read or replace {file}, and whoever has the triggers can avoid the trapdoor. "
+            f"Take their access away: {', '.join(open_to_others)}.",
+            stacklevel=3,
+        )
 
 
 def refuse_others_secrets(folder: Path, model: str) -> None:
