@@ -1,8 +1,9 @@
-"""Random changes of images during training and search: drawn per sample, differentiable, the same for every defense.
+"""Random changes of images in training and search, drawn per image and differentiable.
 
-`KorniaAugmentation` is the published pipeline, transform after transform. `WarpAugmentation` composes crop, shift, flip and
-rotation into one affine map and resamples once, which costs about a fifth of the time on a CPU and blurs once instead of up to
-three times; it is what the CPU recipes use. `Degradation` leaves everything in its place and takes fine detail away.
+`KorniaAugmentation` is the published pipeline, transform after transform. `WarpAugmentation` composes crop, shift, flip
+and rotation into one affine map and resamples once, which costs about a fifth of the time on a CPU and blurs once
+instead of up to three times; it is what the CPU recipes use. `Degradation` blurs, compresses and adds noise,
+and moves nothing.
 """
 
 import math
@@ -30,7 +31,7 @@ JPEGQuality: TypeAlias = Annotated[tuple[_Quality, _Quality], _Ordered]
 
 
 class Augmentation(Config, ABC):
-    """A distribution of image changes. Numbers are drawn from torch's global generator, which `engine.randomness` governs."""
+    """A distribution of image changes, drawn from torch's global generator, which `engine.randomness` governs."""
 
     @abstractmethod
     def build(self, image_size: int) -> Augment:
@@ -49,9 +50,9 @@ class NoAugmentation(Augmentation):
 
 
 class KorniaAugmentation(Augmentation):
-    """The paper's T, defaults as in reference 2.2: crop to an area of 0.8 to 1, flip, rotate by up to 30 degrees, each with p = 0.5.
+    """The paper's T: crop to an area of 0.8 to 1, flip, rotate by up to 30 degrees, each with p = 0.5 (App. C.4).
 
-    With jitter and other values it is PLG-MI's T_atk (reference 4.4).
+    With jitter and other values it is the augmentation of PLG-MI's search (Yuan et al., AAAI 2023).
     """
 
     paper = "Trap-MID, Sec. 3.3 and App. C.4"

@@ -1,4 +1,4 @@
-"""Train and eval mode, left as they were found: each submodule has its own, and its owner may have set it apart, as with frozen batch norms."""
+"""Train and eval mode, restored submodule by submodule, since some may be set apart, such as frozen batch norms."""
 
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -8,7 +8,7 @@ from torch import nn
 
 @contextmanager
 def modes_kept(*modules: nn.Module) -> Iterator[None]:
-    """Whatever is switched inside, afterwards the modules and all their submodules are in the modes they were in."""
+    """Modes may be switched inside; afterwards all submodules are in the modes that they were in before."""
     modes = [(part, part.training) for module in modules for part in module.modules()]
     try:
         yield

@@ -1,4 +1,4 @@
-"""The objective of a training step: a criterion for clean images, one for poisoned images, and further terms of the loss."""
+"""The objective of a training step: criteria for clean and for poisoned images, and further terms of the loss."""
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace

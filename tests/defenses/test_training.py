@@ -62,7 +62,7 @@ def test_what_was_left_out_is_told(tmp_path: Path, private: Split) -> None:
 
 
 def test_the_discriminator_starts_from_the_same_file_as_the_target(tmp_path: Path, private: Split) -> None:
-    """As published (reference 2.2); its one-logit head cannot."""
+    """As in the authors' code; its one-logit head cannot."""
     file = start(tmp_path / "start.safetensors", seed=0)
     model = TINY.model_copy(update={"weights": file})
     options = {"training": quick_training(epochs=1), "seed": 3, "compute": CPU}
@@ -89,7 +89,7 @@ def test_bfloat16_trains_and_leaves_float32_weights(defense: Defense, tmp_path: 
 
 
 def test_the_schedule_of_steps_falls_after_three_quarters_and_nine_tenths() -> None:
-    """As NegLS publishes it: a tenth from epoch 75 of 100 on, a hundredth from epoch 90 on (reference 2.3)."""
+    """As NegLS publishes it: a tenth from epoch 75 of 100 on, a hundredth from epoch 90 on (App. C.6)."""
     training = quick_training(epochs=100, schedule="steps", optimizer=AdamW(rate=1.0))
     optimizer = training.optimizer.build(TINY.build(5, 32, 3))
     schedule = training.rates(optimizer, steps_per_epoch=3)

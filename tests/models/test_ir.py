@@ -1,4 +1,4 @@
-"""FaceNet64 and IR-152 as reference 2.5 tells them: sizes counted by hand, and a forward pass written out again."""
+"""FaceNet64 and IR-152 (Trap-MID, App. C.3): sizes counted by hand, and a forward pass written out again."""
 
 import pytest
 import torch

@@ -1,4 +1,4 @@
-"""VGG-16 as the paper uses it (reference 2.5)."""
+"""VGG-16 as the paper uses it (Trap-MID, App. C.3)."""
 
 import pytest
 import torch

@@ -259,7 +259,7 @@ def test_resumes_from_its_state() -> None:
 
 
 def gradient_of(door: Trapdoor, images: Tensor, targets: Tensor, **weights: float) -> Tensor:
-    """Of the trigger loss as reference 2.2 writes it, each term by a forward pass of its own."""
+    """Of the trigger loss as in the authors' code, each term by a forward pass of its own."""
     leaf = door.triggers.clone().requires_grad_()
     poisoned = 0.98 * images + 0.02 * leaf[targets]
     total = torch.zeros(())

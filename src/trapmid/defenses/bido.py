@@ -22,8 +22,8 @@ KernelMatrix = Tensor
 class BiDO(Defense):
     """`bido`: bilateral dependency optimisation. The defaults are those of Trap-MID, App. C.6, for HSIC.
 
-    The loss gains sum_j (input_weight d(h_j, x) - label_weight d(h_j, onehot(y))) over the classifier's hidden maps h_j. The
-    published setting trains for 50 epochs in batches of 64 with Adam, at a rate of 1e-4 without weight decay.
+    The loss gains sum_j (input_weight d(h_j, x) - label_weight d(h_j, onehot(y))) over the classifier's hidden maps
+    h_j. The published setting trains for 50 epochs in batches of 64 with Adam, at a rate of 1e-4 without weight decay.
 
     Attributes:
         measure: d: `hsic` in its normalised form (nCCA), or `coco`, for which the default weights are not meant.
@@ -32,9 +32,9 @@ class BiDO(Defense):
         label_kernel: kernel of one-hot labels.
         feature_kernel: kernel of images and hidden maps; `gaussian` as published.
         sigma: width of the kernels `gaussian` and `imq`.
-        images_per_identity: how many images of an identity a batch holds; published are 16 identities with 4 images each. None
-            leaves the batches as they are. In your own training loop, where the data loader makes the batches, set it to
-            None and give the loader `balanced_batches` as its batch sampler.
+        images_per_identity: how many images of an identity a batch holds; published are 16 identities with 4 images
+            each. None leaves the batches as they are. In your own training loop, where the data loader makes the
+            batches, set it to None and give the loader `balanced_batches` as its batch sampler.
     """
 
     title = "BiDO"
@@ -65,11 +65,13 @@ class BiDO(Defense):
         """
         if not prediction.hidden:
             raise UserError(
-                "bido regularises hidden maps, and this classifier returns none (`Prediction.hidden` is empty). Use another --model: `trapmid list`."
+                "bido regularises hidden maps, and this classifier returns none (`Prediction.hidden` is empty). Use "
+                "another --model: `trapmid list`."
             )
         if len(labels.unique()) == len(labels):
             warnings.warn(
-                f"bido ties hidden maps to labels, and in this batch of {len(labels)} no two images show the same identity, so it has no effect. "
+                f"bido ties hidden maps to labels, and in this batch of {len(labels)} no two images show the same "
+                "identity, so it has no effect. "
                 "Draw several images of an identity, as trapmid.defenses.bido.balanced_batches does.",
                 stacklevel=2,
             )
@@ -89,10 +91,11 @@ class BiDO(Defense):
 
 
 def kernel(name: KernelName, points: Tensor, sigma: float) -> KernelMatrix:
-    """The kernel matrix (m, m) of m points of any shape, in float64, since similar images differ little and the ridge of `hsic` is small.
+    """The kernel matrix (m, m) of m points of any shape.
 
-    `linear` is a.b, `gaussian` exp(-u) and `imq` (inverse multiquadric) (1 + u)^(-1/2), with u = |a - b|^2 / (2 sigma^2 dim).
-    The scale of `imq` is an assumption: it is that of `gaussian`.
+    It is computed in float64, since similar images differ little and the ridge of `hsic` is small.
+    `linear` is a.b, `gaussian` exp(-u) and `imq` (inverse multiquadric) (1 + u)^(-1/2), with u = |a - b|^2 / (2 sigma^2
+    dim). The scale of `imq` is an assumption: it is that of `gaussian`.
     """
     flat = points.flatten(1).double()
     products = flat @ flat.T
@@ -128,10 +131,10 @@ def balanced_batches(
 ) -> Sequence[Tensor]:
     """Batches of rows, `len(labels) // batch_size` of them, each with several random images of random identities.
 
-    A batch holds no identity and no image twice, as far as there are enough: with fewer identities than a batch takes, each
-    gives more images, and an identity with fewer images gives them again. If `images_per_identity` does not divide the
-    batch size, the last identity gives fewer. The authors' sampler draws without replacement over an epoch and so leaves
-    out a part of the images; this one draws every batch anew.
+    A batch holds no identity and no image twice, as far as there are enough: with fewer identities than a batch takes,
+    each gives more images, and an identity with fewer images gives them again. If `images_per_identity` does not divide
+    the batch size, the last identity gives fewer. The authors' sampler draws without replacement over an epoch and so
+    leaves out a part of the images; this one draws every batch anew.
 
     Args:
         labels: (n,) of all training images.

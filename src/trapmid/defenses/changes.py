@@ -1,4 +1,4 @@
-"""What a defense changes in a training, in one value. What can be combined, and where it works, follows from what is set."""
+"""What a defense changes in a training, in one value, which also says what it can be combined with."""
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
@@ -27,7 +27,7 @@ MEANING = {
 """What the fields of `Changes` decide, in the words of error messages."""
 
 EXCLUSIVE = ("batches", "criterion", "run", "update")
-"""Fields that replace something, so that only one defense in a training can set them. The others add to what is there."""
+"""Fields that replace something: only one defense in a training can set them. The others add to what is there."""
 
 BEYOND_LOSS = ("network", "batches", "update")
 """Fields that a loss cannot carry out: they need a say in the training loop itself."""
@@ -35,20 +35,20 @@ BEYOND_LOSS = ("network", "batches", "update")
 
 @dataclass(frozen=True, kw_only=True)
 class Changes:
-    """What a defense changes in a training. Every field is None or empty by default; with all of them unset, the training is unprotected.
+    """What a defense changes in a training. By default every field is None or empty, which is an unprotected training.
 
     Attributes:
-        network: takes a newly built network and returns the one to train. Opening a trained model calls it again before the
-            weights are loaded, so it has to be a function of the defense's config.
-        batches: takes the labels (n,) of the training images, the batch size and a generator, and returns the rows of the
-            images of each step of one epoch: `n // batch_size` tensors of row numbers. Default: `shuffled_batches`.
+        network: takes a newly built network and returns the one to train. Opening a trained model calls it again before
+            the weights are loaded, so it has to be a function of the defense's config.
+        batches: takes the labels (n,) of the training images, the batch size and a generator, and returns the rows of
+            the images of each step of one epoch: `n // batch_size` tensors of row numbers. Default: `shuffled_batches`.
         augment: takes the augmentation so far and the training, and returns the augmentation of every image that the
             classifier is shown, clean or poisoned.
         criterion: takes the epoch, counted from 0, and the number of epochs, and returns the criteria of clean and of
             poisoned images. Default: cross-entropy for both.
         terms: added to the loss. They read the classifier's prediction on the clean images of a batch.
-        run: takes the training and returns the object that computes the losses of its batches. Default: `PlainRun`. It gets
-            the augmentation and the objective with everything that other defenses have changed.
+        run: takes the training and returns the object that computes the losses of its batches. Default: `PlainRun`. It
+            gets the augmentation and the objective with everything that other defenses have changed.
         update: takes the training and returns a function that moves the weights against the loss of a batch. Default: a
             step of the recipe's optimizer.
         trapdoor: whether `run` plants a trapdoor, so that the training leaves secrets behind.
@@ -109,8 +109,8 @@ def plain_update(context: TrainingContext) -> Update:
 def joined(changes: Sequence[Changes]) -> Changes:
     """The changes of several defenses in one training, in order.
 
-    The network is changed last by a defense that brings a `run` of its own, since that run has to be able to work with it.
-    No two of them may set the same one of the fields in `EXCLUSIVE`.
+    The network is changed last by a defense that brings a `run` of its own, since that run has to be able to work with
+    it. No two of them may set the same one of the fields in `EXCLUSIVE`.
     """
     of_network = [one.network for one in sorted(changes, key=lambda one: one.run is not None) if one.network]
     of_augment = [one.augment for one in changes if one.augment]

@@ -42,15 +42,17 @@ class TrainingContext:
     Attributes:
         model: the classifier, on its device.
         optimizer: the optimizer that trains it.
-        architecture: config of the classifier, for defenses that build a second network like it; None for a network that
-            trapmid did not build.
+        architecture: config of the classifier, for defenses that build a second network like it; None for a network
+            that trapmid did not build.
         images: the training images in numbers.
         epochs: how often every training image is seen.
         batch_size: images in a batch.
-        augment: what is done to every image before the classifier sees it. It includes the changes of all joined defenses.
+        augment: what is done to every image before the classifier sees it. It includes the changes of all joined
+            defenses.
         compute: device and precision.
         seed: of the run.
-        objective: what a step minimises in a given epoch, counted from 0. It includes the changes of all joined defenses.
+        objective: what a step minimises in a given epoch, counted from 0. It includes the changes of all joined
+            defenses.
     """
 
     model: nn.Module

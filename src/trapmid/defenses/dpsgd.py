@@ -1,4 +1,4 @@
-"""DP-SGD (Abadi et al., CCS 2016) through Opacus: the gradient of every image is clipped, and noise is added to their sum."""
+"""DP-SGD (Abadi et al., CCS 2016) through Opacus: gradients are clipped image by image, and noise is added."""
 
 import warnings
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -23,14 +23,15 @@ from trapmid.types import Images, Labels, UserError
 class DPSGD(Defense):
     """`dpsgd`: differentially private training; needs the extra `trapmid[dp]`.
 
-    The noise is the smallest for which all steps of the training together stay within the target epsilon, by Opacus' RDP
-    accountant. The manifest's fact `epsilon`, a note on the console and a column of the report say what was achieved.
-    Batches are drawn as the accountant assumes: every image with probability batch_size / images, so their sizes vary. Batch
-    norms are replaced by group norms, since a batch norm mixes images.
+    The noise is the smallest for which all steps of the training together stay within the target epsilon, by Opacus'
+    RDP accountant. The manifest's fact `epsilon`, a note on the console and a column of the report say what was
+    achieved. Batches are drawn as the accountant assumes: every image with probability batch_size / images, so their
+    sizes vary. Batch norms are replaced by group norms, since a batch norm mixes images.
 
-    The guarantee covers the weights, for the training images. It does not cover the losses in the log, the validation images that
-    choose the epoch, or the mean colour if stacked with `midre`. Batches and noise follow from the seed, which `manifest.json`
-    names, so the guarantee does not hold against someone who reads the manifest. Publish the weights alone.
+    The guarantee covers the weights, for the training images. It does not cover the losses in the log, the validation
+    images that choose the epoch, or the mean colour if stacked with `midre`. Batches and noise follow from the seed,
+    which `manifest.json` names, so the guarantee does not hold against someone who reads the manifest. Publish the
+    weights alone.
 
     Attributes:
         epsilon: the target.
@@ -53,7 +54,8 @@ class DPSGD(Defense):
         """Find the noise and hook into the layers of the network; returns the function that takes noisy steps.
 
         Raises:
-            UserError: Opacus is not installed, or the network has layers whose gradients it cannot compute image by image.
+            UserError: Opacus is not installed, or the network has layers whose gradients it cannot compute image by
+                image.
         """
         with _opacus():
             from opacus.grad_sample import GradSampleHooks
@@ -62,7 +64,8 @@ class DPSGD(Defense):
             problems = GradSampleHooks.validate(context.model, strict=False)
             if problems:
                 raise UserError(
-                    f"dpsgd cannot compute the gradients of this network image by image: {problems[0]}. Use --model tiny, small-resnet or vgg16."
+                    f"dpsgd cannot compute the gradients of this network image by image: {problems[0]}. Use --model "
+                    "tiny, small-resnet or vgg16."
                 )
             hooks = GradSampleHooks(context.model)
             optimizer = DPOptimizer(
@@ -94,7 +97,7 @@ class DPSGD(Defense):
 
 
 def per_image(model: Classifier) -> Classifier:
-    """The same network without batch norm and without in-place activations, which layers with backward hooks do not support."""
+    """The same network without batch norm, and without in-place activations, which backward hooks do not support."""
     group_norm_for_batch_norm(model)
     for layer in model.modules():
         if isinstance(vars(layer).get("inplace"), bool):
@@ -174,7 +177,7 @@ def spent_epsilon(noise_multiplier: float, delta: float, sample_rate: float, ste
 
 @contextmanager
 def _opacus() -> Iterator[None]:
-    """Opacus, without its warnings about hooks, memory layout and search bounds, none of which the user could act on."""
+    """Opacus without its warnings about hooks, memory layout and search bounds, which no user could act on."""
     try:
         import opacus  # noqa: F401
     except ImportError as problem:

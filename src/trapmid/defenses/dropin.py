@@ -26,10 +26,11 @@ from trapmid.types import UserError
 class Defended:
     """A defense in a training loop that is yours. For Trap-MID alone, `Trapdoor` is the shorter way.
 
-    It works for every defense that a loss can carry out: one that changes neither the network, nor the batches, nor the steps.
+    It works for every defense that a loss can carry out: one that changes neither the network, nor the batches, nor the
+    steps.
 
-    Your checkpoints have to hold its `state_dict` beside those of the model and the optimizer. The state holds the triggers of a
-    defense with a trapdoor, so publish the model's weights and never a checkpoint.
+    Your checkpoints have to hold its `state_dict` beside those of the model and the optimizer. The state holds the
+    triggers of a defense with a trapdoor, so publish the model's weights and never a checkpoint.
 
     Example:
         >>> from trapmid.defenses import TrapMID
@@ -43,16 +44,16 @@ class Defended:
 
     Args:
         defense: the defense.
-        model: any classifier of images in [0, 1], on its device. It returns logits (n, num_classes), or an object that has them as
-            `logits`. A defense that needs more, such as hidden maps, says so.
+        model: any classifier of images in [0, 1], on its device. It returns logits (n, num_classes), or an object that
+            has them as `logits`. A defense that needs more, such as hidden maps, says so.
         optimizer: the torch optimizer that trains `model`, not a wrapper around it.
         num_classes: number of identities.
         image_shape: (channels, height, width).
         epochs: how often every training image will be seen; schedules run over it.
         steps_per_epoch: how often `loss` will be called in each epoch.
         batch_size: images in each call.
-        augment: takes images and returns changed images of the same shape; applied to every image that `model` is shown. Default:
-            the published augmentation. Leave geometric augmentation out of the data loader.
+        augment: takes images and returns changed images of the same shape; applied to every image that `model` is
+            shown. Default: the published augmentation. Leave geometric augmentation out of the data loader.
         mean: the mean pixel in [0, 1], one number per channel, for defenses that paint with it; default: mid-grey.
         seed: of what the defense draws at its start.
 
@@ -78,7 +79,8 @@ class Defended:
         changes = defense.changes()
         if beyond := changes.beyond_loss():
             raise UserError(
-                f"{defense.name} changes {' and '.join(beyond)}, which a loss cannot do in another training loop. Train with `trapmid.train`."
+                f"{defense.name} changes {' and '.join(beyond)}, which a loss cannot do in another training loop. "
+                "Train with `trapmid.train`."
             )
         if (
             min(epochs, steps_per_epoch, batch_size) < 1
@@ -87,7 +89,8 @@ class Defended:
             or min(image_shape) < 1
         ):
             raise UserError(
-                f"Defended got epochs={epochs}, steps_per_epoch={steps_per_epoch}, batch_size={batch_size}, num_classes={num_classes}, image_shape={image_shape}. "
+                f"Defended got epochs={epochs}, steps_per_epoch={steps_per_epoch}, batch_size={batch_size}, "
+                f"num_classes={num_classes}, image_shape={image_shape}. "
                 "Expected at least one epoch, step and image, at least two classes, and (channels, height, width)."
             )
         if mean is not None and len(mean) != image_shape[0]:
@@ -123,9 +126,9 @@ class Defended:
             labels: (n,), class numbers from 0 to num_classes - 1.
 
         Raises:
-            UserError: images or labels are not those of this training, or the loss is not finite. Nothing has changed then, in the
-                defense, in the statistics of the classifier's batch norms and in torch's random numbers: a loop that skips the
-                batch goes on as if there had been no such batch.
+            UserError: images or labels are not those of this training, or the loss is not finite. Nothing has changed
+                then, in the defense, in the statistics of the classifier's batch norms and in torch's random numbers: a
+                loop that skips the batch goes on as if there had been no such batch.
         """
         losses, _ = self.losses(images, labels)
         return torch.stack(list(losses.values())).sum()
@@ -152,8 +155,8 @@ class Defended:
         """Write the defense's secrets into a folder of their own, readable by the owner alone.
 
         Returns:
-            The file; None if there are no secrets. If `folder` holds the secrets of another training, the file is in a new folder
-            beside it, and a warning says so.
+            The file; None if there are no secrets. If `folder` holds the secrets of another training, the file is in a
+            new folder beside it, and a warning says so.
         """
         return self._run.save_secrets(Path(folder))
 
@@ -170,7 +173,8 @@ class Defended:
         expected = self.state_dict().keys()
         if state_dict.keys() != expected:
             raise UserError(
-                f"This is the state of another defense: it holds {sorted(state_dict)}, expected {sorted(expected)}. Give the one that this defense saved."
+                f"This is the state of another defense: it holds {sorted(state_dict)}, expected {sorted(expected)}. "
+                "Give the one that this defense saved."
             )
         with loading("defense", self.state_dict, self._load):
             self._load(state_dict)

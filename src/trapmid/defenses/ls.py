@@ -1,4 +1,4 @@
-"""Label smoothing (Szegedy et al., CVPR 2016). It is the control for NegLS rather than a defense: it helps an inversion."""
+"""Label smoothing (Szegedy et al., CVPR 2016): not a defense but the control for NegLS, since it helps an inversion."""
 
 from typing import Literal, final
 

@@ -19,12 +19,13 @@ from trapmid.types import Images, Labels, Prediction, UserError
 class MID(Defense):
     """`mid`: features are drawn from a normal distribution that is kept near the standard one.
 
-    The loss gains weight * KL(N(mean, deviation) || N(0, 1)). Features are drawn at test time as well, as in the authors'
-    code; the draws come from torch's global generator.
+    The loss gains weight * KL(N(mean, deviation) || N(0, 1)). Features are drawn at test time as well, as in the
+    authors' code; the draws come from torch's global generator.
 
     Attributes:
         weight: lambda.
-        width: k, the width of the bottleneck. Trap-MID, App. C.6 has 1024 for VGG-16 and 512 for Face.evoLVe and ResNet-152.
+        width: k, the width of the bottleneck. Trap-MID, App. C.6 has 1024 for VGG-16 and 512 for Face.evoLVe and
+            ResNet-152.
     """
 
     title = "MID"
@@ -50,7 +51,8 @@ class MID(Defense):
         del images, labels
         if prediction.posterior is None:
             raise UserError(
-                "mid reads the bottleneck of a classifier, and this classifier has none. Train `MID().with_bottleneck(classifier)` instead."
+                "mid reads the bottleneck of a classifier, and this classifier has none. Train "
+                "`MID().with_bottleneck(classifier)` instead."
             )
         return {"information": self.weight * divergence(*prediction.posterior).mean()}
 

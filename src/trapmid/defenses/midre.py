@@ -1,4 +1,4 @@
-"""MIDRE (Tran et al., TMLR 2025): a random square of every training image is erased, so that no image is learnt as a whole."""
+"""MIDRE (Tran et al., TMLR 2025): training images lose a random square, so that none is learnt as a whole."""
 
 from typing import Literal, final
 
@@ -17,9 +17,9 @@ from trapmid.types import Images
 class MIDRE(Defense):
     """`midre`: each time a training image is shown, a random square of it is filled with the mean colour.
 
-    Every image is erased, after the augmentation. The area of the square is uniform between the bounds, its place uniform
-    within the image. Two constants differ from the authors' code: its largest area is 0.8 (its README names 0.4 as well),
-    and it fills with the mean colour of ImageNet, where this fills with that of the training images.
+    Every image is erased, after the augmentation. The area of the square is uniform between the bounds, its place
+    uniform within the image. Two constants differ from the authors' code: its largest area is 0.8 (its README names 0.4
+    as well), and it fills with the mean colour of ImageNet, where this fills with that of the training images.
 
     Attributes:
         area: smallest and largest share of the image that is erased.

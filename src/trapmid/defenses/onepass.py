@@ -1,4 +1,4 @@
-"""One-pass Trap-MID: trapdoors at about twice the cost of a plain training (`python -m benchmarks --only trainings` measures it)."""
+"""One-pass Trap-MID: trapdoors at about twice the cost of a plain training."""
 
 from typing import Literal, final
 
@@ -8,7 +8,7 @@ from trapmid.trapdoor import OnePassSettings, OnePassTrapdoor, Planter
 
 @final
 class OnePass(OnePassSettings, Planting):
-    """`onepass`: Trap-MID whose triggers take their gradients from the classifier's own backward pass, on half of each batch."""
+    """`onepass`: Trap-MID on half of each batch, with trigger gradients from the classifier's own backward pass."""
 
     title = "One-pass Trap-MID"
     paper = (

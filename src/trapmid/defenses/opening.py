@@ -64,13 +64,14 @@ def open_model(folder: Path, compute: Compute | None = None) -> TrainedModel:
     """The trained classifier in `folder`, in eval mode, on the device of `compute`.
 
     Raises:
-        UserError: the folder is no model, is damaged or holds weights that are not finite, its defense is not known here, or
-            triggers or a detector lie anywhere inside the folder.
+        UserError: the folder is no model, is damaged or holds weights that are not finite, its defense is not known
+            here, or triggers or a detector lie anywhere inside the folder.
     """
     manifest = open_artifact(folder, "model")
     if given_away := next((file for name in (SECRETS, DETECTOR) for file in folder.rglob(name)), None):
         raise UserError(
-            f"{given_away} lies within the model's folder: whoever gets the model gets its trapdoor. Move the secrets elsewhere."
+            f"{given_away} lies within the model's folder: whoever gets the model gets its trapdoor. Move the secrets "
+            "elsewhere."
         )
     try:
         trained = _Trained.model_validate(manifest.recipe)
@@ -86,8 +87,10 @@ def open_model(folder: Path, compute: Compute | None = None) -> TrainedModel:
     load_weights(classifier, folder / WEIGHTS)
     if not all(bool(value.isfinite().all()) for value in classifier.state_dict().values()):
         raise UserError(
-            f"The weights in {folder} are not finite numbers: the training diverged, and an earlier version kept the result. "
-            "Remove that folder and what was made from it, or choose another --out, and train with a lower learning rate."
+            f"The weights in {folder} are not finite numbers: the training diverged, and an earlier version kept the "
+            "result. "
+            "Remove that folder and what was made from it, or choose another --out, and train with a lower learning "
+            "rate."
         )
     placed = (compute or Compute()).place(classifier).eval()
     return TrainedModel(placed, manifest, trained.identities, (channels, size, size))
@@ -107,7 +110,8 @@ def open_secrets(folder: Path, model: TrainedModel) -> Secrets:
     expected = (len(model.identities), *model.image_shape)
     if tuple(secrets.triggers.shape) != expected:
         raise UserError(
-            f"{folder} holds triggers of shape {tuple(secrets.triggers.shape)}, and this model's have {expected}: they are another model's. Give those that its training wrote."
+            f"{folder} holds triggers of shape {tuple(secrets.triggers.shape)}, and this model's have {expected}: they "
+            "are another model's. Give those that its training wrote."
         )
     return secrets
 

@@ -1,4 +1,4 @@
-"""Training with trapdoors: what every defense that plants triggers shares. The triggers themselves are in `trapmid.trapdoor`."""
+"""Training with trapdoors: what all defenses that plant triggers share."""
 
 from abc import ABC, abstractmethod
 from collections.abc import Mapping
@@ -23,14 +23,15 @@ class Planting(TrapdoorSettings, Defense, ABC):
     """A defense that teaches the classifier to respond to triggers.
 
     Attributes:
-        discriminator: architecture of the discriminator; None for the classifier's, as published. A lighter one is cheaper.
+        discriminator: architecture of the discriminator; None for the classifier's, as published. A lighter one is
+            cheaper.
     """
 
     discriminator: AnyModel | None = None
 
     @abstractmethod
     def planter(self) -> type[Planter]:
-        """The drop-in that plants the triggers. It decides in which order a batch moves discriminator, triggers and classifier."""
+        """The drop-in that plants the triggers. It decides in which order everything learns."""
 
     @final
     def changes(self) -> Changes:
@@ -44,18 +45,22 @@ class Planting(TrapdoorSettings, Defense, ABC):
         warnings = []
         if success < 0.95:
             warnings.append(
-                f"The trapdoor did not take: success {success:.1%} on validation images, where the paper asks for more than 99 %. "
-                "Train longer, start the blend schedule higher (blend.start=0.2), or let triggers move more (trigger_updates=2). "
+                f"The trapdoor did not take: success {success:.1%} on validation images, where the paper asks for more "
+                "than 99 %. "
+                "Train longer, start the blend schedule higher (blend.start=0.2), or let triggers move more "
+                "(trigger_updates=2). "
                 "A model without a working trapdoor is not protected by it."
             )
         if self.trigger_updates == 0:
             warnings.append(
-                "These triggers do not move, so they follow from the seed alone, and manifest.json names the seed: whoever reads it has them. "
+                "These triggers do not move, so they follow from the seed alone, and manifest.json names the seed: "
+                "whoever reads it has them. "
                 "Publish the weights without the manifest."
             )
         if accuracy > 0.9:
             warnings.append(
-                f"The triggers are easy to tell from clean images: the discriminator is right {accuracy:.0%} of the time (50 % would be natural). "
+                f"The triggers are easy to tell from clean images: the discriminator is right {accuracy:.0%} of the "
+                "time (50 % would be natural). "
                 "An attacker's prior will avoid them. Lower blend.end or raise naturalness_weight."
             )
         return Findings(warnings=tuple(warnings))

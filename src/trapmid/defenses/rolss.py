@@ -1,4 +1,4 @@
-"""RoLSS (Koh et al., ECCV 2024): no skip connections in the last stages, since the gradients of an inversion pass through them so easily."""
+"""RoLSS (Koh et al., ECCV 2024): no skip connections in the last stages, since they help an inversion."""
 
 from typing import Literal, final
 
@@ -36,7 +36,8 @@ class RoLSS(Defense):
         found = residual_stages(model)
         if len(found) < self.stages:
             raise UserError(
-                f"rolss removes the skip connections of {self.stages} stage(s); {type(model).__name__} has {len(found)} with skip connections that add. "
+                f"rolss removes the skip connections of {self.stages} stage(s); {type(model).__name__} has "
+                f"{len(found)} with skip connections that add. "
                 "Use a residual network: --model small-resnet, or zoo:NAME with a ResNet or ResNeSt of timm."
             )
         for stage in found[-self.stages :]:

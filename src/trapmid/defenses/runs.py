@@ -45,7 +45,7 @@ class DefenseRun(ABC):
         return {}
 
     def settled(self) -> bool:
-        """Whether the epoch that has just ended may become the model: False while a schedule of the defense still runs."""
+        """Whether the epoch that has just ended may become the model: False while a schedule still runs."""
         return True
 
     def parts(self) -> Mapping[str, Stateful]:

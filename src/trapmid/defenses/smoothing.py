@@ -14,7 +14,7 @@ from trapmid.types import Labels, Logits
 
 
 def smoothed_cross_entropy(logits: Logits, labels: Labels, smoothing: float) -> Tensor:
-    """(1 - a) NLL(y) + a mean_c(-log p_c), the mean over the batch, for a = `smoothing` of any sign (Trap-MID, App. C.6).
+    """(1 - a) NLL(y) + a mean_c(-log p_c), mean over the batch, for a = `smoothing` of any sign (Trap-MID, App. C.6).
 
     For a positive a this is `torch.nn.functional.cross_entropy` with `label_smoothing`, which refuses a negative one.
     """
@@ -27,8 +27,9 @@ class Smoothing(Defense, ABC):
     """A defense that smooths the labels.
 
     Attributes:
-        images: whose labels are smoothed in a training with poisoned images: those of `all` images, which is the default of the
-            authors' code for Trap-MID with NegLS, or of `clean` images alone, which the authors' code offers as well.
+        images: whose labels are smoothed in a training with poisoned images: those of `all` images, which is the
+            default of the authors' code for Trap-MID with NegLS, or of `clean` images alone, which the authors' code
+            offers as well.
     """
 
     images: Literal["all", "clean"] = "all"

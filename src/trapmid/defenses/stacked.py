@@ -20,14 +20,14 @@ from trapmid.registry import kind_of
 
 @final
 class Stacked(Defense):
-    """`stacked`: several defenses in one training; on a command line their names joined by +, for example `trapmid+negls`.
+    """`stacked`: several defenses in one training; on a command line their names joined by +, as in `trapmid+negls`.
 
-    Network, augmentation and terms are changed in the order of the parts (`joined` says who changes the network last). Two
-    parts that would both decide the same thing, such as what a classification costs, are refused.
+    Network, augmentation and terms are changed in the order of the parts (`joined` says who changes the network last).
+    Two parts that would both decide the same thing, such as what a classification costs, are refused.
 
     Attributes:
-        parts: the defenses. The default is the published combination that smooths the labels of clean and poisoned images;
-            `NegLS(images="clean")` is the other variant in the authors' code.
+        parts: the defenses. The default is the published combination that smooths the labels of clean and poisoned
+            images; `NegLS(images="clean")` is the other variant in the authors' code.
     """
 
     title = "Stacked defenses"
@@ -54,7 +54,8 @@ class Stacked(Defense):
                 raise ValueError(f"{one.kind} is in the stack twice. Leave one of them out")
             for decision in one.changes().decided_twice(other.changes()):
                 raise ValueError(
-                    f"{one.kind} and {other.kind} cannot be combined: both decide {decision}, and a training has one answer to that. Leave one of them out"
+                    f"{one.kind} and {other.kind} cannot be combined: both decide {decision}, and a training has one "
+                    "answer to that. Leave one of them out"
                 )
         return self
 
@@ -68,7 +69,9 @@ class Stacked(Defense):
 
 
 def parse_defense(text: str, known: Sequence[Defense] = ()) -> Defense:
-    """The defense that a command line names: one of `known` by its name, else a kind with its defaults, or several joined by +.
+    """The defense that a command line names.
+
+    It is one of `known` by its name, else a kind with its defaults, or several of them joined by +.
 
     Raises:
         UserError: there is no such defense, or its parts cannot be combined.
@@ -80,7 +83,8 @@ def parse_defense(text: str, known: Sequence[Defense] = ()) -> Defense:
     parts = _parts(text, members)
     if not parts:
         raise UserError(
-            f"{text!r} is not a defense.{did_you_mean(text, members)} Expected one of {', '.join(members)}, or several joined by +."
+            f"{text!r} is not a defense.{did_you_mean(text, members)} Expected one of {', '.join(members)}, or several "
+            "joined by +."
         )
     try:
         return Stacked(parts=parts)
@@ -89,7 +93,7 @@ def parse_defense(text: str, known: Sequence[Defense] = ()) -> Defense:
 
 
 def _parts(text: str, members: Mapping[str, Defense]) -> tuple[Any, ...]:
-    """The members whose names, joined by +, make up the text; none if there are no such members. A name may hold a + itself: `ted+`."""
+    """The members whose names, joined by +, make up the text, or nothing. A name may hold a + itself: `ted+`."""
     if text in members:
         return (members[text],)
     for name, member in members.items():

@@ -1,4 +1,4 @@
-"""TeD (Shan et al., CCS 2020) as Trap-MID compares with it: trapdoors of five squares, fixed or optimised (Trap-MID, App. D.1)."""
+"""TeD (Shan et al., CCS 2020) as in Trap-MID, App. D.1: trapdoors of five squares, fixed or optimised."""
 
 from typing import Literal, final
 
@@ -12,8 +12,9 @@ from trapmid.trapdoor.triggers import BlendSchedule, TriggerStart
 class TeD(Planting):
     """`ted`: the trigger of each identity is five random squares, which never move.
 
-    The Trap-MID paper tries blend ratios of 0.1 and 0.2 (`blend.end`) and trains without augmentation; here the recipe's is used.
-    The original TeD has triggers of seven clusters of 3 x 3 pixels and plants them after a normal training.
+    The Trap-MID paper tries blend ratios of 0.1 and 0.2 (`blend.end`) and trains without augmentation; here the
+    recipe's is used. The original TeD has triggers of seven clusters of 3 x 3 pixels and plants them after a normal
+    training.
     """
 
     title = "TeD"

@@ -17,9 +17,9 @@ from trapmid.types import UserError
 class TL(Defense):
     """`tl`: the first layers of a pretrained network are frozen, batch norm statistics included.
 
-    Layers are frozen in order as long as they hold no more than `share` of all parameters; the manifest's fact `frozen_layers`
-    names them. The default freezes the first eight convolutions of VGG-16, as published: 13.9 of 16.8 million parameters are
-    trained. The authors' code freezes parameters alone and lets batch norm statistics move.
+    Layers are frozen in order as long as they hold no more than `share` of all parameters; the manifest's fact
+    `frozen_layers` names them. The default freezes the first eight convolutions of VGG-16, as published: 13.9 of 16.8
+    million parameters are trained. The authors' code freezes parameters alone and lets batch norm statistics move.
 
     Attributes:
         share: the largest share of the network's parameters that is frozen.
@@ -56,12 +56,13 @@ class TL(Defense):
                 model.get_submodule(parent).add_module(last, freeze_batch_norm_2d(layer))
         if frozen == 0:
             raise UserError(
-                f"tl would freeze nothing: the first layer of {type(model).__name__} has more than {self.share:.0%} of its {total:,} parameters. Raise defenses.tl.share."
+                f"tl would freeze nothing: the first layer of {type(model).__name__} has more than {self.share:.0%} of "
+                f"its {total:,} parameters. Raise defenses.tl.share."
             )
         return model
 
     def findings(self, context: TrainingContext, last: Mapping[str, float]) -> Findings:
-        """Which layers kept their weights, how many parameters were trained, and whether there was anything to transfer."""
+        """The frozen layers, the number of trained parameters, and whether there was anything to transfer."""
         del last
         layers = {name: list(layer.parameters(recurse=False)) for name, layer in context.model.named_modules()}
         facts = {
@@ -71,7 +72,9 @@ class TL(Defense):
         if context.architecture is not None and context.architecture != context.architecture.without_pretraining():
             return Findings(facts)
         warning = (
-            "The network was not pretrained, so the frozen layers kept random weights, which hold nothing learnt from public images. "
-            "Name a file of public weights with --set model.weights=FILE, or a network that has some with --set model.pretrained=true."
+            "The network was not pretrained, so the frozen layers kept random weights, which hold nothing learnt from "
+            "public images. "
+            "Name a file of public weights with --set model.weights=FILE, or a network that has some with --set "
+            "model.pretrained=true."
         )
         return Findings(facts, warnings=(warning,))

@@ -1,4 +1,4 @@
-"""Training: it takes images and a defense and makes a model and its secrets. Every defense trains in this loop, with the same augmentation."""
+"""Training: images and a defense in, a model and its secrets out, in one loop for every defense."""
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -40,7 +40,7 @@ MILESTONES = (0.75, 0.9)
 
 
 class SGD(Config):
-    """Stochastic gradient descent; the defaults are those of Trap-MID for VGG-16 (App. C.3 and the authors' configs)."""
+    """Stochastic gradient descent; the defaults are those of Trap-MID for VGG-16 (App. C.3, authors' configs)."""
 
     kind: Literal["sgd"] = "sgd"
     rate: Rate = 0.01
@@ -67,19 +67,19 @@ class AdamW(Config):
 
 
 class Training(Config):
-    """How a classifier is trained; the defaults are those of Trap-MID for VGG-16 on CelebA (App. C.3 and the authors' configs).
+    """How a classifier is trained; the defaults are those of Trap-MID for VGG-16 on CelebA (App. C.3).
 
     Attributes:
         epochs: passes over the training split.
         batch_size: images in a step; an incomplete last batch is left out, as in the authors' code.
-        schedule: of the learning rate: `constant`; `one-cycle` over the whole training; or `steps`, a tenth after 75 % of the epochs
-            and a hundredth after 90 %, as published for NegLS and PPA.
+        schedule: of the learning rate: `constant`; `one-cycle` over the whole training; or `steps`, a tenth after 75 %
+            of the epochs and a hundredth after 90 %, as published for NegLS and PPA.
         augmentation: used under every defense, `none` included.
-        keep: which weights become the model: those of the `last` epoch, or those with the best accuracy on `val` among the epochs
-            in which no schedule of the defense still runs. The authors choose on the test split; `test` does the same, for
-            comparison with their numbers only.
-        recalibrate: recompute batch norm statistics before every evaluation. Without it, a trapdoored model can lose its accuracy in
-            eval mode for an epoch (docs/design.md).
+        keep: which weights become the model: those of the `last` epoch, or those with the best accuracy on `val` among
+            the epochs in which no schedule of the defense still runs. The authors choose on the test split; `test` does
+            the same, for comparison with their numbers only.
+        recalibrate: recompute batch norm statistics before every evaluation. Without it, a trapdoored model can lose
+            its accuracy in eval mode for an epoch (docs/design.md).
         evaluate_every: epochs between two evaluations.
     """
 
@@ -120,8 +120,8 @@ def train(
 ) -> Manifest:
     """Train one classifier and write `model.safetensors`, `log.jsonl` and `manifest.json` into the folder `out`.
 
-    If it is interrupted at any point, the same call resumes and ends with the same numbers. If it has finished, the call
-    returns at once.
+    If it is interrupted at any point, the same call resumes and ends with the same numbers. If it has finished, the
+    call returns at once.
 
     Args:
         out: the model's folder.
@@ -131,11 +131,13 @@ def train(
         training: everything else that decides the weights, together with `seed`.
         seed: of initial weights, batches, augmentation and triggers.
         compute: device and precision.
-        secrets: folder for the triggers of this model; default: the name of `out` with `-secrets` appended. It must not be inside `out`.
+        secrets: folder for the triggers of this model; default: the name of `out` with `-secrets` appended. It must not
+            be inside `out`.
         progress: called as the training goes on.
 
     Returns:
-        The manifest. Its `facts` hold `kept_epoch`, `val_accuracy`, `notes`, `warnings` and what else the defense found.
+        The manifest. Its `facts` hold `kept_epoch`, `val_accuracy`, `notes`, `warnings` and what else the defense
+        found.
 
     Raises:
         UserError: the images do not fill a batch, or `out` or `secrets` belongs to another model.
@@ -143,7 +145,8 @@ def train(
     secrets = secrets or out.with_name(out.name + "-secrets")
     if secrets.resolve().is_relative_to(out.resolve()):
         raise UserError(
-            f"--secrets {secrets} lies inside the model's folder {out}: whoever gets the model would get the triggers. Choose a folder of its own."
+            f"--secrets {secrets} lies inside the model's folder {out}: whoever gets the model would get the triggers. "
+            "Choose a folder of its own."
         )
     images = private.images
     shape = (images.channels, images.image_size, images.image_size)
@@ -185,7 +188,8 @@ class _Fit:
         self.steps_per_epoch = len(self.train) // training.batch_size
         if self.steps_per_epoch == 0:
             raise UserError(
-                f"{len(self.train)} training images do not fill one batch of {training.batch_size}. Lower batch_size or bring more images."
+                f"{len(self.train)} training images do not fill one batch of {training.batch_size}. Lower batch_size "
+                "or bring more images."
             )
         steps = training.epochs * self.steps_per_epoch
         channels, size = self.train.channels, self.train.image_size
@@ -216,7 +220,8 @@ class _Fit:
         if (self.run_of_defense.secrets() is not None) != self.changes.trapdoor:
             raise UserError(
                 f"{defense.name} contradicts itself: its `changes` say trapdoor={self.changes.trapdoor}, and its run "
-                f"{'has' if self.run_of_defense.secrets() is not None else 'has no'} secrets. Set `Changes.trapdoor` to what is true."
+                f"{'has' if self.run_of_defense.secrets() is not None else 'has no'} secrets. Set `Changes.trapdoor` "
+                "to what is true."
             )
         self.context = context
         parts: dict[str, Stateful] = {"model": self.model, **self.run_of_defense.parts()}
@@ -300,7 +305,7 @@ class _Fit:
         return {"epoch": float(epoch), "val_accuracy": accuracy, **examined}
 
     def _batch(self, number: int) -> Labels:
-        """Rows of batch `number`. They follow from the seed and the epoch, so that a resumed run needs no position in a loader."""
+        """Rows of batch `number`, which follow from seed and epoch: a resumed run needs no position in a loader."""
         epoch, position = divmod(number, self.steps_per_epoch)
         if epoch != self._batches_of:
             rng = generator(self.seed, "order", epoch)

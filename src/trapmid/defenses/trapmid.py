@@ -8,7 +8,7 @@ from trapmid.trapdoor import Planter, Trapdoor
 
 @final
 class TrapMID(Planting):
-    """`trapmid`: the published defense; every default is the paper's (App. C.4). Its ablations are options of `TrapdoorSettings`."""
+    """`trapmid`: the published defense, with the constants of App. C.4; `TrapdoorSettings` has its ablations."""
 
     title = "Trap-MID"
     paper = "Trap-MID (Liu & Chen, NeurIPS 2024), Eq. 2-5, Alg. 1"

@@ -1,4 +1,4 @@
-"""What everything trained or searched runs in: devices, random numbers by step, loops with checkpoints, logs, progress."""
+"""What every training and search runs in: devices, random numbers by step, loops with checkpoints, logs, progress."""
 
 from trapmid.engine.checkpoints import LATEST, BestState, load_checkpoint, save_checkpoint
 from trapmid.engine.compute import Compute, Precision, choose_device

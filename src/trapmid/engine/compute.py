@@ -16,7 +16,7 @@ ModuleT = TypeVar("ModuleT", bound=nn.Module)
 
 
 def choose_device(device: str) -> torch.device:
-    """Turn `auto`, `cpu`, `cuda` or `cuda:1` into a device. `auto` is the first CUDA device, or the CPU if there is none.
+    """Turn `auto`, `cpu`, `cuda` or `cuda:1` into a device; `auto` is the first CUDA device, or else the CPU.
 
     Raises:
         UserError: the text names no device that trapmid computes on, or this machine has no such CUDA device.

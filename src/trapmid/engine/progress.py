@@ -1,4 +1,4 @@
-"""How a task tells whoever watches how far it is."""
+"""How a task reports its progress."""
 
 from collections.abc import Callable
 
@@ -7,9 +7,9 @@ Progress = Callable[[str, int, int | None, str], None]
 
 
 def no_progress(task: str, done: int, total: int | None, note: str) -> None:
-    """Watch nothing."""
+    """Ignore all progress."""
 
 
 def labelled(progress: Progress, label: str) -> Progress:
-    """Tell `progress` of every task that it is `label`'s: a display may say so, a random stream must not depend on it."""
+    """The same progress with `label` after the name of every task, for display; random streams do not depend on it."""
     return lambda task, done, total, note: progress(f"{task} {label}", done, total, note)

@@ -9,19 +9,19 @@ import torch
 
 
 def seed_of(seed: int, *purpose: str | int) -> int:
-    """A 63-bit seed for one purpose: a function of its arguments alone, and unrelated between purposes."""
+    """A 63-bit seed for one purpose. It depends on the arguments alone; seeds of different purposes are unrelated."""
     digest = hashlib.sha256(json.dumps([seed, *purpose]).encode()).digest()
     return int.from_bytes(digest[:8], "big") >> 1
 
 
 def generator(seed: int, *purpose: str | int, device: torch.device | str = "cpu") -> torch.Generator:
-    """A random stream of its own for one purpose."""
+    """A generator for one purpose, with a random stream of its own."""
     return torch.Generator(device=device).manual_seed(seed_of(seed, *purpose))
 
 
 @contextmanager
 def randomness(seed: int, *purpose: str | int, device: torch.device | str = "cpu") -> Iterator[None]:
-    """Inside, all that torch draws is a function of the arguments; outside, the caller's random state is untouched.
+    """Inside, everything that torch draws follows from the arguments; afterwards the caller's random state is restored.
 
     Dropout and kornia's augmentations draw from torch's global generator and take no other, so the generator is forked
     rather than passed. Because a step's draws depend on the step's number and not on the steps before it, a resumed run

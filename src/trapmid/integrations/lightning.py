@@ -1,4 +1,4 @@
-"""Lightning: a callback that gives the training step a defended loss and keeps the defense's state in the checkpoints."""
+"""Lightning: a callback that provides a defended loss and keeps the state of the defense in checkpoints."""
 
 from collections.abc import Callable
 from pathlib import Path
@@ -13,10 +13,10 @@ from trapmid.types import Images, Labels, UserError
 
 @final
 class DefenseCallback(Callback):
-    """A defense for a LightningModule, whose `training_step` returns `loss(images, labels)`; one of the Trainer's callbacks.
+    """A callback for a Trainer whose LightningModule returns `callback.loss(images, labels)` from its `training_step`.
 
-    A callback and no mixin: the module keeps its own hooks, and Lightning stores and restores a callback's state by itself. That
-    state holds the triggers of a defense that has some, so ship the weights and never a `.ckpt`.
+    A callback and no mixin: the module keeps its own hooks, and Lightning stores and restores a callback's state by
+    itself. That state holds the triggers of a defense that has some, so ship the weights and never a `.ckpt`.
 
     Args:
         defense: its config.
@@ -53,7 +53,7 @@ class DefenseCallback(Callback):
         self._restored: dict[str, Any] = {}
 
     def loss(self, images: Images, labels: Labels) -> Tensor:
-        """What `training_step` returns instead of the cross-entropy of a batch; images (n, c, h, w) in [0, 1], not normalised."""
+        """The scalar to return from `training_step` instead of the cross-entropy of a batch; see `Defended.loss`."""
         if self._defended is None:
             raise UserError(
                 "DefenseCallback.loss was called outside of a training that knows the callback. "
@@ -72,8 +72,10 @@ class DefenseCallback(Callback):
             raise UserError("Schedules of a defense run over the epochs: give the Trainer max_epochs.")
         if not isinstance(trainer.num_training_batches, int):
             raise UserError(
-                f"Schedules of a defense need to know how many batches an epoch has, and these training data have {trainer.num_training_batches}: "
-                "their dataset is iterable. Give it a __len__, or the Trainer limit_train_batches as a number of batches."
+                "Schedules of a defense need to know how many batches an epoch has, and these training data have "
+                f"{trainer.num_training_batches}: "
+                "their dataset is iterable. Give it a __len__, or the Trainer limit_train_batches as a number of "
+                "batches."
             )
         before = self.state_dict()  # of a checkpoint, or of an earlier fit
         self._defended = Defended(

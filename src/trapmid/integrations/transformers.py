@@ -15,10 +15,10 @@ from trapmid.types import UserError
 
 @final
 class KeepDefense(TrainerCallback):
-    """Saves the state of a drop-in when the Trainer saves a checkpoint, loads it when a training resumes, writes the secrets at the end.
+    """Saves and loads the state of a drop-in with the checkpoints of a Trainer, and writes the secrets at the end.
 
-    A Trainer may push whole checkpoint folders to a hub, and the state holds the triggers. So it goes to a folder of its own,
-    as `checkpoint-STEP.pt` with mode 0600, and is removed there when its checkpoint is.
+    A Trainer may push whole checkpoint folders to a hub, and the state holds the triggers. So it goes to a folder of
+    its own, as `checkpoint-STEP.pt` with mode 0600, and is removed there when its checkpoint is.
 
     Args:
         defense: what the Trainer's `compute_loss` asks for the loss.
@@ -37,7 +37,8 @@ class KeepDefense(TrainerCallback):
         del control
         if self.secrets.resolve().is_relative_to(Path(args.output_dir or ".").resolve()):
             raise UserError(
-                f"The secrets {self.secrets} lie inside the Trainer's output_dir {args.output_dir}, which may be pushed to a hub. Choose a folder of their own."
+                f"The secrets {self.secrets} lie inside the Trainer's output_dir {args.output_dir}, which may be "
+                "pushed to a hub. Choose a folder of their own."
             )
         if state.global_step == 0:
             return

@@ -1,4 +1,4 @@
-"""Batch norm statistics recomputed under the present weights, and batch norm replaced."""
+"""Batch norm: statistics recomputed under the present weights, and its replacement by group norm."""
 
 import math
 from collections.abc import Iterable
@@ -12,8 +12,9 @@ from trapmid.modes import modes_kept
 def recalibrate_batch_norm(model: nn.Module, batches: Iterable[tuple[Tensor, ...]]) -> None:
     """Set every batch norm's running statistics to their mean over `batches`, each the arguments of one forward pass.
 
-    Running statistics are an average over past weights and, with trapdoors, past triggers; right after either has moved they
-    can be so far off that evaluation collapses for an epoch while training looks fine (reference 2.6). Weights do not change.
+    Running statistics are an average over past weights and, with trapdoors, past triggers. Right after either has moved
+    they can be so far off that evaluation collapses for an epoch while training looks fine (docs/design.md). Weights do
+    not change.
     """
     norms = [
         module
@@ -43,10 +44,11 @@ class Copy(nn.Module):
 
 
 def group_norm_for_batch_norm(module: nn.Module) -> nn.Module:
-    """`module`, with every batch norm in it replaced by a group norm of 32 groups (or the most that divide the channels).
+    """Replace every batch norm in `module` by a group norm of 32 groups, or of the most that divide the channels.
 
-    For trainings in which no image may have a part in another's gradient. A batch norm's weights and statistics are lost. The
-    output is a copy, since timm's residual blocks add to it in place, which layers with backward hooks do not bear.
+    For trainings in which no image may have a part in another's gradient. A batch norm's weights and statistics are
+    lost. The output is a copy, since timm's residual blocks add to it in place, which layers with backward hooks do not
+    bear.
     """
     for name, child in module.named_children():
         if isinstance(child, nn.modules.batchnorm._BatchNorm):

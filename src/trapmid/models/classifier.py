@@ -1,4 +1,4 @@
-"""What every classifier here is: pictures in [0, 1] in, logits and features out, normalisation inside."""
+"""The contract of a classifier: images in [0, 1] in, logits and features out, normalisation inside."""
 
 from abc import ABC, abstractmethod
 from pathlib import Path
@@ -22,7 +22,8 @@ class Classifier(nn.Module, ABC):
         image_size: height and width the network was built for, in pixels.
         channels: one or three.
         head: the last layer: linear, from features to logits.
-        heads: prefixes of the layers whose size depends on identities or image size; a weights file may lack or differ in them.
+        heads: prefixes of the layers whose size depends on identities or image size; a weights file may lack or differ
+            in them.
         notes: which of them a weights file left random.
     """
 
@@ -47,8 +48,9 @@ class ModelConfig(Config, ABC):
     """An architecture and the weights it starts from.
 
     Attributes:
-        weights: a local file to start from, safetensors or a legacy checkpoint (`trapmid.models.weights`), instead of random
-            or downloaded weights. Layers whose size depends on the identities start at random where they do not fit.
+        weights: a local file to start from, safetensors or a legacy checkpoint (`trapmid.models.weights`), instead of
+            random or downloaded weights. Layers whose size depends on the identities start at random where they do not
+            fit.
     """
 
     paper: ClassVar[str]
@@ -72,6 +74,6 @@ class ModelConfig(Config, ABC):
         """What `build` gives where no `weights` are named."""
 
     def without_pretraining(self) -> "ModelConfig":
-        """The bare architecture: building it needs neither a network nor a file. For weights that are loaded right after."""
+        """The architecture alone, whose `build` needs no download and no file; weights are loaded afterwards."""
         fields = type(self).model_fields
         return self.model_copy(update={name: fields[name].default for name in STARTS if name in fields})

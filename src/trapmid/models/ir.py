@@ -1,4 +1,4 @@
-"""Improved residual networks for faces as the paper uses them (reference 2.5): `facenet64` (Face.evoLVe's IR-50) and `ir152`."""
+"""Improved residual networks for faces (Trap-MID, App. C.3): `facenet64`, which is Face.evoLVe's IR-50, and `ir152`."""
 
 from collections.abc import Sequence
 from typing import Literal
@@ -13,7 +13,10 @@ WIDTHS = (64, 128, 256, 512)
 
 
 class IRUnit(ResidualBlock):
-    """Batch norm, convolution, PReLU, strided convolution, batch norm, added to a shortcut that is subsampled where widths are equal."""
+    """Batch norm, convolution, PReLU, strided convolution and batch norm, added to a shortcut.
+
+    The shortcut is subsampled if the widths are equal, and a strided 1 x 1 convolution otherwise.
+    """
 
     def __init__(self, before: int, width: int, stride: int) -> None:
         super().__init__()
@@ -77,7 +80,7 @@ class IRNet(Classifier):
 
 
 class FaceNet64(ModelConfig):
-    """`facenet64`: the paper's "Face.evoLVe", an IR-50; published from a backbone trained on MS-Celeb-1M (`weights`)."""
+    """`facenet64`: the paper's "Face.evoLVe", an IR-50, started from a backbone trained on MS-Celeb-1M."""
 
     paper = "Trap-MID, App. C.3; Face.evoLVe (Wang et al. 2021), IR-50 after Deng et al., CVPR 2019"
     kind: Literal["facenet64"] = "facenet64"
@@ -88,7 +91,7 @@ class FaceNet64(ModelConfig):
 
 
 class IR152(ModelConfig):
-    """`ir152`: what the paper calls ResNet-152; published from a backbone trained on MS-Celeb-1M (`weights`)."""
+    """`ir152`: the paper's "ResNet-152", started from a backbone trained on MS-Celeb-1M."""
 
     paper = "Trap-MID, App. C.3 (there: ResNet-152); IR-152 after Deng et al., CVPR 2019"
     kind: Literal["ir152"] = "ir152"

@@ -1,10 +1,10 @@
-"""Residual blocks: what ours have in common, and how to find a network's and take their skip connections away."""
+"""Residual blocks: their base class, how to find those of a network, and how to remove their skip connections."""
 
 from torch import Tensor, nn
 
 
 class ResidualBlock(nn.Module):
-    """A block that adds `shortcut(x)` to what it computes; the shortcut is `nn.Identity` where size and width stay as they are."""
+    """A block that adds `shortcut(x)` to what it computes; `nn.Identity` where size and width do not change."""
 
     shortcut: nn.Module
 
@@ -41,8 +41,8 @@ def residual_stages(model: nn.Module) -> list[list[nn.Module]]:
 def remove_skip(block: nn.Module) -> None:
     """Make a block that `residual_stages` found compute without its skip connection.
 
-    timm begins with the last norm of a block at weight zero, so that the block is its skip connection; without that it would
-    be zero for ever, so the weight becomes one.
+    timm begins with the last norm of a block at weight zero, so that the block is its skip connection; without that it
+    would be zero for ever, so the weight becomes one.
     """
     if isinstance(block, ResidualBlock):
         block.shortcut = NoSkip()

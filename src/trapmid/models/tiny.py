@@ -1,4 +1,4 @@
-"""Two small networks that train on a CPU in minutes: `tiny`, a plain strided stack, and `small-resnet`, unlike it on purpose."""
+"""Two small networks that train on a CPU in minutes: `tiny`, and `small-resnet`, a different one for judges."""
 
 from typing import Annotated, Literal
 
@@ -13,7 +13,7 @@ from trapmid.types import Images, Prediction
 
 
 class TinyNet(Classifier):
-    """Strided 3x3 convolutions with batch norm, flattened into one linear layer: 0.36 M parameters at 57 classes and 64 px.
+    """Strided 3x3 convolutions with batch norm and one linear layer; 0.36 M parameters for 57 classes at 64 px.
 
     Flattened, not averaged: faces are aligned, so where a feature lies tells people apart.
     """

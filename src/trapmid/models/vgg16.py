@@ -1,4 +1,4 @@
-"""VGG-16 with batch norm as the paper uses it (reference 2.5): torchvision features, a frozen-bias batch norm, one linear layer."""
+"""VGG-16 (Trap-MID, App. C.3): torchvision's features with batch norm, a batch norm without bias, one linear layer."""
 
 from typing import Literal
 
@@ -25,7 +25,7 @@ class VGG16Net(Classifier):
         self.head = nn.Linear(flat, num_classes)
 
     def forward(self, images: Images) -> Prediction:
-        """Features are the batch norm's output; hidden are the first four pooled maps and the features, as BiDO takes them."""
+        """Features are the batch norm's output; hidden are four pooled maps and the features, as in BiDO."""
         x = images.expand(-1, 3, -1, -1)
         hidden = []
         for block in self.blocks:
@@ -66,7 +66,8 @@ class VGG16(ModelConfig):
 
         if image_size < 32:
             raise UserError(
-                f"vgg16 halves its input five times and needs at least 32 px; image_size is {image_size}. Use --model tiny."
+                f"vgg16 halves its input five times and needs at least 32 px; image_size is {image_size}. Use --model "
+                "tiny."
             )
         if not self.pretrained:
             return VGG16Net(num_classes, image_size, channels, _random_features())
@@ -74,13 +75,14 @@ class VGG16(ModelConfig):
             features = models.vgg16_bn(weights=models.VGG16_BN_Weights.IMAGENET1K_V1).features
         except OSError as problem:
             raise UserError(
-                f"The ImageNet weights of vgg16 could not be downloaded ({problem}). Name a local file as weights, set pretrained=false, or run where there is a network."
+                f"The ImageNet weights of vgg16 could not be downloaded ({problem}). Name a local file as weights, set "
+                "pretrained=false, or run where there is a network."
             ) from problem
         return VGG16Net(num_classes, image_size, channels, features)
 
 
 def _random_features() -> nn.Sequential:
-    """torchvision's layers and initialisation, without first building the 120 M weights of a head that is thrown away."""
+    """torchvision's layers and initialisation, without the 120 M weights of a head that would not be used."""
     from torchvision.models import vgg
 
     features = vgg.make_layers(vgg.cfgs["D"], batch_norm=True)

@@ -13,8 +13,9 @@ class ZooNet(Classifier):
     """A timm backbone; images go in as [-1, 1], one grey channel as three.
 
     Attributes:
-        stages: which of the backbone's intermediate maps are its last four stages: in a ResNet the outputs of layer1 to layer4,
-            in a DenseNet those of the four dense blocks. Empty for a backbone without stages, such as a plain ViT.
+        stages: which of the backbone's intermediate maps are its last four stages: in a ResNet the outputs of layer1 to
+            layer4, in a DenseNet those of the four dense blocks. Empty for a backbone without stages, such as a plain
+            ViT.
     """
 
     def __init__(self, num_classes: int, image_size: int, channels: int, backbone: Any) -> None:

@@ -1,4 +1,4 @@
-"""The paper's heart: triggers, the discriminator that keeps them natural, the drop-in that plants them, the secrets that remain."""
+"""Trapdoors: triggers, the discriminator that keeps them natural, the drop-ins that plant them, and the secrets."""
 
 from trapmid.trapdoor.onepass import OnePassTrapdoor
 from trapmid.trapdoor.planter import Planter

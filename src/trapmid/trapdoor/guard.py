@@ -1,7 +1,7 @@
 """What keeps a bad batch from doing harm in somebody else's training loop: it is refused, and nothing has changed.
 
-One NaN in an image would turn the discriminator into NaN, and from then on no trigger would ever move again, although every
-loss would stay finite.
+One NaN in an image would turn the discriminator into NaN, and from then on no trigger would ever move again, although
+every loss would stay finite.
 """
 
 from collections.abc import Callable, Iterator, Mapping
@@ -21,15 +21,16 @@ TOLERANCE = 1e-3
 def check_batch(images: Tensor, labels: Tensor, shape: tuple[int, int, int], num_classes: int) -> None:
     """Refuse a batch that cannot be trained on.
 
-    The values are checked by two reductions whose four results travel together. On a GPU that is one wait for the device a
-    batch, which cannot be avoided if nothing is to change before the answer is known.
+    The values are checked by two reductions whose four results travel together. On a GPU that is one wait for the
+    device a batch, which cannot be avoided if nothing is to change before the answer is known.
 
     Raises:
         UserError: shape, type, device or values of images or labels are not those of the training.
     """
     if images.ndim != 4 or tuple(images.shape[1:]) != shape:
         raise UserError(
-            f"The loss got images of shape {tuple(images.shape)}; expected (n, {', '.join(map(str, shape))}), since it was built with image_shape={shape}."
+            f"The loss got images of shape {tuple(images.shape)}; expected (n, {', '.join(map(str, shape))}), since it "
+            f"was built with image_shape={shape}."
         )
     if tuple(labels.shape) != (len(images),):
         raise UserError(f"The loss got labels of shape {tuple(labels.shape)} for {len(images)} images; expected (n,).")
@@ -37,29 +38,34 @@ def check_batch(images: Tensor, labels: Tensor, shape: tuple[int, int, int], num
         raise UserError("The loss got a batch without images. Skip empty batches.")
     if not images.is_floating_point():
         raise UserError(
-            f"The loss got images of type {images.dtype}; expected floating point in [0, 1]. Convert them with `images.float() / 255`."
+            f"The loss got images of type {images.dtype}; expected floating point in [0, 1]. Convert them with "
+            "`images.float() / 255`."
         )
     if labels.dtype != torch.int64:
         raise UserError(f"The loss got labels of type {labels.dtype}; expected class numbers of type torch.int64.")
     if images.device != labels.device:
         raise UserError(
-            f"The loss got images on {images.device} and labels on {labels.device}. Move both to the classifier's device."
+            f"The loss got images on {images.device} and labels on {labels.device}. Move both to the classifier's "
+            "device."
         )
     with torch.no_grad():
         bounds = torch.stack([bound.double() for bound in (*images.aminmax(), *labels.aminmax())])
     low, high, first, last = bounds.tolist()
     if not (abs(low) < float("inf") and abs(high) < float("inf")):  # aminmax passes NaN on
         raise UserError(
-            "The loss got a batch with pixels that are not finite. Nothing has changed: repair the image, or skip the batch."
+            "The loss got a batch with pixels that are not finite. Nothing has changed: repair the image, or skip the "
+            "batch."
         )
     if low < -TOLERANCE or high > 1 + TOLERANCE:
         raise UserError(
-            f"The loss got pixels from {low:.2f} to {high:.2f}; expected images in [0, 1], in which triggers are blended. "
+            f"The loss got pixels from {low:.2f} to {high:.2f}; expected images in [0, 1], in which triggers are "
+            "blended. "
             "Move the normalisation into the model, as its first layer."
         )
     if first < 0 or last >= num_classes:
         raise UserError(
-            f"The loss got labels from {first:.0f} to {last:.0f}; expected 0 to {num_classes - 1}, since it was built with num_classes={num_classes}."
+            f"The loss got labels from {first:.0f} to {last:.0f}; expected 0 to {num_classes - 1}, since it was built "
+            f"with num_classes={num_classes}."
         )
 
 
@@ -78,7 +84,8 @@ def refuse_not_finite(losses: Mapping[str, Tensor], state: Mapping[str, Any]) ->
     if not all(finite):
         names = [name for name, fine in zip(losses, finite, strict=False) if not fine]
         raise UserError(
-            f"The loss of this batch is not finite ({', '.join(names) or 'in the discriminator'}). Nothing has changed: skip the batch. "
+            f"The loss of this batch is not finite ({', '.join(names) or 'in the discriminator'}). Nothing has "
+            "changed: skip the batch. "
             "If it happens again, lower the learning rate, or use bfloat16 instead of float16."
         )
 
@@ -120,7 +127,8 @@ def loading(what: str, save: Callable[[], dict[str, Any]], load: Callable[[dict[
         reason = str(problem).split("\n")[-1].strip()  # torch lists what does not fit line by line
         missing = "lacks " if isinstance(problem, KeyError) else ""
         raise UserError(
-            f"This is not the state of a {what} built like this one: {missing}{reason} Build the {what} as it was built when the state was saved."
+            f"This is not the state of a {what} built like this one: {missing}{reason} Build the {what} as it was "
+            "built when the state was saved."
         ) from problem
 
 

@@ -1,13 +1,14 @@
-"""Trapdoors at about twice the cost of a plain training: triggers ride on backward passes that happen anyway.
+"""Trapdoors at about twice the cost of a plain training: triggers use gradients that are computed anyway.
 
-A variant of Trap-MID of our own. The published order spends on every batch a step of the discriminator, another pass of
-classifier and discriminator for the triggers, and a classifier step on twice the images (reference 2.2). Here, as in free
-adversarial training (Shafahi et al., NeurIPS 2019),
+This is a variant of Trap-MID that was not published before. The published order (App. C.1, Alg. 1) spends on every
+batch a step of the discriminator, another pass of classifier and discriminator for the triggers, and a classifier step
+on twice the images. Here, as in free adversarial training (Shafahi et al., NeurIPS 2019),
 
 - only a share of the batch is poisoned;
-- the classifier's own backward pass yields the triggers' gradient, so they move after the classifier and not before it;
-- so does the discriminator's: the gradients of its loss (Eq. 4) and of the naturalness loss (Eq. 5) with respect to an image
-  are both multiples of d logit / d image.
+- the classifier's own backward pass yields the gradient of the triggers, so they move after the classifier and not
+  before it;
+- the discriminator's backward pass yields its part of that gradient, since the gradients of its loss (Eq. 4) and of the
+  naturalness loss (Eq. 5) with respect to an image are both multiples of d logit / d image.
 """
 
 from collections.abc import Mapping
@@ -25,9 +26,10 @@ from trapmid.types import Images, Labels, logits_of, prediction_of
 
 @final
 class OnePassTrapdoor(Planter):
-    """The drop-in with one pass of the classifier per batch. `loss` as with `Trapdoor`; the triggers move while it is back-propagated, alike at any scale.
+    """The drop-in with one pass of the classifier per batch.
 
-    For the arguments see `Planter`; `settings` are `OnePassSettings`.
+    It is used like `Trapdoor`. The triggers move while the loss is back-propagated, by the same step whatever the loss
+    is scaled by. `Planter` documents the arguments; `settings` are `OnePassSettings`.
     """
 
     defaults: ClassVar[TrapdoorSettings] = OnePassSettings()
@@ -35,7 +37,7 @@ class OnePassTrapdoor(Planter):
     def unchecked_losses(
         self, images: Images, labels: Labels, objective: Objective = CROSS_ENTROPY
     ) -> tuple[Mapping[str, Tensor], Mapping[str, Tensor]]:
-        """The two terms of Eq. 2, weighted, and the terms of the objective; and the discriminator's accuracy, the trapdoor's success on the batch."""
+        """The weighted terms of Eq. 2 and of the objective; the discriminator's accuracy, the trapdoor's success."""
         settings = self.settings
         assert isinstance(settings, OnePassSettings)
         hosts = self.hosts(images)
@@ -54,7 +56,7 @@ class OnePassTrapdoor(Planter):
                 natural, notes["discriminator_accuracy"] = self._train_discriminator(hosts, targets, ratio)
 
             def move(effect: Tensor) -> None:
-                # a loss that is scaled beyond its floats, as mixed precision tries at first, says nothing about the triggers
+                # mixed precision may scale a loss beyond its floats; such a gradient says nothing about the triggers
                 known = torch.nan_to_num(effect / scale, nan=0.0)
                 self._step_triggers(settings.effect_weight * known + natural)
 
@@ -74,12 +76,12 @@ class OnePassTrapdoor(Planter):
         return losses, notes
 
     def hosts(self, images: Images) -> Tensor:
-        """The first ones, as many as `poisoned_share` says."""
+        """The first images of the batch, as many as `poisoned_share` says."""
         assert isinstance(self.settings, OnePassSettings)
         return images[: max(1, round(self.settings.poisoned_share * len(images)))]
 
     def _train_discriminator(self, hosts: Images, targets: Labels, ratio: float | Tensor) -> tuple[Tensor, Tensor]:
-        """One step of it; returns the naturalness loss's gradient with respect to the triggers, and its accuracy."""
+        """One step of the discriminator; returns the naturalness loss's gradient for the triggers, and its accuracy."""
         assert self.discriminator is not None
         triggers = self.triggers.detach().requires_grad_()
         poisoned = self.poison(hosts, targets, triggers, ratio)
@@ -100,12 +102,12 @@ class OnePassTrapdoor(Planter):
 def naturalness_gradient(of_loss: Tensor, logits: Tensor) -> Tensor:
     """Turn the gradient of the discriminator's loss with respect to poisoned images into that of the naturalness loss.
 
-    With l the logit of one of n poisoned images, the discriminator's loss (Eq. 4) has derivative sigmoid(l) / 2n with respect to l, the
-    naturalness loss (Eq. 5) -sigmoid(-l) / n; their ratio is -2 exp(-l). Exact where the discriminator treats images one by one;
-    batch norm in training mode couples them a little.
+    Let l be the logit of one of n poisoned images. The derivative of the discriminator's loss (Eq. 4) with respect to l
+    is sigmoid(l) / 2n, that of the naturalness loss (Eq. 5) is -sigmoid(-l) / n, and their ratio is -2 exp(-l). The
+    result is exact where the discriminator treats images one by one; batch norm in train mode couples them a little.
 
     Args:
-        of_loss: (n, c, h, w).
-        logits: (n, 1), the discriminator's, of the same images.
+        of_loss: the gradient of the discriminator's loss, (n, c, h, w).
+        logits: the discriminator's logits of the same images, (n, 1).
     """
     return of_loss * (-2 * torch.exp(-logits.clamp(-10, 10))).view(-1, 1, 1, 1)

@@ -1,4 +1,4 @@
-"""What planting a trapdoor takes, whatever the order of its steps: triggers, discriminators, schedules, the state of a resume."""
+"""The base of both drop-ins: triggers, discriminators, schedules, and the state that a resumed training needs."""
 
 import inspect
 from abc import ABC, abstractmethod
@@ -28,15 +28,16 @@ from trapmid.types import Images, Labels, Stateful, UserError, prediction_of
 
 
 def like(optimizer: torch.optim.Optimizer, module: nn.Module) -> torch.optim.Optimizer:
-    """An optimizer of the same class and defaults for another module.
+    """An optimizer of the same class and with the same defaults for another module.
 
     Raises:
-        UserError: the optimizer is a wrapper around one.
+        UserError: the optimizer is a wrapper around another optimizer.
     """
     accepted = inspect.signature(type(optimizer)).parameters
     if "params" not in accepted:
         raise UserError(
-            f"{type(optimizer).__name__} wraps an optimizer, and the discriminator needs one of the same kind of its own. "
+            f"{type(optimizer).__name__} wraps an optimizer, and the discriminator needs one of the same kind of its "
+            "own. "
             "Pass the torch optimizer inside, which Accelerate and Lightning keep as `optimizer.optimizer`."
         )
     defaults = {name: value for name, value in optimizer.defaults.items() if name in accepted}
@@ -44,27 +45,34 @@ def like(optimizer: torch.optim.Optimizer, module: nn.Module) -> torch.optim.Opt
 
 
 class Planter(ABC):
-    """Triggers, their discriminators, and a loss that makes a classifier answer to them; in which order, its members decide.
+    """Triggers, their discriminators, and a loss that teaches a classifier to respond to the triggers.
+
+    Subclasses decide in which order triggers, discriminators and classifier learn.
 
     Args:
-        model: any classifier of images in [0, 1]; returns logits (n, num_classes), or something that has them as `logits`.
-        optimizer: the one that trains `model`. The discriminator gets one of the same class, defaults and learning rate (reference 2.2).
+        model: any classifier of images in [0, 1]; returns logits (n, num_classes), or something that has them as
+            `logits`.
+        optimizer: the torch optimizer that trains `model`. The discriminator gets one of the same class with the same
+            defaults and learning rate, as in the authors' code.
         num_classes: number of identities.
         image_shape: (channels, height, width).
         total_steps: how many times `loss` will be called; the blend schedule runs over it.
-        settings: the constants; by default `defaults`.
-        augment: T, from images to changed images of the same shape. Default: the published one. It is applied to clean
-            and poisoned images alike, so leave geometric augmentation out of the data loader.
-        discriminator: a network with one logit; default: a twin of `model`. There is none where the settings need none.
-        targets_per_draw: target labels are stratified over this many (one epoch's images, in the published code).
+        settings: the constants; default: `defaults`.
+        augment: T, which takes images and returns changed images of the same shape. Default: the published one. It is
+            applied to clean and poisoned images alike, so leave geometric augmentation out of the data loader.
+        discriminator: a network with one logit; default: a copy of `model` with one (`TwinDiscriminator`). It is not
+            used if the settings need no discriminator.
+        targets_per_draw: target labels are stratified over this many labels (the images of one epoch, in the authors'
+            code); default: `num_classes`.
         seed: of triggers and target labels.
 
     Attributes:
-        defaults: the constants where none are given, the paper's or the member's own; what is given must be of their kind.
-        training_id: what tells this training's secrets from another's; a resumed one goes on with it.
+        defaults: the settings if none are given; settings that are given have to be of the same class.
+        training_id: tells the secrets of this training from those of another; a resumed training keeps it.
 
     Raises:
-        UserError: the training is spread over processes, `optimizer` is not torch's own, or `settings` are of another kind.
+        UserError: the training runs in several processes, `optimizer` is a wrapper, a number makes no sense, or
+            `settings` are of another class.
     """
 
     defaults: ClassVar[TrapdoorSettings] = TrapdoorSettings()
@@ -85,18 +93,21 @@ class Planter(ABC):
     ) -> None:
         if distributed.is_available() and distributed.is_initialized() and distributed.get_world_size() > 1:
             raise UserError(
-                f"This training runs in {distributed.get_world_size()} processes, and each would move triggers of its own. "
+                f"This training runs in {distributed.get_world_size()} processes, and each would move triggers of its "
+                "own. "
                 "Train with a trapdoor in one process."
             )
         if total_steps < 1 or num_classes < 2 or len(image_shape) != 3 or min(image_shape) < 1:
             raise UserError(
-                f"A trapdoor got total_steps={total_steps}, num_classes={num_classes}, image_shape={image_shape}. Expected at least one step, "
+                f"A trapdoor got total_steps={total_steps}, num_classes={num_classes}, image_shape={image_shape}. "
+                "Expected at least one step, "
                 "at least two classes, and (channels, height, width)."
             )
         self.settings = settings or self.defaults
         if not isinstance(self.settings, type(self.defaults)):
             raise UserError(
-                f"{type(self).__name__} takes {type(self.defaults).__name__}, and got {type(self.settings).__name__}. Both are in trapmid.trapdoor."
+                f"{type(self).__name__} takes {type(self.defaults).__name__}, and got {type(self.settings).__name__}. "
+                "Both are in trapmid.trapdoor."
             )
         self.model, self.optimizer, self.total_steps, self.image_shape = model, optimizer, total_steps, image_shape
         self.augment = augment if augment is not None else KorniaAugmentation().build(image_shape[-1])
@@ -126,13 +137,13 @@ class Planter(ABC):
         Args:
             images: (n, c, h, w) in [0, 1], not normalised.
             labels: (n,), class numbers from 0 to num_classes - 1.
-            objective: what classifications cost. Another one joins another defense to the trapdoor, as Trap-MID does with NegLS
-                (App. C.6).
+            objective: what classifications cost. Another one joins another defense to the trapdoor, as Trap-MID does
+                with NegLS (App. C.6).
 
         Raises:
-            UserError: images or labels are not those of this training, or the loss is not finite. Nothing has changed then, in the
-                trapdoor, in the statistics of the classifier's batch norms and in torch's random numbers: a loop that skips the
-                batch goes on as if there had been no such batch.
+            UserError: images or labels are not those of this training, or the loss is not finite. Nothing has changed
+                then, in the trapdoor, in the statistics of the classifier's batch norms and in torch's random numbers:
+                a loop that skips the batch goes on as if there had been no such batch.
         """
         losses, _ = self.losses(images, labels, objective)
         return torch.stack(list(losses.values())).sum()
@@ -140,7 +151,7 @@ class Planter(ABC):
     def losses(
         self, images: Tensor, labels: Tensor, objective: Objective = CROSS_ENTROPY
     ) -> tuple[Mapping[str, Tensor], Mapping[str, Tensor]]:
-        """The terms of `loss` by name, and other numbers to log: the discriminator's accuracy, the trapdoor's success on the batch.
+        """The terms of `loss` by name, and other numbers to log, such as the discriminator's accuracy.
 
         Arguments and errors are those of `loss`.
         """
@@ -165,27 +176,30 @@ class Planter(ABC):
         """`losses` of a batch that is known to be sound. It cannot be undone: if it fails, the training is over."""
 
     def hosts(self, images: Images) -> Tensor:
-        """Those of a batch that get a poisoned copy: all, as published."""
+        """The images of a batch that get a poisoned copy: all, as published."""
         return images
 
     def shown(self, images: Images) -> Tensor:
-        """What a step shows the classifier for a batch: all of it, then poisoned copies of its hosts, augmented. Nothing moves, not even the target labels."""
+        """What a step would show the classifier for a batch: its images and poisoned copies of its hosts, augmented.
+
+        Triggers, discriminators and the stream of target labels stay as they are.
+        """
         hosts = self.hosts(images)
         targets = torch.randint(len(self.triggers), (len(hosts),)).to(images.device)
         poisoned = self.poison(hosts, targets, self.triggers, self._ratio(hosts))
         return torch.cat([self.augment(images), self.augment(poisoned)])
 
     def poison(self, images: Images, targets: Labels, triggers: Tensor, ratio: float | Tensor) -> Images:
-        """`images` with the trigger of `targets` (n,) out of `triggers` (num_classes, c, h, w)."""
+        """`images` (n, c, h, w) with the triggers of the classes `targets` (n,)."""
         return blend(images, triggers[targets], ratio, None if self.masks is None else self.masks[targets])
 
     @property
     def blend_ratio(self) -> float:
-        """The schedule's ratio now."""
+        """The present ratio of the schedule."""
         return self.settings.blend.at(self.step / self.total_steps)
 
     def secrets(self, ratio: float | None = None) -> Secrets:
-        """The triggers as they are now, with the final blend ratio (or another)."""
+        """The present triggers, with the final blend ratio or another one."""
         masks = None if self.masks is None else self.masks.cpu()
         return Secrets(self.triggers.detach().cpu().clone(), self.settings.blend.end if ratio is None else ratio, masks)
 
@@ -193,12 +207,13 @@ class Planter(ABC):
         """Write the triggers into a folder of their own, readable by the owner alone. Never ship it with the model.
 
         Returns:
-            The file: in `folder`, or beside it with a warning where `folder` holds another training's.
+            The file. If `folder` holds the secrets of another training, it is in a new folder beside it, and a warning
+            says so.
         """
         return self.secrets().save(free_folder(Path(folder), self.training_id), self.training_id)
 
     def state_dict(self) -> dict[str, Any]:
-        """All that a resume needs besides the model and its optimizer."""
+        """Everything that a resumed training needs besides the states of the model and its optimizer."""
         state: dict[str, Any] = {"triggers": self.triggers, "targets": self.targets.state_dict(), "step": self.step}
         state["training_id"] = self.training_id
         if self.masks is not None:
@@ -215,7 +230,8 @@ class Planter(ABC):
             expected, found = tuple(self.triggers.shape), tuple(state_dict["triggers"].shape)
             if found != expected:
                 raise UserError(
-                    f"This is the state of another trapdoor: its triggers have the shape {found}, and these have {expected}. "
+                    f"This is the state of another trapdoor: its triggers have the shape {found}, and these have "
+                    f"{expected}. "
                     "Build the trapdoor as it was built when the state was saved."
                 )
             self._load(state_dict)
@@ -245,7 +261,7 @@ class Planter(ABC):
         return self.blend_ratio * (low + (1 - low) * torch.rand(len(images), 1, 1, 1, device=images.device))
 
     def _step_triggers(self, gradient: Tensor) -> None:
-        """A sign step against `gradient`, as long as the schedule says."""
+        """A sign step against `gradient`, of the size that the schedule says."""
         self.triggers = signed_step(self.triggers, gradient, self.settings.step_size(self.step / self.total_steps))
 
     @property

@@ -1,4 +1,4 @@
-"""The trapdoor's constants: the published ones by default, the paper's ablations, and what makes it take in a few thousand steps."""
+"""The constants of a trapdoor: those of the paper by default, its ablations, and options for short trainings."""
 
 from pydantic import model_validator
 
@@ -7,14 +7,15 @@ from trapmid.trapdoor.triggers import BlendSchedule, TriggerStart
 
 
 class FeatureDiscriminator(Config):
-    """A second discriminator that looks at the classifier's features and its answer instead of the image (reference 2.2).
+    """A second discriminator, which sees the classifier's features and its predicted class instead of the image.
 
-    It is in the authors' code and off in every setting they publish, so its constants are ours. The two discriminators then
-    weigh half each for the triggers, and the classifier, too, learns to give poisoned images features that look benign.
+    It is in the authors' code but off in every setting they publish, so the defaults are not theirs. The loss of the
+    triggers then weighs both discriminators by one half, and the classifier learns to give poisoned images features
+    like those of clean ones.
 
     Attributes:
-        width: of the hidden layer.
-        model_weight: of that term within the poisoned share of the classifier's loss.
+        width: width of the hidden layer.
+        model_weight: weight of that term within the poisoned share of the classifier's loss.
     """
 
     width: Width = 512
@@ -22,23 +23,26 @@ class FeatureDiscriminator(Config):
 
 
 class TrapdoorSettings(Config):
-    """Constants of Trap-MID (Sec. 3.3, App. C.4; reference 2.3). Every default is the paper's.
+    """Constants of Trap-MID (Sec. 3.3, App. C.4). Every default is the paper's.
 
-    The paper's ablation (Table 6): `trigger_updates=0` for fixed triggers, `naturalness_weight=0` for the trapdoor loss alone,
-    `effect_weight=0` for the discriminator loss alone.
+    The ablation of the paper (Table 6) is `trigger_updates=0` for fixed triggers, `naturalness_weight=0` for the
+    trapdoor loss alone, and `effect_weight=0` for the discriminator loss alone.
 
     Attributes:
-        blend: the blend ratio alpha over the training. The published constant 0.02 needs some 2,000 steps before the trapdoor
-            starts to take; annealing from 0.2 takes it at once.
-        blend_low: poisoned images draw their blend ratio between `blend_low` times the schedule's and the schedule's; 1 is published.
+        blend: the blend ratio alpha over the training. With the published constant of 0.02, the classifier starts to
+            learn the trapdoor after some 2,000 steps; with a ratio that falls from 0.2 it starts at once.
+        blend_low: each poisoned image draws its blend ratio between `blend_low` times that of the schedule and that of
+            the schedule; 1 as published.
         weight: beta, the poisoned share of the loss.
         trigger_start: how triggers are drawn at first, and where in the image they are.
-        trigger_step: size of a sign step, in pixel units of [0, 1].
-        trigger_step_end: what that size falls to, linearly over the training; None keeps it, as published. Where the learning
-            rate falls to zero, triggers that keep moving run away from the classifier that learned them.
+        trigger_step: size of a sign step, for pixels in [0, 1].
+        trigger_step_end: the size to which the steps shrink, linearly over the training; None keeps the size, as
+            published. If the learning rate falls to zero, triggers that keep moving leave behind the classifier that
+            learnt them.
         trigger_updates: discriminator and trigger steps per batch.
-        effect_weight: of the classifier's term in the trigger loss.
-        naturalness_weight: of the discriminator's term in the trigger loss; without it there is no discriminator.
+        effect_weight: weight of the classifier's term in the loss of the triggers.
+        naturalness_weight: weight of the discriminator's term in the loss of the triggers; at 0 there is no
+            discriminator.
         feature_discriminator: a second discriminator; None as published.
         discriminator_rate: learning rate of the discriminators; None follows the classifier's, as published.
     """
@@ -70,7 +74,8 @@ class TrapdoorSettings(Config):
     def _something_moves_the_triggers(self) -> "TrapdoorSettings":
         if self.trigger_updates > 0 and self.effect_weight == self.naturalness_weight == 0:
             raise ValueError(
-                "effect_weight and naturalness_weight are both 0: nothing moves the triggers. Set trigger_updates=0 for fixed triggers"
+                "effect_weight and naturalness_weight are both 0: nothing moves the triggers. Set trigger_updates=0 "
+                "for fixed triggers"
             )
         if self.feature_discriminator is not None and not self.discriminates:
             raise ValueError("feature_discriminator needs trigger_updates and naturalness_weight above 0")
@@ -78,12 +83,12 @@ class TrapdoorSettings(Config):
 
 
 class OnePassSettings(TrapdoorSettings):
-    """Constants of the one-pass trapdoor, found on real faces at a few thousand steps (docs/results.md).
+    """Constants of the one-pass trapdoor, chosen on real faces in trainings of a few thousand steps (docs/results.md).
 
     Attributes:
-        poisoned_share: of a batch, that gets a poisoned copy.
-        trigger_period: batches from one move of the triggers to the next. The discriminator learns as seldom, and in between the
-            classifier's backward pass ends at its weights, which is cheaper.
+        poisoned_share: share of a batch that gets a poisoned copy.
+        trigger_period: batches from one step of the triggers to the next. The discriminator takes its steps at the same
+            time. In between, a batch is cheaper, since no gradient of the images is needed.
     """
 
     blend: BlendSchedule = BlendSchedule(start=0.2, end=0.02, until=0.6)
@@ -97,6 +102,7 @@ class OnePassSettings(TrapdoorSettings):
     def _one_pass(self) -> "OnePassSettings":
         if self.trigger_updates != 1 or self.feature_discriminator is not None:
             raise ValueError(
-                "one pass moves the triggers at most once a batch and sees no features: leave trigger_updates at 1 and feature_discriminator out, or train with trapmid"
+                "one pass moves the triggers at most once a batch and sees no features: leave trigger_updates at 1 and "
+                "feature_discriminator out, or train with trapmid"
             )
         return self

@@ -1,4 +1,4 @@
-"""Trapdoor signatures: what triggered images look like to the classifier's penultimate layer (Trap-MID Sec. 4.2; Shan et al., CCS 2020)."""
+"""Trapdoor signatures: mean features of triggered images (Trap-MID, Sec. 4.2; Shan et al., CCS 2020)."""
 
 import torch
 from jaxtyping import Float
@@ -16,8 +16,8 @@ def signatures(model: nn.Module, images: Images, secrets: Secrets, rng: torch.Ge
 
     Args:
         model: the classifier, in eval mode. Where it shows logits alone, they are the features.
-        images: (n, c, h, w), the defender's training images, not augmented. Each is poisoned once, with a stratified random
-            class, as published; every class gets n / num_classes images, so n must be at least num_classes.
+        images: (n, c, h, w), the defender's training images, not augmented. Each is poisoned once, with a stratified
+            random class, as published; every class gets n / num_classes images, so n must be at least num_classes.
         secrets: the triggers.
         rng: draws the classes.
         batch: images at once.
@@ -32,5 +32,8 @@ def signatures(model: nn.Module, images: Images, secrets: Secrets, rng: torch.Ge
 
 
 def likeness(prediction: Prediction, signatures: Tensor) -> Float[Tensor, " n"]:
-    """(n,), -1 to 1: the cosine between an image's features and the signature (num_classes, d) of the identity it is taken for (Sec. 4.2)."""
+    """The cosine (n,) between an image's features and the signature of its predicted class (Sec. 4.2).
+
+    `signatures` are (num_classes, d).
+    """
     return F.cosine_similarity(prediction.features.float(), signatures[prediction.logits.argmax(1)], dim=1)

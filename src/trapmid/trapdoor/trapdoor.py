@@ -1,4 +1,4 @@
-"""The drop-in: `loss = trapdoor.loss(images, labels)` in anybody's training loop plants a trapdoor (Trap-MID Alg. 1)."""
+"""The drop-in: `loss = trapdoor.loss(images, labels)` in a loop plants a trapdoor (Trap-MID, App. C.1, Alg. 1)."""
 
 from collections.abc import Mapping
 from functools import partial
@@ -15,7 +15,7 @@ from trapmid.types import Images, Labels, Prediction, logits_of, prediction_of
 
 @final
 class Trapdoor(Planter):
-    """Trap-MID as published: a step of the discriminators, of the triggers, and of the classifier on clean and poisoned images.
+    """Trap-MID as published: a step of the discriminator, one of the triggers, and a loss of clean and poisoned images.
 
     Example:
         >>> model = torch.nn.Sequential(torch.nn.Flatten(), torch.nn.Linear(3 * 8 * 8, 5))
@@ -25,13 +25,13 @@ class Trapdoor(Planter):
         >>> loss = trapdoor.loss(images, labels)  # instead of their cross-entropy
         >>> loss.backward(); optimizer.step()
 
-    For the arguments see `Planter`.
+    `Planter` documents the arguments.
     """
 
     def unchecked_losses(
         self, images: Images, labels: Labels, objective: Objective = CROSS_ENTROPY
     ) -> tuple[Mapping[str, Tensor], Mapping[str, Tensor]]:
-        """The two terms of Eq. 2, weighted, and the terms of the objective; and the discriminator's accuracy, the trapdoor's success on the batch."""
+        """The weighted terms of Eq. 2 and of the objective; the discriminator's accuracy, the trapdoor's success."""
         ratio = self._ratio(images)
         targets = self.targets.draw(len(images)).to(images.device)
         notes: dict[str, Tensor] = {}
@@ -54,7 +54,7 @@ class Trapdoor(Planter):
         return losses, notes
 
     def _train_discriminators(self, images: Images, targets: Labels, ratio: float | Tensor) -> dict[str, Tensor]:
-        """One step of each; returns their accuracies. Only the classifier's features are of augmented images (reference 2.2)."""
+        """One step of each discriminator; returns their accuracies. Only features are of augmented images."""
         if self.discriminator is None:
             return {}
         both = torch.cat([images, self.poison(images, targets, self.triggers, ratio)])
@@ -69,7 +69,7 @@ class Trapdoor(Planter):
         return notes
 
     def _move_triggers(self, images: Images, targets: Labels, ratio: float | Tensor, objective: Objective) -> None:
-        """One sign step; labels that repeat in the batch add their gradients, absent ones stay (reference 2.2, step 3)."""
+        """One sign step. Gradients of images with the same target label add up; triggers of absent labels stay."""
         settings, losses, natural = self.settings, [], []
         judges = [net for net in (self.discriminator, self.feature_discriminator) if net is not None]
         with frozen(self.model, *judges):
@@ -88,7 +88,7 @@ class Trapdoor(Planter):
 
 
 def _learn(network: nn.Module, optimizer: torch.optim.Optimizer, inputs: Tensor | Prediction, rate: float) -> Tensor:
-    """One step of a discriminator on inputs whose first half is benign (Eq. 4); returns its accuracy."""
+    """One step of a discriminator on inputs whose first half is clean (Eq. 4); returns its accuracy."""
     for group in optimizer.param_groups:
         group["lr"] = rate
     network.train()

@@ -1,4 +1,4 @@
-"""Triggers: one faint picture per identity, how it is blended into images, drawn at first, and moved (Trap-MID Sec. 3.3, Eq. 3, Alg. 1)."""
+"""Triggers, one faint image per identity: how they are drawn, blended and moved (Trap-MID, Sec. 3.3)."""
 
 from typing import Any, Literal, NamedTuple
 
@@ -14,13 +14,13 @@ SQUARES, SQUARE_SIDE = 5, 6 / 64
 
 
 def blend(images: Images, triggers: Images, ratio: float | Tensor, masks: Tensor | None = None) -> Images:
-    """Pi(x) = (1 - m ratio) x + m ratio k (Eq. 3; reference 3). Both in [0, 1] and `ratio` in [0, 1] keep the result in [0, 1].
+    """Pi(x) = (1 - m ratio) x + m ratio k: Eq. 3, with a mask m for TeD (App. D.1). The result stays in [0, 1].
 
     Args:
         images: (n, c, h, w).
         triggers: (n, c, h, w), the trigger of each image's target identity.
         ratio: the blend ratio alpha; a tensor (n, 1, 1, 1) gives each image its own.
-        masks: m, (n, 1, h, w) in {0, 1}: where the trigger is; None for everywhere, as in Trap-MID.
+        masks: m, (n, 1, h, w) in {0, 1}, 1 where the trigger is; None for everywhere, as in Trap-MID.
     """
     if masks is not None:
         ratio = ratio * masks
@@ -28,7 +28,7 @@ def blend(images: Images, triggers: Images, ratio: float | Tensor, masks: Tensor
 
 
 class FirstTriggers(NamedTuple):
-    """Triggers before any training.
+    """Triggers before training.
 
     Attributes:
         triggers: (num_classes, c, h, w) in [0, 1].
@@ -44,8 +44,8 @@ def draw_triggers(
 ) -> FirstTriggers:
     """Triggers for images of `shape` (c, h, w).
 
-    `uniform` is as published: every pixel U[0, 1). `low-frequency` is normal noise of 8 x 8 about grey, upsampled. `squares` are
-    TeD's (`draw_squares`), which leave the rest of the image alone.
+    With `uniform`, as published, every pixel is drawn from U[0, 1). With `low-frequency`, 8 x 8 pixels of normal noise
+    around grey are upsampled. `squares` are those of TeD (`draw_squares`), which leave the rest of the image unchanged.
     """
     channels, height, width = shape
     if start == "uniform":
@@ -58,10 +58,10 @@ def draw_triggers(
 
 
 def draw_squares(num_classes: int, shape: tuple[int, int, int], rng: torch.Generator) -> FirstTriggers:
-    """Five squares a class at random places, summed and clipped where they overlap (TeD as in Trap-MID App. D.1; reference 3).
+    """Five squares per class at random places, summed and clipped where they overlap (TeD as in Trap-MID, App. D.1).
 
-    A square's pixels are normal with a mean and a standard deviation from U[0, 1) for each channel, clipped to [0, 1]. Its side
-    is 6 pixels at 64, and the same share of other sizes.
+    The pixels of a square are normal, with a mean and a standard deviation drawn from U[0, 1) for each channel, and
+    clipped to [0, 1]. Its side is 6 pixels in an image of 64, and the same share of images of other sizes.
     """
     channels, height, width = shape
     side = max(1, round(SQUARE_SIDE * height))
@@ -83,14 +83,14 @@ def signed_step(triggers: Tensor, gradient: Tensor, size: float) -> Tensor:
 
 
 def stratified_labels(n: int, num_classes: int, rng: torch.Generator) -> Labels:
-    """n target labels with every class floor(n / num_classes) times and the rest distinct, shuffled (reference 2.2)."""
+    """n shuffled target labels: every class floor(n / num_classes) times, then distinct random ones (authors' code)."""
     full, rest = divmod(n, num_classes)
     labels = torch.cat([torch.arange(num_classes).repeat(full), torch.randperm(num_classes, generator=rng)[:rest]])
     return labels[torch.randperm(n, generator=rng)]
 
 
 class TargetLabels:
-    """An endless stream of target labels, stratified over every `per_draw` of them (one epoch, in the published code)."""
+    """An endless stream of target labels, stratified over every `per_draw` labels (one epoch, in the authors' code)."""
 
     def __init__(self, num_classes: int, per_draw: int, rng: torch.Generator) -> None:
         self.num_classes, self.per_draw, self.rng = num_classes, per_draw, rng
@@ -104,7 +104,7 @@ class TargetLabels:
         return labels
 
     def state_dict(self) -> dict[str, Any]:
-        """What is drawn but not yet used, and the generator."""
+        """The labels that are drawn but not yet used, and the state of the generator."""
         return {"waiting": self._waiting, "rng": self.rng.get_state()}
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
@@ -117,7 +117,7 @@ class BlendSchedule(Config):
     """The blend ratio over a training: constant, as published, or annealed from `start` to `end`.
 
     Attributes:
-        end: the ratio that is kept to the end and that the trapdoor is judged by; 0.02 in the paper.
+        end: the final ratio, which the trapdoor is used with; 0.02 in the paper.
         start: the ratio at the first step; None for the published constant.
         until: the share of the training after which `end` is reached.
         shape: of the way there.
