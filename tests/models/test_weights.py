@@ -1,8 +1,11 @@
 """Weights that others wrote: read whatever torch.save wrote with tensors alone, and never run code from a file."""
 
 import io
+import os
 import pickle
 import tarfile
+import zipfile
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -299,3 +302,89 @@ def test_weights_are_part_of_the_config_and_no_part_of_the_architecture(tmp_path
     assert Tiny(widths=(3,), strides=(2,), weights=tmp_path / "w").without_pretraining() == Tiny(
         widths=(3,), strides=(2,)
     )
+
+
+def test_torchs_advice_to_switch_protection_off_is_not_passed_on(tmp_path: Path) -> None:
+    file = tmp_path / "w.pth"
+    contents = [b"nope", b"\x80\x02\x95", pickle.dumps({"a": 1}), pickle.dumps(Malicious(), 4), saved(nn.Linear(2, 2))]
+    contents += [
+        saved({"a": torch.rand(9)})[:-40],
+        saved({"a": torch.rand(9)}, _use_new_zipfile_serialization=False)[:-40],
+    ]
+    for content in contents:
+        file.write_bytes(content)
+        with pytest.raises(UserError) as told:
+            read_weights(file)
+        assert "weights_only" not in str(told.value)
+        assert str(told.value).isprintable()
+
+
+@pytest.mark.parametrize(
+    "odd",
+    [
+        lambda: torch.eye(3).to_sparse(),
+        lambda: torch.eye(3).to_sparse_csr(),
+        lambda: torch.zeros(3, device="meta"),
+        lambda: torch._empty_affine_quantized([3], scale=0.1, zero_point=0, dtype=torch.qint8),
+    ],
+    ids=["sparse", "csr", "meta", "quantised"],
+)
+@pytest.mark.filterwarnings("ignore")  # such tensors are on their way out of torch
+def test_tensors_that_are_not_dense_are_refused(tmp_path: Path, odd: Callable[[], Tensor]) -> None:
+    torch.save({"good": torch.rand(2), "odd": odd()}, tmp_path / "w.pth")
+    with pytest.raises(UserError, match=r"holds 1 tensors that are sparse, quantised or without numbers, such as odd"):
+        convert(tmp_path / "w.pth", tmp_path / "w.safetensors")
+    assert not (tmp_path / "w.safetensors").exists()
+
+
+def test_few_numbers_do_not_become_many(tmp_path: Path) -> None:
+    torch.save({"huge": torch.zeros(1).expand(1_600_000_000)}, tmp_path / "w.pth")
+    with pytest.raises(UserError, match=r"would take 6,400,000,000 as safetensors: they repeat few numbers"):
+        convert(tmp_path / "w.pth", tmp_path / "w.safetensors")
+    shared = torch.rand(2**20)
+    torch.save({str(i): shared for i in range(40)}, tmp_path / "w.pth")
+    with pytest.raises(UserError, match="they repeat few numbers"):
+        convert(tmp_path / "w.pth", tmp_path / "w.safetensors")
+    small = {"a": torch.rand(1).expand(7, 7), "b": torch.rand(6, 2).T[:, ::2]}
+    torch.save(small, tmp_path / "w.pth")
+    assert same(convert(tmp_path / "w.pth", tmp_path / "w.safetensors"), small)
+    assert same(load_file(tmp_path / "w.safetensors"), small)
+
+
+def test_a_compressed_archive_is_not_unpacked(tmp_path: Path) -> None:
+    plain = zipfile.ZipFile(io.BytesIO(saved({"a": torch.zeros(2**22)})))
+    with zipfile.ZipFile(tmp_path / "w.pth", "w", zipfile.ZIP_DEFLATED) as packed:
+        for entry in plain.infolist():
+            packed.writestr(entry.filename, plain.read(entry))
+    with pytest.raises(UserError, match="is a compressed archive"):
+        read_weights(tmp_path / "w.pth")
+
+
+def test_views_are_written_as_what_they_show(tmp_path: Path) -> None:
+    weights = {"conj": torch.rand(3, dtype=torch.complex64).conj(), "neg": torch._neg_view(torch.rand(3))}
+    torch.save(weights, tmp_path / "w.pth")
+    convert(tmp_path / "w.pth", tmp_path / "w.safetensors")
+    assert same(load_file(tmp_path / "w.safetensors"), weights)
+
+
+@pytest.mark.parametrize(
+    ("content", "told"),
+    [
+        ({"a": torch.zeros(2, dtype=torch.complex128)}, r"holds what safetensors cannot .*complex128"),
+        ({1: torch.zeros(2), "1": torch.zeros(2)}, "names are not text, or appear twice"),
+        ({"__metadata__": torch.zeros(2)}, "names are not text"),
+        ({"a\x1b[31m": torch.zeros(2)}, "names are not text"),
+        ({"a\x1b[31m": 1}, r"it holds: a\\x1b\[31m"),
+    ],
+)
+def test_what_safetensors_cannot_hold(tmp_path: Path, content: dict[Any, Any], told: str) -> None:
+    torch.save(content, tmp_path / "w.pth")
+    with pytest.raises(UserError, match=told):
+        convert(tmp_path / "w.pth", tmp_path / "w.safetensors")
+    assert not (tmp_path / "w.safetensors").exists()
+
+
+def test_a_pipe_does_not_hang(tmp_path: Path) -> None:
+    os.mkfifo(tmp_path / "w.pth")
+    with pytest.raises(UserError, match="not a regular file but a pipe"):
+        convert(tmp_path / "w.pth", tmp_path / "w.safetensors")

@@ -1,7 +1,11 @@
-"""Weights from a local file: the one place that reads what others wrote, be it safetensors or a legacy pickle, and runs no code of theirs."""
+"""Reads weights that others wrote, from safetensors files or from pickles, without running any code in them.
+
+This is the only place in trapmid that reads a pickle.
+"""
 
 import pickle
 import re
+import zipfile
 from collections import Counter
 from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
@@ -16,27 +20,38 @@ from trapmid.files import write_atomic
 from trapmid.types import UserError
 
 CONTAINERS = ("state_dict", "model_state_dict", "model")
-"""Keys under which training scripts keep the weights beside their other state."""
+"""Keys under which training scripts store the weights beside their other state."""
 WRAPPERS = ("module.", "_orig_mod.")
 """Prefixes that DataParallel and torch.compile put before every name."""
+_SPARE_BYTES = 64 * 2**20
+_MOST_REPETITION = 4
+"""How often the numbers stored in a file may be repeated by tensors that share memory. Tied weights are stored once and used twice."""
 
 
 def read_weights(file: Path) -> dict[str, Tensor]:
-    """Tensors by name, on the CPU, out of a safetensors file or anything that `torch.save` wrote with tensors alone.
+    """Read tensors by name, onto the CPU, from a safetensors file or from a file of `torch.save` that holds only tensors.
 
-    The format is told by the content, not by the suffix: the field's `.tar` and `.pkl` files are `torch.save`'s. What a
-    training script or a wrapper put around the weights is taken off.
+    The content tells the format, not the suffix: the field's `.tar` and `.pkl` files are written by `torch.save`. Containers that
+    training scripts put around the weights and prefixes of wrappers are removed.
+
+    Returns:
+        Dense tensors, neither quantised nor sparse.
 
     Raises:
-        UserError: there is no such file, or it is a web page, a Git LFS pointer, an archive, cut off, or holds Python
-            objects other than tensors. Those are never loaded, since loading them would run code.
+        UserError: there is no such file; or it is a web page, a Git LFS pointer, an archive or cut off; or it holds other tensors, or
+            Python objects other than tensors. Such objects are never loaded, since loading them would run code.
     """
     try:
+        if file.exists() and not (file.is_file() or file.is_dir()):
+            raise UserError(
+                f"{file} is not a regular file but a pipe, a socket or a device. Expected a file of weights."
+            )
         with file.open("rb") as stream:
             start = stream.read(1024)
     except OSError as problem:
         raise UserError(
-            f"The weights {file} cannot be read ({problem.strerror}). Expected a file: safetensors, or a checkpoint that torch.save wrote."
+            f"The weights {file} cannot be read ({problem.strerror}). "
+            "Expected a file: safetensors, or a checkpoint that torch.save wrote."
         ) from problem
     _refuse_stand_ins(file, start)
     return _unwrap(file, _read_safetensors(file) if start[8:9] == b"{" else _read_pickle(file))
@@ -47,20 +62,20 @@ def initialise(
 ) -> tuple[str, ...]:
     """Load the weights in `file` into `network`, by name.
 
-    Every tensor has to be there and of the right shape, and none may be left over, except below `heads`: a head that does not
-    fit as a whole keeps its random weights. Counters of batch norm batches may be missing, as they are from old files.
+    Every tensor has to be there in the right shape, and none may be left over, except below `heads`: a head that does not
+    fit as a whole keeps its random weights. Counters of batches in batch norm layers may be missing, since old files lack them.
 
     Args:
-        network: the network, in place.
-        file: as `read_weights` takes it.
-        heads: prefixes of layers that another task has in another size, or not at all.
-        own_name: the network's name for a tensor that the file has under a name it does not know.
+        network: the network, changed in place.
+        file: a file that `read_weights` can read.
+        heads: prefixes of layers whose size depends on the task, or which another task does not have.
+        own_name: maps a name in the file that the network does not know to the network's name.
 
     Returns:
         One sentence about every head that was left out.
 
     Raises:
-        UserError: the file cannot be read, or is of another network: with the names and shapes that differ.
+        UserError: the file cannot be read, or holds the weights of another network; the message names what differs.
     """
     own, read = network.state_dict(), read_weights(file)
     renamed = {name: name if name in own else own_name(name) for name in read}
@@ -91,7 +106,7 @@ def initialise(
     if problems:
         raise UserError(
             f"{file} holds the weights of another network: of {len(own)} expected tensors {'; '.join(problems)}. "
-            "Choose the model they were made for, or rename them."
+            "Choose the model that they were made for, or rename them."
         )
     network.load_state_dict(
         {name: value for name, value in given.items() if not name.startswith(tuple(left_out))}, strict=False
@@ -102,25 +117,38 @@ def initialise(
 
 
 def convert(legacy: Path, to: Path) -> dict[str, Tensor]:
-    """Write what `read_weights` finds in `legacy` to the safetensors file `to`, names unchanged, and return it.
+    """Write what `read_weights` finds in `legacy` to the safetensors file `to`, with the same names, and return it.
+
+    Tensors that share memory are written separately, since safetensors has no sharing. A file whose few numbers would become
+    many in this way is refused.
 
     Raises:
-        UserError: `legacy` cannot be read, or `to` exists or cannot be written.
+        UserError: `legacy` cannot be read, or holds what safetensors cannot; or `to` exists or cannot be written.
     """
     tensors = read_weights(legacy)
+    size, stored = sum(value.nbytes for value in tensors.values()), legacy.stat().st_size
+    if size > _MOST_REPETITION * stored + _SPARE_BYTES:
+        raise UserError(
+            f"{legacy} has {stored:,} bytes, and its tensors would take {size:,} as safetensors: they repeat few numbers. "
+            "Save the tensors that are meant to be kept, with .clone()."
+        )
     if to.exists():
         raise UserError(f"{to} exists. Choose another --to, or remove it.")
+    plain = {name: value.detach().resolve_conj().resolve_neg().clone().contiguous() for name, value in tensors.items()}
+    try:
+        content = save(plain)
+    except (KeyError, ValueError, SafetensorError) as problem:
+        raise UserError(f"{legacy} holds what safetensors cannot ({type(problem).__name__}: {problem}).") from problem
     try:
         to.parent.mkdir(parents=True, exist_ok=True)
-        # safetensors refuses tensors that share memory
-        write_atomic(to, save({name: value.detach().clone().contiguous() for name, value in tensors.items()}))
-    except (OSError, SafetensorError) as problem:
-        raise UserError(f"{to} cannot be written ({problem}). Choose another --to.") from problem
+        write_atomic(to, content)
+    except OSError as problem:
+        raise UserError(f"{to} cannot be written ({problem.strerror}). Choose another --to.") from problem
     return tensors
 
 
 def _refuse_stand_ins(file: Path, start: bytes) -> None:
-    """What downloads leave behind in place of weights."""
+    """Refuse what failed downloads leave in place of weights, by the first bytes of the file."""
     if not start:
         raise UserError(f"{file} is empty: its download did not happen. Get it again.")
     if start.startswith(b"version https://git-lfs.github.com/spec/"):
@@ -131,7 +159,8 @@ def _refuse_stand_ins(file: Path, start: bytes) -> None:
         )
     if start.lstrip().lower().startswith((b"<!doctype", b"<html", b"<?xml")):
         raise UserError(
-            f"{file} is a web page that was saved under the name of the weights: its link led to a page that asks to log in or to confirm. "
+            f"{file} is a web page that was saved under the name of the weights: "
+            "its link led to a page that asks to log in or to confirm. "
             "Open the link in a browser and save the file itself."
         )
     if start.startswith((b"\x1f\x8b", b"7z\xbc\xaf", b"Rar!")) or start[257:262] == b"ustar":
@@ -141,30 +170,45 @@ def _refuse_stand_ins(file: Path, start: bytes) -> None:
 def _read_safetensors(file: Path) -> Any:
     try:
         return load_file(file)
-    except SafetensorError as problem:
-        raise _damaged(file, problem) from problem
+    except (SafetensorError, ValueError, KeyError) as problem:
+        raise _damaged(file, str(problem)) from problem
 
 
 def _read_pickle(file: Path) -> Any:
+    _refuse_compressed(file)
     try:
         return torch.load(file, map_location="cpu", weights_only=True)
     except pickle.UnpicklingError as problem:
         found = re.search(r"GLOBAL ([\w.]+)", str(problem))
-        if found is None:
-            raise _damaged(file, problem) from problem
+        if found is None:  # the rest of the text advises to switch the protection off
+            raise _damaged(file, "its pickle holds an unknown instruction") from problem
         raise UserError(
             f"{file} holds Python objects beside tensors ({found[1]}), and loading those runs code from the file, so it was not loaded. "
-            "Where you trust it, open it in the program that wrote it and save the state_dict alone: torch.save(model.state_dict(), FILE)."
+            "If you trust it, open it in the program that wrote it and save the state_dict alone: torch.save(model.state_dict(), FILE)."
         ) from problem
-    except Exception as problem:  # on bytes that no torch.save wrote, torch.load raises whatever it trips over
-        raise _damaged(file, problem) from problem
+    except Exception as problem:  # torch.load raises whatever it runs into if torch.save did not write the file
+        raise _damaged(file, str(problem) or type(problem).__name__) from problem
 
 
-def _damaged(file: Path, problem: Exception) -> UserError:
-    reason = next(iter(str(problem).splitlines()), type(problem).__name__)
+def _refuse_compressed(file: Path) -> None:
+    """Refuse a zip file that unpacks to more than its size: torch.save does not compress, so it is an archive or a bomb."""
+    try:
+        with zipfile.ZipFile(file) as archive:
+            unpacked = sum(entry.file_size for entry in archive.infolist())
+    except Exception:  # zipfile raises many things on damaged files; torch.load then says that it is damaged
+        return
+    if unpacked > file.stat().st_size:
+        raise UserError(
+            f"{file} is a compressed archive, which torch.save does not write. Unpack it and give the file inside that holds the weights."
+        )
+
+
+def _damaged(file: Path, reason: str) -> UserError:
+    first = next(iter(reason.splitlines()), "")
+    told = "torch.load refuses it" if "weights_only" in first else repr(first[:200])[1:-1]
     return UserError(
-        f"{file} ({file.stat().st_size:,} bytes) is neither safetensors nor a checkpoint that torch.save wrote, or it is cut off: {reason[:200]}. "
-        "Compare its size with the original and get it again."
+        f"{file} ({file.stat().st_size:,} bytes) is neither safetensors nor a checkpoint that torch.save wrote, or it is cut off: "
+        f"{told}. Compare its size with the original and get it again."
     )
 
 
@@ -172,11 +216,34 @@ def _unwrap(file: Path, content: Any) -> dict[str, Tensor]:
     if isinstance(content, Mapping):
         content = next((content[key] for key in CONTAINERS if isinstance(content.get(key), Mapping)), content)
     if not isinstance(content, Mapping) or not content or not all(isinstance(v, Tensor) for v in content.values()):
-        holds = ", ".join(map(str, list(content)[:5])) if isinstance(content, Mapping) else type(content).__name__
+        holds = ", ".join(map(_shown, list(content)[:5])) if isinstance(content, Mapping) else type(content).__name__
         raise UserError(
-            f"{file} holds no weights by name (it holds: {holds or 'nothing'}). Expected tensors by name, or such a mapping under {' or '.join(CONTAINERS)}."
+            f"{file} holds no weights by name (it holds: {holds or 'nothing'}). "
+            f"Expected tensors by name, or such a mapping under {' or '.join(CONTAINERS)}."
+        )
+    if odd := [name for name, value in content.items() if not _is_dense(value)]:
+        raise UserError(
+            f"{file} holds {len(odd)} tensors that are sparse, quantised or without numbers, such as {_shown(odd[0])}. "
+            "Save them as dense tensors: value.to_dense() or value.dequantize()."
         )
     tensors = {str(name): value for name, value in content.items()}
+    if len(tensors) < len(content) or not all(map(_is_name, tensors)):
+        raise UserError(
+            f"{file} holds tensors whose names are not text, or appear twice. Expected names such as conv1.weight."
+        )
     while prefix := next((w for w in WRAPPERS if all(name.startswith(w) for name in tensors)), None):
         tensors = {name.removeprefix(prefix): value for name, value in tensors.items()}
     return tensors
+
+
+def _is_dense(value: Tensor) -> bool:
+    return value.layout is torch.strided and value.device.type == "cpu" and not (value.is_quantized or value.is_nested)
+
+
+def _is_name(name: str) -> bool:
+    return name.isprintable() and name != "__metadata__"
+
+
+def _shown(name: object) -> str:
+    """A key of a stranger's mapping, shortened and without control characters."""
+    return repr(str(name)[:80])[1:-1]
