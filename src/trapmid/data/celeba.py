@@ -24,7 +24,8 @@ class CelebASource(StoredSource):
         path: the folder with `img_align_celeba/` and `identity_CelebA.txt`, or with both where the download puts them:
             in `Img/` and in `Anno/`.
         part: "private" is the identities with the most images, "public" is images of all others, "all" is everything.
-        private_identities: how many identities are private; of those with equally many images, the smaller number comes first.
+        private_identities: how many identities are private; of those with equally many images, the smaller number comes
+            first.
         public_images: how many images the public part holds, drawn once with a fixed seed; None is all of them.
     """
 
@@ -88,7 +89,8 @@ def _read_identities(file: Path) -> list[tuple[str, str]]:
         fields = line.split()
         if len(fields) != 2 or not _is_file_name(fields[0]) or not _is_number(fields[1]):
             raise UserError(
-                f"{file}, line {number}: expected FILE IDENTITY such as '000001.jpg 2880', found {readable(line)[:80]!r}."
+                f"{file}, line {number}: expected FILE IDENTITY such as '000001.jpg 2880', "
+                f"found {readable(line)[:80]!r}."
             )
         listed.append((fields[0], fields[1]))
     return listed

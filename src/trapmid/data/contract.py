@@ -47,7 +47,12 @@ class Source(Config, ABC):
         """
 
 
-SOURCES: Registry[Source] = Registry(Source, "source", "trapmid.readers", "trapmid.data.sources:READERS")  # type: ignore[type-abstract]
+SOURCES: Registry[Source] = Registry(
+    Source,  # type: ignore[type-abstract]
+    "source",
+    "trapmid.readers",
+    "trapmid.data.sources:READERS",
+)
 """Every reader, those of other packages included."""
 
 AnySource: TypeAlias = Annotated[Source, SOURCES]

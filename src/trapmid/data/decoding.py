@@ -1,7 +1,7 @@
 """From a stored image to pixels: which files are images, how they are decoded, and what is refused.
 
-Decoded are JPEG, PNG, PPM and PGM, BMP, WebP, TIFF and GIF, whatever the file's name says; other decoders of Pillow are not
-offered a stranger's bytes. An image becomes RGB or grey with 8 bits a channel as follows:
+Decoded are JPEG, PNG, PPM and PGM, BMP, WebP, TIFF and GIF, whatever the file's name says; other decoders of Pillow are
+not offered a stranger's bytes. An image becomes RGB or grey with 8 bits a channel as follows:
 
 - EXIF orientation is applied, so the image stands upright.
 - Of an animation or a file with several pages, the first frame is used.
@@ -40,8 +40,8 @@ def open_image(stored: bytes | Path | BrokenImage, near: int | None = None) -> I
 
     Args:
         stored: the encoded bytes, the file that holds them, or why there is neither.
-        near: the side length wanted in the end, in pixels. Large JPEGs are then decoded at a fraction of their size, which is
-            at least twice this length.
+        near: the side length wanted in the end, in pixels. Large JPEGs are then decoded at a fraction of their size,
+            which is at least twice this length.
 
     Raises:
         BrokenImage: the image is missing, unreadable, truncated, too large, or has more than 8 bits a channel.
@@ -94,8 +94,8 @@ def to_channels(image: Image.Image, channels: Literal[1, 3]) -> Image.Image:
 def to_square(image: Image.Image, size: int, channels: Literal[1, 3], crop: int | None = None) -> npt.NDArray[np.uint8]:
     """Crop to the central square and resize: (channels, size, size), uint8.
 
-    The filter is Pillow's bilinear, which averages over what it shrinks (antialiased). It is what `transforms.Resize` does to a
-    PIL image, and so what the paper's code does.
+    The filter is Pillow's bilinear, which averages over what it shrinks (antialiased). It is what `transforms.Resize`
+    does to a PIL image, and so what the paper's code does.
 
     Args:
         image: as `open_image` returns it.
@@ -125,7 +125,7 @@ def _check_kind(image: Image.Image) -> None:
 
 
 def _is_deep(tile: Any) -> bool:
-    """Whether a part of an image is stored with more than 8 bits a channel. Its decoder's arguments name the raw format."""
+    """Whether a part of an image has more than 8 bits a channel, by the raw format in its decoder's arguments."""
     arguments = tile[3] if isinstance(tile[3], tuple) else (tile[3],)
     if tile[0] in ("ppm", "ppm_plain"):
         return arguments[1] > 255  # the largest value

@@ -35,8 +35,8 @@ def examine(
         progress: told how many images of both data sets are done.
 
     Raises:
-        UserError: a data set as a whole cannot be read, for example because there is no such path, a column is missing or there
-            are no images.
+        UserError: a data set as a whole cannot be read, for example because there is no such path, a column is missing
+            or there are no images.
     """
     sources = [guess_source(data) if isinstance(data, Path) else data for data in (private, public) if data is not None]
     roles: tuple[Role, ...] = ("private", "public")

@@ -14,7 +14,7 @@ SUFFIXES = frozenset({".jpg", ".jpeg", ".png", ".pgm", ".ppm", ".bmp", ".webp", 
 
 
 class FolderSource(StoredSource):
-    """Images in one folder per identity. The folder's name is the identity's; images in folders below it are read as well.
+    """Images in one folder per identity, which has the identity's name. Folders below it are read as well.
 
     Links to folders are followed. A folder that cannot be read is an error and never left out.
     """
@@ -95,7 +95,8 @@ def entries_below(path: Path) -> list[Entry]:
     permission, a link that leads nowhere or to a folder that was read already.
 
     Raises:
-        UserError: there is no such folder, it cannot be read, or two names in it differ only in bytes that are not UTF-8.
+        UserError: there is no such folder, it cannot be read, or two names in it differ only in bytes that are not
+            UTF-8.
     """
     if not path.is_dir():
         raise UserError(f"{path} is not a folder. Expected a folder of images.")

@@ -18,7 +18,7 @@ def to_unit(pixels: Pixels) -> Images:
 
 
 def to_pixels(images: Images) -> Pixels:
-    """Floats in [0, 1] to bytes 0..255, rounded and contiguous. Values outside of [0, 1] are clipped, as in a saved image."""
+    """Floats in [0, 1] to bytes 0..255, rounded and contiguous. Values outside of [0, 1] are clipped."""
     return images.clamp(0.0, 1.0).mul(255.0).round().to(torch.uint8, memory_format=torch.contiguous_format)
 
 

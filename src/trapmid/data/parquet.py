@@ -1,4 +1,4 @@
-"""Reads images from Parquet, laid out as the `datasets` library does: a column of {bytes, path} and one of identities."""
+"""Reads images from Parquet in the layout of the `datasets` library: a column of {bytes, path}, one of identities."""
 
 from collections.abc import Iterator
 from pathlib import Path
@@ -20,8 +20,8 @@ class ParquetSource(StoredSource):
     Attributes:
         path: the file or the folder.
         image_column: encoded images: a struct with a field `bytes` and optionally a field `path`, or plain binary.
-        identity_column: strings or whole numbers. None if nobody is named: every image then counts as a person of its own, which is
-            enough for public images only.
+        identity_column: strings or whole numbers. None if nobody is named: every image then counts as a person of its
+            own, which is enough for public images only.
     """
 
     kind: Literal["parquet"] = "parquet"
@@ -37,7 +37,8 @@ class ParquetSource(StoredSource):
         """All rows, streamed: at most one row group of encoded images is in memory at a time.
 
         Raises:
-            UserError: there is no such file, it is not Parquet, or a column is missing, there twice or of the wrong type.
+            UserError: there is no such file, it is not Parquet, or a column is missing, there twice or of the wrong
+                type.
         """
         files = sorted(self.path.glob("*.parquet")) if self.path.is_dir() else [self.path]
         if not files:

@@ -30,11 +30,11 @@ def read_pictures(
     batch: int = 256,
     progress: ReadProgress | None = None,
 ) -> Iterator[Pictures]:
-    """All images under `paths`, in that order, decoded to (n, channels, image_size, image_size), at most `batch` at once.
+    """All images under `paths`, in that order, decoded to (n, channels, image_size, image_size), in batches.
 
     Args:
-        paths: image files, folders of images with all folders below them, Parquet files and folders of Parquet files, such as the
-            folder of an attack.
+        paths: image files, folders of images with all folders below them, Parquet files and folders of Parquet files,
+            such as the folder of an attack.
         image_size: side length in pixels.
         channels: one or three.
         crop: side length of the central square that is used, as in `StoredSource`.

@@ -28,8 +28,8 @@ class Record(NamedTuple):
 
     Attributes:
         identity: the name of the person; "" where the data set names identities but not this image's.
-        origin: where the image is stored, unique within its data set, for messages and manifests. Names of files go through
-            `readable`.
+        origin: where the image is stored, unique within its data set, for messages and manifests. Names of files go
+            through `readable`.
         stored: the encoded bytes, the file that holds them, or why there is neither.
     """
 
@@ -43,8 +43,9 @@ class StoredSource(Source, ABC):
 
     Attributes:
         path: the file or folder.
-        crop: side length in pixels of the central square that is used of every image; None uses the largest that fits. The paper
-            takes 108 of CelebA's aligned 178 x 218, 88 of FFHQ's 128 and 54 of FaceScrub's 64 (Trap-MID, appendix C.2).
+        crop: side length in pixels of the central square that is used of every image; None uses the largest that fits.
+            The paper takes 108 of CelebA's aligned 178 x 218, 88 of FFHQ's 128 and 54 of FaceScrub's 64 (Trap-MID,
+            appendix C.2).
     """
 
     path: Path
@@ -95,8 +96,8 @@ class StoredSource(Source, ABC):
         """Read and decode all images, one at a time, to (n, channels, image_size, image_size).
 
         Raises:
-            UserError: there are no images, more than fit into memory, or fewer than two identities; or an image is broken or
-                has no identity.
+            UserError: there are no images, more than fit into memory, or fewer than two identities; or an image is
+                broken or has no identity.
         """
         total, records = self.records()
         try:
@@ -104,8 +105,8 @@ class StoredSource(Source, ABC):
         except (MemoryError, ValueError) as problem:
             size = total * channels * image_size**2 / 2**30
             raise UserError(
-                f"{self.path} has {total:,} images, which take {size:,.0f} GiB at {image_size} px: more than this machine can hold. "
-                "Use fewer images, or smaller ones."
+                f"{self.path} has {total:,} images, which take {size:,.0f} GiB at {image_size} px: "
+                "more than this machine can hold. Use fewer images, or smaller ones."
             ) from problem
         identities: list[str] = []
         origins: list[str] = []
@@ -136,7 +137,7 @@ class StoredSource(Source, ABC):
 
 
 def readable(name: str | Path) -> str:
-    """The name of a file as text that can be printed and stored: bytes that are not UTF-8 become escapes (backslash, x, ff)."""
+    """The name of a file as text that can be printed and stored: bytes that are not UTF-8 become escapes."""
     return os.fsencode(name).decode("utf-8", "backslashreplace")
 
 

@@ -20,11 +20,11 @@ _PARTS = ("train", "val", "test")
 
 
 class SplitConfig(Config):
-    """How much of every identity is held out.
+    """Which part of every identity's images is held out.
 
     Attributes:
-        val: fraction that chooses the epoch and calibrates judges and detectors. The paper has none and chooses on `test`, as
-            `training.keep=test` does.
+        val: fraction that chooses the epoch and calibrates judges and detectors. The paper has none and chooses on
+            `test`, as `training.keep=test` does.
         test: fraction that is looked at once.
         seed: another seed holds out other images.
     """
@@ -37,7 +37,7 @@ class SplitConfig(Config):
     def _leaves_something_for_every_part(self) -> "SplitConfig":
         if self.val == 0:
             raise ValueError(
-                "val=0 leaves no images that judges, detectors and the choice of the epoch can go by; expected above 0, e.g. 0.1. "
+                "val=0 leaves no images for judges, detectors and the choice of the epoch; expected above 0, e.g. 0.1. "
                 "For the paper's choice of the epoch set training.keep=test"
             )
         if self.val + self.test >= 1:
@@ -45,13 +45,13 @@ class SplitConfig(Config):
         return self
 
     def held_out(self, images: int) -> tuple[int, int]:
-        """How many of an identity's images go to val and to test: rounded, and at least one."""
+        """How many of an identity's images go to val and to test: the fractions, rounded, but at least one each."""
         return max(1, round(self.val * images)), max(1, round(self.test * images))
 
 
 @dataclass(frozen=True, eq=False)
 class Split:
-    """Images and who sees which: every row is in exactly one of three parts.
+    """Images divided into three parts; every image is in exactly one of them.
 
     Attributes:
         images: all of them.
@@ -71,21 +71,22 @@ class Split:
     def __post_init__(self) -> None:
         if empty := [name for name in _PARTS if not len(getattr(self, name))]:
             raise UserError(
-                f"A split of {len(self.images)} images has none in {' and '.join(empty)}; trainings and measurements need some in each "
-                f"of {', '.join(_PARTS)}. Divide them with `trapmid.data.split`, or name rows for every part."
+                f"A split of {len(self.images)} images has none in {' and '.join(empty)}; trainings and measurements "
+                f"need some in each of {', '.join(_PARTS)}. "
+                "Divide them with `trapmid.data.split`, or name rows for every part."
             )
 
     def part(self, name: Literal["train", "val", "test"]) -> ImageSet:
-        """The images of one part; identities keep their numbers."""
+        """The images of one part. Identities keep their numbers."""
         rows: Tensor = getattr(self, name)
         return self.images.subset(rows)
 
     def digest(self) -> str:
-        """Sixteen hex digits of who is where and of every pixel: what a manifest names its private data by."""
+        """Sixteen hex digits that depend on every pixel and on its part; manifests name the private data by them."""
         return fingerprint([self.to_table().to_pydict(), self.images.digest()])
 
     def to_table(self) -> pa.Table:
-        """One row per image, in the order of `images`: identity, source, split. This is what a manifest records."""
+        """One row per image, in the order of `images`: identity, source (the origin) and split. Run folders keep it."""
         parts = np.empty(len(self.images), dtype=object)
         for name in _PARTS:
             parts[getattr(self, name).numpy()] = name

@@ -1,8 +1,9 @@
-"""Faces of people who do not exist, drawn by code: a private and a public set for demos and tests that need no download.
+"""Faces of people who do not exist, drawn by code, for demos and tests that need no download.
 
-An identity is a point in a space of about forty numbers (head shape, skin, hair, eyes, brows, nose, mouth, beard, glasses); a picture of it adds
-what changes from photo to photo (pose, expression, light, clothes, background, noise). Shapes are signed distances turned into soft masks and
-painted back to front, for a whole batch of pictures at once. Lengths are in half image widths: x to the right and y down, both from -1 to 1.
+An identity is a point in a space of about forty numbers (head shape, skin, hair, eyes, brows, nose, mouth, beard,
+glasses); a picture of it adds what changes from photo to photo (pose, expression, light, clothes, background, noise).
+Shapes are signed distances turned into soft masks and painted back to front, for a whole batch of pictures at once.
+Lengths are in half image widths: x to the right and y down, both from -1 to 1.
 """
 
 from collections.abc import Iterator
@@ -40,9 +41,9 @@ def render_faces(
 ) -> tuple[npt.NDArray[np.uint8], npt.NDArray[np.int64]]:
     """Render `images_per_identity` pictures of each of `identities` people.
 
-    Returns images (n, size, size, 3) in 0..255 and labels (n,) in 0..identities-1, sorted by identity. Person k of a seed is always the same
-    person, and picture j of them the same picture, whatever else is asked for: ranges of identities that do not overlap
-    (`first_identity` moves the range) share nobody.
+    Returns images (n, size, size, 3) in 0..255 and labels (n,) in 0..identities-1, sorted by identity. Person k of a
+    seed is always the same person, and picture j of them the same picture, whatever else is asked for: ranges of
+    identities that do not overlap (`first_identity` moves the range) share nobody.
     """
     if min(identities, images_per_identity) < 1 or size < 8 or first_identity < 0:
         raise ValueError(
@@ -74,7 +75,7 @@ class _Draws:
         return low + (high - low) * next(self._columns)
 
     def bell(self, centre: float | int, reach: float | int) -> Floats:
-        """Bell-shaped around a centre and never further from it than `reach` (the mean of three uniforms), (n, 1, 1)."""
+        """Bell-shaped around a centre, at most `reach` away (the mean of three uniforms), (n, 1, 1)."""
         mean = (next(self._columns) + next(self._columns) + next(self._columns)) / 3
         return centre + 2 * reach * (mean - 0.5)
 
@@ -177,7 +178,7 @@ class _Canvas:
         self.edge = edge
 
     def inside(self, distance: Floats, softness: float | int = 1.0) -> Floats:
-        """One well inside a shape (negative distance), zero well outside, smooth in between over `softness` pixels or so, (n, h, w)."""
+        """One inside a shape (negative distance), zero outside, smooth over about `softness` pixels, (n, h, w)."""
         t = np.clip(0.5 - distance / (2 * self.edge * softness), 0, 1)
         mask: Floats = t * t * (3 - 2 * t)
         return mask
@@ -194,7 +195,7 @@ def _grey(level: float | int) -> Floats:
 def _ellipse(
     x: Floats, y: Floats, width: Floats | float, height: Floats | float, power: Floats | float = 2.0
 ) -> Floats:
-    """About the signed distance to a superellipse with these half axes; power 2 is an ellipse, larger ones are squarer."""
+    """About the signed distance to a superellipse with these half axes; 2 is an ellipse, larger powers are squarer."""
     across, down = np.abs(x / width), np.abs(y / height)
     order = np.asarray(power, np.float32)
     radius = np.maximum(across**order + down**order, 1e-6) ** (1 / order)

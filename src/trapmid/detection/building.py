@@ -1,4 +1,4 @@
-"""Keeps a detector beside the secrets of its model: made once from private images, and opened without them afterwards."""
+"""Keeps a detector beside the secrets of its model: made once from private images, opened without them later."""
 
 from collections.abc import Iterable
 from pathlib import Path
@@ -75,7 +75,8 @@ def open_detector(
         progress: told how many private images have been read.
 
     Raises:
-        UserError: the detector or the secrets belong to another model, or there is neither a detector nor private images.
+        UserError: the detector or the secrets belong to another model, or there is neither a detector nor private
+            images.
     """
     triggers = open_secrets(secrets, model)
     if not folder.exists():
@@ -88,8 +89,8 @@ def open_detector(
     made_for = open_artifact(folder, "detector").parents.get("model")
     if made_for != model.manifest.digest():
         raise UserError(
-            f"{folder / DETECTOR} is the detector of another model. Give that model, or remove {folder} and give the private images "
-            "with --private."
+            f"{folder / DETECTOR} is the detector of another model. Give that model, or remove {folder} and give the "
+            "private images with --private."
         )
     return Detector.load(folder)
 

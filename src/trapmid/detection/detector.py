@@ -1,4 +1,4 @@
-"""Detects images that came out of an inversion: to the model, they look like its own triggers (Trap-MID, section 4.2)."""
+"""Detects images that came out of an inversion, which the model takes for its triggers (Trap-MID, section 4.2)."""
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
@@ -31,7 +31,8 @@ class Suspects:
 
     Attributes:
         labels: (n,), the identity that each image is classified as.
-        scores: (n,), from -1 to 1: how similar the image's features are to the signature of that identity. NaN if the model answers NaN.
+        scores: (n,), from -1 to 1: how similar the image's features are to the signature of that identity. NaN if the
+            model answers NaN.
         p_values: (n,), of each image alone.
         flagged: (n,), bool: whether the score is above the threshold, or NaN.
         chance: p-value of the whole set: how likely it is that as many clean images would be flagged.
@@ -49,13 +50,13 @@ class Suspects:
 class Detector:
     """Tells images that came out of an inversion of one trapdoored model from clean images (Trap-MID, section 4.2).
 
-    The score of an image is the cosine between its penultimate features and the signature of the class that it is classified as. The
-    signature of a class is the mean feature of images with that class's trigger. Deviation from the paper: the threshold is
-    calibrated on held-out clean images, with a confidence bound. The paper takes the 95th percentile of clean training images
-    (0.2503 in its experiment), which the model has memorised.
+    The score of an image is the cosine between its penultimate features and the signature of the class that it is
+    classified as. The signature of a class is the mean feature of images with that class's trigger. Deviation from the
+    paper: the threshold is calibrated on held-out clean images, with a confidence bound. The paper takes the 95th
+    percentile of clean training images (0.2503 in its experiment), which the model has memorised.
 
-    A detector has to be kept as secret as the triggers: an attacker who has the signatures can avoid them (PLG-MI++ in the paper).
-    Using a detector needs no private image.
+    A detector has to be kept as secret as the triggers: an attacker who has the signatures can avoid them (PLG-MI++ in
+    the paper). Using a detector needs no private image.
 
     Attributes:
         signatures: (num_classes, d), of unit length.
@@ -93,24 +94,28 @@ class Detector:
         """Make a detector for a model.
 
         Args:
-            model: the classifier, in eval mode. If it returns only logits and no `Prediction`, the logits are the features.
+            model: the classifier, in eval mode. If it returns only logits and no `Prediction`, the logits are the
+                features.
             secrets: its triggers.
             train: (n, c, h, w) in [0, 1], private training images, not augmented; at least one for each class.
-            clean: (m, c, h, w) in [0, 1], clean images that the model did not learn from; 59 are enough for 5 % false positives.
+            clean: (m, c, h, w) in [0, 1], clean images that the model did not learn from; 59 are enough for 5 % false
+                positives.
             false_positives: the share of clean images that may be flagged, between 0 and 1.
 
         Raises:
-            UserError: there are too few training images or no clean ones, or an image or an answer of the model is not finite.
+            UserError: there are too few training images or no clean ones, or an image or an answer of the model is not
+                finite.
         """
         for what, images in (("training", train), ("clean", clean)):
             if bad := int((~images.isfinite()).flatten(1).any(1).sum()) if len(images) else 0:
                 raise UserError(
-                    f"{bad} of {len(images)} {what} images hold NaN or infinity. Expected values from 0 to 1: repair or remove them."
+                    f"{bad} of {len(images)} {what} images hold NaN or infinity. Expected values from 0 to 1: "
+                    "repair or remove them."
                 )
         if len(train) < len(secrets.triggers):
             raise UserError(
-                f"{len(train)} training images for {len(secrets.triggers)} classes: a signature needs at least one image of each class. "
-                "Give all images that the model was trained on."
+                f"{len(train)} training images for {len(secrets.triggers)} classes: "
+                "a signature needs at least one image of each class. Give all images that the model was trained on."
             )
         if not len(clean):
             raise UserError(_NO_CLEAN_IMAGES)
@@ -165,8 +170,8 @@ class Detector:
         """
         if beside := next((above for above in folder.resolve().parents if (above / WEIGHTS).exists()), None):
             raise UserError(
-                f"{folder} lies within the model's folder {beside}: whoever gets the model would get the detector, and with it the trapdoor. "
-                "Choose a folder outside."
+                f"{folder} lies within the model's folder {beside}: whoever gets the model would get the detector, "
+                "and with it the trapdoor. Choose a folder outside."
             )
         tensors = {"signatures": self.signatures.cpu().contiguous(), "clean": self.clean.cpu().contiguous()}
         content = save(tensors)
@@ -200,7 +205,7 @@ class Detector:
 
 
 def known_signatures(model: nn.Module, secrets: Secrets, train: Images) -> Tensor:
-    """The signature of every class (num_classes, d), as the defender computes it. Equal arguments give equal signatures.
+    """The signature of every class, (num_classes, d), as the defender computes it; the same for equal arguments.
 
     Args:
         model: the classifier, in eval mode.

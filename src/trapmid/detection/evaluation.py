@@ -1,4 +1,7 @@
-"""How well detection works on one model: Figures 3 and 7 of Trap-MID (reference 5 and 6), as rows of the scores and as the scores behind them."""
+"""Measures how well detection works on one model, as in figures 3 and 7 of Trap-MID (section 4.2 and appendix).
+
+The results are rows of the table of scores, and the scores of single images behind them.
+"""
 
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
@@ -23,49 +26,49 @@ from trapmid.types import Labels, Pixels
 
 DETECTION = "detection.parquet"
 CLEAN, PUBLIC = "real", "public"
-"""What the sets that came out of no attack are called in the scores: held-out private images, public images."""
+"""What the scores call the two sets that no attack made: held-out private images and public images."""
 
 BALLS = (Ball("apgd-linf", "linf", 8 / 255), Ball("apgd-l2", "l2", 0.5))
-"""Figure 3's."""
+"""The two balls of figure 3 in Trap-MID."""
 
 ADVERSARIAL = {"apgd-linf": "Adversarial, L\u221e 8/255", "apgd-l2": "Adversarial, L2 0.5"}
-"""What the sets of adversarial examples are called in the scores, and by people."""
+"""The sets of adversarial examples: their names in the scores, and their titles."""
 
 MOST_ADVERSARIAL = 512
-"""Test images that adversarial examples are made of; of more, a random part."""
+"""The most test images that adversarial examples are made from; if there are more, a random part is used."""
 
 PUBLISHED = 0.05
-"""The share of clean training images above the published threshold."""
+"""The share of clean training images that score above the threshold of the paper."""
 
 
 @dataclass(frozen=True, eq=False)
 class Seen:
-    """A set of images, looked at.
+    """The scores of a set of images.
 
     Attributes:
-        scores: (n,).
-        groups: (n,): images of one group succeed and fail together, those of an identity for one.
+        scores: (n,), from -1 to 1.
+        groups: (n,), which images succeed and fail together, for example those of one identity.
     """
 
     scores: Tensor
     groups: Labels
 
     def share(self, threshold: float) -> Interval:
-        """Of images above a threshold, with its interval over groups."""
+        """The share of images that score above a threshold, with its interval over groups."""
         return over_identities((self.scores > threshold).double(), self.groups)
 
 
 @dataclass(frozen=True, eq=False)
 class Evaluation:
-    """What a detector makes of every set.
+    """The scores of every set of images.
 
     Attributes:
         allowed: the false-positive rate that the calibrated threshold was set for.
         thresholds: by metric suffix: "" the calibrated one, "_published" the 95th percentile of clean training images.
-        clean: test images.
+        clean: the private test images.
         public: images of other people.
-        found: what attacks found, by attack.
-        adversarial: of test images, by ball; the first of each pair are the clean images that they were made of.
+        found: the reconstructions, by attack.
+        adversarial: by ball, the test images that adversarial examples were made from, and these examples.
     """
 
     allowed: float
@@ -78,9 +81,12 @@ class Evaluation:
     def scores(self, defense: str, seed: int) -> Iterator[Score]:
         """Rows of the tidy table.
 
-        `detection_auc`: of recovered against public images, of adversarial against clean test images. `detection_recall`: recovered images above
-        the threshold. `detection_dsr`: of clean test and adversarial images together, the share on the right side of it.
-        `detection_false_positives`: clean (`real`) and public images above it. `detection_score`: mean cosine. Those that
+        `detection_auc`: of recovered against public images, of adversarial against clean test images.
+            `detection_recall`: recovered images above
+        the threshold. `detection_dsr`: of clean test and adversarial images together, the share on the right side of
+        it.
+        `detection_false_positives`: clean (`real`) and public images above it. `detection_score`: mean cosine. Those
+            that
         depend on the threshold also as `..._published`.
         """
 
@@ -113,7 +119,7 @@ class Evaluation:
                 )
 
     def rows(self, defense: str, seed: int) -> Iterator[dict[str, Any]]:
-        """Score by score, for histograms and curves."""
+        """One row for every image, for histograms and curves."""
         sets = {CLEAN: self.clean, PUBLIC: self.public, **self.found}
         sets |= {name: seen for name, (_, seen) in self.adversarial.items()}
         for name, seen in sets.items():
@@ -130,15 +136,16 @@ def evaluate(
     *,
     false_positives: float = 0.05,
 ) -> Evaluation:
-    """Fit a detector and show it clean, public, recovered and adversarial images.
+    """Fit a detector and apply it to clean, public, recovered and adversarial images.
 
     Args:
-        model: with a trapdoor.
+        model: a model with a trapdoor.
         secrets: its triggers.
-        private: signatures come from train, the calibrated threshold from val, clean and adversarial images from test.
+        private: train gives the signatures, val the calibrated threshold, test the clean and adversarial images.
         public: (n, c, h, w), images of other people.
         found: reconstructions by attack.
-        false_positives: for the calibrated threshold; where there are too few validation images for it, the lowest rate they vouch for.
+        false_positives: the rate of the calibrated threshold, between 0 and 1. If there are too few validation images
+            for it, the lowest rate that they can guarantee is used.
     """
     classifier = model.classifier
     device = next(classifier.parameters()).device

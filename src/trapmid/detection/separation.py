@@ -1,6 +1,7 @@
 """How well a score separates two sets of images: the ROC curve, and the area under it with its interval.
 
-The variance is that of DeLong, DeLong and Clarke-Pearson (Biometrics 1988), or of Obuchowski (Biometrics 1997) for clustered data.
+The variance is that of DeLong, DeLong and Clarke-Pearson (Biometrics 1988), or of Obuchowski (Biometrics 1997) for
+clustered data.
 """
 
 import math
@@ -19,9 +20,10 @@ def auc(
 ) -> Interval:
     """The probability that a positive scores higher than a negative, with its 95 % interval; ties count half.
 
-    The variance is DeLong's. With `identities` it is Obuchowski's, by sums over identities, since images of one identity succeed
-    and fail together. The interval is normal on the scale of log odds. If every positive is above every negative, the interval has no
-    width; this does not mean certainty, but that the sets are too small to show an overlap.
+    The variance is DeLong's. With `identities` it is Obuchowski's, by sums over identities, since images of one
+    identity succeed and fail together. The interval is normal on the scale of log odds. If every positive is above
+    every negative, the interval has no width; this does not mean certainty, but that the sets are too small to show an
+    overlap.
 
     Args:
         positives: (m,), scores of the images that should score high.
@@ -43,7 +45,7 @@ def auc(
 def roc(
     positives: Float[Tensor, " m"], negatives: Float[Tensor, " n"], points: int = 200
 ) -> tuple[np.ndarray, np.ndarray]:
-    """False-positive rates (points,) and true-positive rates (points,), from (0, 0) to (1, 1) as the threshold falls."""
+    """False- and true-positive rates, (points,) each, from (0, 0) to (1, 1) as the threshold falls."""
     rates = np.linspace(0, 1, points)
     falling = np.sort(negatives.double().numpy())[::-1]
     allowed = np.floor(rates * len(falling) + 1e-9).astype(int)
@@ -60,7 +62,7 @@ def _placements(ones: Tensor, others: Tensor) -> Tensor:
 
 
 def _variance_of_mean(deviations: Tensor, count: int) -> float:
-    """The variance of a mean over `count` values, from the sums (k,) of their deviations within k independent groups."""
+    """The variance of a mean over `count` values, from the sums (k,) of deviations within k independent groups."""
     groups = len(deviations)
     return float((deviations**2).sum()) * groups / (groups - 1) / count**2 if groups > 1 else math.nan
 

@@ -1,4 +1,7 @@
-"""Watches what a served model is asked, without a second forward pass and in bounded memory (Trap-MID, section 4.2, as a service)."""
+"""Watches what a served model is asked, without a second forward pass and in bounded memory.
+
+The detection of Trap-MID, section 4.2, as a service.
+"""
 
 from collections.abc import Callable
 from threading import Lock
@@ -32,11 +35,11 @@ class Alarm(NamedTuple):
 class Watched(nn.Module):
     """Answers exactly as the model does, and counts how many images score above the detector's threshold.
 
-    Images are counted in consecutive windows. At the end of a window, an alarm is raised if clean images would be flagged as often with
-    a probability below `level`. This gives about one false alarm in 1 / level windows, as long as the images that are
-    served resemble the calibration images. Images for which the model answers NaN count as flagged. Within a window nothing leaves
-    the device, so a GPU does not have to wait. The signatures are not part of `state_dict`, so that can be published as the
-    model's; a pickle of the whole module contains them.
+    Images are counted in consecutive windows. At the end of a window, an alarm is raised if clean images would be
+    flagged as often with a probability below `level`. This gives about one false alarm in 1 / level windows, as long as
+    the images that are served resemble the calibration images. Images for which the model answers NaN count as flagged.
+    Within a window nothing leaves the device, so a GPU does not have to wait. The signatures are not part of
+    `state_dict`, so that can be published as the model's; a pickle of the whole module contains them.
 
     Args:
         model: the classifier, in eval mode.

@@ -25,21 +25,22 @@ WRAPPERS = ("module.", "_orig_mod.")
 """Prefixes that DataParallel and torch.compile put before every name."""
 _SPARE_BYTES = 64 * 2**20
 _MOST_REPETITION = 4
-"""How often the numbers stored in a file may be repeated by tensors that share memory. Tied weights are stored once and used twice."""
+"""How often tensors that share memory may repeat the numbers in a file. Tied weights are stored once, used twice."""
 
 
 def read_weights(file: Path) -> dict[str, Tensor]:
-    """Read tensors by name, onto the CPU, from a safetensors file or from a file of `torch.save` that holds only tensors.
+    """Read tensors by name, onto the CPU, from a safetensors file or from what `torch.save` wrote.
 
-    The content tells the format, not the suffix: the field's `.tar` and `.pkl` files are written by `torch.save`. Containers that
-    training scripts put around the weights and prefixes of wrappers are removed.
+    The content tells the format, not the suffix: the field's `.tar` and `.pkl` files are written by `torch.save`.
+    Containers that training scripts put around the weights and prefixes of wrappers are removed.
 
     Returns:
         Dense tensors, neither quantised nor sparse.
 
     Raises:
-        UserError: there is no such file; or it is a web page, a Git LFS pointer, an archive or cut off; or it holds other tensors, or
-            Python objects other than tensors. Such objects are never loaded, since loading them would run code.
+        UserError: there is no such file; or it is a web page, a Git LFS pointer, an archive or cut off; or it holds
+            other tensors, or Python objects other than tensors. Such objects are never loaded, since loading them would
+            run code.
     """
     try:
         if file.exists() and not (file.is_file() or file.is_dir()):
@@ -62,8 +63,9 @@ def initialise(
 ) -> tuple[str, ...]:
     """Load the weights in `file` into `network`, by name.
 
-    Every tensor has to be there in the right shape, and none may be left over, except below `heads`: a head that does not
-    fit as a whole keeps its random weights. Counters of batches in batch norm layers may be missing, since old files lack them.
+    Every tensor has to be there in the right shape, and none may be left over, except below `heads`: a head that does
+    not fit as a whole keeps its random weights. Counters of batches in batch norm layers may be missing, since old
+    files lack them.
 
     Args:
         network: the network, changed in place.
@@ -119,8 +121,8 @@ def initialise(
 def convert(legacy: Path, to: Path) -> dict[str, Tensor]:
     """Write what `read_weights` finds in `legacy` to the safetensors file `to`, with the same names, and return it.
 
-    Tensors that share memory are written separately, since safetensors has no sharing. A file whose few numbers would become
-    many in this way is refused.
+    Tensors that share memory are written separately, since safetensors has no sharing. A file whose few numbers would
+    become many in this way is refused.
 
     Raises:
         UserError: `legacy` cannot be read, or holds what safetensors cannot; or `to` exists or cannot be written.
@@ -129,8 +131,8 @@ def convert(legacy: Path, to: Path) -> dict[str, Tensor]:
     size, stored = sum(value.nbytes for value in tensors.values()), legacy.stat().st_size
     if size > _MOST_REPETITION * stored + _SPARE_BYTES:
         raise UserError(
-            f"{legacy} has {stored:,} bytes, and its tensors would take {size:,} as safetensors: they repeat few numbers. "
-            "Save the tensors that are meant to be kept, with .clone()."
+            f"{legacy} has {stored:,} bytes, and its tensors would take {size:,} as safetensors: "
+            "they repeat few numbers. Save the tensors that are meant to be kept, with .clone()."
         )
     if to.exists():
         raise UserError(f"{to} exists. Choose another --to, or remove it.")
@@ -183,15 +185,16 @@ def _read_pickle(file: Path) -> Any:
         if found is None:  # the rest of the text advises to switch the protection off
             raise _damaged(file, "its pickle holds an unknown instruction") from problem
         raise UserError(
-            f"{file} holds Python objects beside tensors ({found[1]}), and loading those runs code from the file, so it was not loaded. "
-            "If you trust it, open it in the program that wrote it and save the state_dict alone: torch.save(model.state_dict(), FILE)."
+            f"{file} holds Python objects beside tensors ({found[1]}), and loading those runs code from the file, "
+            "so it was not loaded. If you trust it, open it in the program that wrote it and "
+            "save the state_dict alone: torch.save(model.state_dict(), FILE)."
         ) from problem
     except Exception as problem:  # torch.load raises whatever it runs into if torch.save did not write the file
         raise _damaged(file, str(problem) or type(problem).__name__) from problem
 
 
 def _refuse_compressed(file: Path) -> None:
-    """Refuse a zip file that unpacks to more than its size: torch.save does not compress, so it is an archive or a bomb."""
+    """Refuse a zip file that unpacks to more than its size, since torch.save does not compress."""
     try:
         with zipfile.ZipFile(file) as archive:
             unpacked = sum(entry.file_size for entry in archive.infolist())
@@ -199,7 +202,8 @@ def _refuse_compressed(file: Path) -> None:
         return
     if unpacked > file.stat().st_size:
         raise UserError(
-            f"{file} is a compressed archive, which torch.save does not write. Unpack it and give the file inside that holds the weights."
+            f"{file} is a compressed archive, which torch.save does not write. "
+            "Unpack it and give the file inside that holds the weights."
         )
 
 
@@ -207,8 +211,8 @@ def _damaged(file: Path, reason: str) -> UserError:
     first = next(iter(reason.splitlines()), "")
     told = "torch.load refuses it" if "weights_only" in first else repr(first[:200])[1:-1]
     return UserError(
-        f"{file} ({file.stat().st_size:,} bytes) is neither safetensors nor a checkpoint that torch.save wrote, or it is cut off: "
-        f"{told}. Compare its size with the original and get it again."
+        f"{file} ({file.stat().st_size:,} bytes) is neither safetensors nor a checkpoint that torch.save wrote, "
+        f"or it is cut off: {told}. Compare its size with the original and get it again."
     )
 
 

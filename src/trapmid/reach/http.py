@@ -1,7 +1,8 @@
-"""A model behind a URL that answers JSON: GET describes it, POST shows it images. `examples/server.py` is such a server.
+"""A model behind a URL that answers JSON, such as `examples/server.py`: GET describes it, POST shows it images.
 
 GET answers {"identities": [names], "image_shape": [channels, height, width], "answers": "scores" or "labels"}.
-POST takes {"images": [PNG as base64, ...]} and answers {"scores": [[probability of each identity], ...]} or {"labels": [number, ...]}.
+POST takes {"images": [PNG as base64, ...]} and answers {"scores": [[probability of each identity], ...]} or {"labels":
+[number, ...]}.
 """
 
 import base64
@@ -64,8 +65,8 @@ class HttpModel(OpaqueModel):
     Args:
         url: an http:// or https:// address. Redirects are not followed.
         seconds: the time limit of a whole answer.
-        tries: how often a request is sent before it is given up. It is repeated if the server is busy (status 429), broken (5xx),
-            too slow, or breaks off.
+        tries: how often a request is sent before it is given up. It is repeated if the server is busy (status 429),
+            broken (5xx), too slow, or breaks off.
         pause: seconds before the second try; doubled before each further one.
         batch: images in one request.
 
@@ -150,8 +151,8 @@ class HttpModel(OpaqueModel):
             if left:
                 time.sleep(self.pause * 2 ** (self.tries - 1 - left))
         raise UserError(
-            f"{self.url} gave no answer in {self.tries} tries of {self.seconds:g} seconds; the last time: {shown(told)}. "
-            "Is the server running? The same command resumes."
+            f"{self.url} gave no answer in {self.tries} tries of {self.seconds:g} seconds; "
+            f"the last time: {shown(told)}. Is the server running? The same command resumes."
         )
 
     def _parsed(self, body: bytes) -> Any:

@@ -22,8 +22,10 @@ _QUIET = 4
 class OnnxModel(OpaqueModel):
     """An ONNX network with one input, images (n, c, h, w) in [0, 1]; its first output are the scores (n, classes).
 
-    Normalisation has to be part of the network. Whether the scores are logits or probabilities is decided by the answers to two
-    images: rows of probabilities sum to one. External data is read from the file's own folder only; onnxruntime checks this.
+    Normalisation has to be part of the network. Whether the scores are logits or probabilities is decided by the
+    answers to two
+    images: rows of probabilities sum to one. External data is read from the file's own folder only; onnxruntime checks
+    this.
 
     Args:
         file: the network.
@@ -100,11 +102,13 @@ class OnnxModel(OpaqueModel):
             raise UserError(f"{self._file} answers with {kind}. Expected a first output of floating-point scores.")
         if answer.ndim != 2 or len(answer) != len(images):
             raise UserError(
-                f"{self._file} answers {len(images)} images with a tensor of shape {answer.shape}. Expected (n, classes)."
+                f"{self._file} answers {len(images)} images with a tensor of shape {answer.shape}. "
+                "Expected (n, classes)."
             )
         if np.isnan(answer).any() or np.isposinf(answer).any():
             raise UserError(
-                f"{self._file} answers with NaN or infinity. Its weights are damaged, or images in [0, 1] are not what it takes."
+                f"{self._file} answers with NaN or infinity. "
+                "Its weights are damaged, or images in [0, 1] are not what it takes."
             )
         return torch.from_numpy(answer).float()
 
