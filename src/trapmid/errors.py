@@ -84,3 +84,17 @@ def _chain(problem: BaseException) -> Iterator[BaseException]:
         seen.add(id(one))
         yield one
         one = one.__cause__ or one.__context__
+
+
+def shown(text: object, most: int = 200) -> str:
+    """What a library or a stranger wrote, as part of a message: on one line, without control characters and shortened.
+
+    Args:
+        text: a string, or anything that has one.
+        most: characters that are kept.
+    """
+    try:
+        whole = str(text)
+    except RecursionError:
+        whole = "something nested too deeply"
+    return repr(whole[:most])[1:-1] + ("..." if len(whole) > most else "")

@@ -14,7 +14,7 @@ import numpy as np
 
 from trapmid.types import UserError
 
-SECONDS = 40.0
+SECONDS = 12.0
 """The time after which a fuzz test stops; the number of cases is bounded, too."""
 HANGS = 20
 """Seconds after which a single case counts as a hang."""

@@ -156,6 +156,16 @@ def test_a_network_that_answers_nan_is_refused(tmp_path: Path) -> None:
         model(-torch.ones(1, *SHAPE))
 
 
+def test_a_network_that_gives_no_score_at_all(tmp_path: Path) -> None:
+    made = [
+        helper.make_node("Sub", ["logits", "logits"], ["zeros"]),
+        helper.make_node("Log", ["zeros"], ["out"]),
+    ]
+    model = OnnxModel(linear(tmp_path / "net.onnx", WEIGHTS, *made))
+    with pytest.raises(UserError, match="gives some images no score at all"):
+        model(torch.rand(1, *SHAPE))
+
+
 @pytest.mark.parametrize("classes", [0, 1])
 def test_a_network_needs_two_classes(tmp_path: Path, classes: int) -> None:
     with pytest.raises(UserError, match=rf"knows {classes} classes\. Expected 2 to|fails on 2 images"):

@@ -20,6 +20,8 @@ import numpy as np
 import numpy.typing as npt
 from PIL import Image, ImageOps, UnidentifiedImageError
 
+from trapmid.errors import shown
+
 _FORMATS = ("JPEG", "PNG", "PPM", "BMP", "WEBP", "TIFF", "GIF")
 _MODES = frozenset({"1", "L", "LA", "P", "PA", "RGB", "RGBA", "RGBX", "CMYK", "YCbCr"})
 """Pillow's modes that convert to RGB and grey."""
@@ -64,9 +66,9 @@ def open_image(stored: bytes | Path | BrokenImage, near: int | None = None) -> I
     except UnidentifiedImageError as problem:
         raise BrokenImage("not an image of a known format") from problem
     except OSError as problem:
-        raise BrokenImage(problem.strerror or str(problem) or type(problem).__name__) from problem
+        raise BrokenImage(problem.strerror or shown(problem) or type(problem).__name__) from problem
     except Exception as problem:  # Pillow's parsers raise whatever they run into, from SyntaxError to struct.error
-        raise BrokenImage(str(problem) or type(problem).__name__) from problem
+        raise BrokenImage(shown(problem) or type(problem).__name__) from problem
 
 
 def check_regular(file: Path) -> None:

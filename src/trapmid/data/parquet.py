@@ -9,6 +9,7 @@ import pyarrow.parquet as pq
 
 from trapmid.data.decoding import BrokenImage, check_regular
 from trapmid.data.records import Record, StoredSource, readable
+from trapmid.errors import shown
 from trapmid.types import UserError
 
 _BATCH_ROWS = 256
@@ -97,7 +98,7 @@ class ParquetSource(StoredSource):
 
 
 def _unreadable(file: Path, how: str, problem: Exception) -> UserError:
-    return UserError(f"{readable(file)} {how} ({problem}). Was it copied completely?")
+    return UserError(f"{readable(file)} {how} ({shown(problem)}). Was it copied completely?")
 
 
 def _record(image: dict[str, Any] | bytes | None, names: list[str | int | None], row: str) -> Record:

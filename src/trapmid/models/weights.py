@@ -16,6 +16,7 @@ from safetensors import SafetensorError
 from safetensors.torch import load_file, save
 from torch import Tensor, nn
 
+from trapmid.errors import shown
 from trapmid.files import write_atomic
 from trapmid.types import UserError
 
@@ -209,7 +210,7 @@ def _refuse_compressed(file: Path) -> None:
 
 def _damaged(file: Path, reason: str) -> UserError:
     first = next(iter(reason.splitlines()), "")
-    told = "torch.load refuses it" if "weights_only" in first else repr(first[:200])[1:-1]
+    told = "torch.load refuses it" if "weights_only" in first else shown(first)
     return UserError(
         f"{file} ({file.stat().st_size:,} bytes) is neither safetensors nor a checkpoint that torch.save wrote, "
         f"or it is cut off: {told}. Compare its size with the original and get it again."
@@ -220,14 +221,18 @@ def _unwrap(file: Path, content: Any) -> dict[str, Tensor]:
     if isinstance(content, Mapping):
         content = next((content[key] for key in CONTAINERS if isinstance(content.get(key), Mapping)), content)
     if not isinstance(content, Mapping) or not content or not all(isinstance(v, Tensor) for v in content.values()):
-        holds = ", ".join(map(_shown, list(content)[:5])) if isinstance(content, Mapping) else type(content).__name__
+        holds = (
+            ", ".join(shown(name, 80) for name in list(content)[:5])
+            if isinstance(content, Mapping)
+            else type(content).__name__
+        )
         raise UserError(
             f"{file} holds no weights by name (it holds: {holds or 'nothing'}). "
             f"Expected tensors by name, or such a mapping under {' or '.join(CONTAINERS)}."
         )
     if odd := [name for name, value in content.items() if not _is_dense(value)]:
         raise UserError(
-            f"{file} holds {len(odd)} tensors that are sparse, quantised or without numbers, such as {_shown(odd[0])}. "
+            f"{file} holds {len(odd)} tensors that are sparse, quantised or without numbers, such as {shown(odd[0], 80)}. "
             "Save them as dense tensors: value.to_dense() or value.dequantize()."
         )
     tensors = {str(name): value for name, value in content.items()}
@@ -246,8 +251,3 @@ def _is_dense(value: Tensor) -> bool:
 
 def _is_name(name: str) -> bool:
     return name.isprintable() and name != "__metadata__"
-
-
-def _shown(name: object) -> str:
-    """A key of a stranger's mapping, shortened and without control characters."""
-    return repr(str(name)[:80])[1:-1]

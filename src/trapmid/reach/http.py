@@ -21,7 +21,8 @@ from torch import Tensor
 
 from trapmid.config import explain, fingerprint
 from trapmid.data.images import to_pixels, to_png
-from trapmid.reach.limits import MOST_CLASSES, Side, shown
+from trapmid.errors import shown
+from trapmid.reach.limits import MOST_CLASSES, Side
 from trapmid.reach.transfer import TooLargeError, transfer
 from trapmid.targets import OpaqueModel
 from trapmid.types import Images, UserError

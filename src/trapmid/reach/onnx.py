@@ -8,7 +8,8 @@ import torch
 from torch import Tensor
 
 from trapmid.artifacts import sha256
-from trapmid.reach.limits import MOST_CLASSES, MOST_SIDE, shown
+from trapmid.errors import shown
+from trapmid.reach.limits import MOST_CLASSES, MOST_SIDE
 from trapmid.targets import OpaqueModel
 from trapmid.types import Images, UserError
 
@@ -77,7 +78,12 @@ class OnnxModel(OpaqueModel):
             UserError: the network fails, or answers with NaN.
         """
         answer = self._run(images.detach().cpu().float())
-        return answer.log() if self._probabilities else answer.log_softmax(1)
+        logs = answer.log() if self._probabilities else answer.log_softmax(1)
+        if bool(logs.isnan().any()):
+            raise UserError(
+                f"{self._file} gives some images no score at all, or probabilities below 0. Its weights are damaged."
+            )
+        return logs
 
     def _run(self, images: Images) -> Tensor:
         """(n, classes), as the network answers. If its batch size is fixed, the last batch is padded."""
