@@ -210,3 +210,32 @@ def test_numbers_that_make_no_training(defense: Defense, numbers: dict[str, Any]
     model = Network()
     with pytest.raises(UserError, match=r"^Defended got .* ?[Ee]xpected"):
         Defended(defense, model, torch.optim.SGD(model.parameters(), 0.1), **{**OPTIONS, **LENGTH, **numbers})
+
+
+@pytest.mark.parametrize(
+    "kind", [Trapdoor, OnePassTrapdoor, TrapMID()], ids=["Trapdoor", "OnePassTrapdoor", "Defended"]
+)
+def test_a_gradient_scaler_that_finds_infinities_skips_a_step_and_the_discriminator_stays_finite(kind: Any) -> None:
+    model, optimizer, drop_in = join(kind)
+    scaler = torch.amp.GradScaler("cpu", init_scale=3e38)
+    weights = {name: weight.clone() for name, weight in model.named_parameters()}
+    skipped = []
+    for images, labels in batches() * 3:
+        before = [weight.clone() for weight in model.parameters()]
+        optimizer.zero_grad()
+        scaler.scale(1e3 * drop_in.loss(images, labels)).backward()
+        scaler.step(optimizer)
+        scaler.update()
+        skipped.append(all(map(torch.equal, before, model.parameters())))
+    assert skipped[0]
+    assert not skipped[-1]
+    assert any(not torch.equal(weight, weights[name]) for name, weight in model.named_parameters())
+    assert all(weight.isfinite().all() for weight in model.parameters())
+    assert all(tensor.isfinite().all() for tensor in floats(drop_in.state_dict()))
+
+
+def floats(state: Any) -> list[Tensor]:
+    if isinstance(state, Tensor):
+        return [state] if state.is_floating_point() else []
+    parts = state.values() if isinstance(state, dict) else state if isinstance(state, list | tuple) else []
+    return [tensor for part in parts for tensor in floats(part)]
