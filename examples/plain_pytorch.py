@@ -1,4 +1,4 @@
-"""Trap-MID in a training loop of one's own: one line changes.
+"""Trap-MID in your own training loop: one line changes.
 
 uv run python examples/plain_pytorch.py   (writes to runs/plain_pytorch)
 """

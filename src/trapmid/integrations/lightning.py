@@ -15,16 +15,17 @@ from trapmid.types import Images, Labels, UserError
 class DefenseCallback(Callback):
     """A callback for a Trainer whose LightningModule returns `callback.loss(images, labels)` from its `training_step`.
 
-    A callback and no mixin: the module keeps its own hooks, and Lightning stores and restores a callback's state by
-    itself. That state holds the triggers of a defense that has some, so ship the weights and never a `.ckpt`.
+    It is a callback rather than a mixin, so that the module keeps its own hooks, and Lightning stores and restores its
+    state by itself. The state holds the triggers of a defense with a trapdoor, so publish the weights and never a
+    `.ckpt`.
 
     Args:
-        defense: its config.
-        network: the module's classifier of images in [0, 1]; trained by the module's first optimizer.
+        defense: the defense.
+        network: the module's classifier of images in [0, 1], which the module's first optimizer trains.
         num_classes: number of identities.
         image_shape: (channels, height, width).
         batch_size: images in a batch.
-        secrets: folder for the defense's secrets, apart from model and checkpoints; written when the training is over.
+        secrets: folder for the defense's secrets, outside of the folders of model and checkpoints; written at the end.
         augment: as `Defended` takes it.
         seed: of what the defense draws at its start.
     """
@@ -62,7 +63,7 @@ class DefenseCallback(Callback):
         return self._defended.loss(images, labels)
 
     def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        """Join the training: only now are there an optimizer, a device and a number of steps.
+        """Join the training: only now are the optimizer, the device and the number of steps known.
 
         Raises:
             UserError: the training has no number of epochs, or an epoch no number of batches.

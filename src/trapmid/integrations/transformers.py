@@ -17,19 +17,19 @@ from trapmid.types import UserError
 class KeepDefense(TrainerCallback):
     """Saves and loads the state of a drop-in with the checkpoints of a Trainer, and writes the secrets at the end.
 
-    A Trainer may push whole checkpoint folders to a hub, and the state holds the triggers. So it goes to a folder of
-    its own, as `checkpoint-STEP.pt` with mode 0600, and is removed there when its checkpoint is.
+    The state holds the triggers, and a Trainer may push whole checkpoint folders to a hub. The state is therefore kept
+    in a folder of its own, as `checkpoint-STEP.pt` with mode 0600, and removed when the checkpoint is removed.
 
     Args:
-        defense: what the Trainer's `compute_loss` asks for the loss.
-        secrets: folder for its state and its secrets, outside of the Trainer's `output_dir`.
+        defense: the drop-in that the Trainer's `compute_loss` gets its loss from.
+        secrets: folder for the state and the secrets, outside of the Trainer's `output_dir`.
     """
 
     def __init__(self, defense: Planter | Defended, secrets: str | Path) -> None:
         self.defense, self.secrets = defense, Path(secrets)
 
     def on_train_begin(self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **_: Any) -> None:
-        """Go on where the checkpoint was written, if the Trainer resumes from one.
+        """Load the state that belongs to the checkpoint from which the Trainer resumes, if it does.
 
         Raises:
             UserError: the secrets would be pushed with the model, or the checkpoint's state is not there.
@@ -51,7 +51,7 @@ class KeepDefense(TrainerCallback):
         self.defense.load_state_dict(torch.load(file, map_location="cpu", weights_only=True))
 
     def on_save(self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **_: Any) -> None:
-        """Write the state; drop those whose checkpoints are gone."""
+        """Write the state, and remove the states whose checkpoints are gone."""
         del control
         if not state.is_world_process_zero:
             return

@@ -15,7 +15,7 @@ from trapmid.types import Images, Prediction
 class TinyNet(Classifier):
     """Strided 3x3 convolutions with batch norm and one linear layer; 0.36 M parameters for 57 classes at 64 px.
 
-    Flattened, not averaged: faces are aligned, so where a feature lies tells people apart.
+    The last map is flattened and not averaged: faces are aligned, so the place of a feature helps to tell people apart.
     """
 
     def __init__(
