@@ -1,29 +1,41 @@
-"""Every member of every union, with its paper: what `trapmid list` prints and what the contract tests run over."""
+"""Everything that can be named in a recipe or found in a report, with its paper: what `trapmid list` prints."""
 
 from typing import NamedTuple
 
 from trapmid.attacks import ATTACKS
 from trapmid.augment import AUGMENTATIONS
-from trapmid.config import Config
+from trapmid.config import Config, Member
 from trapmid.data import SOURCES
 from trapmid.defenses import DEFENSES, SGD, AdamW
 from trapmid.metrics.inception import FIDELITY
 from trapmid.metrics.judges import JUDGES
+from trapmid.metrics.table import metrics
 from trapmid.models import MODELS
 from trapmid.priors import PRIORS, SNResNet, Strided
 from trapmid.recipes import RECIPES
 
 
-class Member(NamedTuple):
-    """One member of a union: which union, its kind, one sentence, and the paper."""
+class CatalogueEntry(NamedTuple):
+    """One member of a union, one metric or one recipe.
+
+    Attributes:
+        union: what it is: an attack, a defense, a metric and so on.
+        kind: its name in recipes, on the command line and, for metrics, in scores.json.
+        title: its name in tables; empty for what no table names.
+        unit: of a metric's values; empty for everything else.
+        about: what it is, in a sentence.
+        paper: where it comes from.
+    """
 
     union: str
     kind: str
+    title: str
+    unit: str
     about: str
     paper: str
 
 
-def members() -> list[Member]:
+def entries() -> list[CatalogueEntry]:
     """All of them, union after union."""
     unions: dict[str, tuple[type[Config], ...]] = {
         "defense": tuple(DEFENSES),
@@ -37,12 +49,19 @@ def members() -> list[Member]:
         "optimizer": (SGD, AdamW),
         "source": tuple(SOURCES),
     }
-    listed = [
-        Member(union, _kind(member), _first_sentence(member.__doc__ or ""), member.paper)
-        for union, of in unions.items()
-        for member in of
+    return [
+        *(
+            CatalogueEntry(union, _kind(one), _title(one), "", _first_sentence(one.__doc__ or ""), one.paper)
+            for union, of in unions.items()
+            for one in of
+        ),
+        *(CatalogueEntry("metric", one.name, one.title, one.unit.label, one.about, one.paper) for one in metrics()),
+        *(CatalogueEntry("recipe", name, "", "", make().about, "") for name, make in RECIPES.items()),
     ]
-    return listed + [Member("recipe", name, make().about, "") for name, make in RECIPES.items()]
+
+
+def _title(member: type[Config]) -> str:
+    return member.title if issubclass(member, Member) else ""
 
 
 def _kind(member: type[Config]) -> str:

@@ -15,24 +15,10 @@ from rich.table import Table
 from rich.text import Text
 
 if TYPE_CHECKING:
-    from trapmid.catalogue import Member
+    from trapmid.catalogue import CatalogueEntry
     from trapmid.data.diagnosis import Diagnosis
     from trapmid.detection import Detector, Suspects
     from trapmid.metrics.scores import Score
-
-_MODEL_METRICS = {"clean_accuracy": "clean %", "trapdoor_success": "trapdoor %"}
-_ATTACK_METRICS = {
-    "attack_accuracy_1": "AA-1 %",
-    "attack_accuracy_1_accepted": "AA-1 accepted %",
-    "attack_accuracy_5": "AA-5 %",
-    "knn_distance": "KNN dist",
-    "fid": "FID",
-}
-_PLAIN_NUMBERS = {"knn_distance", "fid"}
-_FRAMES = {
-    "real": ("ceiling", "held-out images"),
-    "public": ("floor", "public images"),
-}
 
 _SUSPECTS_SHOWN = 40
 
@@ -73,60 +59,76 @@ def say(text: str) -> None:
 
 
 def print_scores(out: Path) -> None:
-    """The table of an audit: means over seeds with intervals, accuracies in percent, by the recipe's first judge."""
-    from trapmid.metrics.scores import PRIOR_FLOOR, read_scores
+    """The table of an audit by the recipe's first judge: means over seeds, or the only seed, with 95 % intervals."""
+    from trapmid.metrics.scores import HELD_OUT, NOT_APPLICABLE, PRIOR_FLOOR, PUBLIC, read_scores
+    from trapmid.metrics.table import metrics
 
     scores = read_scores(out)
-    judge = next((score.judge for score in scores if score.judge != "-"), "-")
+    judge = next((score.judge for score in scores if score.judge != NOT_APPLICABLE), NOT_APPLICABLE)
     cells = {
-        (s.defense, s.attack, s.metric): _cell(s, scores) for s in scores if s.judge in (judge, "-") and _is_mean(s)
+        (s.defense, s.attack, s.metric): _score_text(s, scores)
+        for s in scores
+        if s.judge in (judge, NOT_APPLICABLE) and s.seed is None
     }
     measured = {metric for _, _, metric in cells}
-    columns = {metric: title for metric, title in {**_MODEL_METRICS, **_ATTACK_METRICS}.items() if metric in measured}
+    shown = [metric for metric in metrics() if "console" in metric.tables and metric.name in measured]
+    columns = sorted(shown, key=lambda metric: metric.subject != "model")
+    names = {metric.name for metric in columns}
     seeds = len({score.seed for score in scores if score.seed is not None})
     over = (
-        f"mean over {seeds} seeds with its 95 % interval" if seeds > 1 else "one seed, 95 % intervals over identities"
+        f"Means over {seeds} seeds with 95 % intervals"
+        if seeds > 1
+        else "One seed, with 95 % intervals over identities"
     )
     table = Table(
-        title=f"Judge: {judge}. {over}. AA: attack accuracy, lower is safer.",
+        title=f"Judge: {judge}. {over}. AA is attack accuracy: the lower, the safer.",
         title_justify="left",
         title_style="",
         box=SIMPLE_HEAD,
         padding=(0, 1, 0, 0),
     )
-    of_models = {(defense, attack) for defense, attack, metric in cells if defense != "-" and metric in columns}
-    attacked = {defense for defense, attack in of_models if attack != "-"}
+    of_models = {
+        (defense, attack) for defense, attack, metric in cells if defense != NOT_APPLICABLE and metric in names
+    }
+    attacked = {defense for defense, attack in of_models if attack != NOT_APPLICABLE}
     for title in ("defense", "attack"):
         table.add_column(title, no_wrap=True)  # a narrow terminal breaks numbers, not names
-    for title in columns.values():
-        table.add_column(title, justify="right")
-    for defense, attack in sorted(of_models):
-        if attack == "-" and defense in attacked:
-            continue  # a model's own numbers stand in the rows of its attacks
-        table.add_row(
-            defense, attack, *(cells.get((defense, "-" if m in _MODEL_METRICS else attack, m), "") for m in columns)
+    for metric in columns:
+        table.add_column(f"{metric.title} {metric.unit.symbol}".strip(), justify="right")
+
+    def add_row(first: str, second: str, defense: str, attack: str) -> None:
+        found = (
+            cells.get((defense, attack if one.subject != "model" else NOT_APPLICABLE, one.name)) for one in columns
         )
+        table.add_row(first, second, *(text or "" for text in found))
+
+    for defense, attack in sorted(of_models):
+        if (
+            attack != NOT_APPLICABLE or defense not in attacked
+        ):  # a model's own numbers stand in the rows of its attacks
+            add_row(defense, attack, defense, attack)
     table.add_section()
-    for frame in dict.fromkeys(attack for defense, attack, _ in cells if defense == "-"):
-        names = _FRAMES.get(frame) or ("floor", f"{frame.removeprefix(PRIOR_FLOOR)} samples")
-        table.add_row(*names, *(cells.get(("-", frame, m), "") for m in columns))
+    for frame in dict.fromkeys(attack for defense, attack, _ in cells if defense == NOT_APPLICABLE):
+        kind, what = {HELD_OUT: ("ceiling", "held-out images"), PUBLIC: ("floor", "public images")}.get(
+            frame, ("floor", f"{frame.removeprefix(PRIOR_FLOOR)} samples")
+        )
+        add_row(kind, what, NOT_APPLICABLE, frame)
     console.print(table)
 
 
-def _is_mean(score: "Score") -> bool:
-    return score.seed is None
+def _score_text(score: "Score", scores: "Sequence[Score]") -> str:
+    """A mean over seeds with its interval; of a single seed the interval over identities."""
+    from trapmid.metrics.table import unit_of
+    from trapmid.metrics.units import format_value
 
-
-def _cell(score: "Score", scores: "Sequence[Score]") -> str:
-    value, low, high = score.value, score.low, score.high
+    low, high, unit = score.low, score.high, unit_of(score.metric)
     if not math.isfinite(low):
         key = (score.defense, score.attack, score.judge, score.metric)
         alone = [s for s in scores if s.seed is not None and (s.defense, s.attack, s.judge, s.metric) == key]
         if len(alone) == 1:
             low, high = alone[0].low, alone[0].high
-    if score.metric in _PLAIN_NUMBERS:
-        return f"{value:.3g}" + (f" ({low:.3g} to {high:.3g})" if math.isfinite(low) else "")
-    return f"{100 * value:.1f}" + (f" ({100 * low:.0f} to {100 * high:.0f})" if math.isfinite(low) else "")
+    ends = [format_value(end, unit, brief=True) for end in (low, high)]
+    return format_value(score.value, unit) + (f" ({ends[0]} to {ends[1]})" if math.isfinite(low) else "")
 
 
 def print_diagnosis(diagnosis: "Diagnosis", *, as_json: bool) -> None:
@@ -220,17 +222,18 @@ def _suspicion(chance: float) -> str:
     return f"Nothing stands out: {odds}. That does not show that they are clean: attacks that avoid the trapdoor leave no such trace."
 
 
-def print_members(members: "Sequence[Member]", *, as_json: bool) -> None:
-    """Every member of every union."""
+def print_catalogue(entries: "Sequence[CatalogueEntry]", *, as_json: bool) -> None:
+    """Everything that can be named, union after union."""
     if as_json:
-        say(json.dumps([member._asdict() for member in members], indent=1))
+        say(json.dumps([entry._asdict() for entry in entries], indent=1))
         return
-    table = Table("union", "kind", "what it is", "paper")
+    table = Table("union", "kind", "title", "what it is", "paper")
     last = ""
-    for member in members:
-        if last not in ("", member.union):
+    for entry in entries:
+        if last not in ("", entry.union):
             table.add_section()
-        union = "" if member.union == last else member.union
-        table.add_row(union, member.kind, member.about, member.paper)
-        last = member.union
+        union = "" if entry.union == last else entry.union
+        title = f"{entry.title} ({entry.unit})" if entry.unit else entry.title
+        table.add_row(union, entry.kind, title, entry.about, entry.paper)
+        last = entry.union
     console.print(table)

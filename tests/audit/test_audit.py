@@ -26,7 +26,8 @@ from trapmid.audit.run import cores, measure_finished, run, settle
 from trapmid.engine import Compute, no_progress
 from trapmid.metrics.inception import Inception, InceptionFeatures
 from trapmid.metrics.judges import FaceEmbedder
-from trapmid.metrics.scores import GENERATOR_NEAREST, read_scores
+from trapmid.metrics.recognition import GENERATOR_PRIVATE_NEAREST
+from trapmid.metrics.scores import read_scores
 from trapmid.models import Tiny
 from trapmid.recipes import choose
 from trapmid.report.sheet import GAP
@@ -92,7 +93,7 @@ def test_an_audit_leaves_scores_for_every_cell_with_floor_and_ceiling(audited):
     assert not {metric for defense, _, metric in rows if defense == "none" and metric.startswith("detection")}
     assert {("-", name, "attack_accuracy_1") for name in ("real", "prior:cgan", "public")} <= rows
     assert {("-", name, "private_nearest_share") for name in ("real", "prior:cgan")} <= rows
-    assert {(defense, "plgmi", GENERATOR_NEAREST) for defense in ("none", "trapmid")} <= rows
+    assert {(defense, "plgmi", GENERATOR_PRIVATE_NEAREST.name) for defense in ("none", "trapmid")} <= rows
     assert ("-", "prior:cgan", "outside_range_share") in rows
     assert ("trapmid", "triggers-alone", "attack_accuracy_1") in rows
     assert ("none", "triggers-alone", "attack_accuracy_1") not in rows

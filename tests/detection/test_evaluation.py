@@ -14,8 +14,10 @@ from trapmid import cli
 from trapmid.attacks import Found
 from trapmid.attacks.inversion import write_found
 from trapmid.data.images import to_pixels
-from trapmid.detection.evaluation import Evaluation, evaluate
-from trapmid.metrics.scores import Score
+from trapmid.detection.evaluation import evaluate, rows
+from trapmid.metrics.detecting import Detection
+from trapmid.metrics.scores import Score, ScoreKey
+from trapmid.metrics.table import measure
 
 
 @pytest.fixture(scope="module")
@@ -27,32 +29,34 @@ def found(trapped: Trapped) -> Found:
 
 
 @pytest.fixture(scope="module")
-def evaluation(trapped: Trapped, found: Found) -> Evaluation:
-    return evaluate(trapped.model, trapped.secrets, trapped.split, tiny_public().pixels, {"plgmi": found})
+def evaluation(trapped: Trapped, found: Found) -> Detection:
+    key = ScoreKey("trapmid", "-", 0)
+    return evaluate(key, trapped.model, trapped.secrets, trapped.split, tiny_public().pixels, {"plgmi": found})
 
 
-def test_rows_are_what_the_scores_say(evaluation: Evaluation) -> None:
-    rows: dict[tuple[str, str], Score] = {(r.attack, r.metric): r for r in evaluation.scores("trapmid", 0)}
+def test_metrics_are_what_the_scores_say(evaluation: Detection) -> None:
+    measured = list(measure(evaluation))
+    by: dict[tuple[str, str], Score] = {(r.attack, r.metric): r for r in measured}
     shown: dict[str, list[float]] = {}
-    for row in evaluation.rows("trapmid", 0):
+    for row in rows(evaluation):
         shown.setdefault(row["shown"], []).append(row["score"])
     assert set(shown) == {"real", "public", "plgmi", "apgd-linf", "apgd-l2"}
     assert evaluation.allowed == 0.05
     for suffix in ("", "_published"):
-        threshold = rows["-", f"detection_threshold{suffix}"].value
+        threshold = by["-", f"detection_threshold{suffix}"].value
         recall = sum(score > threshold for score in shown["plgmi"]) / 20
-        assert rows["plgmi", f"detection_recall{suffix}"].value == pytest.approx(recall)
+        assert by["plgmi", f"detection_recall{suffix}"].value == pytest.approx(recall)
         for name in ("apgd-linf", "apgd-l2"):
             clean, changed = shown["real"], shown[name]
             right = sum(s <= threshold for s in clean) + sum(s > threshold for s in changed)
-            assert rows[name, f"detection_dsr{suffix}"].value == pytest.approx(right / (2 * len(clean)))
+            assert by[name, f"detection_dsr{suffix}"].value == pytest.approx(right / (2 * len(clean)))
         flagged = sum(s > threshold for s in shown["public"]) / len(shown["public"])
-        assert rows["public", f"detection_false_positives{suffix}"].value == pytest.approx(flagged)
+        assert by["public", f"detection_false_positives{suffix}"].value == pytest.approx(flagged)
     truth = [1] * 20 + [0] * len(shown["public"])
-    assert rows["plgmi", "detection_auc"].value == pytest.approx(roc_auc_score(truth, shown["plgmi"] + shown["public"]))
+    assert by["plgmi", "detection_auc"].value == pytest.approx(roc_auc_score(truth, shown["plgmi"] + shown["public"]))
     for name, scores in shown.items():
-        assert rows[name, "detection_score"].value == pytest.approx(sum(scores) / len(scores))
-    assert len(rows) == len(list(evaluation.scores("trapmid", 0)))
+        assert by[name, "detection_score"].value == pytest.approx(sum(scores) / len(scores))
+    assert len(by) == len(measured)
 
 
 def detect(*arguments: object) -> int:

@@ -19,7 +19,7 @@ from trapmid.metrics.accuracy import rank_of_label
 from trapmid.metrics.distance import nearer_to_private, nearest_of_identity
 from trapmid.metrics.fidelity import frechet_distance, kernel_distance
 from trapmid.metrics.intervals import over_identities, over_seeds
-from trapmid.metrics.measure import outside_range
+from trapmid.metrics.of_attacks import outside_range
 from trapmid.metrics.utility import calibration_error
 
 

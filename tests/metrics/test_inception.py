@@ -9,14 +9,13 @@ import torch
 from torch import Tensor, nn
 
 from helpers.faces import CPU, tiny_private, tiny_public
-from trapmid.attacks import Found
 from trapmid.metrics import inception
 from trapmid.metrics.fidelity import FidelityNetwork, frechet_distance, kernel_distance
 from trapmid.metrics.inception import Inception, InceptionFeatures
 from trapmid.metrics.judges import Judge, Opinion
-from trapmid.metrics.measure import measure_found
 from trapmid.metrics.panel import Panel
-from trapmid.metrics.scores import Cell
+from trapmid.metrics.scores import ScoreKey
+from trapmid.metrics.table import measure
 from trapmid.types import Features, Pixels, UserError
 
 
@@ -90,26 +89,23 @@ class Anybody(Judge):
         return Opinion(torch.zeros(len(pixels), 5), Quarters().features(pixels))
 
 
-def test_an_audit_gets_the_networks_likeness_of_everything() -> None:
+def test_a_feature_network_compares_every_set() -> None:
     private, public, network = tiny_private(), tiny_public(), Quarters()
     panel = Panel([Anybody()], private, network)
-    found = Found(public.pixels[:10], torch.arange(10) % 5, torch.ones(10))
-    rows = [
-        *panel.ceiling(),
-        *panel.floor("public", public.pixels),
-        *measure_found(Cell("none", "x", 0), found, panel)[0],
-    ]
+    pixels = public.pixels[:10]
+    found = panel.images(ScoreKey("none", "x", 0), pixels, torch.arange(10) % 5)
+    rows = list(measure(*panel.ceiling(), *panel.floor("public", public.pixels), *found))
     sets = {(row.defense, row.attack, row.metric): row.value for row in rows if row.judge == "quarters"}
     measured = {key: value for key, value in sets.items() if key[2] in {"fid", "kid"}}
     assert {("none", "x", "precision"), ("-", "public", "coverage")} <= sets.keys() - measured.keys()
     reference = network.features(private.part("train").pixels)
     assert measured == {
-        (defense, attack, metric): measure(network.features(pixels), reference)
+        (defense, attack, metric): distance(network.features(pixels), reference)
         for defense, attack, pixels in (
             ("-", "real", private.part("test").pixels),
             ("-", "public", public.pixels),
-            ("none", "x", found.pixels),
+            ("none", "x", public.pixels[:10]),
         )
-        for metric, measure in (("fid", frechet_distance), ("kid", kernel_distance))
+        for metric, distance in (("fid", frechet_distance), ("kid", kernel_distance))
     }
-    assert "quarters" not in {row.judge for row in Panel([Anybody()], private).ceiling()}
+    assert "quarters" not in {row.judge for row in measure(*Panel([Anybody()], private).ceiling())}

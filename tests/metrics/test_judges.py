@@ -14,14 +14,14 @@ from torch.nn import functional as F
 
 from helpers.real_faces import PRIVATE, needs_real_faces
 from helpers_attacks import CPU, TINY, faces
-from trapmid.attacks import Found
 from trapmid.augment import NoAugmentation, WarpAugmentation
 from trapmid.data import Split, SplitConfig, split
 from trapmid.data.parquet import ParquetSource
 from trapmid.defenses import AdamW, NoDefense, TrainedModel, Training, open_model, train
-from trapmid.engine import Compute, generator
+from trapmid.engine import generator
 from trapmid.metrics.accuracy import Acceptance
 from trapmid.metrics.controls import derangement
+from trapmid.metrics.evidence import Model
 from trapmid.metrics.judges import (
     JUDGES,
     AnyJudge,
@@ -34,17 +34,12 @@ from trapmid.metrics.judges import (
     align_to_arcface,
     check_independent,
 )
-from trapmid.metrics.measure import (
-    FLOOR_IMAGES_PER_IDENTITY,
-    draw_public,
-    measure_found,
-    measure_generator,
-    measure_model,
-    over_all_seeds,
-)
-from trapmid.metrics.panel import Panel
+from trapmid.metrics.panel import SAMPLES_PER_IDENTITY, Panel
+from trapmid.metrics.recognition import GENERATOR_PRIVATE_NEAREST
 from trapmid.metrics.robustness import APGD
-from trapmid.metrics.scores import GENERATOR_NEAREST, Cell, find
+from trapmid.metrics.samples import draw_public, over_all_seeds, sample_rows
+from trapmid.metrics.scores import ScoreKey, find
+from trapmid.metrics.table import measure
 from trapmid.models import SmallResNet
 from trapmid.priors import Prior
 from trapmid.trapdoor import Secrets
@@ -123,8 +118,8 @@ def test_judge_accepts_real_faces_and_refuses_blank_squares(private: Split, pane
 
 def test_ceiling_is_far_above_the_floor(private: Split, panel: Panel) -> None:
     public = faces(20, 5, first=500)
-    ceiling = {score.metric: score for score in panel.ceiling()}
-    floor = {score.metric: score for score in panel.floor("public", draw_public(public, IDENTITIES))}
+    ceiling = {score.metric: score for score in measure(*panel.ceiling())}
+    floor = {score.metric: score for score in measure(*panel.floor("public", draw_public(public, IDENTITIES)))}
     assert floor["attack_accuracy_5"].value == 1  # five identities
     assert floor["attack_accuracy_1_accepted"].value <= floor["attack_accuracy_1"].value
     assert {score.attack for score in floor.values()} == {"public"}
@@ -134,7 +129,7 @@ def test_ceiling_is_far_above_the_floor(private: Split, panel: Panel) -> None:
 def test_floor_has_no_favourites(private: Split, panel: Panel) -> None:
     """Even pictures of private people count by chance only, since nobody chose them for an identity."""
     test = private.part("test")
-    floor = {score.metric: score.value for score in panel.floor("prior", test.pixels.repeat(8, 1, 1, 1))}
+    floor = {score.metric: score.value for score in measure(*panel.floor("prior", test.pixels.repeat(8, 1, 1, 1)))}
     assert floor["attack_accuracy_1"] == pytest.approx(1 / IDENTITIES, abs=0.1)
 
 
@@ -143,8 +138,9 @@ def test_reconstructions_are_scored_one_by_one(private: Split, panel: Panel) -> 
     test = private.part("test")
     wrong = torch.arange(len(test)) % 2 == 1
     labels = torch.where(wrong, (test.labels + 1) % IDENTITIES, test.labels)
-    scores, rows = measure_found(Cell("none", "plgmi", 3), Found(test.pixels, labels, torch.rand(len(test))), panel)
-    by_metric = {score.metric: score for score in scores}
+    evidence = panel.images(ScoreKey("none", "plgmi", 3), test.pixels, labels)
+    by_metric = {score.metric: score for score in measure(*evidence)}
+    rows = list(sample_rows(evidence[0], private.images.identities, torch.rand(len(test))))
     assert set(by_metric) == {
         "attack_accuracy_1",
         "attack_accuracy_5",
@@ -177,17 +173,18 @@ def test_reconstructions_are_scored_one_by_one(private: Split, panel: Panel) -> 
 def test_a_wrong_name_and_a_correction_give_nothing_to_nobody(private: Split, panel: Panel) -> None:
     """Real pictures under their own names, and under those that the wrong-identity control gives them."""
     test = private.part("test")
-    (right,) = panel.judge(test.pixels, test.labels)
-    (wrong,) = panel.judge(test.pixels, derangement(IDENTITIES)[test.labels])
-    own = {score.metric: score.value for score in right.scores(Cell("none", "x", 0))}
-    others = {score.metric: score.value for score in wrong.scores(Cell("none", "x", 0))}
+    key = ScoreKey("none", "x", 0)
+    right, *_ = panel.images(key, test.pixels, test.labels)
+    wrong, *_ = panel.images(key, test.pixels, derangement(IDENTITIES)[test.labels])
+    own = {score.metric: score.value for score in measure(right)}
+    others = {score.metric: score.value for score in measure(wrong)}
     assert own["attack_accuracy_1_wrong_identity"] == others["attack_accuracy_1"]
 
 
 def test_strangers_are_told_from_private_people(private: Split, judge: Judge) -> None:
     public = faces(20, 5, first=500)
     beside = Panel([judge], private, public=draw_public(public, IDENTITIES))
-    floor = {score.metric: score for score in beside.public_floor()}
+    floor = {score.metric: score for score in measure(*beside.public_floor())}
     assert floor["attack_accuracy_1"].attack == "public"
     assert "private_nearest_share" not in floor
     opinion = judge.opinion(beside.public)
@@ -203,7 +200,8 @@ def test_strangers_are_told_from_private_people(private: Split, judge: Judge) ->
     ]
     assert floor["false_positive_rate"].value == pytest.approx(np.mean(taken))
     of_both = (
-        {score.metric for score in scores} for scores in (beside.ceiling(), beside.floor("prior:x", beside.public))
+        {score.metric for score in measure(*evidence)}
+        for evidence in (beside.ceiling(), beside.floor("prior:x", beside.public))
     )
     assert all("private_nearest_share" in metrics for metrics in of_both)
     assert not list(Panel([judge], private).public_floor())
@@ -215,14 +213,20 @@ def test_a_generator_that_paints_whom_it_should_is_nearer_to_private_people(priv
     held_out = private.part("test")
     of_private = Paints(torch.stack([held_out.pixels[held_out.of_identity(y)[0]] for y in range(IDENTITIES)]))
     of_strangers = Paints(faces(IDENTITIES, 1, first=900).pixels)
-    cell = Cell("none", "x", 2)
+    key = ScoreKey("none", "x", 2)
     for prior in (of_private, of_strangers):
-        (score,) = measure_generator(cell, prior, beside)
-        assert (score.defense, score.attack, score.seed, score.metric) == ("none", "x", 2, GENERATOR_NEAREST)
-        by_hand = float(beside.private_nearest(prior.pixels)[judge.name].double().mean())
+        samples = beside.generator(key, prior)
+        (score,) = measure(samples)
+        assert (score.defense, score.attack, score.seed, score.metric) == (
+            "none",
+            "x",
+            2,
+            GENERATOR_PRIVATE_NEAREST.name,
+        )
+        by_hand = float(samples.nearest.nearer_to_private[judge.name].double().mean())
         assert score.value == pytest.approx(by_hand)
-        assert prior.asked == dict.fromkeys(range(IDENTITIES), FLOOR_IMAGES_PER_IDENTITY)
-    assert not list(measure_generator(cell, of_private, Panel([judge], private)))
+        assert prior.asked == dict.fromkeys(range(IDENTITIES), SAMPLES_PER_IDENTITY)
+    assert not list(measure(Panel([judge], private).generator(key, of_private)))
 
 
 class Paints(Prior):
@@ -248,7 +252,7 @@ def test_faint_triggers_look_like_nobody_and_plain_ones_like_whom_they_show(priv
     portraits = torch.stack([train.images(train.of_identity(y)[:1])[0] for y in range(IDENTITIES)])
     said = {}
     for ratio in (0.0, 1.0):
-        rows = list(panel.triggers_alone("trapmid", 3, Secrets(portraits, ratio)))
+        rows = list(measure(panel.triggers_alone("trapmid", 3, Secrets(portraits, ratio))))
         assert {(row.defense, row.attack, row.seed) for row in rows} == {("trapmid", "triggers-alone", 3)}
         assert not {row.metric for row in rows} & {"fid", "kid", "precision"}  # a handful of pictures is no set
         said[ratio] = {row.metric: row.value for row in rows}
@@ -265,8 +269,9 @@ def test_judges_that_disagree_are_counted(private: Split, judge: Judge) -> None:
             return Opinion(-opinion.scores, opinion.features)
 
     test = private.part("test")
-    found = Found(test.pixels, test.labels, torch.rand(len(test)))
-    scores, rows = measure_found(Cell("none", "x", 0), found, Panel([judge, Contrary()], private))
+    evidence = Panel([judge, Contrary()], private).images(ScoreKey("none", "x", 0), test.pixels, test.labels)
+    scores = list(measure(*evidence))
+    rows = list(sample_rows(evidence[0], private.images.identities, torch.rand(len(test))))
     (apart,) = find(scores, metric="judge_disagreement")
     hits = {name: [row["rank"] == 0 for row in rows if row["judge"] == name] for name in (judge.name, "contrary")}
     assert apart.value == np.mean([a != b for a, b in zip(*hits.values(), strict=True)])
@@ -274,38 +279,40 @@ def test_judges_that_disagree_are_counted(private: Split, judge: Judge) -> None:
 
 
 def test_model_is_measured_on_the_test_split(private: Split, target: TrainedModel, judge: Judge) -> None:
-    cell, test = Cell("trapmid", "-", 0), private.part("test")
+    key, test = ScoreKey("trapmid", "-", 0), private.part("test")
     secrets = Secrets(torch.rand(IDENTITIES, 3, 32, 32, generator=generator(0, "triggers")), 0.0)
     tried = APGD(images=20, steps=4)
-    clean, calibration, blind, weak, strong, trapdoor, delta, worst, epsilon = measure_model(
-        cell, target, private, secrets, [judge], Compute("cpu"), tried
-    )
-    with torch.no_grad():
-        right = target.classifier(test.images()).logits.argmax(1) == test.labels
-    assert clean.metric == "clean_accuracy"
-    assert clean.value == pytest.approx(float(right.double().mean()))
-    assert clean.low <= clean.value <= clean.high
-    assert calibration.metric == "calibration_error"
-    assert (blind.metric, blind.value) == ("zero_gradient_share", 0.0)
-    assert [score.metric for score in (weak, strong)] == ["robust_accuracy_2_255", "robust_accuracy_8_255"]
-    assert 0 <= strong.value <= weak.value <= clean.high
-    assert trapdoor.metric == "trapdoor_success"
-    assert [score.metric for score in (delta, worst, epsilon)] == [
+    scores = {score.metric: score for score in measure(Model(key, target, private, secrets, [judge], tried))}
+    assert set(scores) == {
+        "clean_accuracy",
+        "calibration_error",
+        "zero_gradient_share",
+        "robust_accuracy_2_255",
+        "robust_accuracy_8_255",
+        "trapdoor_success",
         "trapdoor_delta",
         "trapdoor_delta_worst",
         "trapdoor_epsilon",
-    ]
-    assert worst.value <= delta.value
+    }
+    clean = scores["clean_accuracy"]
+    with torch.no_grad():
+        right = target.classifier(test.images()).logits.argmax(1) == test.labels
+    assert clean.value == pytest.approx(float(right.double().mean()))
+    assert clean.low <= clean.value <= clean.high
+    assert scores["zero_gradient_share"].value == 0.0
+    weak, strong = scores["robust_accuracy_2_255"].value, scores["robust_accuracy_8_255"].value
+    assert 0 <= strong <= weak <= clean.high
+    assert scores["trapdoor_delta_worst"].value <= scores["trapdoor_delta"].value
 
 
 def test_a_private_trainings_epsilon_is_a_score(private: Split, target: TrainedModel) -> None:
     achieved = target.manifest.model_copy(update={"facts": {**target.manifest.facts, "epsilon": 7.99}})
-    scores = measure_model(Cell("dpsgd", "-", 0), replace(target, manifest=achieved), private, None)
+    scores = measure(Model(ScoreKey("dpsgd", "-", 0), replace(target, manifest=achieved), private))
     assert [score.value for score in scores if score.metric == "privacy_epsilon"] == [7.99]
 
 
 def test_means_over_seeds(private: Split, target: TrainedModel) -> None:
-    scores = [score for seed in (0, 1) for score in measure_model(Cell("none", "-", seed), target, private, None)]
+    scores = [score for seed in (0, 1) for score in measure(Model(ScoreKey("none", "-", seed), target, private))]
     means = list(over_all_seeds(scores))
     assert [mean.metric for mean in means] == ["clean_accuracy", "calibration_error", "zero_gradient_share"]
     assert [mean.value for mean in means] == pytest.approx([score.value for score in scores[:3]])
@@ -335,7 +342,7 @@ def test_independent_judges_may_judge(target: TrainedModel, judge: Judge) -> Non
 
 def test_measuring_with_a_dependent_judge_is_refused(private: Split, target: TrainedModel) -> None:
     with pytest.raises(UserError, match="target's architecture"):
-        list(measure_model(Cell("none", "-", 0), target, private, None, [ClassifierJudge("classifier", target)]))
+        Model(ScoreKey("none", "-", 0), target, private, judges=[ClassifierJudge("classifier", target)])
 
 
 @pytest.mark.parametrize("size", [64, 108, 112])

@@ -7,7 +7,7 @@ from pathlib import Path
 import pyarrow.parquet as pq
 import pytest
 
-from trapmid.metrics.measure import write_samples
+from trapmid.metrics.samples import write_samples
 from trapmid.metrics.scores import Score, find, read_scores, write_scores
 from trapmid.types import UserError
 

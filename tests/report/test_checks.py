@@ -4,7 +4,8 @@ import re
 
 import pytest
 
-from trapmid.metrics.scores import TRIGGERS_ALONE, WRONG_IDENTITY, Score
+from trapmid.metrics.recognition import AA1, AA1_WRONG_IDENTITY
+from trapmid.metrics.scores import TRIGGERS_ALONE, Score
 from trapmid.report import checks, tables
 from trapmid.report.contents import Attack, Curves
 from trapmid.report.figures import draw
@@ -80,7 +81,7 @@ def replaced(make, *rows: Score):
 
 
 def test_an_attack_that_gets_nothing_out_of_the_unprotected_model(make):
-    floor = make().floor("attack_accuracy_1").value
+    floor = make().floor(AA1).value
     (attack, *_) = make().attacks
     lost = row("none", attack.name, make().judges[0].name, "attack_accuracy_1", floor)
     assert f"no more from the unprotected model than random samples show: {attack.title}" in checks.no_better_than_luck(
@@ -92,7 +93,7 @@ def test_an_attack_that_gets_nothing_out_of_the_unprotected_model(make):
 
 
 def test_what_is_too_good_to_be_true(make):
-    floor, judge = make().floor("attack_accuracy_1"), make().judges[0].name
+    floor, judge = make().floor(AA1), make().judges[0].name
     (attack, *_) = make().attacks
     below = row("trapmid", attack.name, judge, "attack_accuracy_1", floor.low - 0.02)
     assert f"{attack.title} on Trap-MID" in checks.too_good(replaced(make, below))
@@ -144,7 +145,7 @@ def measured(make):
         row("none", "plgmi", "tiny", "precision", 0.41),
         row("none", "plgmi", "tiny", "density_naeem", 1.25),
         row("none", "plgmi", "inception", "fid", 77.0),
-        row("none", "plgmi", "tiny", WRONG_IDENTITY, 0.02),
+        row("none", "plgmi", "tiny", AA1_WRONG_IDENTITY.name, 0.02),
         row("none", "plgmi", "tiny", "attack_accuracy_1_corrected", -0.004),
         row("none", "plgmi", "-", "judge_disagreement", 0.12),
         row("trapmid", TRIGGERS_ALONE, "tiny", "attack_accuracy_1", 0.021),
@@ -162,7 +163,7 @@ def test_further_measures_by_judge_and_network(make):
         "KNN distance",
         "FID",
         "Precision",
-        "Density",
+        "Density, per image",
     ]
     assert [cell.value for cell in tables_of["Evaluation classifier"].rows[0].cells] == [
         "812.4",

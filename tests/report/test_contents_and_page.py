@@ -10,12 +10,13 @@ import pytest
 from PIL import Image
 
 from trapmid.metrics.scores import Score
+from trapmid.metrics.units import percent
 from trapmid.report import tables
 from trapmid.report.contents import Attack, Detection, GalleryRow, Judge
 from trapmid.report.figures import draw
 from trapmid.report.gallery import person, webp
 from trapmid.report.page import render
-from trapmid.report.verdict import judge, percent
+from trapmid.report.verdict import judge
 
 
 def page(contents, **how) -> str:

@@ -8,7 +8,7 @@ import pytest
 
 from trapmid.reproduction import EXPERIMENTS
 from trapmid.reproduction.charts import FILE, draw
-from trapmid.reproduction.experiment import COLUMNS, Bars, Curve
+from trapmid.reproduction.experiment import Bars, Curve, column
 from trapmid.reproduction.published import look_up
 from trapmid.reproduction.results import Entry, Reproduction
 from trapmid.reproduction.write import attack_title, write
@@ -74,7 +74,7 @@ def test_a_standalone_file_says_what_it_shows(name, tmp_path):
     root, shown = texts(tmp_path)
     assert root.tag == f"{SVG}svg"
     assert root.find(f"{SVG}title").text == one.title
-    assert {COLUMNS[metric].title for metric in one.chart.metrics} <= set(shown)
+    assert {column(metric).title for metric in one.chart.metrics} <= set(shown)
     assert {"here", "in the paper"} <= set(shown)
     text = (tmp_path / FILE).read_text()
     assert "here 50.0 (40.0 to 55.0), in the paper" in text
@@ -85,7 +85,7 @@ def test_a_standalone_file_says_what_it_shows(name, tmp_path):
     write(table, tmp_path, pictures)
     page = (tmp_path / "reproduction.md").read_text()
     (told,) = re.findall(r"^!\[(.*)\]\(chart\.svg\)$", page, re.MULTILINE)
-    assert COLUMNS[metric].title in told
+    assert column(metric).title in told
     assert page.index("chart.svg") < page.index("| --- |")
 
 

@@ -2,8 +2,9 @@
 
 import pytest
 
+from trapmid.metrics.units import Unit
 from trapmid.reproduction import EXPERIMENTS
-from trapmid.reproduction.experiment import COLUMNS
+from trapmid.reproduction.experiment import column
 from trapmid.reproduction.published import PROVENANCE, Published, look_up, published
 
 
@@ -16,11 +17,11 @@ def test_a_number_has_a_provenance_and_a_cell(one):
     assert one.metric in experiment.columns
     attacks = {row.attack for row in experiment.rows if row.key == one.row}
     assert attacks
-    if COLUMNS[one.metric].of_model:
+    if column(one.metric).of_model:
         assert one.attack in attacks | {"-"}
     else:
         assert one.attack in attacks
-    if COLUMNS[one.metric].factor == 100:
+    if column(one.metric).metric.unit is Unit.SHARE:
         assert 0 <= one.value <= 100
     found = look_up((one.experiment,), one.row, one.attack, one.metric)
     assert found is one

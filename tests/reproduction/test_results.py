@@ -12,7 +12,8 @@ from trapmid.audit.plan import Folders, Task, plan
 from trapmid.audit.run import settle
 from trapmid.engine import Compute
 from trapmid.metrics.intervals import over_seeds
-from trapmid.metrics.scores import GENERATOR_NEAREST, Score, find, read_scores, write_scores
+from trapmid.metrics.recognition import GENERATOR_PRIVATE_NEAREST
+from trapmid.metrics.scores import Score, find, read_scores, write_scores
 from trapmid.reproduction import EXPERIMENTS, command
 from trapmid.reproduction.command import SCALES, lay_out, markdown, reproduce
 from trapmid.reproduction.results import collect
@@ -124,17 +125,17 @@ def test_generators_of_their_own_and_the_priors(tmp_path):
     """GMI trains none, so its row is the floor's; what PLG-MI's would be is never made up from that."""
     one = EXPERIMENTS["table3"]
     scores = [
-        of("trapmid", "plgmi", 0, GENERATOR_NEAREST, 0.6),
+        of("trapmid", "plgmi", 0, GENERATOR_PRIVATE_NEAREST.name, 0.6),
         of("trapmid", "plgmi", 0, "private_nearest_share", 0.7),
         of("-", "prior:dcgan", None, "private_nearest_share", 0.4),
         of("-", "prior:cgan", None, "private_nearest_share", 0.3),
     ]
     made = collect(one, pretend(one, tmp_path, scores, seeds=(0,)), tmp_path, "cpu", ())
     values = {(entry.row, entry.metric): (entry.value, entry.low) for entry in made.entries}
-    assert values["trapmid", GENERATOR_NEAREST] == (0.6, 0.5)
+    assert values["trapmid", GENERATOR_PRIVATE_NEAREST.name] == (0.6, 0.5)
     assert values["trapmid", "private_nearest_share"][0] == 0.7
-    assert values["gmi", GENERATOR_NEAREST][0] == 0.4
-    assert math.isnan(values["none", GENERATOR_NEAREST][0])
+    assert values["gmi", GENERATOR_PRIVATE_NEAREST.name][0] == 0.4
+    assert math.isnan(values["none", GENERATOR_PRIVATE_NEAREST.name][0])
     assert "| GMI's generator | GMI | 40.0" in markdown(made)
 
 
@@ -194,7 +195,7 @@ def test_the_whole_way_on_drawn_faces(tmp_path, monkeypatch):
 
     for entry in made.entries:
         row = next(row for row in one.rows if row.key == entry.row)
-        cell = layout.cells["small", row]
+        cell = layout.sources["small", row]
         attack = "-" if entry.metric == "clean_accuracy" else "plgmi"
         scores = read_scores(cell.folder)
         (score,) = find(scores, defense=cell.defense, attack=attack, seed=0, metric=entry.metric)

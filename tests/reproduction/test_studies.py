@@ -16,7 +16,7 @@ from trapmid.models import Tiny
 from trapmid.reproduction import EXPERIMENTS
 from trapmid.reproduction.command import SCALES, chosen, lay_out, listing, planned
 from trapmid.reproduction.estimate import weights
-from trapmid.reproduction.experiment import COLUMNS, Row
+from trapmid.reproduction.experiment import ExperimentRow, column
 from trapmid.reproduction.scale import Images
 from trapmid.reproduction.studies import adopt
 from trapmid.types import UserError
@@ -31,7 +31,7 @@ def test_every_table_and_figure_of_the_paper_is_there():
     for name, one in EXPERIMENTS.items():
         assert one.name == name
         assert name in listing()
-        assert set(one.columns) <= set(COLUMNS)
+        assert all(column(key).title for key in one.columns)
         assert set(one.also) <= set(EXPERIMENTS)
         assert len({(row.key, row.attack) for row in one.rows}) == len(one.rows)
 
@@ -53,7 +53,7 @@ def test_every_experiment_plans(name, scale):
     assert all(line in told for line in of.differs(one))
     tasks = {study.folder: study.tasks for study in layout.studies}
     for row in one.rows:
-        cell = layout.cells[name, row]
+        cell = layout.sources[name, row]
         for seed in cell.seeds:
             assert Task("train", defense=cell.defense, seed=seed) in tasks[cell.folder]
             if row.attack != "-" and row.attack not in UNMEASURED:
@@ -66,13 +66,13 @@ def test_experiments_together_share_their_cells(scale):
     together = lay_out(everything, of, OUT)
     for one in everything:
         alone = lay_out([one], of, OUT)
-        assert all(together.cells[key] == cell for key, cell in alone.cells.items())
-    main = next(cell for (name, row), cell in together.cells.items() if name == "table1" and row.defense == "trapmid")
+        assert all(together.sources[key] == cell for key, cell in alone.sources.items())
+    main = next(cell for (name, row), cell in together.sources.items() if name == "table1" and row.defense == "trapmid")
     (study,) = (study for study in together.studies if study.folder == main.folder)
     own = study.recipe.defense("trapmid").blend.end
     same = [
         cell.folder == main.folder and cell.defense == "trapmid"
-        for (name, row), cell in together.cells.items()
+        for (name, row), cell in together.sources.items()
         if (name, row.key) in {("table7", f"alpha={own:g}"), ("figure5", "crop-flip-rot"), ("figure3", "trapmid")}
     ]
     assert all(same)
@@ -109,7 +109,7 @@ def test_the_papers_constants_reach_the_recipes():
 
 
 def test_a_variant_equal_to_the_scales_own_defense_is_that_defense():
-    row = Row("beta=0.2", "", "trapmid-beta0.2", "plgmi")
+    row = ExperimentRow("beta=0.2", "", "trapmid-beta0.2", "plgmi")
     assert SCALES["paper"]().defense(row).name == "trapmid"
     small = SCALES["cpu"]().defense(row)  # whose own weight is another
     assert (small.name, small.weight) == ("trapmid-beta0.2", 0.2)

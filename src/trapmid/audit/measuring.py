@@ -1,59 +1,53 @@
-"""Measuring an audit: every model, attack and trapdoor by itself and once; the measurement is what these parts say together.
+"""Measuring an audit in parts: one for each model, attack and trapdoor, and one for floors and ceiling.
 
-A part stays until what it follows from has changed: one attack more costs its own part, and what was interrupted goes on where it was.
+Each part is an artifact. It names what it was computed from and the version of every metric in it, and is kept until one of these
+changes. An attack that joins costs its own part, a metric that joins is computed in every part without computing the others again,
+and a measurement that was interrupted goes on where it was.
 """
 
-from collections.abc import Iterator
-from dataclasses import dataclass, field, replace
+import json
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, replace
+from functools import cache
 from typing import Any, final
 
 import pyarrow.parquet as pq
 
-from trapmid.artifacts import RECIPE, Draft, Manifest, open_artifact, remake, sha256, versions
+from trapmid.artifacts import RECIPE, Draft, Manifest, open_artifact, remake, sha256
 from trapmid.attacks import Attack, open_found, open_generator
 from trapmid.audit.joining import settle
 from trapmid.audit.loading import AuditData
+from trapmid.audit.part import Group, Kept, Part
 from trapmid.audit.plan import DETECTION, FLOORS, Folders, Task
 from trapmid.audit.recipe import Recipe
 from trapmid.defenses import open_model
 from trapmid.detection.evaluation import BALLS, evaluate
-from trapmid.detection.evaluation import DETECTION as SEEN
+from trapmid.detection.evaluation import DETECTION as DETECTION_FILE
+from trapmid.detection.evaluation import rows as detection_rows
 from trapmid.engine import Compute, Progress, no_progress, peak_memory_mib
-from trapmid.metrics.measure import (
-    draw_public,
-    effort,
-    measure_found,
-    measure_generator,
-    measure_model,
-    measure_prior,
-    over_all_seeds,
-    write_samples,
-)
+from trapmid.metrics import evidence, samples
+from trapmid.metrics.detecting import Detection
+from trapmid.metrics.metric import Evidence
 from trapmid.metrics.panel import Panel
-from trapmid.metrics.scores import Cell, Score, read_scores, write_scores
+from trapmid.metrics.samples import draw_public, over_all_seeds, sample_rows, write_samples
+from trapmid.metrics.scores import NOT_APPLICABLE, ScoreKey, read_scores, write_scores
+from trapmid.metrics.table import metrics, versions_of
 from trapmid.priors import open_prior
 from trapmid.priors.gan import GENERATOR
 from trapmid.trapdoor import SECRETS, Secrets
+from trapmid.types import Pixels, UserError
 
 SAMPLES, ROWS, SCORES = "samples.parquet", "rows.parquet", ("scores.json", "scores.parquet")
+METRICS = "metrics"
+"""The key of a part's settings that has the versions of its metrics."""
 
-
-@dataclass(frozen=True, eq=False)
-class Part:
-    """What was measured of one thing.
-
-    Attributes:
-        scores: rows of the tidy table.
-        rows: verdicts image by image, or a detector's scores.
-    """
-
-    scores: list[Score]
-    rows: list[dict[str, Any]] = field(default_factory=list)
+MEASURED = "measured"
+OF_IMAGES: tuple[type[Evidence], ...] = (evidence.JudgedImages, evidence.ComparedSet, evidence.NearestImages)
 
 
 @dataclass(frozen=True, eq=False)
 class Measuring:
-    """Where the parts of an audit are measured."""
+    """An audit whose parts are measured."""
 
     recipe: Recipe
     data: AuditData
@@ -62,15 +56,20 @@ class Measuring:
     progress: Progress
     panels: "Panels"
 
-    def settings(self) -> dict[str, Any]:
-        """What decides all numbers, beside what is measured."""
+    def settings(self, versions: Mapping[str, int]) -> dict[str, Any]:
+        """What decides all numbers, beside what is measured.
+
+        Args:
+            versions: of the metrics that are measured, by name.
+        """
         recipe = self.recipe
         optional = {"fidelity": recipe.fidelity, "robustness": recipe.robustness}
         return {
             "judges": [judge.model_dump(mode="json") for judge in recipe.judges],
             **{name: [one.model_dump(mode="json")] for name, one in optional.items() if one is not None},
             "balls": [ball._asdict() for ball in BALLS],
-            "trapmid": versions()["trapmid"],
+            "samples": samples.VERSION,
+            METRICS: dict(versions),
         }
 
     def parents(self, task: Task) -> dict[str, str]:
@@ -89,7 +88,7 @@ class Measuring:
         }
 
     def attacks(self, task: Task) -> list[str]:
-        """Those on the model of a task that are finished."""
+        """The finished attacks on the model of a task."""
         finished = self.folders.finished(self.recipe, "attack")
         return [t.member for t in finished if (t.defense, t.seed) == (task.defense, task.seed)]
 
@@ -97,66 +96,161 @@ class Measuring:
         """The judges, calibrated on the private images."""
         return self.panels.of(self)
 
+    def public(self) -> Pixels:
+        """The public images that private ones are compared with."""
+        return draw_public(self.data.public, len(self.data.private.images.identities))
+
     def secrets(self, task: Task) -> Secrets | None:
         """The triggers of a model; None if it has none, or if they are kept elsewhere."""
         folder = self.folders.secrets(task.defense, task.seed)
         return Secrets.load(folder) if (folder / SECRETS).exists() else None
 
     def part(self, task: Task) -> Part:
-        """Measure it."""
+        """The part that a task measures."""
         if task.member == FLOORS:
-            return self.floors()
+            return Part((Group((*OF_IMAGES, evidence.PublicImages, evidence.PriorSamples), self._floors),))
         if task.member == DETECTION:
-            return self.detection(task)
-        return self.attack(task) if task.member else self.model(task)
+            return self._detection(task)
+        return self._attack(task) if task.member else self._model(task)
 
-    def floors(self) -> Part:
+    def _floors(self) -> list[Evidence]:
         """Held-out private images, public images, and random samples of every prior."""
         panel, recipe = self.panel(), self.recipe
-        scores = [*panel.ceiling(), *panel.public_floor()]
+        opened = [*panel.ceiling(), *panel.public_floor()]
         for name, config in recipe.priors().items():
             if self.folders.prior(name).exists():
                 prior, _ = open_prior(self.folders.prior(name), config, self.compute)
-                scores += measure_prior(config.name, prior, panel)
-        return Part(scores)
+                opened += panel.prior(config.name, prior)
+        return opened
 
-    def model(self, task: Task) -> Part:
-        """A trained classifier, and its triggers by themselves."""
-        panel, secrets = self.panel(), self.secrets(task)
-        model = open_model(self.folders.model(task.defense, task.seed), self.compute)
-        cell, private = Cell(task.defense, "-", task.seed), self.data.private
-        scores = [*measure_model(cell, model, private, secrets, panel.judges, self.compute, self.recipe.robustness)]
+    def _model(self, task: Task) -> Part:
+        """A trained classifier, and the triggers of its trapdoor by themselves."""
+        secrets = self.secrets(task)
+
+        def model() -> list[Evidence]:
+            return [
+                evidence.Model(
+                    ScoreKey(task.defense, NOT_APPLICABLE, task.seed),
+                    open_model(self.folders.model(task.defense, task.seed), self.compute),
+                    self.data.private,
+                    secrets,
+                    self.panel().judges,
+                    self.recipe.robustness,
+                    self.compute,
+                )
+            ]
+
+        groups = [Group((evidence.Model,), model)]
         if secrets is not None:
-            scores += panel.triggers_alone(task.defense, task.seed, secrets)
-        return Part(scores)
+            alone = Group(
+                (evidence.JudgedImages,), lambda: [self.panel().triggers_alone(task.defense, task.seed, secrets)]
+            )
+            groups.append(alone)
+        return Part(tuple(groups))
 
-    def attack(self, task: Task) -> Part:
-        """What an attack found, and the generator it trained."""
-        panel, cell = self.panel(), Cell(task.defense, task.member, task.seed)
+    def _attack(self, task: Task) -> Part:
+        """What an attack found, what it asked, and the generator that it trained."""
+        key = ScoreKey(task.defense, task.member, task.seed)
         folder = self.folders.attack(task.member, task.defense, task.seed)
-        found, manifest = open_found(folder)
-        scores, rows = measure_found(cell, found, panel)
-        scores += effort(cell, manifest)
-        if GENERATOR in manifest.files:
-            method: Attack[Any] = self.recipe.attack(task.member)
-            scores += measure_generator(cell, open_generator(folder, method, self.compute), panel)
-        return Part(scores, rows)
+        manifest = open_artifact(folder, "attack")
+        found = cache(lambda: open_found(folder)[0])
+        images = cache(lambda: self.panel().images(key, found().pixels, found().labels))
 
-    def detection(self, task: Task) -> Part:
-        """What the trapdoor of a model makes of clean images, and of all that was found with it."""
+        def generator() -> list[Evidence]:
+            method: Attack[Any] = self.recipe.attack(task.member)
+            return [self.panel().generator(key, open_generator(folder, method, self.compute))]
+
+        groups = [
+            Group(OF_IMAGES, images),
+            Group((evidence.FinishedAttack,), lambda: [evidence.FinishedAttack(key, manifest)]),
+        ]
+        if GENERATOR in manifest.files:
+            groups.append(Group((evidence.GeneratorSamples,), generator))
+        names = self.data.private.images.identities
+        return Part(tuple(groups), lambda: sample_rows(images()[0], names, found().confidence))
+
+    def _detection(self, task: Task) -> Part:
+        """What the trapdoor of a model makes of clean images, and of all that attacks found with it."""
         secrets = self.secrets(task)
         if secrets is None:
-            return Part([])
-        found = {name: open_found(self.folders.attack(name, task.defense, task.seed))[0] for name in self.attacks(task)}
-        public = draw_public(self.data.public, len(self.data.private.images.identities))
-        model = open_model(self.folders.model(task.defense, task.seed), self.compute)
-        seen = evaluate(model, secrets, self.data.private, public, found)
-        return Part([*seen.scores(task.defense, task.seed)], [*seen.rows(task.defense, task.seed)])
+            return Part()
+
+        @cache
+        def detection() -> list[Detection]:
+            found = {
+                name: open_found(self.folders.attack(name, task.defense, task.seed))[0] for name in self.attacks(task)
+            }
+            model = open_model(self.folders.model(task.defense, task.seed), self.compute)
+            key = ScoreKey(task.defense, NOT_APPLICABLE, task.seed)
+            return [evaluate(key, model, secrets, self.data.private, self.public(), found)]
+
+        return Part((Group((Detection,), detection),), lambda: detection_rows(detection()[0]))
+
+    def kept(self, task: Task, wanted: Mapping[str, Any]) -> Kept:
+        """What an earlier measurement of a part says that still holds: all if nothing but metrics differs.
+
+        Args:
+            task: the part.
+            wanted: its settings now.
+        """
+        folder = self.folders.of(task)
+        try:
+            there = open_artifact(folder, MEASURED)
+            if there.parents != self.parents(task) or _but_metrics(there.recipe) != _but_metrics(wanted):
+                return Kept()
+            scores = read_scores(folder)
+            rows = pq.read_table(folder / ROWS).to_pylist()
+        except (UserError, OSError):
+            return Kept()  # there is none, or it is damaged
+        same = [
+            metric for metric in metrics() if there.recipe[METRICS].get(metric.name) == wanted[METRICS].get(metric.name)
+        ]
+        return Kept({metric.name: [one for one in scores if metric.names(one.metric)] for metric in same}, rows)
+
+    def measured(self, task: Task) -> Manifest:
+        """Measure a part, or what of it is not measured yet."""
+        part = self.part(task)
+        settings = self.settings(versions_of(part.kinds))
+        kept = self.kept(task, settings)
+
+        def build(draft: Draft) -> Manifest:
+            write_scores(draft.folder, part.scores(kept.scores))
+            write_samples(draft.folder / ROWS, part.rows() if kept.rows is None else kept.rows)
+            return draft.finish([*SCORES, ROWS], {}, 0.0, peak_memory_mib())
+
+        return remake(self.folders.of(task), MEASURED, settings, self.parents(task), build, self.progress)
+
+    def together(self) -> Manifest:
+        """Measure every part, and put together what they say."""
+        tasks, digests = parts(self.recipe, self.folders), {}
+        for number, task in enumerate(tasks):
+            self.progress("measure", number, len(tasks), task.name)
+            digests[task.name] = self.measured(task).digest()
+        self.progress("measure", len(tasks), len(tasks), "")
+
+        def rows(of_detection: bool) -> Iterator[dict[str, Any]]:
+            for task in tasks:
+                if (task.member == DETECTION) == of_detection:
+                    yield from pq.read_table(self.folders.of(task) / ROWS).to_pylist()
+
+        def build(draft: Draft) -> Manifest:
+            scores = [score for task in tasks for score in read_scores(self.folders.of(task))]
+            write_scores(draft.folder, [*scores, *over_all_seeds(scores)])
+            write_samples(draft.folder / SAMPLES, rows(of_detection=False))
+            files = [*SCORES, SAMPLES]
+            if detected := [*rows(of_detection=True)]:
+                write_samples(draft.folder / DETECTION_FILE, detected)
+                files.append(DETECTION_FILE)
+            attacks = len(self.folders.finished(self.recipe, "attack"))
+            return draft.finish(files, {"attacks": attacks}, 0.0, peak_memory_mib())
+
+        settings = self.settings({metric.name: metric.version for metric in metrics()})
+        return remake(self.folders.measurement, "measurement", settings, digests, build, self.progress)
 
 
 @final
 class Panels:
-    """The panel that was calibrated last, for the parts that have the same judges and images."""
+    """The panel that was appointed last, for the parts that have the same judges and images."""
 
     def __init__(self) -> None:
         self._last: tuple[str, Panel] | None = None
@@ -176,8 +270,7 @@ class Panels:
                 for judge in recipe.judges
             ]
             fidelity = None if recipe.fidelity is None else recipe.fidelity.build(compute, self._tell)
-            public = draw_public(data.public, len(data.private.images.identities))
-            self._last = key, Panel(judges, data.private, fidelity, public)
+            self._last = key, Panel(judges, data.private, fidelity, audit.public())
         return self._last[1]
 
     def _tell(self, task: str, done: int, total: int | None, note: str) -> None:
@@ -191,9 +284,9 @@ def measure(task: Task, audit: Measuring) -> Manifest:
     Put together, it goes by the recipe that the folder holds by then, which other commands may have added to.
     """
     if task != Task("measure"):
-        return _measured(task, audit)
+        return audit.measured(task)
     stored = audit.folders.root / RECIPE
-    return _together(replace(audit, recipe=settle(None, audit.folders.root)) if stored.exists() else audit)
+    return (replace(audit, recipe=settle(None, audit.folders.root)) if stored.exists() else audit).together()
 
 
 def parts(recipe: Recipe, folders: Folders) -> list[Task]:
@@ -207,37 +300,6 @@ def parts(recipe: Recipe, folders: Folders) -> list[Task]:
     ]
 
 
-def _measured(task: Task, audit: Measuring) -> Manifest:
-    def build(draft: Draft) -> Manifest:
-        part = audit.part(task)
-        write_scores(draft.folder, part.scores)
-        write_samples(draft.folder / ROWS, part.rows)
-        return draft.finish([*SCORES, ROWS], {}, 0.0, peak_memory_mib())
-
-    return remake(audit.folders.of(task), "measured", audit.settings(), audit.parents(task), build, audit.progress)
-
-
-def _together(audit: Measuring) -> Manifest:
-    tasks, digests = parts(audit.recipe, audit.folders), {}
-    for number, task in enumerate(tasks):
-        audit.progress("measure", number, len(tasks), task.name)
-        digests[task.name] = _measured(task, audit).digest()
-    audit.progress("measure", len(tasks), len(tasks), "")
-
-    def rows(detected: bool) -> Iterator[dict[str, Any]]:
-        for task in tasks:
-            if (task.member == DETECTION) == detected:
-                yield from pq.read_table(audit.folders.of(task) / ROWS).to_pylist()
-
-    def build(draft: Draft) -> Manifest:
-        scores = [score for task in tasks for score in read_scores(audit.folders.of(task))]
-        write_scores(draft.folder, [*scores, *over_all_seeds(scores)])
-        write_samples(draft.folder / SAMPLES, rows(detected=False))
-        files = [*SCORES, SAMPLES]
-        if seen := [*rows(detected=True)]:
-            write_samples(draft.folder / SEEN, seen)
-            files.append(SEEN)
-        attacks = len(audit.folders.finished(audit.recipe, "attack"))
-        return draft.finish(files, {"attacks": attacks}, 0.0, peak_memory_mib())
-
-    return remake(audit.folders.measurement, "measurement", audit.settings(), digests, build, audit.progress)
+def _but_metrics(settings: Mapping[str, Any]) -> Any:
+    """Settings without the metrics, as JSON has them."""
+    return json.loads(json.dumps({name: value for name, value in settings.items() if name != METRICS}))

@@ -13,7 +13,7 @@ from collections.abc import Callable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import AbstractContextManager, contextmanager, suppress
 from pathlib import Path
-from typing import IO, Any, NoReturn
+from typing import IO, Any, NoReturn, TypeAlias
 
 import torch
 
@@ -22,8 +22,12 @@ from trapmid.audit.recipe import Recipe
 from trapmid.audit.tasks import Session
 from trapmid.engine import Compute, Progress
 from trapmid.errors import UserError, in_words
+from trapmid.metrics.metric import AnyMetric
+from trapmid.metrics.table import register, registered_for_workers
 
 Submit = Callable[[Task, Recipe, Path, Compute], "Future[None]"]
+Work: TypeAlias = tuple[Task, Recipe, Path, Compute, tuple[AnyMetric, ...]]
+"""What a worker is sent: a task, and the metrics that were registered in the parent process."""
 
 _START = """
 import signal
@@ -83,7 +87,7 @@ def _worker_processes(jobs: int, progress: Progress) -> Iterator[Submit]:
                     return
                 worker = _Worker()
                 started.append(worker)
-        worker.carry_out((task, recipe, out, compute), _naming(task, tell))
+        worker.carry_out((task, recipe, out, compute, registered_for_workers()), _naming(task, tell))
         idle.put(worker)
 
     pool = ThreadPoolExecutor(jobs)
@@ -105,7 +109,7 @@ class _Worker:
         command = [sys.executable, "-c", _START, json.dumps(sys.path)]
         self._process = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE)  # noqa: S603
 
-    def carry_out(self, work: tuple[Task, Recipe, Path, Compute], tell: Progress) -> None:
+    def carry_out(self, work: Work, tell: Progress) -> None:
         """Hand the worker one task and wait for its end.
 
         Raises:
@@ -174,9 +178,11 @@ def _read(stream: IO[bytes], requests: "queue.SimpleQueue[Any]") -> None:
             )
 
 
-def _carry_out(session: Session, work: tuple[Task, Recipe, Path, Compute], replies: IO[bytes]) -> Exception | None:
-    task, recipe, out, compute = work
+def _carry_out(session: Session, work: Work, replies: IO[bytes]) -> Exception | None:
+    task, recipe, out, compute, metrics = work
     try:
+        for metric in metrics:
+            register(metric)
         session.do(task, recipe, out, compute, lambda *message: _reply(replies, message))
     except Exception as problem:
         said = in_words(problem)

@@ -7,7 +7,7 @@ import tyro
 
 from trapmid.cli.options import AsJson, OptionalPath
 from trapmid.cli.running import loading
-from trapmid.console import console, print_diagnosis, print_members
+from trapmid.console import console, print_catalogue, print_diagnosis
 from trapmid.progress import Watch
 
 
@@ -57,7 +57,7 @@ def convert(
 
 
 def list_(as_json: AsJson = False) -> None:
-    """List everything that a recipe can name, with its paper: defenses, attacks, priors, models, judges, augmentations, recipes.
+    """List everything that a recipe can name, with its paper: defenses, attacks, priors, models, judges, augmentations, recipes; and every metric.
 
     Example: trapmid list --json
 
@@ -65,5 +65,5 @@ def list_(as_json: AsJson = False) -> None:
         as_json: print JSON instead of tables.
     """
     with loading():
-        from trapmid.catalogue import members
-    print_members(members(), as_json=as_json)
+        from trapmid.catalogue import entries
+    print_catalogue(entries(), as_json=as_json)

@@ -1,27 +1,26 @@
-"""How alike reconstructions and private images are as sets: FID (Heusel et al. 2017), KID (Binkowski et al. 2018), precision and recall over features.
+"""Metrics of images as a set: FID (Heusel et al. 2017), KID (Binkowski et al. 2018), precision, recall, density and coverage.
 
-Values depend on the network that gives the features: compare within one network only. The authors count only
-reconstructions that the judge recognised; where few are, that compares a handful of images with thousands, so here all count.
+They compare reconstructions with the private training images. Values depend on the network that gives the features, so compare
+values of one network only. The authors of Trap-MID count only reconstructions that the judge recognises. Where few are, that
+compares a handful of images with thousands, so here all of them count.
 """
 
 from abc import ABC, abstractmethod
 
 import torch
-from jaxtyping import Float, Int64
+from jaxtyping import Float
 from torch import Tensor
 
-from trapmid.metrics.intervals import Interval, over_identities, without
-from trapmid.metrics.manifold import manifold
-from trapmid.types import Features, Labels, Pixels
+from trapmid.types import Features, Pixels
 
 _AT_A_TIME = 1024
 
 
 class FidelityNetwork(ABC):
-    """A feature network that recognises nobody and so is no judge.
+    """A network that gives features of images but recognises no identity, so that it is not a judge.
 
     Attributes:
-        name: in tables, where judges have theirs.
+        name: in the column `judge` of scores.
     """
 
     name: str
@@ -29,32 +28,6 @@ class FidelityNetwork(ABC):
     @abstractmethod
     def features(self, pixels: Pixels) -> Features:
         """Of images (n, c, h, w), uint8, on the CPU."""
-
-
-def likeness(
-    found: Features,
-    labels: Labels,
-    private: Float[Tensor, "m features"],
-    private_labels: Int64[Tensor, " m"],
-    num_classes: int,
-) -> dict[str, Interval]:
-    """`fid`, `kid` and, as means over classes, the measures of `manifold`; what cannot be known of so few images is left out.
-
-    Args:
-        found: features of the reconstructions, (n, d).
-        labels: (n,), whom they are meant to show.
-        private: features of the private images, (m, d).
-        private_labels: (m,).
-        num_classes: identities.
-    """
-    if min(len(found), len(private)) < 2:
-        return {}
-    measured = {"fid": without(frechet_distance(found, private)), "kid": without(kernel_distance(found, private))}
-    for metric, values in manifold(found, labels, private, private_labels, num_classes).items():
-        classes = torch.nonzero(~values.isnan()).flatten()
-        if len(classes):
-            measured[metric] = over_identities(values[classes], classes)
-    return measured
 
 
 def frechet_distance(found: Features, private: Float[Tensor, "m features"]) -> float:

@@ -1,11 +1,10 @@
-"""Scores: the tidy table every measure writes into and every table, figure and comparison is made from."""
+"""Scores: one table with a row for each value, from which every other table, figure and comparison is made."""
 
 import json
 import math
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated, Any, NamedTuple
 
 import pyarrow as pa
 import pyarrow.parquet as pq
@@ -17,19 +16,19 @@ from trapmid.metrics.intervals import Interval
 from trapmid.types import UserError
 
 PRIOR_FLOOR = "prior:"
-"""What the attack of a floor row begins with, before the prior's name."""
+"""The attack column of scores of random samples of a prior begins with this; the prior's name follows. A floor."""
 
 TRIGGERS_ALONE = "triggers-alone"
-"""The attack of a control's row: the triggers of a trapdoor without anybody's picture."""
+"""The attack column of scores of a negative control: the triggers of a trapdoor in an average image."""
 
-WRONG_IDENTITY = "attack_accuracy_1_wrong_identity"
-"""The metric of a control: how often reconstructions are taken for somebody else, the same for every model."""
+HELD_OUT = "real"
+"""The attack column of scores of held-out private images: the ceiling."""
 
-GENERATOR_NEAREST = "generator_private_nearest_share"
-"""The metric of an attack's generator before any search: the share of its random samples that private images are nearest to."""
+PUBLIC = "public"
+"""The attack column of scores of public images taken as reconstructions: a floor."""
 
-NOBODY = "-"
-"""Who trained, attacked or judged where nobody had to."""
+NOT_APPLICABLE = "-"
+"""In the columns defense, attack and judge: there was none."""
 
 
 def _known(number: Any) -> Any:
@@ -45,16 +44,16 @@ Number = Annotated[float, AllowInfNan(), BeforeValidator(_known), PlainSerialize
 
 
 class Score(Config):
-    """One number with its 95 % interval.
+    """One value of a metric with its 95 % interval.
 
     Attributes:
-        defense: the member of the defenses that trained the model; "-" for rows that concern no model (floor, ceiling).
-        attack: the member of the attacks; "-" for a property of the model alone (clean accuracy), "prior:NAME" for the floor
-            (random samples of that prior, no inversion), "real" for the ceiling (held-out private images).
+        defense: name of the defense that the model was trained with; "-" for floors and the ceiling, which concern no model.
+        attack: name of the attack; "-" for a property of the model alone, "prior:NAME" for random samples of that prior
+            (the floor), "public" for public images, "real" for held-out private images (the ceiling).
         seed: of the training and the attack; None for the mean over seeds.
-        judge: who decided; "-" where nobody had to.
-        metric: `clean_accuracy`, `attack_accuracy_1`, `attack_accuracy_5`, `knn_distance`, `fid`, `trapdoor_success`, `trapdoor_delta`, ...
-        value: a fraction for accuracies, never percent; nats for `trapdoor_delta`, `trapdoor_delta_worst`, `trapdoor_epsilon`.
+        judge: the judge or feature network that the value depends on; "-" where it depends on none.
+        metric: name of the metric, see `trapmid.metrics.METRICS`, which also has its unit.
+        value: in the metric's unit; shares are fractions from 0 to 1, not percent.
         low: lower end of the 95 % interval: over identities where a seed is given, over seeds where it is None.
         high: upper end.
     """
@@ -69,16 +68,15 @@ class Score(Config):
     high: Number
 
 
-@dataclass(frozen=True)
-class Cell:
-    """What a row is about: how the model was trained, how it was attacked, with which seed."""
+class ScoreKey(NamedTuple):
+    """The columns that say which run a score is of: how the model was trained, how it was attacked, and the seed of both."""
 
     defense: str
     attack: str
     seed: int | None
 
     def score(self, judge: str, metric: str, interval: Interval) -> Score:
-        """A row about it."""
+        """A score of this run."""
         return Score(
             defense=self.defense,
             attack=self.attack,

@@ -2,9 +2,13 @@
 
 from collections.abc import Callable, Mapping, Sequence
 
-from trapmid.metrics.scores import PRIOR_FLOOR, TRIGGERS_ALONE, Score
-from trapmid.report.contents import CEILING, UNPROTECTED, Contents, Curves
-from trapmid.report.verdict import judge, listed, percent
+from trapmid.metrics.of_attacks import OUTSIDE_RANGE
+from trapmid.metrics.of_models import CLEAN_ACCURACY, ZERO_GRADIENT
+from trapmid.metrics.recognition import AA1, FALSE_POSITIVE_RATE
+from trapmid.metrics.scores import HELD_OUT, NOT_APPLICABLE, PRIOR_FLOOR, PUBLIC, TRIGGERS_ALONE, Score
+from trapmid.metrics.units import percent
+from trapmid.report.contents import UNPROTECTED, Contents, Curves
+from trapmid.report.verdict import judge, listed
 
 BLIND = 0.05
 """Share of images without a gradient from which a white-box attack is hindered."""
@@ -29,7 +33,7 @@ def failed(contents: Contents) -> list[str]:
 
 def no_gradient(contents: Contents) -> str | None:
     """White-box attacks that search blind."""
-    rows = [(d.title, contents.score(d.name, "-", "zero_gradient_share")) for d in contents.defenses]
+    rows = [(d.title, contents.score(d.name, NOT_APPLICABLE, ZERO_GRADIENT)) for d in contents.defenses]
     blind = [f"{percent(row.value)} ({title})" for title, row in rows if row is not None and row.value > BLIND]
     if not blind:
         return None
@@ -41,7 +45,7 @@ def no_gradient(contents: Contents) -> str | None:
 
 def outside_range(contents: Contents) -> str | None:
     """Attackers' generators that show the target what is no image."""
-    rows = [(name, contents.score("-", name, "outside_range_share")) for name in contents.floors()]
+    rows = [(name, contents.score(NOT_APPLICABLE, name, OUTSIDE_RANGE)) for name in contents.floors()]
     outside = [
         f"{percent(row.value)} of the values of {name.removeprefix(PRIOR_FLOOR)}"
         for name, row in rows
@@ -57,7 +61,7 @@ def outside_range(contents: Contents) -> str | None:
 
 def weak_judge(contents: Contents) -> str | None:
     """Judges that do not know the people."""
-    rows = [(one.title, contents.score("-", CEILING, "attack_accuracy_1", one.name)) for one in contents.judges]
+    rows = [(one.title, contents.score(NOT_APPLICABLE, HELD_OUT, AA1, one.name)) for one in contents.judges]
     weak = _told(rows, lambda value: value < KNOWS_PEOPLE)
     if not weak:
         return None
@@ -69,7 +73,9 @@ def weak_judge(contents: Contents) -> str | None:
 
 def lenient_judge(contents: Contents) -> str | None:
     """Judges that take strangers for private people."""
-    rows = [(one.title, contents.score("-", "public", "false_positive_rate", one.name)) for one in contents.judges]
+    rows = [
+        (one.title, contents.score(NOT_APPLICABLE, PUBLIC, FALSE_POSITIVE_RATE, one.name)) for one in contents.judges
+    ]
     lenient = _told(rows, lambda value: value > STRANGERS)
     if not lenient:
         return None
@@ -80,9 +86,9 @@ def fooled_judge(contents: Contents) -> str | None:
     """Judges that take a trigger for a person, as the model is meant to."""
     fooled = []
     for one in contents.judges:
-        floor = contents.floor("attack_accuracy_1", one.name)
+        floor = contents.floor(AA1, one.name)
         luck = 1 / contents.data.identities if floor is None else floor.high
-        rows = [(d, contents.score(d.name, TRIGGERS_ALONE, "attack_accuracy_1", one.name)) for d in contents.defenses]
+        rows = [(d, contents.score(d.name, TRIGGERS_ALONE, AA1, one.name)) for d in contents.defenses]
         fooled += [
             f"{one.title} {percent(row.value)} ({defense.title})"
             for defense, row in rows
@@ -100,7 +106,7 @@ def label_beats_white_box(contents: Contents) -> str | None:
     """Attackers who see less and get more."""
     said = []
     for defense in contents.defenses:
-        rows = [(one, contents.score(defense.name, one.name, "attack_accuracy_1")) for one in contents.attacks]
+        rows = [(one, contents.score(defense.name, one.name, AA1)) for one in contents.attacks]
         known = [(one, row) for one, row in rows if row is not None]
         seeing = [row.high for one, row in known if one.access == "white-box"]
         said += [
@@ -118,8 +124,8 @@ def label_beats_white_box(contents: Contents) -> str | None:
 
 def no_better_than_luck(contents: Contents) -> str | None:
     """Attacks that get nothing out of a model that nobody protected."""
-    floor = contents.floor("attack_accuracy_1")
-    rows = [(one.title, contents.score(UNPROTECTED, one.name, "attack_accuracy_1")) for one in contents.attacks]
+    floor = contents.floor(AA1)
+    rows = [(one.title, contents.score(UNPROTECTED, one.name, AA1)) for one in contents.attacks]
     lost = _told(rows, lambda value: floor is not None and value <= floor.value)
     if not lost:
         return None
@@ -131,16 +137,16 @@ def no_better_than_luck(contents: Contents) -> str | None:
 
 def too_good(contents: Contents) -> str | None:
     """Defenses that beat luck, or the model they are compared with."""
-    floor, plain = contents.floor("attack_accuracy_1"), contents.score(UNPROTECTED, "-", "clean_accuracy")
+    floor, plain = contents.floor(AA1), contents.score(UNPROTECTED, NOT_APPLICABLE, CLEAN_ACCURACY)
     said = []
     for defense in contents.defenses:
-        clean = contents.score(defense.name, "-", "clean_accuracy")
+        clean = contents.score(defense.name, NOT_APPLICABLE, CLEAN_ACCURACY)
         if clean is not None and plain is not None and clean.low > plain.high:
             said.append(
                 f"{defense.title} names {percent(clean.value)} of clean images, unprotected {percent(plain.value)}"
             )
         for one in contents.attacks:
-            row = contents.score(defense.name, one.name, "attack_accuracy_1")
+            row = contents.score(defense.name, one.name, AA1)
             if row is not None and floor is not None and row.high < floor.low:
                 said.append(
                     f"{one.title} on {defense.title} {percent(row.value)}, random samples {percent(floor.value)}"
@@ -171,7 +177,7 @@ def unadaptive_claim(contents: Contents) -> str | None:
         finding.defense.title
         for finding in judge(contents).findings
         if finding.level in ("protects", "partly")
-        and not any(contents.score(finding.defense.name, name, "attack_accuracy_1") for name in knowing)
+        and not any(contents.score(finding.defense.name, name, AA1) for name in knowing)
     ]
     if not claimed:
         return None

@@ -14,9 +14,10 @@ from trapmid.audit.plan import Folders, Task
 from trapmid.audit.recipe import Recipe
 from trapmid.audit.run import settle
 from trapmid.data import ImageSet, Source
-from trapmid.detection.evaluation import ADVERSARIAL, CLEAN, DETECTION, PUBLIC
+from trapmid.detection.evaluation import ADVERSARIAL, DETECTION
 from trapmid.engine import LOG, read_log
-from trapmid.metrics.scores import Score, find, read_scores
+from trapmid.metrics.detecting import DETECTION_THRESHOLD
+from trapmid.metrics.scores import HELD_OUT, NOT_APPLICABLE, PUBLIC, Score, find, read_scores
 from trapmid.report.ablation import ablations
 from trapmid.report.contents import (
     Access,
@@ -104,7 +105,7 @@ def collect(out: Path, *, redact: bool = False) -> Contents:
 
 def _scores(scores: list[Score], *, several: bool) -> list[Score]:
     """With one seed its own rows, whose intervals are over identities: a mean over one seed has none."""
-    return [score for score in scores if several or score.seed is not None or score.defense == "-"]
+    return [score for score in scores if several or score.seed is not None or score.defense == NOT_APPLICABLE]
 
 
 def _data(recipe: Recipe, split: Manifest) -> Data:
@@ -195,10 +196,10 @@ def _detections(recipe: Recipe, folders: Folders, scores: list[Score]) -> list[D
     for row in rows:
         if row["seed"] == recipe.seeds[0]:
             shown.setdefault(row["defense"], {}).setdefault(row["shown"], []).append(row["score"])
-    frames = {CLEAN: "Held-out private images", PUBLIC: "Public images", **ADVERSARIAL}
+    frames = {HELD_OUT: "Held-out private images", PUBLIC: "Public images", **ADVERSARIAL}
     detections = []
     for defense, sets in shown.items():
-        (threshold,) = find(scores, defense=defense, seed=recipe.seeds[0], metric="detection_threshold") or (None,)
+        (threshold,) = find(scores, defense=defense, seed=recipe.seeds[0], metric=DETECTION_THRESHOLD.name) or (None,)
         detections.append(
             Detection(
                 defense=defense,

@@ -8,7 +8,9 @@ from typing import Any, Literal, TypeAlias
 import numpy as np
 from jaxtyping import UInt8
 
-from trapmid.metrics.scores import PRIOR_FLOOR, Score
+from trapmid.metrics.metric import AnyMetric
+from trapmid.metrics.recognition import AA1
+from trapmid.metrics.scores import HELD_OUT, NOT_APPLICABLE, PRIOR_FLOOR, Score
 
 Picture: TypeAlias = UInt8[np.ndarray, "h w c"]
 """One image, 0 to 255, channels last; one channel (grey) or three (RGB)."""
@@ -17,9 +19,6 @@ Access: TypeAlias = Literal["label", "score", "white-box"]
 
 UNPROTECTED = "none"
 """The name of the defense that defends nothing: every other row is compared with its row."""
-
-CEILING = "real"
-"""The attack name of held-out private images: the most a judge can recognise."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -249,15 +248,20 @@ class Contents:
             if len(set(seeds)) < len(seeds):
                 raise ValueError(f"{group} holds a seed twice: {seeds}")
 
-    def score(self, defense: str, attack: str, metric: str, judge: str | None = None) -> Score | None:
+    def score(self, defense: str, attack: str, metric: AnyMetric | str, judge: str | None = None) -> Score | None:
         """The mean over seeds, or the only seed; None where it was not measured.
 
-        Without `judge`: the first judge's where there is one, else whoever measured it (FID has features, not a judge).
+        Args:
+            defense: its name.
+            attack: its name.
+            metric: a metric, or the name of a score for a metric that has variants.
+            judge: whose value; by default the first judge's or, where that judge has none, that of any other judge or network.
         """
+        name = metric if isinstance(metric, str) else metric.name
         rows = [
             row
             for row in self.scores
-            if (row.defense, row.attack, row.metric) == (defense, attack, metric) and not math.isnan(row.value)
+            if (row.defense, row.attack, row.metric) == (defense, attack, name) and not math.isnan(row.value)
         ]
         if judge is None and rows:
             named = [row for row in rows if row.judge == self.judges[0].name]
@@ -267,12 +271,12 @@ class Contents:
         means = [row for row in rows if row.seed is None]
         return next(iter(means or rows), None)
 
-    def by_seed(self, defense: str, attack: str, metric: str, judge: str) -> dict[int, Score]:
+    def by_seed(self, defense: str, attack: str, metric: AnyMetric, judge: str) -> dict[int, Score]:
         """The rows of single seeds; empty where there is one seed only."""
         rows = {
             row.seed: row
             for row in self.scores
-            if (row.defense, row.attack, row.metric, row.judge) == (defense, attack, metric, judge)
+            if (row.defense, row.attack, row.metric, row.judge) == (defense, attack, metric.name, judge)
             and row.seed is not None
         }
         return rows if len(rows) > 1 else {}
@@ -281,16 +285,16 @@ class Contents:
         """The attack names of random samples of the attackers' generators: what guessing alone achieves."""
         return list(dict.fromkeys(row.attack for row in self.scores if row.attack.startswith(PRIOR_FLOOR)))
 
-    def floor(self, metric: str, judge: str | None = None) -> Score | None:
+    def floor(self, metric: AnyMetric | str, judge: str | None = None) -> Score | None:
         """The highest of the floors."""
-        rows = [row for name in self.floors() if (row := self.score("-", name, metric, judge)) is not None]
+        rows = [row for name in self.floors() if (row := self.score(NOT_APPLICABLE, name, metric, judge)) is not None]
         return max(rows, key=lambda row: row.value, default=None)
 
-    def ceiling(self, metric: str, judge: str | None = None) -> Score | None:
+    def ceiling(self, metric: AnyMetric, judge: str | None = None) -> Score | None:
         """The same measure on held-out private images."""
-        return self.score("-", CEILING, metric, judge)
+        return self.score(NOT_APPLICABLE, HELD_OUT, metric, judge)
 
-    def strongest(self, defense: str, metric: str = "attack_accuracy_1") -> tuple[Attack, Score] | None:
+    def strongest(self, defense: str, metric: AnyMetric = AA1) -> tuple[Attack, Score] | None:
         """The attack that got most out of this defense's model: a defense is as good as its worst case."""
         found = [
             (attack, score)

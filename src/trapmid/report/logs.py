@@ -5,12 +5,13 @@ import numpy as np
 import torch
 from matplotlib.ticker import MaxNLocator
 
-from trapmid.detection.evaluation import ADVERSARIAL, PUBLIC
-from trapmid.detection.separation import auc, roc
+from trapmid.detection.evaluation import ADVERSARIAL
+from trapmid.metrics.scores import HELD_OUT, PUBLIC
+from trapmid.metrics.separation import auc, roc
+from trapmid.metrics.units import percent
 from trapmid.report.chart import FAINT, HUES, INK, SHARE, STYLE, Chart, canvas, line, slug, written
-from trapmid.report.contents import CEILING, Curves, Detection
+from trapmid.report.contents import Curves, Detection
 from trapmid.report.palette import SERIES
-from trapmid.report.verdict import percent
 
 BINS = 40
 
@@ -101,7 +102,7 @@ def detection_histograms(detection: Detection, number: int) -> Chart:
 def detection_roc(detection: Detection, number: int) -> Chart:
     """The ROC curve of every recovered set against public images, of adversarial sets against clean ones."""
     sets = {
-        name: CEILING if name in ADVERSARIAL else PUBLIC for name in detection.scores if name not in (CEILING, PUBLIC)
+        name: HELD_OUT if name in ADVERSARIAL else PUBLIC for name in detection.scores if name not in (HELD_OUT, PUBLIC)
     }
     rows, said = [], []
     with mpl.rc_context(STYLE):

@@ -1,76 +1,54 @@
-"""The tables of a report: scores and costs as rows of cells that only wait to be printed."""
+"""The tables of a report: scores and costs as text, which the page only has to print. What a metric is called and where it stands, the metric says."""
 
 import math
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
+from typing import NamedTuple
 
-from trapmid.metrics.scores import PRIOR_FLOOR, TRIGGERS_ALONE, WRONG_IDENTITY, Score
-from trapmid.report.contents import CEILING, UNPROTECTED, Contents, Cost, Defense
-from trapmid.report.verdict import percent
+from trapmid.metrics.detecting import AT_THE_PUBLISHED_THRESHOLD
+from trapmid.metrics.metric import TableName
+from trapmid.metrics.of_models import CLEAN_ACCURACY
+from trapmid.metrics.recognition import AA1, AA1_WRONG_IDENTITY, FALSE_POSITIVE_RATE, JUDGE_DISAGREEMENT
+from trapmid.metrics.scores import HELD_OUT, NOT_APPLICABLE, PRIOR_FLOOR, PUBLIC, TRIGGERS_ALONE, Score
+from trapmid.metrics.sets import FID
+from trapmid.metrics.table import metrics, unit_of
+from trapmid.metrics.units import Unit, format_value, percent
+from trapmid.report.contents import UNPROTECTED, Contents, Cost, Defense
 
-COLUMNS = (
-    ("clean_accuracy", "Clean accuracy", "higher is more useful"),
-    ("attack_accuracy_1", "AA-1", "lower is safer"),
-    ("attack_accuracy_1_accepted", "AA-1 accepted", "lower is safer"),
-    ("attack_accuracy_1_corrected", "AA-1 corrected", "lower is safer"),
-    ("attack_accuracy_5", "AA-5", "lower is safer"),
-    ("attack_accuracy_5_accepted", "AA-5 accepted", "lower is safer"),
-    ("knn_distance", "KNN distance", "higher is safer"),
-    ("fid", "FID", "higher is safer"),
-    ("trapdoor_success", "Trapdoor success", "100\u00a0%: it took"),
-    ("trapdoor_delta", "Delta", "should exceed epsilon"),
-    ("trapdoor_epsilon", "Epsilon", "at least"),
-)
-_OF_THE_MODEL = {"clean_accuracy", "trapdoor_success", "trapdoor_delta", "trapdoor_epsilon"}
-FURTHER = (
-    ("knn_distance", "KNN distance", "squared"),
-    ("knn_distance_l2", "KNN distance", "plain"),
-    ("fid", "FID", "higher is safer"),
-    ("kid", "KID", "higher is safer"),
-    ("precision", "Precision", "as published"),
-    ("recall", "Recall", "as published"),
-    ("density", "Density", "as published"),
-    ("coverage", "Coverage", "lower is safer"),
-    ("precision_naeem", "Precision", "Naeem et al."),
-    ("recall_naeem", "Recall", "Naeem et al."),
-    ("density_naeem", "Density", "Naeem et al."),
-    ("private_nearest_share", "Private nearest", "lower is safer"),
-)
-PRICE = (
-    ("clean_accuracy", "Clean accuracy", "higher is more useful"),
-    ("calibration_error", "Calibration error", "lower is more honest"),
-    ("zero_gradient_share", "No gradient", "should be 0"),
-    ("privacy_epsilon", "Privacy epsilon", "of the training; lower is safer"),
-)
-_ROBUST = "robust_accuracy_"
-DETECTION_COLUMNS = (
-    ("detection_score", "Mean cosine", "with the signature"),
-    ("detection_auc", "AUC", "50\u00a0%: no better than chance"),
-    ("detection_recall", "Recall", "flagged of recovered"),
-    ("detection_dsr", "DSR", "right on clean and adversarial"),
-    ("detection_false_positives", "False positives", "flagged of clean"),
-)
-_SHARES = (
-    *("accuracy", "success", "rate", "share", "precision", "recall", "coverage", "calibration", "disagreement"),
-    *("false_positives", "auc", "dsr"),
-)
+RELATIVE_COST = ("Training cost", "against plain")
+
+
+class MetricColumn(NamedTuple):
+    """A column of scores.
+
+    Attributes:
+        name: of its scores.
+        title: of the metric.
+        hint: below the title.
+        of_model: whether its scores belong to the model alone, whatever attacks it.
+    """
+
+    name: str
+    title: str
+    hint: str
+    of_model: bool
 
 
 @dataclass(frozen=True)
-class Cell:
-    """A value and its interval as text; both empty where nothing was measured."""
+class TableCell:
+    """A value and its interval as text; both are empty where nothing was measured."""
 
     value: str = ""
     interval: str = ""
 
 
 @dataclass(frozen=True)
-class Row:
-    """One line of a table: its head, an optional second head, its cells."""
+class TableRow:
+    """One line of a table: its head, an explanation of it, its cells."""
 
     head: str
     sub: str
-    cells: tuple[Cell, ...]
+    cells: tuple[TableCell, ...]
 
 
 @dataclass(frozen=True)
@@ -78,56 +56,71 @@ class Table:
     """Columns as (title, hint), the rows of the models, and the rows that frame them (floor, ceiling)."""
 
     columns: tuple[tuple[str, str], ...]
-    rows: tuple[Row, ...]
-    frame: tuple[Row, ...]
+    rows: tuple[TableRow, ...]
+    frame: tuple[TableRow, ...]
+
+
+def columns_of(contents: Contents, table: TableName) -> list[MetricColumn]:
+    """The columns of a table: every metric that belongs there, and each of its variants that was measured."""
+    measured = dict.fromkeys(row.metric for row in contents.scores)
+    found = []
+    for metric in metrics():
+        if table in metric.tables:
+            names = [name for name in measured if metric.names(name)] if metric.variants else [metric.name]
+            found += [
+                MetricColumn(name, metric.title, metric.hint_of(name), metric.subject == "model")
+                for name in sorted(names, key=lambda name: (len(name), name))
+            ]
+    return found
 
 
 def main_table(contents: Contents) -> Table:
-    """Every attack on every defense by the first judge, floor and ceiling apart; without columns nobody measured."""
+    """Every attack on every defense by the first judge, and floor and ceiling; without columns that hold nothing."""
+    columns = columns_of(contents, "main")
     rows, frame = [], []
     for defense in contents.defenses:
         relative = _relative(contents, defense)
         for attack in contents.attacks:
             cells = [
-                _cell(contents.score(defense.name, "-" if metric in _OF_THE_MODEL else attack.name, metric))
-                for metric, _, _ in COLUMNS
+                _cell(contents.score(defense.name, NOT_APPLICABLE if one.of_model else attack.name, one.name))
+                for one in columns
             ]
-            rows.append(Row(defense.title, attack.title, (*cells, relative)))
+            rows.append(TableRow(defense.title, attack.title, (*cells, relative)))
     for title, text, name in _frames(contents):
-        cells = [_cell(contents.score("-", name, metric)) for metric, _, _ in COLUMNS]
+        cells = [_cell(contents.score(NOT_APPLICABLE, name, one.name)) for one in columns]
         if any(cell.value for cell in cells):
-            frame.append(Row(title, text, (*cells, Cell())))
-    columns = [(title, hint) for _, title, hint in COLUMNS] + [("Training cost", "against plain")]
-    return _measured(columns, rows, frame)
+            frame.append(TableRow(title, text, (*cells, TableCell())))
+    return _measured([*_heads(columns), RELATIVE_COST], rows, frame)
 
 
 def further_tables(contents: Contents) -> list[tuple[str, Table]]:
-    """Distances and likeness as each judge, or a network that is none, measured them: (its title, its table)."""
+    """Distances and comparisons of sets by each judge and each feature network: its title, its table."""
+    columns = columns_of(contents, "further")
     titles = {judge.name: judge.title for judge in contents.judges}
-    names = [*titles, *sorted({row.judge for row in contents.scores if row.metric == "fid"} - titles.keys())]
+    networks = [*titles, *sorted({row.judge for row in contents.scores if FID.names(row.metric)} - titles.keys())]
     found = []
-    for name in names:
+    for network in networks:
 
-        def row(head: str, sub: str, defense: str, attack: str, by: str = name) -> Row:
-            return Row(head, sub, tuple(_cell(contents.score(defense, attack, metric, by)) for metric, _, _ in FURTHER))
+        def row(head: str, sub: str, defense: str, attack: str, by: str = network) -> TableRow:
+            return TableRow(head, sub, tuple(_cell(contents.score(defense, attack, one.name, by)) for one in columns))
 
         rows = [row(d.title, a.title, d.name, a.name) for d in contents.defenses for a in contents.attacks]
-        frame = [row(title, text, "-", attack) for title, text, attack in _frames(contents)]
-        table = _measured([(title, hint) for _, title, hint in FURTHER], rows, frame)
+        frame = [row(title, text, NOT_APPLICABLE, attack) for title, text, attack in _frames(contents)]
+        table = _measured(_heads(columns), rows, frame)
         if table.columns:
-            found.append((titles.get(name, name), table))
+            found.append((titles.get(network, network), table))
     return found
 
 
 def controls_table(contents: Contents) -> Table | None:
-    """What judges say to pictures that show nobody in particular; None where no control was measured."""
+    """What judges say about images that show no private person; None where no control was measured."""
 
-    def row(head: str, sub: str, defense: str, attack: str, metric: str = "attack_accuracy_1") -> Row:
+    def row(head: str, sub: str, defense: str, attack: str, metric: str = AA1.name) -> TableRow:
         cells = (_cell(contents.score(defense, attack, metric, judge.name)) for judge in contents.judges)
-        return Row(head, sub, tuple(cells))
+        return TableRow(head, sub, tuple(cells))
 
     wrong = [
-        row(defense.title, f"{attack.title}, under a wrong name", defense.name, attack.name, WRONG_IDENTITY)
+        row(defense.title, f"{attack.title}, under a wrong name", defense.name, attack.name, AA1_WRONG_IDENTITY.name)
         for defense in contents.defenses
         for attack in contents.attacks
     ]
@@ -135,63 +128,65 @@ def controls_table(contents: Contents) -> Table | None:
         row(defense.title, "its triggers alone, on an average face", defense.name, TRIGGERS_ALONE)
         for defense in contents.defenses
     ]
-    strangers = row("Other people", "accepted as somebody private", "-", "public", "false_positive_rate")
+    strangers = row("Other people", "accepted as somebody private", NOT_APPLICABLE, PUBLIC, FALSE_POSITIVE_RATE.name)
     rows = [one for one in (*wrong, *alone, strangers) if any(cell.value for cell in one.cells)]
     if not rows:
         return None
     columns = tuple((judge.title, judge.note) for judge in contents.judges)
-    return Table(columns, tuple(rows), tuple(row(title, text, "-", name) for title, text, name in _frames(contents)))
+    frame = tuple(row(title, text, NOT_APPLICABLE, name) for title, text, name in _frames(contents))
+    return Table(columns, tuple(rows), frame)
 
 
 def price_table(contents: Contents) -> Table | None:
-    """What each defense costs the model; None where nothing beside clean accuracy was measured."""
-    budgets = sorted({int(row.metric.split("_")[2]) for row in contents.scores if row.metric.startswith(_ROBUST)})
-    robust = [(f"{_ROBUST}{budget}_255", "Robust accuracy", f"within {budget}/255") for budget in budgets]
-    columns = [*PRICE, *robust]
-    if not any(row.metric in {metric for metric, _, _ in columns[1:]} for row in contents.scores):
+    """What each defense costs the model; None where nothing but clean accuracy was measured."""
+    columns = columns_of(contents, "price")
+    beside = {one.name for one in columns} - {CLEAN_ACCURACY.name}
+    if not any(row.metric in beside for row in contents.scores):
         return None
     rows = [
-        Row(d.title, "", tuple(_cell(contents.score(d.name, "-", metric)) for metric, _, _ in columns))
+        TableRow(d.title, "", tuple(_cell(contents.score(d.name, NOT_APPLICABLE, one.name)) for one in columns))
         for d in contents.defenses
     ]
-    return _measured([(title, hint) for _, title, hint in columns], rows, [])
+    return _measured(_heads(columns), rows, [])
 
 
-def judges_table(contents: Contents, metric: str = "attack_accuracy_1") -> Table | None:
-    """The same attacks as each judge sees them; None where there is only one judge."""
+def judges_table(contents: Contents) -> Table | None:
+    """AA-1 of the same attacks by each judge; None where there is one judge only."""
     if len(contents.judges) < 2:
         return None
-    groups = [
-        (defense.title, attack.title, defense.name, attack.name)
-        for defense in contents.defenses
-        for attack in contents.attacks
-    ]
 
-    def row(head: str, sub: str, defense: str, attack: str) -> Row:
-        cells = [_cell(contents.score(defense, attack, metric, judge.name)) for judge in contents.judges]
-        return Row(head, sub, (*cells, _cell(contents.score(defense, attack, "judge_disagreement", "-"))))
+    def row(head: str, sub: str, defense: str, attack: str) -> TableRow:
+        cells = [_cell(contents.score(defense, attack, AA1, judge.name)) for judge in contents.judges]
+        apart = _cell(contents.score(defense, attack, JUDGE_DISAGREEMENT, NOT_APPLICABLE))
+        return TableRow(head, sub, (*cells, apart))
 
     return _measured(
-        [*((judge.title, judge.note) for judge in contents.judges), ("Disagree", "share of pictures")],
-        [row(*group) for group in groups],
-        [row(title, text, "-", name) for title, text, name in _frames(contents)],
+        [
+            *((judge.title, judge.note) for judge in contents.judges),
+            (JUDGE_DISAGREEMENT.title, JUDGE_DISAGREEMENT.hint),
+        ],
+        [row(d.title, a.title, d.name, a.name) for d in contents.defenses for a in contents.attacks],
+        [row(title, text, NOT_APPLICABLE, name) for title, text, name in _frames(contents)],
     )
 
 
 def detection_table(contents: Contents) -> Table:
-    """What each detector makes of every set: means over seeds, by the calibrated threshold where there is one, else by the published one."""
+    """What each detector makes of every set of images: at the calibrated threshold or, where no detector has one, at the published one."""
+    columns = columns_of(contents, "detection")
+    calibrated = any(detection.threshold is not None for detection in contents.detections)
     rows = []
-    suffix = "_published" if all(detection.threshold is None for detection in contents.detections) else ""
     for detection in contents.detections:
         title = next((d.title for d in contents.defenses if d.name == detection.defense), detection.defense)
         for name in detection.scores:
-            measured = (
-                contents.score(detection.defense, name, metric)
-                or contents.score(detection.defense, name, f"{metric}{suffix}")
-                for metric, _, _ in DETECTION_COLUMNS
-            )
-            rows.append(Row(title, detection.titles[name], tuple(map(_cell, measured))))
-    return Table(tuple((title, hint) for _, title, hint in DETECTION_COLUMNS), tuple(rows), ())
+            scores = []
+            for one in columns:
+                score = contents.score(detection.defense, name, one.name)
+                published = AT_THE_PUBLISHED_THRESHOLD.get(one.name)
+                if score is None and published is not None and not calibrated:
+                    score = contents.score(detection.defense, name, published)
+                scores.append(score)
+            rows.append(TableRow(title, detection.titles[name], tuple(map(_cell, scores))))
+    return Table(tuple(_heads(columns)), tuple(rows), ())
 
 
 def _frames(contents: Contents) -> list[tuple[str, str, str]]:
@@ -201,19 +196,19 @@ def _frames(contents: Contents) -> list[tuple[str, str, str]]:
     said = [f"random samples of the attacker's generator{generator}" for generator in generators]
     return [
         *(("Floor", text, name) for text, name in zip(said, floors, strict=True)),
-        ("Ceiling", "held-out private images", CEILING),
+        ("Ceiling", "held-out private images", HELD_OUT),
     ]
 
 
 def cost_rows(costs: Sequence[Cost]) -> list[tuple[str, ...]]:
-    """Cell, kind of work, time, time per identity, queries, the model's confidence, peak memory, multiple of plain: as text."""
+    """Run, kind of work, time, time per identity, queries, the model's confidence, peak memory, multiple of plain: as text."""
     return [
         (
             cost.cell,
             cost.work,
             duration(cost.seconds),
             duration(cost.seconds / cost.identities) if cost.identities else "",
-            f"{cost.queries:,}" if cost.queries is not None else "",
+            format_value(cost.queries, Unit.COUNT) if cost.queries is not None else "",
             percent(cost.confidence, 1) if cost.confidence is not None else "",
             f"{cost.peak_mib:,.0f}\u00a0MiB" if cost.peak_mib is not None else "",
             f"{cost.relative:.1f}\u00a0\u00d7" if cost.relative is not None else "",
@@ -239,24 +234,19 @@ def all_scores(contents: Contents) -> list[tuple[str, str, str, str, str, str, s
 
 
 def number(metric: str, value: float) -> str:
-    """A value in its metric's unit; shares as percent with one decimal."""
-    if math.isnan(value):
-        return ""
-    if any(word in metric for word in _SHARES):
-        return percent(value, 1)
-    return f"{value:,.0f}" if abs(value) >= 1000 else f"{value:.1f}" if abs(value) >= 10 else f"{value:.3g}"
+    """A value of a score with the symbol of its metric's unit."""
+    return format_value(value, unit_of(metric), symbol=True)
 
 
 def interval(row: Score) -> str:
-    """The 95 % interval as "low to high"; empty where it has no width to speak of."""
+    """The 95 % interval as "low to high"; empty where it is not known or has no width."""
     if math.isnan(row.low) or math.isnan(row.high) or row.low == row.high == row.value:
         return ""
-    low, high = number(row.metric, row.low), number(row.metric, row.high)
-    return f"{low.removesuffix(percent(0.0)[1:])} to {high}"
+    return f"{format_value(row.low, unit_of(row.metric))} to {number(row.metric, row.high)}"
 
 
 def duration(seconds: int | float) -> str:
-    """Seconds as people say them: "12 s", "4 min 10 s", "2 h 05 min"."""
+    """Seconds in words: "12 s", "4 min 10 s", "2 h 05 min"."""
     whole = round(seconds)
     if whole < 60:
         return f"{seconds:.1f}\u00a0s" if seconds < 10 else f"{whole}\u00a0s"
@@ -265,23 +255,27 @@ def duration(seconds: int | float) -> str:
     return f"{whole // 3600}\u00a0h {whole % 3600 // 60:02d}\u00a0min"
 
 
-def _relative(contents: Contents, defense: Defense) -> Cell:
+def _relative(contents: Contents, defense: Defense) -> TableCell:
     if defense.name == UNPROTECTED:
-        return Cell("1\u00a0\u00d7")
+        return TableCell("1\u00a0\u00d7")
     found = [
         cost.relative
         for cost in contents.costs
         if cost.defense == defense.name and cost.work == "train" and cost.relative is not None
     ]
-    return Cell(f"{sum(found) / len(found):.1f}\u00a0\u00d7") if found else Cell()
+    return TableCell(f"{sum(found) / len(found):.1f}\u00a0\u00d7") if found else TableCell()
 
 
-def _cell(score: Score | None) -> Cell:
-    return Cell() if score is None else Cell(number(score.metric, score.value), interval(score))
+def _cell(score: Score | None) -> TableCell:
+    return TableCell() if score is None else TableCell(number(score.metric, score.value), interval(score))
 
 
-def _measured(columns: Sequence[tuple[str, str]], rows: Sequence[Row], frame: Sequence[Row]) -> Table:
-    """The table without columns that nobody measured."""
+def _heads(columns: Iterable[MetricColumn]) -> list[tuple[str, str]]:
+    return [(one.title, one.hint) for one in columns]
+
+
+def _measured(columns: Sequence[tuple[str, str]], rows: Sequence[TableRow], frame: Sequence[TableRow]) -> Table:
+    """The table without columns that hold nothing."""
     used = [place for place in range(len(columns)) if any(row.cells[place].value for row in [*rows, *frame])]
     return Table(
         columns=tuple(columns[place] for place in used),
@@ -290,5 +284,5 @@ def _measured(columns: Sequence[tuple[str, str]], rows: Sequence[Row], frame: Se
     )
 
 
-def _only(row: Row, places: Sequence[int]) -> Row:
-    return Row(row.head, row.sub, tuple(row.cells[place] for place in places))
+def _only(row: TableRow, places: Sequence[int]) -> TableRow:
+    return TableRow(row.head, row.sub, tuple(row.cells[place] for place in places))

@@ -3,7 +3,10 @@
 from dataclasses import dataclass
 from typing import Literal, TypeAlias
 
-from trapmid.metrics.scores import Score
+from trapmid.metrics.of_models import CLEAN_ACCURACY, TRAPDOOR_SUCCESS
+from trapmid.metrics.recognition import AA1, AA1_ACCEPTED
+from trapmid.metrics.scores import NOT_APPLICABLE, Score
+from trapmid.metrics.units import percent
 from trapmid.report.contents import UNPROTECTED, Attack, Contents, Defense
 
 Level: TypeAlias = Literal["protects", "partly", "fails", "unknown"]
@@ -48,13 +51,6 @@ class Verdict:
     notes: tuple[str, ...]
 
 
-def percent(value: float, digits: int = 0) -> str:
-    """A fraction as people read it; small ones do not round to nothing."""
-    if digits == 0 and 0 < value < 0.005:
-        return "under 1\u00a0%"
-    return f"{100 * value:.{digits}f}\u00a0%"
-
-
 def judge(contents: Contents) -> Verdict:
     """Read the scores by the first judge, against the strongest attack on each model."""
     shown = [defense for defense in contents.defenses if defense.name != UNPROTECTED]
@@ -68,7 +64,7 @@ def judge(contents: Contents) -> Verdict:
 def cannot_show(contents: Contents) -> str | None:
     """Why no defense could look good or bad in this audit; None where one can."""
     plain = contents.strongest(UNPROTECTED)
-    floor = contents.floor("attack_accuracy_1")
+    floor = contents.floor(AA1)
     if plain is None:
         return "No attack on an unprotected model was scored, so there is nothing to compare with."
     if floor is None:
@@ -108,7 +104,7 @@ def _headline(contents: Contents) -> str:
     who = "An attacker" if len(contents.attacks) == 1 else "The strongest attacker tried"
     has = f"{_access(contents)} and {contents.data.public_description}"
     text = f"{who} who {has} recovered {thing} {listed(shares, ', and ')}"
-    floor = contents.floor("attack_accuracy_1")
+    floor = contents.floor(AA1)
     if floor is None:
         return f"{text}."
     return f"{text}; guessing {contents.data.subject}s at random gives {percent(floor.value)}."
@@ -147,7 +143,7 @@ def _compare(contents: Contents, defense: Defense, plain: Score, own: Score) -> 
             f"The interval overlaps that of the unprotected model ({pair}): "
             f"this audit does not show that {defense.title} helps."
         ]
-    floor = contents.floor("attack_accuracy_1")
+    floor = contents.floor(AA1)
     if floor is not None and own.low <= floor.high:
         level = f"{pair}; guessing {percent(floor.value, 1)}"
         return "protects", [f"The attack falls to the level of guessing ({level})."]
@@ -155,7 +151,7 @@ def _compare(contents: Contents, defense: Defense, plain: Score, own: Score) -> 
 
 
 def _trapdoor(contents: Contents, defense: Defense) -> list[str]:
-    success = contents.score(defense.name, "-", "trapdoor_success")
+    success = contents.score(defense.name, NOT_APPLICABLE, TRAPDOOR_SUCCESS)
     if success is None or success.value >= contents.trapdoor_took:
         return []
     return [
@@ -165,8 +161,8 @@ def _trapdoor(contents: Contents, defense: Defense) -> list[str]:
 
 
 def _utility(contents: Contents, defense: Defense) -> tuple[bool, list[str]]:
-    plain = contents.score(UNPROTECTED, "-", "clean_accuracy")
-    own = contents.score(defense.name, "-", "clean_accuracy")
+    plain = contents.score(UNPROTECTED, NOT_APPLICABLE, CLEAN_ACCURACY)
+    own = contents.score(defense.name, NOT_APPLICABLE, CLEAN_ACCURACY)
     if plain is None or own is None:
         return False, ["Clean accuracy was not measured for both models, so the price of the defense is not known."]
     pair = f"{percent(own.value, 1)} of new private images are classified correctly, {percent(plain.value, 1)} without"
@@ -197,12 +193,12 @@ def _notes(contents: Contents) -> list[str]:
 
 
 def _accepted(contents: Contents, defense: Defense) -> Score | None:
-    best = contents.strongest(defense.name, "attack_accuracy_1_accepted")
+    best = contents.strongest(defense.name, AA1_ACCEPTED)
     return None if best is None else best[1]
 
 
 def _by(contents: Contents, defense: Defense, kind: str) -> Score | None:
-    rows = [contents.score(defense.name, attack.name, "attack_accuracy_1", kind) for attack in contents.attacks]
+    rows = [contents.score(defense.name, attack.name, AA1, kind) for attack in contents.attacks]
     return max((row for row in rows if row is not None), key=lambda row: row.value, default=None)
 
 

@@ -10,9 +10,10 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from trapmid.files import replacing
+from trapmid.metrics.units import Unit
 from trapmid.report.drawing import WIDTH, style
 from trapmid.report.palette import LIGHT
-from trapmid.reproduction.experiment import COLUMNS, Bars, Curve
+from trapmid.reproduction.experiment import Bars, Curve, column
 from trapmid.reproduction.results import Entry, Reproduction
 from trapmid.reproduction.write import Picture, attack_title, number
 
@@ -45,8 +46,8 @@ def draw(chart: Bars | Curve, made: Reproduction, folder: Path) -> tuple[Picture
     panels = {metric: entries for metric, entries in panels.items() if entries}
     if not panels:
         return ()
-    titles = [COLUMNS[metric].title for metric in panels]
-    said = [f"{COLUMNS[metric].title}: {'; '.join(map(_words, entries))}" for metric, entries in panels.items()]
+    titles = [column(metric).title for metric in panels]
+    said = [f"{column(metric).title}: {'; '.join(map(_words, entries))}" for metric, entries in panels.items()]
     with mpl.rc_context(style(INK, FAINT, GRID)):
         match chart:
             case Bars():
@@ -77,8 +78,8 @@ def _bars(panels: dict[str, list[Entry]]) -> Figure:
                     place + 0.2, published, height=0.36, color="white", edgecolor=PAPER, hatch="////", label=THEIRS
                 )
         axes.set_yticks(range(len(entries)), _labels(entries))
-        axes.set(xlabel=COLUMNS[metric].title, ylim=(len(entries) - 0.4, -0.6))
-        if COLUMNS[metric].factor == 100:
+        axes.set(xlabel=column(metric).title, ylim=(len(entries) - 0.4, -0.6))
+        if column(metric).metric.unit is Unit.SHARE:
             axes.set_xlim(0, 101)
         axes.tick_params(length=0)
         axes.grid(visible=False, axis="y")
@@ -94,8 +95,8 @@ def _curves(panels: dict[str, list[Entry]], chart: Curve) -> Figure:
         for colour, attack in zip(HERE, attacks, strict=False):
             of = f"{attack_title(attack)} " if len(attacks) > 1 else ""
             _line(axes, [entry for entry in entries if entry.attack == attack], chart.at, colour, of)
-        axes.set_ylabel(COLUMNS[metric].title)
-        if COLUMNS[metric].factor == 100:
+        axes.set_ylabel(column(metric).title)
+        if column(metric).metric.unit is Unit.SHARE:
             axes.set_ylim(-3, 103)
         axes.set_xticks(sorted(chart.at.values()), [f"{place:g}" for place in sorted(chart.at.values())])
         axes.tick_params(length=0, labelcolor=FAINT)
@@ -126,7 +127,7 @@ def _legend(figure: Figure) -> None:
 
 
 def _value(entry: Entry) -> float:
-    return entry.value * COLUMNS[entry.metric].factor
+    return entry.value * column(entry.metric).metric.unit.factor
 
 
 def _published(entry: Entry) -> float | None:
@@ -139,7 +140,7 @@ def _whiskers(entries: Sequence[Entry]) -> tuple[list[float], list[float]]:
     """Lengths down and up in the paper's unit; none where there is no interval."""
 
     def length(entry: Entry, end: float) -> float:
-        return 0.0 if math.isnan(end) else abs(end - entry.value) * COLUMNS[entry.metric].factor
+        return 0.0 if math.isnan(end) else abs(end - entry.value) * column(entry.metric).metric.unit.factor
 
     return [length(entry, entry.low) for entry in entries], [length(entry, entry.high) for entry in entries]
 

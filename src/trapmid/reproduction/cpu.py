@@ -11,7 +11,7 @@ from trapmid.data import Source, SyntheticSource, guess_source
 from trapmid.defenses import Defense
 from trapmid.models import SmallResNet, Tiny
 from trapmid.recipes import changed, choose
-from trapmid.reproduction.experiment import Experiment, Row, Target
+from trapmid.reproduction.experiment import Experiment, ExperimentRow, Target
 from trapmid.reproduction.scale import Cost, Scale, identities_of, with_transforms
 from trapmid.reproduction.variants import attack_variant, defense_variant
 
@@ -109,11 +109,11 @@ class CPUScale(Scale):
             return SyntheticSource(identities=2000, images_per_identity=1, seed={"ffhq": 1, "facescrub": 2}[name])
         return self.images.other(name)
 
-    def defense(self, row: Row) -> Defense:
+    def defense(self, row: ExperimentRow) -> Defense:
         """The recipe's own trapdoors, all others with published constants."""
         return defense_variant(row.defense, self._base(row.target).defenses)
 
-    def attack(self, row: Row) -> AnyAttack | None:
+    def attack(self, row: ExperimentRow) -> AnyAttack | None:
         """As the recipes for CPUs have it."""
         base = self._base(row.target)
         if row.attack == "brep-untargeted":

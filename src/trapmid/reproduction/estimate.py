@@ -10,9 +10,10 @@ from torch import nn
 
 from trapmid.audit import Folders, Recipe, Task, plan
 from trapmid.audit.plan import with_needs
+from trapmid.metrics.scores import NOT_APPLICABLE
 from trapmid.models import ModelConfig
 from trapmid.priors import GANConfig
-from trapmid.reproduction.experiment import Experiment, Row
+from trapmid.reproduction.experiment import Experiment, ExperimentRow
 from trapmid.reproduction.scale import Cost, Scale, identities_of
 from trapmid.reproduction.studies import Layout, Study
 
@@ -60,7 +61,7 @@ class Estimate:
 
 def estimate(layout: Layout, experiments: Sequence[Experiment], scale: Scale) -> Estimate:
     """Every task of a layout with what it costs."""
-    costs = {layout.cells[one.name, row].folder: scale.cost(row.target) for one in experiments for row in one.rows}
+    costs = {layout.sources[one.name, row].folder: scale.cost(row.target) for one in experiments for row in one.rows}
     lines = tuple(line for study in layout.studies for line in _lines(study, costs[study.folder]))
     return Estimate(
         lines=lines,
@@ -70,15 +71,15 @@ def estimate(layout: Layout, experiments: Sequence[Experiment], scale: Scale) ->
     )
 
 
-def cells(layout: Layout, experiment: Experiment) -> list[tuple[Row, str]]:
+def cells(layout: Layout, experiment: Experiment) -> list[tuple[ExperimentRow, str]]:
     """Every row with its state: `done`, `to do`, or that it takes no run."""
     tasks = {study.folder: set(study.tasks) for study in layout.studies}
     said = []
     for row in experiment.rows:
-        cell = layout.cells[experiment.name, row]
+        cell = layout.sources[experiment.name, row]
         wanted = [
             Task("train", defense=cell.defense, seed=seed)
-            if cell.attack == "-"
+            if cell.attack == NOT_APPLICABLE
             else Task("attack", cell.attack, cell.defense, seed)
             for seed in cell.seeds
         ]

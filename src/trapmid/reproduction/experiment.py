@@ -4,6 +4,12 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Literal, NamedTuple
 
+from trapmid.metrics.evidence import ComparedSet
+from trapmid.metrics.metric import AnyMetric
+from trapmid.metrics.recognition import KNN_DISTANCE
+from trapmid.metrics.scores import NOT_APPLICABLE
+from trapmid.metrics.table import of_name, registered
+
 Network = Literal["main", "facenet64", "ir152", "resnest101e", "resnet152", "densenet169"]
 Runs = Literal["mean", "worst", "best"]
 
@@ -44,7 +50,7 @@ MAIN = Target()
 
 
 @dataclass(frozen=True)
-class Row:
+class ExperimentRow:
     """One line of a table.
 
     Attributes:
@@ -59,58 +65,55 @@ class Row:
     key: str
     title: str
     defense: str
-    attack: str = "-"
+    attack: str = NOT_APPLICABLE
     target: Target = MAIN
     runs: Runs = "mean"
 
 
 class Column(NamedTuple):
-    """A metric as tables print it.
+    """A metric as a column of a table.
 
     Attributes:
-        title: with its unit.
-        factor: from the unit of scores.json to the paper's.
-        digits: after the point.
-        of_model: whether it belongs to the model alone, whoever attacks it.
-        metric: its name in scores.json, where that is another than the column's.
+        metric: what is printed.
+        title: with the symbol of the unit.
         judge: the one that has to decide; None for the recipe's first.
     """
 
+    metric: AnyMetric
     title: str
-    factor: float = 1.0
-    digits: int = 2
-    of_model: bool = False
-    metric: str = ""
     judge: str | None = None
 
+    @property
+    def of_model(self) -> bool:
+        """Whether it belongs to the model alone, whatever attacks it."""
+        return self.metric.subject == "model"
 
-COLUMNS: Mapping[str, Column] = {
-    "clean_accuracy": Column("Accuracy %", 100.0, 1, True),
-    "trapdoor_success": Column("Trapdoor success %", 100.0, 1, True),
-    "training_seconds": Column("Training s", digits=0, of_model=True),
-    "attack_seconds": Column("Attack s", digits=0),
-    "attack_accuracy_1": Column("AA-1 %", 100.0, 1),
-    "attack_accuracy_5": Column("AA-5 %", 100.0, 1),
-    "knn_distance": Column("KNN distance"),
-    "fid": Column("FID", digits=1),
-    "generator_private_nearest_share": Column("Generator nearest private %", 100.0, 1),
-    "private_nearest_share": Column("Reconstructions nearest private %", 100.0, 1),
-    "delta_face": Column("delta face", metric="knn_distance", judge="embedder"),
-    "delta_eval": Column("delta eval", metric="knn_distance", judge="classifier"),
-    "precision": Column("Precision"),
-    "recall": Column("Recall"),
-    "density": Column("Density"),
-    "coverage": Column("Coverage"),
-    "detection_recall": Column("Detected %", 100.0, 1),
-    "detection_auc": Column("Detection AUC %", 100.0, 1),
-    "detection_dsr": Column("DSR %", 100.0, 1),
-    "start_batches": Column("Initial iterations", digits=0),
-    "identities_without_start": Column("Without a start", digits=0),
+    @property
+    def of_sets(self) -> bool:
+        """Whether it compares sets of images, which a feature network does where the recipe has one."""
+        return self.metric.of is ComparedSet
+
+
+DELTA_FACE, DELTA_EVAL = "delta_face", "delta_eval"
+BY_JUDGE: Mapping[str, Column] = {
+    DELTA_FACE: Column(KNN_DISTANCE, "delta face", "embedder"),
+    DELTA_EVAL: Column(KNN_DISTANCE, "delta eval", "classifier"),
 }
-"""Every column that a table here has, most by their metric's name in scores.json; cost and notes come from manifests."""
+"""Columns that the papers name after the judge that decides."""
 
-OF_IMAGES = frozenset({"fid", "kid", "precision", "recall", "density", "coverage"})
-"""Metrics that a network which recognises nobody gives where the recipe has one."""
+
+def column(key: str) -> Column:
+    """The column of a key: one of `BY_JUDGE`, or the name of a metric.
+
+    Raises:
+        KeyError: there is no such metric.
+    """
+    if key in BY_JUDGE:
+        return BY_JUDGE[key]
+    metric = of_name(key)
+    if metric is None:
+        raise KeyError(key)
+    return Column(metric, f"{metric.title} {metric.unit.symbol}".strip())
 
 
 @dataclass(frozen=True)
@@ -118,7 +121,7 @@ class Bars:
     """A chart that compares lines one by one.
 
     Attributes:
-        metrics: a panel each, keys of `COLUMNS`.
+        metrics: a panel each, keys of columns.
     """
 
     metrics: tuple[str, ...]
@@ -129,7 +132,7 @@ class Curve:
     """A chart along a quantity that grows from line to line.
 
     Attributes:
-        metrics: a panel each, keys of `COLUMNS`.
+        metrics: a panel each, keys of columns.
         along: the quantity, in words.
         at: its value by key of the row.
     """
@@ -148,7 +151,7 @@ class Experiment:
         title: what it is in the paper.
         shows: what it is for, in a sentence.
         rows: the lines.
-        columns: keys of `COLUMNS`.
+        columns: keys of columns.
         several: whether the paper has five runs of it, else one.
         also: experiments whose published numbers for the same row and attack hold here, too.
         notes: what differs from the paper at every scale, a line each.
@@ -159,7 +162,7 @@ class Experiment:
     name: str
     title: str
     shows: str
-    rows: tuple[Row, ...]
+    rows: tuple[ExperimentRow, ...]
     columns: tuple[str, ...]
     several: bool = False
     also: tuple[str, ...] = ()
@@ -167,13 +170,21 @@ class Experiment:
     pictures: int = 0
     chart: Bars | Curve | None = None
 
+    @property
+    def all_columns(self) -> tuple[str, ...]:
+        """The columns of the paper, and those of metrics that others registered."""
+        others = [metric.name for metric in registered() if metric.subject in ("model", "attack")]
+        return (*self.columns, *others)
+
     def keeping(self, attacks: Sequence[str]) -> "Experiment":
         """The same with the rows of these attacks alone, and of models alone; all where none is named."""
         if not attacks:
             return self
-        return replace(self, rows=tuple(row for row in self.rows if row.attack in (*attacks, "-")))
+        return replace(self, rows=tuple(row for row in self.rows if row.attack in (*attacks, NOT_APPLICABLE)))
 
 
-def grid(defenses: Mapping[str, str], attacks: Sequence[str], target: Target = MAIN) -> tuple[Row, ...]:
+def grid(defenses: Mapping[str, str], attacks: Sequence[str], target: Target = MAIN) -> tuple[ExperimentRow, ...]:
     """Every defense, titles by key, under every attack."""
-    return tuple(Row(key, title, key, attack, target) for key, title in defenses.items() for attack in attacks)
+    return tuple(
+        ExperimentRow(key, title, key, attack, target) for key, title in defenses.items() for attack in attacks
+    )

@@ -1,6 +1,9 @@
 """Every table and figure of the paper, and the settings that its code supports without a table."""
 
-from trapmid.reproduction.experiment import Bars, Curve, Experiment, Row, Target, Transforms, grid
+from trapmid.metrics.detecting import DETECTION_AUC, DETECTION_DSR, DETECTION_RECALL
+from trapmid.metrics.of_models import CLEAN_ACCURACY
+from trapmid.metrics.recognition import AA1
+from trapmid.reproduction.experiment import Bars, Curve, Experiment, ExperimentRow, Target, Transforms, grid
 from trapmid.reproduction.tables import ALL_ATTACKS, FIVE, MEASURES, TABLES, TRAPMID
 
 OTHER_FLIP = (
@@ -10,11 +13,12 @@ OTHER_FLIP = (
 
 
 CROPPED = {f"p={p:g}": p for p in (0.0, 0.5, 0.75, 0.875)}
-BOTH = ("clean_accuracy", "attack_accuracy_1")
+BOTH = (CLEAN_ACCURACY.name, AA1.name)
+DETECTION = (DETECTION_RECALL.name, DETECTION_AUC.name, DETECTION_DSR.name)
 
 
-def _augmented(key: str, title: str, transforms: Transforms | None) -> Row:
-    return Row(key, title, "trapmid", "plgmi", Target(augmentation=transforms))
+def _augmented(key: str, title: str, transforms: Transforms | None) -> ExperimentRow:
+    return ExperimentRow(key, title, "trapmid", "plgmi", Target(augmentation=transforms))
 
 
 _FIGURES = (
@@ -23,7 +27,7 @@ _FIGURES = (
         title="Figure 2: reconstructed images",
         shows="What an attacker sees: private images above PLG-MI's pictures of the same people.",
         rows=grid(FIVE, ("plgmi",)),
-        columns=("attack_accuracy_1",),
+        columns=(AA1.name,),
         also=("table1",),
         pictures=8,
     ),
@@ -32,18 +36,18 @@ _FIGURES = (
         title="Figure 3: reconstructions give themselves away by their signatures",
         shows="How many pictures that an attack found the trapdoor's owner tells from clean ones.",
         rows=grid(TRAPMID, (*ALL_ATTACKS, "apgd-linf", "apgd-l2")),
-        columns=("detection_recall", "detection_auc", "detection_dsr"),
+        columns=DETECTION,
         notes=(
             "adversarial examples are made by APGD-CE in 20 steps, the paper's by AutoAttack, of which that is the first part",
         ),
-        chart=Bars(("detection_recall", "detection_dsr", "detection_auc")),
+        chart=Bars((DETECTION_RECALL.name, DETECTION_DSR.name, DETECTION_AUC.name)),
     ),
     Experiment(
         name="figure5",
         title="Figure 5: the augmentation under which triggers are learned",
         shows="Which transforms a trigger has to survive to mislead an attack.",
         rows=(
-            Row("none", "Unprotected", "none", "plgmi"),
+            ExperimentRow("none", "Unprotected", "none", "plgmi"),
             _augmented("no-aug", "No augmentation", Transforms()),
             _augmented("crop", "Crop", Transforms(crop=0.5)),
             _augmented("crop-rot", "Crop and rotation", Transforms(crop=0.5, rotation=0.5)),

@@ -15,7 +15,7 @@ from trapmid.metrics.judges import EvaluationClassifier
 from trapmid.models import IR152, VGG16, AnyModel, FaceNet64, Zoo
 from trapmid.priors import StyleGAN2
 from trapmid.recipes import choose
-from trapmid.reproduction.experiment import Experiment, Row, Target
+from trapmid.reproduction.experiment import Experiment, ExperimentRow, Target
 from trapmid.reproduction.scale import Cost, Scale, with_transforms
 from trapmid.reproduction.variants import defense_variant
 
@@ -155,14 +155,14 @@ class PaperScale(Scale):
             chosen["augmentation"] = PORTRAIT if trapdoor else OF_JUDGE.augmentation
         return base.model_copy(update=chosen)
 
-    def defense(self, row: Row) -> Defense:
+    def defense(self, row: ExperimentRow) -> Defense:
         """With the bottleneck's width of the network."""
         found = defense_variant(row.defense, ())
         if row.defense == "mid" and row.target.network != "main":
             return found.model_copy(update={"width": 512})
         return found
 
-    def attack(self, row: Row) -> AnyAttack | None:
+    def attack(self, row: ExperimentRow) -> AnyAttack | None:
         """With published constants."""
         return ATTACKS.get(row.attack)
 

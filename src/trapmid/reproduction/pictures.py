@@ -31,13 +31,13 @@ def draw(experiment: Experiment, layout: Layout, folder: Path, *, redact: bool) 
         The picture, with what is in it, row by row.
     """
     rows: list[tuple[str, Pixels]] = []
-    first = layout.cells[experiment.name, experiment.rows[0]].folder
+    first = layout.sources[experiment.name, experiment.rows[0]].folder
     shown = min(experiment.pictures, open_artifact(Folders(first).data, "data").facts["identities"])
     if not redact:
         private = load_private_again(settle(None, first), first).part("train")
         rows.append(("private", torch.stack([private.pixels[private.of_identity(n)[0]] for n in range(shown)])))
     for row in experiment.rows:
-        cell = layout.cells[experiment.name, row]
+        cell = layout.sources[experiment.name, row]
         place = Folders(cell.folder).attack(cell.attack, cell.defense, cell.seeds[0])
         if place.exists():
             found, _ = open_found(place)

@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Literal
 
 from trapmid.config import Config
+from trapmid.metrics.scores import NOT_APPLICABLE
 
 Provenance = Literal["text", "figure", "notebook", "aggregator"]
 PROVENANCE: dict[Provenance, str] = {
@@ -66,7 +67,7 @@ def look_up(experiments: tuple[str, ...], row: str, attack: str, metric: str) ->
     """The number of a cell, from the first of `experiments` that has it; of the model alone where the attack has none of its own."""
     numbers = {(one.experiment, one.row, one.attack, one.metric): one for one in published()}
     for experiment in experiments:
-        for of in (attack, "-"):
+        for of in (attack, NOT_APPLICABLE):
             if (experiment, row, of, metric) in numbers:
                 return numbers[experiment, row, of, metric]
     return None

@@ -4,23 +4,22 @@ import math
 from collections.abc import Iterator, Mapping, Sequence
 from itertools import product
 from pathlib import Path
-from typing import Any
 
 from trapmid.artifacts import MANIFEST, Manifest, open_artifact
 from trapmid.audit import Folders, Recipe
 from trapmid.audit.run import settle
 from trapmid.config import Config
+from trapmid.metrics.evidence import AttackCost, TrainingCost
 from trapmid.metrics.intervals import over_seeds
-from trapmid.metrics.scores import GENERATOR_NEAREST, PRIOR_FLOOR, Number, Score, find, read_scores
+from trapmid.metrics.recognition import AA1, GENERATOR_PRIVATE_NEAREST, PRIVATE_NEAREST
+from trapmid.metrics.scores import NOT_APPLICABLE, PRIOR_FLOOR, Number, Score, ScoreKey, find, read_scores
+from trapmid.metrics.table import measure
 from trapmid.priors.gan import GENERATOR
-from trapmid.reproduction.experiment import COLUMNS, OF_IMAGES, Experiment, Row
+from trapmid.reproduction.experiment import Experiment, ExperimentRow, column
 from trapmid.reproduction.published import Published, look_up
-from trapmid.reproduction.studies import Cell, Layout
+from trapmid.reproduction.studies import Layout, RowSource
 
-NOTES = ("start_batches", "identities_without_start")
-"""What attacks note in their manifests that a table has a column for."""
-
-RANKED_BY = "attack_accuracy_1"
+RANKED_BY = AA1.name
 
 
 class Entry(Config):
@@ -30,7 +29,7 @@ class Entry(Config):
         row: key of the line.
         title: as it is printed.
         attack: key of the attack.
-        metric: the column, a key of `COLUMNS`.
+        metric: the column, see `experiment.column`.
         judge: who decided; "-" where nobody had to, empty where nothing was measured.
         seeds: of the runs that went in.
         value: in the unit of scores.json; null where nothing was measured.
@@ -83,7 +82,7 @@ class Reproduction(Config):
 
 def collect(experiment: Experiment, layout: Layout, out: Path, scale: str, differs: tuple[str, ...]) -> Reproduction:
     """Every number of an experiment that the folders below `out` hold; the rest stays blank."""
-    cells = {row: layout.cells[experiment.name, row] for row in experiment.rows}
+    cells = {row: layout.sources[experiment.name, row] for row in experiment.rows}
     folders = tuple(dict.fromkeys(cell.folder for cell in cells.values()))
     audits = {folder: _Audit(folder) for folder in folders}
     made = {
@@ -97,7 +96,7 @@ def collect(experiment: Experiment, layout: Layout, out: Path, scale: str, diffe
         scale=scale,
         title=experiment.title,
         shows=experiment.shows,
-        columns=experiment.columns,
+        columns=experiment.all_columns,
         entries=tuple(
             entry for row, cell in cells.items() for entry in _entries(experiment, row, cell, audits[cell.folder])
         ),
@@ -125,14 +124,16 @@ class _Audit:
             for task in folders.finished(recipe, kind):  # type: ignore[arg-type]
                 if (folders.of(task) / MANIFEST).exists():
                     manifest = open_artifact(folders.of(task), artifact)
-                    self.manifests[task.defense, task.member or "-", task.seed] = manifest
+                    self.manifests[task.defense, task.member or NOT_APPLICABLE, task.seed] = manifest
         self.scores = read_scores(folder / "measurement")
-        self.scores += [score for key, manifest in self.manifests.items() for score in _told(key, manifest)]
+        self.scores += [score for key, manifest in self.manifests.items() for score in _costs(ScoreKey(*key), manifest)]
         self.scores += list(_of_priors(recipe, self.scores))
 
-    def find(self, cell: Cell, attack: str, metric: str, judge: str | None = None) -> dict[int, Score]:
-        """By seed, as `judge` sees it, or the one that counts most for this metric."""
-        order = [*self.fidelity, *self.judges] if metric in OF_IMAGES else [*self.judges, *self.fidelity]
+    def find(
+        self, cell: RowSource, attack: str, metric: str, judge: str | None = None, *, sets_first: bool = False
+    ) -> dict[int, Score]:
+        """By seed, as `judge` sees it or, by default, the first judge; with `sets_first`, the feature network where there is one."""
+        order = [*self.fidelity, *self.judges] if sets_first else [*self.judges, *self.fidelity]
         rows = [
             score
             for score in self.scores
@@ -145,22 +146,9 @@ class _Audit:
         return {score.seed: score for score in ranked if score.judge == first and score.seed is not None}
 
 
-def _told(key: tuple[str, str, int], manifest: Manifest) -> Iterator[Score]:
-    defense, attack, seed = key
-    numbers: dict[str, Any] = {"attack_seconds" if attack != "-" else "training_seconds": manifest.seconds}
-    notes = manifest.facts.get("notes", {})
-    numbers |= {name: notes[name] for name in NOTES if isinstance(notes, dict) and name in notes}
-    for metric, value in numbers.items():
-        yield Score(
-            defense=defense,
-            attack=attack,
-            seed=seed,
-            judge="-",
-            metric=metric,
-            value=value,
-            low=math.nan,
-            high=math.nan,
-        )
+def _costs(key: ScoreKey, manifest: Manifest) -> Iterator[Score]:
+    """What the manifest of a training or an attack says about its cost."""
+    yield from measure(AttackCost(key, manifest) if key.attack != NOT_APPLICABLE else TrainingCost(key, manifest))
 
 
 def _of_priors(recipe: Recipe, scores: Sequence[Score]) -> Iterator[Score]:
@@ -168,45 +156,47 @@ def _of_priors(recipe: Recipe, scores: Sequence[Score]) -> Iterator[Score]:
     for attack in recipe.attacks:
         prior = attack.public_prior()
         if attack.own_prior() is None and prior is not None:
-            for floor in find(scores, attack=f"{PRIOR_FLOOR}{prior.name}", metric="private_nearest_share"):
+            for floor in find(scores, attack=f"{PRIOR_FLOOR}{prior.name}", metric=PRIVATE_NEAREST.name):
                 for defense, seed in product(recipe.defenses, recipe.seeds):
                     cell = {"defense": defense.name, "attack": attack.name, "seed": seed}
-                    yield floor.model_copy(update={**cell, "metric": GENERATOR_NEAREST})
+                    yield floor.model_copy(update={**cell, "metric": GENERATOR_PRIVATE_NEAREST.name})
 
 
 def _blank_generators(
     experiment: Experiment, made: Mapping[tuple[Path, tuple[str, str, int]], Manifest], out: Path
 ) -> Iterator[str]:
     """Which attacks keep a column blank, and what to do about it."""
-    if GENERATOR_NEAREST not in experiment.columns:
+    if GENERATOR_PRIVATE_NEAREST.name not in experiment.columns:
         return
     without = [
         Folders(folder).attack(attack, defense, seed).relative_to(out).as_posix()
         for (folder, (defense, attack, seed)), manifest in made.items()
-        if attack != "-"
+        if attack != NOT_APPLICABLE
         and settle(None, folder).attack(attack).own_prior() is not None
         and GENERATOR not in manifest.files
     ]
     if without:
         yield (
-            f"{COLUMNS[GENERATOR_NEAREST].title}: blank where the attack was run when generators were not kept. To fill it, remove "
+            f"{column(GENERATOR_PRIVATE_NEAREST.name).title}: blank where the attack was run when generators were not kept. To fill it, remove "
             f"{', '.join(without)} and run the same command again"
         )
 
 
-def _of(cell: Cell, key: tuple[str, str, int]) -> bool:
+def _of(cell: RowSource, key: tuple[str, str, int]) -> bool:
     defense, attack, seed = key
-    return defense == cell.defense and attack in ("-", cell.attack) and seed in cell.seeds
+    return defense == cell.defense and attack in (NOT_APPLICABLE, cell.attack) and seed in cell.seeds
 
 
-def _entries(experiment: Experiment, row: Row, cell: Cell, audit: _Audit) -> Iterator[Entry]:
+def _entries(experiment: Experiment, row: ExperimentRow, cell: RowSource, audit: _Audit) -> Iterator[Entry]:
     seeds = _runs(row, cell, audit)
-    for metric in experiment.columns:
-        column = COLUMNS[metric]
-        attack = "-" if column.of_model else cell.attack
+    for metric in experiment.all_columns:
+        shown = column(metric)
+        attack = NOT_APPLICABLE if shown.of_model else cell.attack
         found = {
             seed: score
-            for seed, score in audit.find(cell, attack, column.metric or metric, column.judge).items()
+            for seed, score in audit.find(
+                cell, attack, shown.metric.name, shown.judge, sets_first=shown.of_sets
+            ).items()
             if seed in seeds
         }
         value, low, high = _summary(list(found.values()))
@@ -223,11 +213,11 @@ def _entries(experiment: Experiment, row: Row, cell: Cell, audit: _Audit) -> Ite
             low=low,
             high=high,
             published=known,
-            difference=value * column.factor - known.value if compared and known is not None else math.nan,
+            difference=value * shown.metric.unit.factor - known.value if compared and known is not None else math.nan,
         )
 
 
-def _runs(row: Row, cell: Cell, audit: _Audit) -> Sequence[int]:
+def _runs(row: ExperimentRow, cell: RowSource, audit: _Audit) -> Sequence[int]:
     """The seeds that count: all, or the one with the highest (worst) or lowest (best) AA-1."""
     if row.runs == "mean":
         return cell.seeds

@@ -11,7 +11,7 @@ from trapmid.audit import Recipe
 from trapmid.data import FlatFolderSource, Source, SyntheticSource, guess_source
 from trapmid.data.folder import FolderSource
 from trapmid.defenses import Defense
-from trapmid.reproduction.experiment import Experiment, Row, Target, Transforms
+from trapmid.reproduction.experiment import Experiment, ExperimentRow, Target, Transforms
 from trapmid.types import UserError
 
 CROPS = {"ffhq": 88, "facescrub": 54}
@@ -89,11 +89,11 @@ class Scale(ABC):
         """What decides how a defense (by key) is trained on a target: a recipe whose defenses, attacks and seeds do not count yet."""
 
     @abstractmethod
-    def defense(self, row: Row) -> Defense:
+    def defense(self, row: ExperimentRow) -> Defense:
         """The defense of a row."""
 
     @abstractmethod
-    def attack(self, row: Row) -> AnyAttack | None:
+    def attack(self, row: ExperimentRow) -> AnyAttack | None:
         """The attack of a row; None where nothing is attacked here."""
 
     @abstractmethod

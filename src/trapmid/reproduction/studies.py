@@ -12,7 +12,7 @@ from trapmid.audit.run import settle
 from trapmid.config import fingerprint
 from trapmid.defenses import Defense
 from trapmid.recipes import changed
-from trapmid.reproduction.experiment import Experiment, Row
+from trapmid.reproduction.experiment import Experiment, ExperimentRow
 from trapmid.reproduction.scale import Scale
 from trapmid.types import UserError
 
@@ -23,7 +23,7 @@ DATA = {"private", "public", "image_size", "channels", "identities", "split"}
 
 
 @dataclass(frozen=True)
-class Cell:
+class RowSource:
     """Where a row's numbers come from.
 
     Attributes:
@@ -68,11 +68,11 @@ class Layout:
 
     Attributes:
         studies: in the order of first use.
-        cells: by experiment name and row.
+        sources: by experiment name and row.
     """
 
     studies: tuple[Study, ...]
-    cells: dict[tuple[str, Row], Cell]
+    sources: dict[tuple[str, ExperimentRow], RowSource]
 
 
 def lay_out(
@@ -97,7 +97,7 @@ def lay_out(
     """
     wanted = [(one, row, seeds or scale.seeds(one)) for one in experiments for row in one.rows]
     bases: dict[str, _Audit] = {}
-    placed: list[tuple[str, Row, str, tuple[int, ...]]] = []
+    placed: list[tuple[str, ExperimentRow, str, tuple[int, ...]]] = []
     for experiment, row, of in wanted:
         recipe = scale.recipe(row.target, row.defense)
         key = _content(recipe)
@@ -108,7 +108,7 @@ def lay_out(
     folders = {key: out / f"{recipe.name}-{_content(recipe)[:6]}" for key, recipe in recipes.items()}
     studies = tuple(Study(folders[key], recipe, bases[key].tasks(recipe)) for key, recipe in recipes.items())
     cells = {
-        (name, row): Cell(folders[key], bases[key].names[row][0], bases[key].names[row][1], of)
+        (name, row): RowSource(folders[key], bases[key].names[row][0], bases[key].names[row][1], of)
         for name, row, key, of in placed
     }
     return Layout(studies, cells)
@@ -122,9 +122,9 @@ class _Audit:
         self.defenses: dict[str, Defense] = {}
         self.attacks: dict[str, AnyAttack] = {}
         self.runs: dict[tuple[str, str, int], None] = {}
-        self.names: dict[Row, tuple[str, str]] = {}
+        self.names: dict[ExperimentRow, tuple[str, str]] = {}
 
-    def add(self, defense: Defense, attack: AnyAttack | None, row: Row, seeds: tuple[int, ...]) -> None:
+    def add(self, defense: Defense, attack: AnyAttack | None, row: ExperimentRow, seeds: tuple[int, ...]) -> None:
         assert self.defenses.setdefault(defense.name, defense) == defense, "two variants under one name"
         if attack is not None:
             assert self.attacks.setdefault(attack.name, attack) == attack, "two variants under one name"

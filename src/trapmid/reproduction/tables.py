@@ -1,6 +1,20 @@
 """Every table of the paper (Liu & Chen, NeurIPS 2024): which defenses meet which attacks, and what is compared."""
 
-from trapmid.reproduction.experiment import MAIN, Experiment, Network, Row, Runs, Target, grid
+from trapmid.metrics.of_attacks import IDENTITIES_WITHOUT_START, START_BATCHES
+from trapmid.metrics.of_models import CLEAN_ACCURACY, TRAINING_SECONDS, TRAPDOOR_SUCCESS
+from trapmid.metrics.recognition import AA1, AA5, GENERATOR_PRIVATE_NEAREST, KNN_DISTANCE, PRIVATE_NEAREST
+from trapmid.metrics.sets import COVERAGE, DENSITY, FID, PRECISION, RECALL
+from trapmid.reproduction.experiment import (
+    DELTA_EVAL,
+    DELTA_FACE,
+    MAIN,
+    Experiment,
+    ExperimentRow,
+    Network,
+    Runs,
+    Target,
+    grid,
+)
 
 PLAIN = {"none": "Unprotected", "mid": "MID", "bido": "BiDO", "negls": "NegLS"}
 TRAPMID = {"trapmid": "Trap-MID"}
@@ -14,8 +28,8 @@ EXTREMES: tuple[tuple[str, str, Runs], ...] = (
     ("trapmid", FIVE["trapmid"], "worst"),
 )
 FFHQ = Target(public="ffhq")
-MEASURES = ("clean_accuracy", "attack_accuracy_1", "attack_accuracy_5", "knn_distance", "fid")
-PRDC = ("precision", "recall", "density", "coverage")
+MEASURES = (CLEAN_ACCURACY.name, AA1.name, AA5.name, KNN_DISTANCE.name, FID.name)
+PRDC = (PRECISION.name, RECALL.name, DENSITY.name, COVERAGE.name)
 
 INFORMED = "plgmi++ needs signatures, so it meets only models that have a trapdoor"
 
@@ -49,7 +63,7 @@ def _portraits(number: int, title: str, columns: tuple[str, ...]) -> Experiment:
         ("densenet169", "DenseNet-169", 0.01),
     )
     rows = [
-        Row(f"{network} {key}", f"{name}, {what}", defense, "ppa", Target(network=network, data="portraits"))
+        ExperimentRow(f"{network} {key}", f"{name}, {what}", defense, "ppa", Target(network=network, data="portraits"))
         for network, name, alpha in tuned
         for key, what, defense in (
             ("none", "unprotected", "none"),
@@ -90,8 +104,8 @@ TABLES = (
         title="Table 3: are generated images nearer to private or to public ones?",
         shows="Where the attack's generator has moved to: how many of its random samples, before any search, are nearer to a private image "
         "than to any public one. GMI's generator, which knows no target, is the ideal.",
-        rows=(*grid(FIVE, ("plgmi",)), Row("gmi", "GMI's generator", "none", "gmi")),
-        columns=("generator_private_nearest_share", "private_nearest_share"),
+        rows=(*grid(FIVE, ("plgmi",)), ExperimentRow("gmi", "GMI's generator", "none", "gmi")),
+        columns=(GENERATOR_PRIVATE_NEAREST.name, PRIVATE_NEAREST.name),
         notes=(
             "20 samples of each identity, not 30,000 in all, and as many private as public images to be near to; "
             "the reconstructions beside them are not in the paper",
@@ -103,7 +117,10 @@ TABLES = (
         shows="What is left of Trap-MID where the attacker knows the signatures of its triggers.",
         rows=(
             *grid(TRAPMID, ("plgmi", "plgmi++")),
-            *(Row("trapmid ffhq", "Trap-MID, FFHQ public", "trapmid", attack, FFHQ) for attack in ("plgmi", "plgmi++")),
+            *(
+                ExperimentRow("trapmid ffhq", "Trap-MID, FFHQ public", "trapmid", attack, FFHQ)
+                for attack in ("plgmi", "plgmi++")
+            ),
         ),
         columns=MEASURES,
     ),
@@ -134,11 +151,11 @@ TABLES = (
         title="Table 7: the blend ratio alpha",
         shows="How faint a trigger has to be.",
         rows=tuple(
-            Row(f"alpha={alpha:g}", f"alpha {alpha:g}", f"trapmid-alpha{alpha:g}", attack)
+            ExperimentRow(f"alpha={alpha:g}", f"alpha {alpha:g}", f"trapmid-alpha{alpha:g}", attack)
             for alpha in (0.02, 0.03, 0.05, 0.1)
             for attack in ALL_ATTACKS
         ),
-        columns=(*MEASURES, "trapdoor_success"),
+        columns=(*MEASURES, TRAPDOOR_SUCCESS.name),
         notes=(
             "the ratios between 0.02 and 0.1 that the text does not name are not known, so there are no others here",
         ),
@@ -148,11 +165,11 @@ TABLES = (
         title="Table 8: the trapdoor's weight beta",
         shows="What protection costs in accuracy as the poisoned share of the loss grows.",
         rows=tuple(
-            Row(f"beta={beta:g}", f"beta {beta:g}", f"trapmid-beta{beta:g}" if beta else "none", attack)
+            ExperimentRow(f"beta={beta:g}", f"beta {beta:g}", f"trapmid-beta{beta:g}" if beta else "none", attack)
             for beta in (0, 0.02, 0.1, 0.2, 0.5)
             for attack in ALL_ATTACKS
         ),
-        columns=(*MEASURES, "trapdoor_success"),
+        columns=(*MEASURES, TRAPDOOR_SUCCESS.name),
         notes=("0.1 and 0.5 were chosen here, as only 0, 0.02 and 0.2 of the paper's weights are known",),
     ),
     Experiment(
@@ -160,9 +177,10 @@ TABLES = (
         title="Table 9: training time",
         shows="What each defense costs in time; one-pass Trap-MID, which is not the paper's, beside them.",
         rows=tuple(
-            Row(key, title, key) for key, title in {**FIVE, "onepass": "One-pass Trap-MID (not in the paper)"}.items()
+            ExperimentRow(key, title, key)
+            for key, title in {**FIVE, "onepass": "One-pass Trap-MID (not in the paper)"}.items()
         ),
-        columns=("training_seconds", "clean_accuracy", "trapdoor_success"),
+        columns=(TRAINING_SECONDS.name, CLEAN_ACCURACY.name, TRAPDOOR_SUCCESS.name),
         several=True,
         notes=("seconds are of this machine, with whatever else it did at the time",),
     ),
@@ -171,7 +189,7 @@ TABLES = (
         title="Table 10: Trap-MID's worst run and the best runs of the others",
         shows="Whether Trap-MID's spread over random triggers can undo its advantage.",
         rows=tuple(
-            Row(f"{key} {runs}", f"{title}, {runs} run", key, attack, MAIN, runs)
+            ExperimentRow(f"{key} {runs}", f"{title}, {runs} run", key, attack, MAIN, runs)
             for attack in ALL_ATTACKS
             for key, title, runs in EXTREMES
         ),
@@ -184,7 +202,7 @@ TABLES = (
         title="Table 11: more measures of PLG-MI's images",
         shows="Whether other measures than attack accuracy agree.",
         rows=grid(FIVE, ("plgmi",)),
-        columns=("delta_face", "delta_eval", *PRDC),
+        columns=(DELTA_FACE, DELTA_EVAL, *PRDC),
     ),
     _network(12, "Face.evoLVe (IR-50)", "facenet64"),
     _network(13, "ResNet-152 (IR-152)", "ir152"),
@@ -217,8 +235,8 @@ TABLES = (
             *grid(FIVE, ("brep-untargeted",)),
             *grid({"none": "Unprotected, all identities", "trapmid": "Trap-MID, all identities"}, ("brep",)),
         ),
-        columns=(*MEASURES[:3], "start_batches", "identities_without_start"),
+        columns=(*MEASURES[:3], START_BATCHES.name, IDENTITIES_WITHOUT_START.name),
     ),
-    _portraits(19, "how often and how near", ("clean_accuracy", *MEASURES[1:3], "delta_face", "delta_eval", "fid")),
+    _portraits(19, "how often and how near", (*MEASURES[:3], DELTA_FACE, DELTA_EVAL, FID.name)),
     _portraits(20, "precision, recall, density and coverage", PRDC),
 )

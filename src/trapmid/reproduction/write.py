@@ -10,8 +10,10 @@ from typing import NamedTuple
 from trapmid.attacks import ATTACKS, BREP, GMI, KEDMI, LOMMA
 from trapmid.detection.evaluation import ADVERSARIAL
 from trapmid.files import write_atomic
+from trapmid.metrics.scores import NOT_APPLICABLE
+from trapmid.metrics.units import format_value
 from trapmid.reproduction.estimate import GIB, Estimate, Line
-from trapmid.reproduction.experiment import COLUMNS, Experiment, Row
+from trapmid.reproduction.experiment import Experiment, ExperimentRow, column
 from trapmid.reproduction.published import PROVENANCE
 from trapmid.reproduction.results import Entry, Reproduction
 
@@ -22,7 +24,7 @@ ATTACK_TITLES = {
     **{f"lomma-{base.kind}": LOMMA(base=base).heading for base in (GMI(), KEDMI())},
     "brep-untargeted": f"{BREP.title}, untargeted",
     **ADVERSARIAL,
-    "-": "",
+    NOT_APPLICABLE: "",
 }
 """What the attacks of rows are called."""
 
@@ -58,7 +60,7 @@ def markdown(made: Reproduction, pictures: Sequence[Picture] = ()) -> str:
     columns = _used(made)
     heads = ["", "attack"]
     for metric in columns:
-        heads += [COLUMNS[metric].title, *(("paper", "difference") if _has_published(made, metric) else ())]
+        heads += [column(metric).title, *(("paper", "difference") if _has_published(made, metric) else ())]
     rows: dict[tuple[str, str], dict[str, Entry]] = {}
     for entry in made.entries:
         rows.setdefault((entry.row, entry.attack), {})[entry.metric] = entry
@@ -72,7 +74,7 @@ def markdown(made: Reproduction, pictures: Sequence[Picture] = ()) -> str:
             if _has_published(made, metric):
                 cells += [entry.published.text if entry.published else "", _difference(entry)]
         lines.append(cells)
-    judges = sorted({entry.judge for entry in made.entries} - {"", "-"})
+    judges = sorted({entry.judge for entry in made.entries} - {"", NOT_APPLICABLE})
     said = [
         f"# {made.title}",
         f"{made.shows} Scale: {made.scale}.",
@@ -120,11 +122,14 @@ def as_csv(made: Reproduction) -> str:
         ]
     )
     for entry in made.entries:
-        factor, known = COLUMNS[entry.metric].factor, entry.published
+        unit, known = column(entry.metric).metric.unit, entry.published
         rows.writerow(
             [made.experiment, made.scale, entry.row, entry.title, entry.attack, entry.metric]
-            + ["%" if factor == 100 else "", entry.judge, " ".join(map(str, entry.seeds))]
-            + ["" if math.isnan(value) else f"{value * factor:.6g}" for value in (entry.value, entry.low, entry.high)]
+            + [unit.symbol, entry.judge, " ".join(map(str, entry.seeds))]
+            + [
+                "" if math.isnan(value) else f"{value * unit.factor:.6g}"
+                for value in (entry.value, entry.low, entry.high)
+            ]
             + ([known.value, known.relation, known.source] if known else ["", "", ""])
             + ["" if math.isnan(entry.difference) else f"{entry.difference:.6g}"]
         )
@@ -133,7 +138,7 @@ def as_csv(made: Reproduction) -> str:
 
 def plan_text(
     experiments: Sequence[Experiment],
-    states: dict[str, list[tuple[Row, str]]],
+    states: dict[str, list[tuple[ExperimentRow, str]]],
     counted: Estimate,
     jobs: int,
 ) -> str:
@@ -182,13 +187,14 @@ def number(entry: Entry) -> str:
     """A measured value with its interval, in the paper's unit; empty where nothing was measured."""
     if math.isnan(entry.value):
         return ""
-    column = COLUMNS[entry.metric]
-    value, low, high = (f"{x * column.factor:.{column.digits}f}" for x in (entry.value, entry.low, entry.high))
+    unit = column(entry.metric).metric.unit
+    value, low, high = (format_value(x, unit) for x in (entry.value, entry.low, entry.high))
     return value if math.isnan(entry.low) else f"{value} ({low} to {high})"
 
 
 def _difference(entry: Entry) -> str:
-    return "" if math.isnan(entry.difference) else f"{entry.difference:+.{COLUMNS[entry.metric].digits}f}"
+    unit = column(entry.metric).metric.unit
+    return format_value(entry.difference / unit.factor, unit, signed=True)
 
 
 def _has_published(made: Reproduction, metric: str) -> bool:
@@ -220,6 +226,6 @@ def _sources(made: Reproduction) -> list[str]:
             spread = f"standard deviation {one.spread:g}" if one.spread is not None else ""
             told = "; ".join(part for part in (spread, one.note) if part)
             lines.append(
-                f"- {entry.title}, {attack_title(entry.attack)}, {COLUMNS[entry.metric].title} {one.text}: {told}"
+                f"- {entry.title}, {attack_title(entry.attack)}, {column(entry.metric).title} {one.text}: {told}"
             )
     return list(dict.fromkeys(lines))

@@ -5,7 +5,6 @@ from math import log, log10
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
-import numpy as np
 import torch
 from PIL import Image
 from torch import nn
@@ -26,11 +25,14 @@ from trapmid.detection.evaluation import evaluate
 from trapmid.engine import generator, randomness
 from trapmid.metrics.accuracy import Acceptance
 from trapmid.metrics.controls import derangement
+from trapmid.metrics.evidence import Model
 from trapmid.metrics.judges import EvaluationClassifier, Judge
-from trapmid.metrics.measure import draw_public, measure_found, measure_model
+from trapmid.metrics.metric import Evidence
 from trapmid.metrics.panel import Panel
 from trapmid.metrics.robustness import APGD
-from trapmid.metrics.scores import Cell
+from trapmid.metrics.samples import draw_public
+from trapmid.metrics.scores import ScoreKey
+from trapmid.metrics.table import measure
 from trapmid.metrics.theorem import LogOdds, Pairs, fit_log_odds, trapdoor_epsilon
 from trapmid.models import SmallResNet
 from trapmid.trapdoor import BlendSchedule, Secrets
@@ -68,31 +70,35 @@ def model_of(folder: Path, seed: int) -> TrainedModel:
     return open_model(folder / "model", CPU)
 
 
+def values(*evidence: Evidence) -> dict[str, float]:
+    """Every value that can be measured, by the metric's name."""
+    return {score.metric: score.value for score in measure(*evidence)}
+
+
 def judging(judge: Judge) -> dict[str, float]:
     """What a judge says of held-out pictures, of strangers and of blank squares."""
     people, panel = judged_people(), Panel([judge], judged_people())
     strangers = draw_public(faces(20, 5, first=500), IDENTITIES)
     beside, test = Panel([judge], people, public=strangers), people.part("test")
-    ceiling = {score.metric: score.value for score in beside.ceiling()}
-    floor = {score.metric: score.value for score in panel.floor("public", strangers)}
-    of_private = {score.metric: score.value for score in panel.floor("prior", test.pixels.repeat(8, 1, 1, 1))}
-    others = {score.metric: score.value for score in beside.floor("prior:x", faces(20, 5, first=900).pixels)}
+    ceiling = values(*beside.ceiling())
+    floor = values(*panel.floor("public", strangers))
+    of_private = values(*panel.floor("prior", test.pixels.repeat(8, 1, 1, 1)))
+    others = values(*beside.floor("prior:x", faces(20, 5, first=900).pixels))
     wrong = torch.arange(len(test)) % 2 == 1
     labels = torch.where(wrong, (test.labels + 1) % IDENTITIES, test.labels)
-    _, rows = measure_found(Cell("none", "plgmi", 3), Found(test.pixels, labels, torch.rand(len(test))), panel)
-    hits = np.array([row["rank"] == 0 for row in rows])
-    (right,) = panel.judge(test.pixels, test.labels)
-    (deranged,) = panel.judge(test.pixels, derangement(IDENTITIES)[test.labels])
-    own = {score.metric: score.value for score in right.scores(Cell("none", "x", 0))}
-    theirs = {score.metric: score.value for score in deranged.scores(Cell("none", "x", 0))}
+    (said,) = panel.judge(test.pixels, labels)
+    hits = (said.rank == 0).numpy()
+    key = ScoreKey("none", "x", 0)
+    own = values(*panel.images(key, test.pixels, test.labels))
+    theirs = values(*panel.images(key, test.pixels, derangement(IDENTITIES)[test.labels]))
     known = people.part("train")
     portraits = torch.stack([known.images(known.of_identity(y)[:1])[0] for y in range(IDENTITIES)])
     held_out = torch.stack([test.pixels[test.of_identity(y)[0]] for y in range(IDENTITIES)])
     near = {
-        name: beside.private_nearest(pixels)[judge.name].double().mean()
+        name: beside.images(key, pixels, torch.arange(IDENTITIES))[2].nearer_to_private[judge.name].double().mean()
         for name, pixels in (("private", held_out), ("strangers", faces(IDENTITIES, 1, first=900).pixels))
     }
-    of_triggers = {row.metric: row.value for row in panel.triggers_alone("trapmid", 3, Secrets(portraits, 1.0))}
+    of_triggers = values(panel.triggers_alone("trapmid", 3, Secrets(portraits, 1.0)))
     return {
         "accuracy of held-out pictures": ceiling["attack_accuracy_1"],
         "accuracy of strangers, beyond chance": floor["attack_accuracy_1"] - 1 / IDENTITIES,
@@ -127,14 +133,13 @@ def measuring(model: TrainedModel, judge: Judge) -> dict[str, float]:
     """What is measured of an unprotected model, of which nobody can see the triggers."""
     secrets = Secrets(torch.rand(IDENTITIES, 3, 32, 32, generator=generator(0, "triggers")), 0.0)
     tried = APGD(images=20, steps=4)
-    rows = measure_model(Cell("trapmid", "-", 0), model, judged_people(), secrets, [judge], CPU, tried)
-    values = {row.metric: row.value for row in rows}
+    found = values(Model(ScoreKey("trapmid", "-", 0), model, judged_people(), secrets, [judge], tried, CPU))
     return {
-        "calibration error": values["calibration_error"],
-        "accuracy lost to perturbations": values["clean_accuracy"] - values["robust_accuracy_8_255"],
-        "trapdoor success, beyond chance": values["trapdoor_success"] - 1 / IDENTITIES,
-        "delta": values["trapdoor_delta"],
-        "epsilon": values["trapdoor_epsilon"],
+        "calibration error": found["calibration_error"],
+        "accuracy lost to perturbations": found["clean_accuracy"] - found["robust_accuracy_8_255"],
+        "trapdoor success, beyond chance": found["trapdoor_success"] - 1 / IDENTITIES,
+        "delta": found["trapdoor_delta"],
+        "epsilon": found["trapdoor_epsilon"],
     }
 
 
@@ -186,8 +191,9 @@ def detecting(trapped: Trapped) -> dict[str, float]:
     detector = Detector.fit(model, trapped.secrets, known, val, false_positives=0.1)
     clean = detector.examine(model, test)
     triggered = detector.examine(model, trapped.secrets.poison(test, torch.arange(len(test)) % 5))
-    rows = evaluate(trapped.model, trapped.secrets, trapped.split, tiny_public().pixels, {"plgmi": as_found(trapped)})
-    recall = {(row.attack, row.metric): row.value for row in rows.scores("trapmid", 0)}["plgmi", "detection_recall"]
+    recovered, key = {"plgmi": as_found(trapped)}, ScoreKey("trapmid", "-", 0)
+    detection = evaluate(key, trapped.model, trapped.secrets, trapped.split, tiny_public().pixels, recovered)
+    recall = {(row.attack, row.metric): row.value for row in measure(detection)}["plgmi", "detection_recall"]
     return {
         "clean images flagged": float(clean.flagged.double().mean()),
         "triggered images flagged": float(triggered.flagged.double().mean()),

@@ -9,7 +9,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from sklearn.metrics import roc_auc_score, roc_curve
 
-from trapmid.detection.separation import auc, roc
+from trapmid.metrics.separation import auc, roc
 
 few = st.lists(st.integers(0, 6), min_size=1, max_size=12)
 
