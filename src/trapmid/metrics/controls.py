@@ -1,4 +1,4 @@
-"""Negative controls: what a judge says to pictures that show nobody in particular, and attack accuracy without what it would say anyway."""
+"""Negative controls: what a judge says about images that show no private person, and attack accuracy corrected for it."""
 
 from collections.abc import Sequence
 
@@ -15,14 +15,14 @@ Named = Bool[Tensor, "n classes"]
 
 
 def named_first(scores: Logits) -> Named:
-    """Every identity than which none scores higher."""
+    """Which identities get the highest score, (n, classes)."""
     return scores >= scores.amax(1, keepdim=True)
 
 
 def derangement(num_classes: int) -> Labels:
-    """(num_classes,): somebody else for everybody, and everybody once; the same for every model and attack.
+    """(num_classes,): a permutation that gives every identity another one; the same for every model and attack.
 
-    Of a single identity there is no other, so that is its own.
+    With a single identity there is no other, so it keeps its own.
     """
     order = torch.randperm(num_classes, generator=generator(0, "derangement"))
     return torch.empty_like(order).scatter_(0, order, order.roll(1))
@@ -50,7 +50,7 @@ def corrected_accuracy(named: Named, labels: Labels) -> Float[Tensor, " classes"
 
 
 def disagreement(hits: Sequence[Bool[Tensor, " n"]]) -> Bool[Tensor, " n"]:
-    """Whether the judges are not of one mind about an image, given what each says about it."""
+    """(n,): whether some judges recognise the right identity in an image and others do not."""
     said = torch.stack(list(hits))
     return said.any(0) & ~said.all(0)
 

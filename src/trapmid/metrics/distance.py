@@ -1,4 +1,4 @@
-"""How far a reconstruction lies from the private images: of its identity (KNN distance), and compared with public ones (reference 5)."""
+"""How far images lie from private ones in a feature space: from those of their identity (KNN distance), and compared with public ones."""
 
 import torch
 from jaxtyping import Bool, Float, Int64
@@ -15,7 +15,8 @@ def nearest_of_identity(
 ) -> Tensor:
     """(n,): squared Euclidean distance to the nearest reference image of the same identity; infinite where there is none.
 
-    The paper's text says l2, its code squares (reference 9.1); the published values around 1,200 are squared, so this is too.
+    Trap-MID (Liu & Chen, NeurIPS 2024) calls it an l2 distance, but its code squares it. The published values around
+    1,200 are squared, so these are, too.
     """
     nearest = torch.full((len(features),), torch.inf)
     for rows in labels.argsort(stable=True).split(_AT_A_TIME):

@@ -20,7 +20,7 @@ class Interval(NamedTuple):
 
 
 def without(value: float) -> Interval:
-    """A number whose interval is not known."""
+    """A value whose interval is not known."""
     return Interval(value, math.nan, math.nan)
 
 

@@ -1,4 +1,4 @@
-"""Judges: who decides whom a reconstruction shows. Never the target itself, and able to answer "none of these"."""
+"""Judges decide whom a reconstruction shows. A judge is never the target itself, and it can answer "none of these"."""
 
 from abc import ABC, abstractmethod
 from dataclasses import dataclass
@@ -29,8 +29,8 @@ class Opinion:
     """What a judge says about n images.
 
     Attributes:
-        scores: (n, num_classes), higher is more alike.
-        features: (n, d).
+        scores: (n, num_classes); the higher, the more an image looks like the identity.
+        features: (n, d), in which distances between images are taken.
     """
 
     scores: Tensor
@@ -38,17 +38,17 @@ class Opinion:
 
 
 class Judge(ABC):
-    """Somebody who knows the private identities and was never attacked.
+    """A model that knows the private identities and that no attack has seen.
 
     Attributes:
-        name: in tables.
+        name: in scores and tables.
     """
 
     name: str
 
     @abstractmethod
     def opinion(self, pixels: Pixels) -> Opinion:
-        """Of images (n, c, h, w), uint8, on the CPU."""
+        """The opinion of images (n, c, h, w), uint8, on the CPU."""
 
 
 class JudgeConfig(Member, ABC):

@@ -1,7 +1,7 @@
 """How well reconstructions cover the private images: precision and recall (Kynkäänniemi et al. 2019), density and coverage (Naeem et al. 2020), class by class.
 
 A class's manifold is the union of spheres about its images, each with the distance to its k-th nearest image of the same class for a
-radius; an image is in a sphere if it lies strictly nearer than that. PPA and, after it, Trap-MID (App. E.3; reference 5) compute three
+radius; an image is in a sphere if it lies strictly nearer than that. PPA and, after it, Trap-MID (App. E.3) compute three
 of the four in a way of their own, so those exist twice:
 
 | | as published with PPA and Trap-MID | Naeem et al., the package `prdc` |

@@ -118,7 +118,7 @@ KNN_DISTANCE = Metric(
     compute=by_judge(lambda said: said.distance),
     about="Squared feature distance to the nearest private training image of the identity. By the evaluation classifier it is the "
     "papers' delta_eval, by a face embedder their delta_face; compare values of one judge only.",
-    paper="GMI (Zhang et al., CVPR 2020), Sec. 4; PPA (Struppek et al., ICML 2022), Sec. 4",
+    paper="GMI (Zhang et al., CVPR 2020), Sec. 4; PPA (Struppek et al., ICML 2022)",
     hint="squared; higher is safer",
     tables=("console", "main", "further"),
 )

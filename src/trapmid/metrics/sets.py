@@ -12,7 +12,7 @@ from trapmid.metrics.units import Unit
 
 _KYNKAANNIEMI = "Kynk\u00e4\u00e4nniemi et al., NeurIPS 2019"
 _NAEEM = "Naeem et al., ICML 2020"
-_AS_PUBLISHED = "PPA (Struppek et al., ICML 2022), App. C; Trap-MID (Liu & Chen, NeurIPS 2024), App. E.3"
+_AS_PUBLISHED = "PPA (Struppek et al., ICML 2022); Trap-MID (Liu & Chen, NeurIPS 2024), App. E.3"
 
 
 def distance(between: Callable[[FeatureSet], float]) -> Callable[[ComparedSet], Iterator[Measured]]:

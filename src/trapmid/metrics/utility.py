@@ -1,4 +1,4 @@
-"""What a defense costs the model beside accuracy: calibration (expected calibration error, Naeini et al. 2015, Guo et al. 2017)."""
+"""Calibration of a classifier: the expected calibration error (Naeini et al., AAAI 2015; Guo et al., ICML 2017)."""
 
 import torch
 

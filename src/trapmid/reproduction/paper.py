@@ -1,4 +1,4 @@
-"""The published constants (reference 2.3, 3, 4, 8), from `celeba64_vgg16` by changes: for CelebA, FFHQ and a GPU."""
+"""The paper's setting: the recipe `celeba64_vgg16` with the constants of Trap-MID (Liu & Chen, NeurIPS 2024, App. C), for CelebA, FFHQ and a GPU."""
 
 from dataclasses import dataclass
 from functools import cache

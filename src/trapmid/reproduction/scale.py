@@ -15,7 +15,7 @@ from trapmid.reproduction.experiment import Experiment, ExperimentRow, Target, T
 from trapmid.types import UserError
 
 CROPS = {"ffhq": 88, "facescrub": 54}
-"""The papers' central square, in pixels: of FFHQ's thumbnails of 128, and of FaceScrub's faces resized to 64 (reference 8)."""
+"""The central square that Trap-MID's code crops, in pixels: of FFHQ's thumbnails of 128 px, and of FaceScrub's faces resized to 64 px."""
 
 
 @dataclass(frozen=True)
