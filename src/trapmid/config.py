@@ -60,6 +60,13 @@ class Config(BaseModel):
     paper: ClassVar[str] = ""
     """Where a union member comes from; printed by `trapmid list`."""
 
+    def check_size(self, image_size: int) -> None:
+        """Refuse images of a height and width in pixels that this config's network cannot take. By default, it takes all.
+
+        Raises:
+            UserError: it cannot take them.
+        """
+
     def fingerprint(self) -> str:
         """Sixteen hex digits that change if and only if a value of the config changes."""
         return fingerprint(self.model_dump(mode="json"))

@@ -189,3 +189,22 @@ def test_a_run_folder_with_markup_in_its_name(capfd, tmp_path: Path):
     out = tmp_path / "p[/b]run"
     assert run("report", str(out)) == 2
     assert "p[/b]run" in told(capfd)
+
+
+@pytest.mark.parametrize(
+    ("changes", "said"),
+    [
+        (("image_size=7",), "image_size: Input should be greater than or equal to 8."),
+        (("image_size=16", "model.kind=vgg16"), "model: vgg16 halves its input five times and needs at least 32 px"),
+        (
+            ("attacks.plgmi.prior.networks.kind=sn-resnet",),
+            "attacks.plgmi.prior.networks: The sn-resnet pair is for 64 px",
+        ),
+        (("model.strides=[2,2]",), "model.tiny: 4 widths and 2 strides; expected one of each per layer"),
+        (("judges.classifier.model.width=4",), "width: Input should be a multiple of 8"),
+    ],
+)
+def test_image_sizes_and_shapes_that_no_network_takes(changes, said, capfd, tmp_path):
+    assert run("audit", "--recipe", "demo", "--set", *changes, "--out", str(tmp_path / "run")) == 2
+    assert said in told(capfd)
+    assert not (tmp_path / "run").exists()

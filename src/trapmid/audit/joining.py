@@ -39,6 +39,7 @@ def settle(recipe: Recipe | None, out: Path, progress: Progress = no_progress) -
             raise UserError(f"{out} holds no {RECIPE}. Name a recipe with --recipe: `trapmid list` shows them.")
         return stored
     recipe.check_judges()
+    recipe.check_networks()
     if stored is not None and stored == (joined := _join(stored, recipe, out)):
         return joined  # nothing to write, so that a finished run can be looked at where it may not be written to
     with alone(out / RECIPE, partial(progress, f"wait for another command that changes {out / RECIPE}", 0, None, "")):

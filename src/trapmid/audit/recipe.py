@@ -1,5 +1,6 @@
 """A recipe: everything that decides an audit's numbers, in one frozen config that is stored with them."""
 
+from collections.abc import Iterator
 from typing import Annotated, Literal, TypeVar
 
 from pydantic import AfterValidator, Field, field_validator
@@ -92,6 +93,18 @@ class Recipe(Config):
                     f"Give it another one, e.g. --set judges.{judge.name}.model.kind={'tiny' if self.model.kind != 'tiny' else 'small-resnet'}."
                 )
 
+    def check_networks(self) -> None:
+        """Refuse an image size that some network of the recipe cannot take.
+
+        Raises:
+            UserError: there is such a network; the text says where it is in the recipe.
+        """
+        for place, config in configs_in(self):
+            try:
+                config.check_size(self.image_size)
+            except UserError as problem:
+                raise UserError(f"{place}: {problem}") from problem
+
     def priors(self) -> dict[str, PriorConfig]:
         """What the attacks want trained on the public images, once each, by the name of its folder."""
         wanted = [prior for attack in self.attacks if (prior := attack.public_prior()) is not None]
@@ -104,6 +117,17 @@ class Recipe(Config):
     def attack(self, name: str) -> AnyAttack:
         """The member of `attacks` of that name."""
         return _pick(self.attacks, name, "attack", self.name)
+
+
+def configs_in(value: object, place: tuple[str, ...] = ()) -> Iterator[tuple[str, Config]]:
+    """Every config within a config, with the place where `--set` finds it."""
+    if isinstance(value, Config):
+        yield ".".join(place), value
+        for name in type(value).model_fields:
+            yield from configs_in(getattr(value, name), (*place, name))
+    elif isinstance(value, tuple):
+        for number, one in enumerate(value):
+            yield from configs_in(one, (*place, getattr(one, "name", str(number))))
 
 
 def prior_name(prior: PriorConfig) -> str:

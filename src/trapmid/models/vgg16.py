@@ -56,6 +56,14 @@ class VGG16(ModelConfig):
     kind: Literal["vgg16"] = "vgg16"
     pretrained: bool = False
 
+    def check_size(self, image_size: int) -> None:
+        """Five poolings halve the image, so that it needs 32 pixels."""
+        if image_size < 32:
+            raise UserError(
+                f"vgg16 halves its input five times and needs at least 32 px; image_size is {image_size}. "
+                "Use another model, such as tiny."
+            )
+
     def network(self, num_classes: int, image_size: int, channels: int) -> Classifier:
         """See `VGG16Net`.
 
@@ -64,11 +72,7 @@ class VGG16(ModelConfig):
         """
         from torchvision import models
 
-        if image_size < 32:
-            raise UserError(
-                f"vgg16 halves its input five times and needs at least 32 px; image_size is {image_size}. Use --model "
-                "tiny."
-            )
+        self.check_size(image_size)
         if not self.pretrained:
             return VGG16Net(num_classes, image_size, channels, _random_features())
         try:

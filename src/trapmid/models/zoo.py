@@ -3,6 +3,7 @@
 from itertools import pairwise
 from typing import Any, Literal
 
+import torch
 from torch import nn
 
 from trapmid.models.classifier import Classifier, ModelConfig
@@ -57,6 +58,16 @@ class Zoo(ModelConfig):
     kind: Literal["zoo"] = "zoo"
     name: str = "resnet18"
     pretrained: bool = False
+
+    def check_size(self, image_size: int) -> None:
+        """Tried on a network without numbers, since every backbone has its own limit."""
+        try:
+            with torch.device("meta"), torch.no_grad():
+                self.without_pretraining().network(2, image_size, 3).eval()(torch.empty(1, 3, image_size, image_size))
+        except (RuntimeError, AssertionError, ZeroDivisionError) as problem:
+            raise UserError(
+                f"zoo:{self.name} takes no images of {image_size} px. Choose another image_size."
+            ) from problem
 
     def network(self, num_classes: int, image_size: int, channels: int) -> Classifier:
         """See `ZooNet`.

@@ -110,14 +110,18 @@ class SNResNet(Config):
     width: Width = 64
     latent_size: Width = 128
 
+    def check_size(self, image_size: int) -> None:
+        """The published shapes are for 64 pixels alone."""
+        if image_size != 64:
+            raise UserError(f"The sn-resnet pair is for 64 px; image_size is {image_size}. Use networks.kind=strided.")
+
     def build(self, num_classes: int, image_size: int, channels: int) -> tuple[nn.Module, nn.Module]:
         """Generator and discriminator with random weights.
 
         Raises:
             UserError: the image is not 64 px.
         """
-        if image_size != 64:
-            raise UserError(f"The sn-resnet pair is for 64 px; image_size is {image_size}. Use networks.kind=strided.")
+        self.check_size(image_size)
         return SNResNetGenerator(num_classes, channels, self.latent_size, self.width), SNResNetDiscriminator(
             num_classes, channels, self.width
         )

@@ -100,6 +100,10 @@ class StyleGAN2(PriorConfig):
         synthesis = Synthesis(resolution, channels, self.style_size, self.capacity, self.widest)
         return StyleGAN(self, mapping, synthesis, num_classes, image_size, compute)
 
+    def check_size(self, image_size: int) -> None:
+        """See `resolution_for`."""
+        self.resolution_for(image_size)
+
     def resolution_for(self, image_size: int) -> int:
         """The side of the generator's pictures where images of `image_size` are wanted."""
         resolution = self.resolution or image_size
