@@ -10,6 +10,7 @@ import threading
 import traceback
 from collections.abc import Callable
 from importlib.metadata import version
+from unicodedata import category
 
 import tyro
 
@@ -83,9 +84,10 @@ def _terminate(number: int, _: object) -> None:
 
 def _run(arguments: list[str]) -> int | None:
     for argument in arguments:
-        if not _is_unicode(argument):
+        if any(category(character) in ("Cc", "Cs") for character in argument if character not in "\n\t"):
             raise UserError(
-                f"The argument {visible(argument)} is not valid UTF-8. Rename the file or folder, then try again."
+                f"The argument {visible(argument)} has control characters or is not valid UTF-8. "
+                "Rename the file or folder, then try again."
             )
     first = arguments[0] if arguments else "--help"
     if first == "--version":
@@ -102,14 +104,6 @@ def _run(arguments: list[str]) -> int | None:
     return tyro.extras.subcommand_cli_from_dict(
         COMMANDS, prog="trapmid", description=_ABOUT, args=["--help"], config=config
     )
-
-
-def _is_unicode(text: str) -> bool:
-    try:
-        text.encode()
-    except UnicodeEncodeError:
-        return False
-    return True
 
 
 def _explain(problem: Exception) -> int:
