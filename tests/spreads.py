@@ -6,8 +6,8 @@ takes an hour or two of one core, keeps every measurement in `--results` (by def
 which git ignores), goes on where it was interrupted, and writes docs/experiments/test-spreads.md at its end. Remove the results to
 measure anew. `--only judge` measures the statistics whose names contain that word, `--table` only writes the table.
 
-Every statistic is measured from `--seeds` seeds as a test computes it, and from `--others` seeds in every other rounding: the last
-bits of all sums moved at random, two threads, no oneDNN, weights channels first, and each of torch's instruction sets.
+Every statistic is measured from `--seeds` seeds; from the seed of its test as often with the last bits of all sums moved at random;
+and from `--others` seeds in every other rounding: two threads, no oneDNN, weights channels first, and each of torch's instruction sets.
 """
 
 import argparse
@@ -36,6 +36,7 @@ def measure(rounding: str, options: argparse.Namespace) -> None:
     import torch
 
     from helpers.statistics import STATISTICS
+    from helpers.statistics.attacks import forget
 
     warnings.simplefilter("ignore")
     torch.set_num_threads(1)
@@ -48,8 +49,10 @@ def measure(rounding: str, options: argparse.Namespace) -> None:
     seconds = {one.statistic: one.seconds for one in known if one.seed == 0 and one.rounding == "as it is"}
 
     def wanted(name: str) -> int:
+        if rounding == "last bit":
+            return options.seeds
         if name.startswith("recorded"):  # one seed is recorded, and rounding alone moves it
-            return options.seeds if rounding == "last bit" else 1
+            return 1
         return options.seeds if rounding == "as it is" else options.others
 
     names = [name for name in sorted(STATISTICS, key=lambda name: seconds.get(name, 0)) if options.only in name]
@@ -57,10 +60,10 @@ def measure(rounding: str, options: argparse.Namespace) -> None:
     if not seconds:
         todo.sort(key=lambda one: one[1] > 0)  # every statistic once, so that the quickest are known
     for name, seed in todo:
-        torch.manual_seed(seed)
+        forget()
         start = time.process_time()
         with ROUNDINGS[rounding](seed):
-            values = STATISTICS[name].measure(seed)
+            values = STATISTICS[name].measure(0 if rounding == "last bit" else seed)
         spent = round(time.process_time() - start, 2)
         one = Measurement(name, rounding, capability, seed, spent, values)
         with options.results.open("a") as file:

@@ -21,6 +21,7 @@ from helpers_attacks import (
     TINY_ATTACKS,
     TINY_GAN,
     TINY_TACGAN,
+    _prior,
     faces,
     prior_of,
     target_of,
@@ -53,6 +54,12 @@ def small_target(seed: int) -> Classifier:
 def strangers() -> ImageSet:
     """Eight people whom it does not know."""
     return faces(8, 4, first=100)
+
+
+def forget() -> None:
+    """Train targets and priors anew from now on, for a measurement in another rounding."""
+    small_target.cache_clear()
+    _prior.cache_clear()
 
 
 def gain(kind: str, seed: int) -> dict[str, float]:
