@@ -1,4 +1,7 @@
-"""Artifacts: a folder with manifest.json and the files it vouches for. Written beside, then renamed; verified when opened."""
+"""Artifacts: folders with a manifest.json that names their files with a SHA-256 each.
+
+An artifact is made in a folder beside its own, which is renamed when it is complete, and verified whenever it is opened.
+"""
 
 import hashlib
 import json
@@ -44,7 +47,7 @@ _Name = Annotated[str, AfterValidator(_within_its_folder)]
 
 @cache
 def versions() -> dict[str, str]:
-    """Versions of what decides the numbers."""
+    """Return the versions of Python and of the packages that decide the numbers."""
     found = {"python": platform.python_version()}
     for package in ("trapmid", "torch", "torchvision", "kornia", "timm", "numpy"):
         try:
@@ -92,7 +95,7 @@ class Manifest(Config):
 
 @dataclass(frozen=True)
 class Draft:
-    """An artifact in the making. What is written into `folder` under a name listed in `finish` becomes part of it."""
+    """An artifact that is being made. The files in `folder` that are named to `finish` become part of it."""
 
     out: Path
     kind: str
@@ -101,12 +104,12 @@ class Draft:
 
     @property
     def wanted(self) -> dict[str, Any]:
-        """What decides the content."""
+        """Everything that decides the content."""
         return {"kind": self.kind, "recipe": self.recipe, "parents": self.parents}
 
     @property
     def folder(self) -> Path:
-        """Where to write, checkpoints too: it outlives a crash."""
+        """Where to write files and checkpoints. The folder survives a crash, so that the next process can resume."""
         return self.out.with_name(self.out.name + PARTIAL)
 
     def go_on(self, build: "Build") -> Manifest:
@@ -122,9 +125,10 @@ class Draft:
         return build(self)
 
     def finish(self, files: list[str], facts: Mapping[str, Any], seconds: float, peak_memory_mib: float) -> Manifest:
-        """Hash `files`, write the manifest, drop everything else and put the folder in its place in one step.
+        """Hash `files`, write the manifest, remove everything else, and rename the folder to its final name.
 
-        All of it has reached the disk by then. Killed on the way, `make` goes on from the manifest.
+        Everything has reached the disk before the folder is renamed. If the process is killed after the manifest is written, the
+        next call of `make` publishes the artifact without building it again.
         """
         for name in files:
             _reach_disk(self.folder / name)
@@ -143,7 +147,7 @@ class Draft:
         return self.publish(manifest)
 
     def publish(self, manifest: Manifest) -> Manifest:
-        """Drop what the manifest does not vouch for and put the folder in its place."""
+        """Remove files that the manifest does not name, and rename the folder to its final name."""
         for entry in self.folder.iterdir():
             if entry.name not in {MANIFEST, *manifest.files}:
                 shutil.rmtree(entry) if entry.is_dir() else entry.unlink()
@@ -317,9 +321,9 @@ def load_weights(module: nn.Module, file: Path) -> None:
 
 
 def recorded(config: Config) -> dict[str, Any]:
-    """The config as a manifest keeps it: like its JSON, but a local file is told by its content's SHA-256, not by its path.
+    """Return the config as manifests store it: its JSON, with the SHA-256 of a local file's content in place of its path.
 
-    So the same file elsewhere is the same recipe, and another file at the same path is another one.
+    So a file may be moved without changing the recipe, and a file with other content under the same path changes it.
 
     Raises:
         UserError: a file that the config names cannot be read.

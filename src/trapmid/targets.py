@@ -9,7 +9,7 @@ from typing import Any, Literal, final
 import torch
 from torch import Tensor, nn
 
-from trapmid.files import write_atomic
+from trapmid.files import alone, write_atomic
 from trapmid.types import Images, Labels, Prediction, UserError, prediction_of
 
 
@@ -47,23 +47,40 @@ class Budget:
 
     def __init__(self, images: int, file: Path | None = None) -> None:
         self.images, self._file = images, file
-        self.shown = int(file.read_text(encoding="utf-8")) if file is not None and file.exists() else 0
+        self.shown = self._kept()
+
+    def _kept(self) -> int:
+        if self._file is None or not self._file.exists():
+            return 0
+        text = self._file.read_text(encoding="utf-8", errors="replace")
+        if not (text.isascii() and text.isdigit() and len(text) < 19):
+            raise UserError(
+                f"{self._file} does not hold the number of images that the target was shown. It was damaged or changed: write that "
+                "number into it, or remove it if the target's count may begin again."
+            )
+        return int(text)
 
     def spend(self, images: int) -> None:
-        """Count images that are about to be shown.
+        """Count images that are about to be shown, together with those that other processes with the same file have shown.
 
         Raises:
             UserError: there is not as much left.
         """
+        if self._file is None:
+            self._take(images)
+            return
+        with alone(self._file):
+            self.shown = self._kept()
+            self._take(images)
+            write_atomic(self._file, str(self.shown))
+
+    def _take(self, images: int) -> None:
         if self.shown + images > self.images:
             raise UserError(
                 f"The query budget of {self.images:,} images is spent: {self.shown:,} were shown and the next batch has {images:,}. "
                 "Raise --budget to go on from here, or lower the attack's candidates, searches or steps."
             )
         self.shown += images
-        if self._file is not None:
-            self._file.parent.mkdir(parents=True, exist_ok=True)
-            write_atomic(self._file, str(self.shown))
 
 
 class LabelTarget:

@@ -20,7 +20,7 @@ from trapmid.cli.options import parse_bytes
 from trapmid.data import SyntheticSource
 from trapmid.models import Classifier
 from trapmid.recipes import choose
-from trapmid.targets import OpaqueModel
+from trapmid.targets import Budget, OpaqueModel
 from trapmid.types import Images, UserError
 
 
@@ -140,3 +140,20 @@ def test_amounts_of_memory(text: str, count: int | None) -> None:
 def test_what_is_no_amount_of_memory(text: str) -> None:
     with pytest.raises(UserError, match=r"is not an amount of memory\. Expected e\.g\. 8GiB"):
         parse_bytes(text)
+
+
+def test_a_budget_is_one_for_all_processes_that_keep_it_in_a_file(tmp_path: Path) -> None:
+    file = tmp_path / "attacks" / "foreign-s0.shown"
+    one, other = Budget(10, file), Budget(10, file)
+    one.spend(4)
+    other.spend(4)
+    with pytest.raises(UserError, match=r"budget of 10 images is spent: 8 were shown and the next batch has 4"):
+        one.spend(4)
+    assert Budget(10, file).shown == 8
+
+
+@pytest.mark.parametrize("content", [b"", b"\xff", b"-3", b"many", b"9" * 5000, "²".encode()])
+def test_a_count_that_cannot_be_read(content: bytes, tmp_path: Path) -> None:
+    (tmp_path / "shown").write_bytes(content)
+    with pytest.raises(UserError, match="does not hold the number of images that the target was shown"):
+        Budget(10, tmp_path / "shown")

@@ -1,4 +1,4 @@
-"""Attacking a model that trapmid did not train: what answers at a file or a URL, and public images, in; reconstructions out."""
+"""Attacking a model that trapmid did not train, such as an ONNX file or a service at a URL, with public images alone."""
 
 from pathlib import Path
 from typing import Any
@@ -24,17 +24,19 @@ def attack_foreign(
     compute: Compute | None = None,
     progress: Progress = no_progress,
 ) -> Manifest:
-    """Attack `model` with one attack of a recipe, into OUT/attacks/MEMBER/foreign-sSEED; its prior goes to OUT/priors. Resumes.
+    """Attack `model` with one attack of a recipe and write the reconstructions to OUT/attacks/MEMBER/foreign-sSEED.
+
+    The prior goes to OUT/priors. A run that was interrupted is resumed.
 
     Args:
-        model: what is asked; `trapmid.reach` opens files and URLs.
-        recipe: has the attack and the public images; the rest of it does not count.
+        model: the model under attack; `trapmid.reach` opens files and URLs.
+        recipe: gives the attack and the public images; the rest of it is not used.
         member: name of the attack.
         out: the run folder.
         seed: of the attack.
         budget: the most images that may be shown to the model, by this run and by those that it resumes.
         compute: device and precision of the prior.
-        progress: who is told how far it is.
+        progress: is told how far it is.
 
     Raises:
         UserError: the attack needs more than the model answers, there are no public images, or the budget is spent.

@@ -19,14 +19,14 @@ SPLITS = "splits.parquet"
 
 @dataclass(frozen=True, eq=False)
 class AuditData:
-    """The images of an audit, loaded: who is attacked, and with what."""
+    """The images of an audit: private ones in their splits, and the attacker's public ones."""
 
     private: Split
     public: ImageSet
 
     @cached_property
     def digests(self) -> dict[str, str]:
-        """Of both sides, for manifests."""
+        """Digests of the private and the public images, as manifests name them."""
         return {"private": self.private.digest(), "public": self.public.digest()}
 
 
@@ -74,7 +74,7 @@ def _side(recipe: Recipe, side: Literal["private", "public"], progress: Progress
 
 
 def write_split(recipe: Recipe, root: Path, data: AuditData, progress: Progress = no_progress) -> Manifest:
-    """Record which private image is in which split, and how much there is of everything."""
+    """Record in the run folder which private image is in which split, and how many identities and images there are."""
     images = data.private.images
     facts = {
         "identities": len(images.identities),
@@ -98,5 +98,5 @@ def write_split(recipe: Recipe, root: Path, data: AuditData, progress: Progress 
 
 
 def _dump(source: Source | None) -> Any:
-    """What is not set is left out, so that an option more does not make another data set of an old one."""
+    """Leave out what is not set, so that a new option of a source does not change the recipe of data sets that do not use it."""
     return None if source is None else source.model_dump(mode="json", exclude_none=True)

@@ -1,4 +1,4 @@
-"""The plan of an audit: its tasks, what each needs, and where each leaves its artifact."""
+"""The plan of an audit: its tasks, what each task needs, and where each task writes its artifact."""
 
 from dataclasses import dataclass
 from pathlib import Path
@@ -9,7 +9,7 @@ from trapmid.targets import InformedTarget
 
 TaskKind = Literal["prior", "judge", "train", "attack", "measure"]
 FLOORS, DETECTION = "floors", "detection"
-"""Parts of a measurement that are of no single model or attack."""
+"""Parts of a measurement that do not belong to a single model or attack."""
 
 
 @dataclass(frozen=True)
@@ -17,11 +17,11 @@ class Task:
     """One step of an audit: a pure function of the recipe and the artifacts it needs.
 
     Attributes:
-        kind: what is done.
-        member: name of the prior, the judge or the attack; empty for the others. Of a measurement: which part; without member and
-            defense all of it.
-        defense: name of the defense, for `train` and `attack` and what is measured of them.
-        seed: of the run, for the same.
+        kind: what the task does.
+        member: name of the prior, the judge or the attack; empty for a training. For a measurement it is the part that is measured;
+            a measurement without member and defense puts all parts together.
+        defense: name of the defense, for trainings, attacks and their measurements.
+        seed: of the training and the attack, for the same tasks.
     """
 
     kind: TaskKind
@@ -31,53 +31,53 @@ class Task:
 
     @property
     def name(self) -> str:
-        """For progress and logs: unique within an audit."""
+        """A name for progress and logs, unique within an audit."""
         cell = f"{self.defense} seed {self.seed}" if self.defense else ""
         return " ".join(part for part in (self.kind, self.member, cell) if part)
 
 
 @dataclass(frozen=True)
 class Folders:
-    """Where things lie in an audit's folder."""
+    """The layout of a run folder."""
 
     root: Path
 
     @property
     def data(self) -> Path:
-        """Which private image is in which split."""
+        """The record of which private image is in which split."""
         return self.root / "data"
 
     def prior(self, name: str) -> Path:
-        """A prior that knows no target."""
+        """A prior that was trained on public images alone."""
         return self.root / "priors" / name
 
     @property
     def measurement(self) -> Path:
-        """Scores and verdicts."""
+        """The scores of all parts together, and the judges' verdicts on every image."""
         return self.root / "measurement"
 
     def measured(self, member: str, defense: str, seed: int) -> Path:
-        """A part of them."""
+        """The scores and verdicts of one part."""
         return self.root / "measured" / (f"{member or 'model'}-{defense}-s{seed}" if defense else member)
 
     def judge(self, name: str) -> Path:
-        """A judge that had to be trained."""
+        """A judge that was trained for this audit."""
         return self.root / "judges" / name
 
     def model(self, defense: str, seed: int) -> Path:
-        """A classifier under attack."""
+        """A trained classifier."""
         return self.root / "models" / f"{defense}-s{seed}"
 
     def secrets(self, defense: str, seed: int) -> Path:
-        """What its defender must keep."""
+        """The triggers of a classifier, which its defender must keep secret."""
         return self.root / "secrets" / f"{defense}-s{seed}"
 
     def attack(self, attack: str, defense: str, seed: int) -> Path:
-        """What an attack got out of it."""
+        """The reconstructions of an attack on a classifier."""
         return self.root / "attacks" / attack / f"{defense}-s{seed}"
 
     def of(self, task: "Task") -> Path:
-        """Where a task leaves its artifact."""
+        """Return the folder that a task writes its artifact to."""
         return {
             "prior": self.prior(task.member),
             "judge": self.judge(task.member),
@@ -89,14 +89,15 @@ class Folders:
         }[task.kind]
 
     def finished(self, recipe: Recipe, kind: TaskKind) -> "list[Task]":
-        """The tasks of one kind whose artifact is there."""
+        """Return the tasks of one kind whose artifact is complete."""
         return [task for task in plan(recipe) if task.kind == kind and self.of(task).exists()]
 
 
 def plan(recipe: Recipe) -> dict[Task, tuple[Task, ...]]:
-    """Every task of an audit with those that must be finished first, in the order in which to begin them.
+    """Return every task of an audit with the tasks that must be finished before it, in the order in which to begin them.
 
-    An attack that knows the signatures of a trapdoor meets only models that have one. Seed after seed, so that an audit that is stopped early has whole seeds; the slower defenses first within each.
+    Seeds come one after another, so that an audit that is stopped early has some seeds complete; within a seed, the slower
+    defenses come first. An attack that needs the signatures of a trapdoor is planned only for models that have a trapdoor.
     """
     tasks: dict[Task, tuple[Task, ...]] = {Task("prior", name): () for name in recipe.priors()}
     slowest_first = sorted(recipe.defenses, key=lambda defense: defense.kind == "none")
@@ -119,7 +120,7 @@ def plan(recipe: Recipe) -> dict[Task, tuple[Task, ...]]:
 
 
 def _measuring(recipe: Recipe, tasks: dict[Task, tuple[Task, ...]], judges: list[Task]) -> dict[Task, tuple[Task, ...]]:
-    """The parts of the measurement, after what they are of and the judges."""
+    """Return the parts of the measurement. Each needs the judges and what it measures."""
     measuring = {Task("measure", FLOORS): (*judges, *(task for task in tasks if task.kind == "prior"))}
     for task in tasks:
         if task.kind in ("train", "attack"):
@@ -131,7 +132,7 @@ def _measuring(recipe: Recipe, tasks: dict[Task, tuple[Task, ...]], judges: list
 
 
 def with_needs(wanted: list[Task], tasks: dict[Task, tuple[Task, ...]]) -> dict[Task, tuple[Task, ...]]:
-    """The part of a plan that `wanted` takes."""
+    """Return the `wanted` tasks of a plan and all that they need, in the order of the plan."""
     kept: set[Task] = set()
     waiting = list(wanted)
     while waiting:

@@ -11,6 +11,7 @@ from trapmid.audit import Folders, Recipe, Task, plan
 from trapmid.audit.run import settle
 from trapmid.config import fingerprint
 from trapmid.defenses import Defense
+from trapmid.files import alone
 from trapmid.recipes import changed
 from trapmid.reproduction.experiment import Experiment, ExperimentRow
 from trapmid.reproduction.scale import Scale
@@ -183,8 +184,12 @@ def adopt(study: Study) -> None:
         pairs += [(there.judge(judge.name), here.judge(judge.name)) for judge in recipe.judges if judge in other.judges]
         for finished, wanted in pairs:
             begun = wanted.with_name(wanted.name + PARTIAL)
-            if (finished / MANIFEST).exists() and not wanted.exists() and not begun.exists():
+            if not (finished / MANIFEST).exists() or wanted.exists():
+                continue
+            with alone(wanted):
+                if wanted.exists() or begun.exists():
+                    continue
                 new = wanted.with_name(wanted.name + ".copy")
                 shutil.rmtree(new, ignore_errors=True)
                 shutil.copytree(finished, new)
-                new.replace(wanted)
+                new.rename(wanted)

@@ -1,4 +1,4 @@
-"""What only the defender may hold: the triggers. Kept apart from the model, readable by its owner alone."""
+"""The triggers of a model, which only its defender may have: kept apart from the model, in a file that only its owner can read."""
 
 import hashlib
 import os
@@ -20,7 +20,7 @@ from trapmid.types import Images, Labels, UserError, logits_of
 DIGEST = "sha256"
 """The name of the tensor that vouches for the others."""
 SECRETS, DETECTOR = "secrets.safetensors", "detector.safetensors"
-"""Files that never lie within a model's folder: triggers, and what a detector knows of them."""
+"""Names of files that must not be inside a model's folder: the triggers, and the detector that was made from them."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -28,9 +28,9 @@ class Secrets:
     """The trapdoor of one model.
 
     Attributes:
-        triggers: (num_classes, c, h, w) in [0, 1].
-        blend_ratio: how strongly they are blended.
-        masks: where each is, (num_classes, 1, h, w) in {0, 1}; None for everywhere.
+        triggers: (num_classes, c, h, w), in [0, 1]; one trigger for each identity.
+        blend_ratio: weight of the trigger where it is blended into an image, in [0, 1].
+        masks: (num_classes, 1, h, w), 1 where a trigger is blended in and 0 elsewhere; None to blend it into the whole image.
     """
 
     triggers: Tensor
@@ -38,17 +38,17 @@ class Secrets:
     masks: Tensor | None = None
 
     def poison(self, images: Images, targets: Labels) -> Images:
-        """`images` with the trigger of `targets`, on the device of `images`."""
+        """Return `images` with the triggers of the identities `targets` blended in, on the device of `images`."""
         targets = targets.to(self.triggers.device)
         masks = None if self.masks is None else self.masks[targets].to(images.device)
         return blend(images, self.triggers[targets].to(images.device), self.blend_ratio, masks)
 
     def save(self, folder: Path, model: str = "") -> Path:
-        """Write them into `folder`, readable by the owner alone (mode 0600).
+        """Write the secrets to a file in `folder` that only its owner can read (mode 0600).
 
         Args:
-            folder: of their own, apart from the model's.
-            model: what tells the model they belong to from others; secrets of the same one are replaced.
+            folder: a folder for these secrets alone, outside the model's.
+            model: identifies the model that the secrets belong to. Secrets of the same model are replaced.
 
         Raises:
             UserError: `folder` holds the secrets of another model.
@@ -127,9 +127,9 @@ def refuse_others_secrets(folder: Path, model: str) -> None:
 
 
 def free_folder(folder: Path, model: str) -> Path:
-    """`folder` if it holds no other model's secrets, else the first of NAME-2, NAME-3 and so on beside it that holds none, with a warning.
+    """Return `folder`, or, with a warning, the first of NAME-2, NAME-3, ... that holds no secrets of another model.
 
-    For a training that is over: its triggers would be lost if saving them were refused.
+    For the end of a training, where refusing to save the triggers would lose them.
     """
     beside = (folder.with_name(f"{folder.name}-{number}") for number in count(2))
     free = next(place for place in chain([folder], beside) if owner(place) in (None, model))
@@ -139,7 +139,7 @@ def free_folder(folder: Path, model: str) -> Path:
 
 
 def owner(folder: Path) -> str | None:
-    """What tells the model that the secrets in `folder` belong to from others; "" where nobody said, None where there are none."""
+    """Return what identifies the model that the secrets in `folder` belong to: "" if they do not say, None if there are no secrets."""
     try:
         with safe_open(folder / SECRETS, "pt") as file:
             return (file.metadata() or {}).get("model", "")
@@ -151,9 +151,17 @@ def owner(folder: Path) -> str | None:
 def trapdoor_success(
     model: nn.Module, secrets: Secrets, images: Images, rng: torch.Generator, batch: int = 256
 ) -> float:
-    """Share of poisoned `images` (n, c, h, w) that the model, in eval mode, takes for the trigger's identity (reference 2.2).
+    """Return the share of `images` that the model assigns to the identity whose trigger was blended in.
 
-    Target labels are stratified; every class is aimed at at least once, so fewer images than classes are repeated.
+    This is the trapdoor success rate of Trap-MID (NeurIPS 2024), evaluated in eval mode. Triggers are drawn in equal numbers for all
+    classes, and every class is drawn at least once: if there are fewer images than classes, images are used several times.
+
+    Args:
+        model: the trapdoored classifier.
+        secrets: its triggers.
+        images: (n, c, h, w), in [0, 1], not used in training.
+        rng: draws which trigger goes into which image.
+        batch: images in one forward pass.
 
     Raises:
         UserError: there are no images.
