@@ -9,7 +9,7 @@ from typing import Annotated, Any, Literal
 import pytest
 from pydantic import ValidationError
 
-from trapmid.config import Config, Member
+from trapmid.config import Config, Member, explain
 from trapmid.errors import UserError, did_you_mean
 from trapmid.registry import NAMED, Registry
 
@@ -160,6 +160,13 @@ def test_an_import_path_that_does_not_fit_is_refused(own_module: str, path: str,
     del own_module
     with pytest.raises(UserError, match=words):
         SHAPES.import_member(path)
+
+
+def test_an_explanation_can_stand_within_a_sentence() -> None:
+    with pytest.raises(ValidationError) as problem:
+        Drawing.model_validate({"shapes": [{"kind": "sqare"}]})
+    assert explain(problem.value).endswith("Known: square, group")  # its callers write the period
+    assert explain(UserError("It is damaged.")) == "It is damaged"
 
 
 def test_a_close_word_is_proposed() -> None:

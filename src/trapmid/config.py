@@ -102,16 +102,19 @@ def fingerprint(value: Any) -> str:
     return hashlib.sha256(json.dumps(value, sort_keys=True).encode()).hexdigest()[:16]
 
 
-def explain(problem: ValueError) -> str:
-    """What is wrong with a value, and where: the place and reason of everything that pydantic found, or another error's text."""
+def explain(problem: Exception) -> str:
+    """What is wrong with a value, and where, without a period at the end, so that it can stand within a sentence.
+
+    Of a `ValidationError`, it is the place and the reason of each error that pydantic found; of any other error, its text.
+    """
     if not isinstance(problem, ValidationError):
-        return str(problem)
+        return str(problem).removesuffix(".")
     errors = problem.errors()
     places = [error["loc"] for error in errors]
     found = []
     for error in errors:
         if any(place != error["loc"] and place[: len(error["loc"])] == error["loc"] for place in places):
             continue  # a list counts as too short where an entry of it is not valid, and the entry's own error says it better
-        place, reason = ".".join(map(str, error["loc"])), error["msg"].removeprefix("Value error, ")
+        place, reason = ".".join(map(str, error["loc"])), error["msg"].removeprefix("Value error, ").removesuffix(".")
         found.append(f"{place}: {reason}" if place else reason)
     return "; ".join(found)

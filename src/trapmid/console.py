@@ -5,7 +5,7 @@ import math
 import os
 import re
 import sys
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -192,10 +192,10 @@ def print_suspects(
             "confidence": calibration.confidence,
             "calibration_images": len(calibration.clean),
         }
-        say(json.dumps({"set": whole, "images": rows}, indent=1))
+        say(json.dumps({"set": whole, "images": [_with_null(row) for row in rows]}, indent=1, allow_nan=False))
         return
     table = Table("image", "taken for", "score", "p-value", "flagged")
-    for row in sorted(rows, key=lambda row: -row["score"])[:_SUSPECTS_SHOWN]:
+    for row in sorted(rows, key=lambda row: (not math.isnan(row["score"]), -row["score"]))[:_SUSPECTS_SHOWN]:
         table.add_row(
             row["image"],
             row["identity"],
@@ -211,6 +211,13 @@ def print_suspects(
         f"at most {calibration.false_positives:.2%} do ({calibration.confidence:.0%} confidence, {len(calibration.clean)} calibration images)."
     )
     say(_suspicion(suspects.chance))
+
+
+def _with_null(row: Mapping[str, object]) -> dict[str, object]:
+    """A row with None for each number that is not finite, which JSON cannot hold."""
+    return {
+        name: None if isinstance(value, float) and not math.isfinite(value) else value for name, value in row.items()
+    }
 
 
 def _suspicion(chance: float) -> str:

@@ -20,7 +20,7 @@ from typing import Any, Generic, TypeVar, final
 from pydantic import GetCoreSchemaHandler
 from pydantic_core import CoreSchema, core_schema
 
-from trapmid.config import Config
+from trapmid.config import Config, explain
 from trapmid.errors import UserError, did_you_mean
 
 M = TypeVar("M", bound=Config)
@@ -131,7 +131,7 @@ class Registry(Generic[M]):
             member = self._checked(entry.load())
         except Exception as problem:  # whatever a stranger's module does when it is imported
             raise UserError(
-                f"The {self.noun} {entry.name!r}{package} cannot be loaded: {type(problem).__name__}: {problem}. "
+                f"The {self.noun} {entry.name!r}{package} cannot be loaded: {type(problem).__name__}: {explain(problem)}. "
                 "Repair or uninstall that package."
             ) from problem
         if kind_of(member) != entry.name:
@@ -150,7 +150,7 @@ class Registry(Generic[M]):
             return self._checked(getattr(import_module(module), name))
         except (ImportError, AttributeError, ValueError) as problem:
             raise UserError(
-                f"{path} cannot be used as {_a(self.noun)}: {problem}. Expected package.module:Class, importable from {here}."
+                f"{path} cannot be used as {_a(self.noun)}: {explain(problem)}. Expected package.module:Class, importable from {here}."
             ) from problem
 
     def _checked(self, member: Any) -> type[M]:

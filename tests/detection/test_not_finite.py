@@ -11,6 +11,7 @@ from safetensors.torch import save_file
 
 from helpers.trapped import Trapped
 from trapmid.artifacts import MANIFEST, sha256
+from trapmid.console import print_suspects
 from trapmid.detection import Calibration, Detector
 from trapmid.trapdoor import DETECTOR
 from trapmid.types import UserError
@@ -71,6 +72,23 @@ def test_an_image_that_is_not_finite_is_flagged(trapped: Trapped, detector: Dete
         eye(torch.full_like(images, value))
     assert eye.flagged >= 5
     assert eye.alarms == 1
+
+
+def test_a_score_that_is_not_finite_is_null_in_json(
+    trapped: Trapped, detector: Detector, capsys: pytest.CaptureFixture[str]
+) -> None:
+    images = trapped.split.part("test").images()[:2].clone()
+    images[1] = math.nan
+    suspects = detector.examine(trapped.model.classifier, images)
+    for as_json in (True, False):
+        print_suspects(("good", "bad"), suspects, detector, trapped.model.identities, as_json=as_json)
+        said = capsys.readouterr().out
+        if as_json:
+            good, bad = json.loads(said, parse_constant=pytest.fail)["images"]
+            assert (bad["score"], bad["flagged"]) == (None, True)
+            assert -1 <= good["score"] <= 1
+        else:
+            assert said.index("bad") < said.index("good")
 
 
 @pytest.mark.parametrize("level", [math.nan, 2.0, 0.0, 1.0, -0.1, math.inf])

@@ -30,7 +30,7 @@ every_drop_in = pytest.mark.parametrize("kind", DROP_INS, ids=lambda kind: getat
 class Network(nn.Sequential):
     """Batch norm and dropout: a forward pass in train mode changes statistics and draws random numbers. It can be made to fail."""
 
-    def __init__(self) -> None:
+    def __init__(self, outputs: int = CLASSES) -> None:
         torch.manual_seed(0)
         super().__init__(
             nn.Conv2d(3, 6, 3, 2, 1),
@@ -38,7 +38,7 @@ class Network(nn.Sequential):
             nn.SiLU(),
             nn.Dropout(0.2),
             nn.Flatten(),
-            nn.Linear(96, CLASSES),
+            nn.Linear(96, outputs),
         )
         self.fails = False
 
@@ -47,8 +47,8 @@ class Network(nn.Sequential):
         return logits * float("nan") if self.fails and self.training else logits
 
 
-def join(kind: Any) -> tuple[Network, torch.optim.Optimizer, Planter | Defended]:
-    model = Network()
+def join(kind: Any, outputs: int = CLASSES) -> tuple[Network, torch.optim.Optimizer, Planter | Defended]:
+    model = Network(outputs)
     optimizer = torch.optim.Adam(model.parameters(), 1e-2)
     if isinstance(kind, Defense):
         return model, optimizer, Defended(kind, model, optimizer, **OPTIONS, **LENGTH)
@@ -157,6 +157,18 @@ def test_what_is_no_batch_of_this_training_is_refused_in_every_step(
         with pytest.raises(UserError, match=told):
             drop_in.loss(*change(images, labels))
         drop_in.loss(images, labels)
+
+
+@every_drop_in
+@pytest.mark.parametrize("outputs", [CLASSES - 1, CLASSES + 1])
+def test_a_classifier_with_another_number_of_outputs_is_refused(kind: Any, outputs: int) -> None:
+    _, _, drop_in = join(kind, outputs)
+    before = copy.deepcopy(drop_in.state_dict())
+    with pytest.raises(
+        UserError, match=rf"^The classifier returned logits of shape \(\d+, {outputs}\); expected \(n, 4\)"
+    ):
+        drop_in.loss(*batches()[0])
+    same(drop_in.state_dict(), before)
 
 
 @pytest.mark.parametrize("kind", [TrapMID(), OnePass()], ids=lambda kind: kind.kind)

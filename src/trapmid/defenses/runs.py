@@ -10,6 +10,7 @@ from torch import Tensor
 
 from trapmid.defenses.context import TrainingContext
 from trapmid.trapdoor import Secrets
+from trapmid.trapdoor.guard import check_logits
 from trapmid.types import Images, Labels, Stateful, prediction_of
 
 
@@ -70,5 +71,6 @@ class PlainRun(DefenseRun):
         """The objective of augmented images, and the accuracy on them."""
         shown = self.context.augment(images)
         prediction = prediction_of(self.context.model(shown))
+        check_logits(prediction.logits, self.context.images.num_classes)
         right = prediction.logits.argmax(1) == labels
         return self.context.objective(epoch).of(prediction, shown, labels), {"accuracy_in_batch": right.float().mean()}

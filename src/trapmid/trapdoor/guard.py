@@ -1,4 +1,4 @@
-"""What keeps a bad batch from doing harm in somebody else's training loop: it is refused, and nothing has changed.
+"""Checks for training loops that trapmid did not write: a bad batch is refused, and nothing has changed.
 
 One NaN in an image would turn the discriminator into NaN, and from then on no trigger would ever move again, although
 every loss would stay finite.
@@ -66,6 +66,19 @@ def check_batch(images: Tensor, labels: Tensor, shape: tuple[int, int, int], num
         raise UserError(
             f"The loss got labels from {first:.0f} to {last:.0f}; expected 0 to {num_classes - 1}, since it was built "
             f"with num_classes={num_classes}."
+        )
+
+
+def check_logits(logits: Tensor, num_classes: int) -> None:
+    """Refuse logits that are not of shape (n, num_classes).
+
+    Raises:
+        UserError: the classifier has more or fewer outputs than there are classes.
+    """
+    if tuple(logits.shape[1:]) != (num_classes,):
+        raise UserError(
+            f"The classifier returned logits of shape {tuple(logits.shape)}; expected (n, {num_classes}), one for each "
+            f"class. Give its last layer {num_classes} outputs, or pass the num_classes that it has."
         )
 
 

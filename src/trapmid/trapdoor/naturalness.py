@@ -9,6 +9,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from trapmid.modes import evaluating
+from trapmid.trapdoor.guard import check_logits
 from trapmid.types import Images, Prediction, logits_of
 
 
@@ -26,7 +27,9 @@ class TwinDiscriminator(nn.Module):
 
     def forward(self, images: Images) -> Tensor:
         """Logits (n, 1): the higher, the more natural."""
-        return self.head(logits_of(self.body(images)))
+        logits = logits_of(self.body(images))
+        check_logits(logits, self.head.in_features)
+        return self.head(logits)
 
 
 class FeatureCritic(nn.Module):

@@ -21,7 +21,7 @@ from trapmid.objective import CROSS_ENTROPY, Objective
 from trapmid.trapdoor.naturalness import discriminator_accuracy, discriminator_loss
 from trapmid.trapdoor.planter import Planter
 from trapmid.trapdoor.settings import OnePassSettings, TrapdoorSettings
-from trapmid.types import Images, Labels, logits_of, prediction_of
+from trapmid.types import Images, Labels, logits_of
 
 
 @final
@@ -64,7 +64,7 @@ class OnePassTrapdoor(Planter):
 
         poisoned = self.poison(hosts, targets, triggers, ratio)
         shown = torch.cat([self.augment(images), self.augment(poisoned)])
-        prediction = prediction_of(self.model(shown))
+        prediction = self.classify(shown)
         self.step += 1
         clean, trapped = prediction.part(slice(len(images))), prediction.part(slice(len(images), None))
         notes["trapdoor_success_in_batch"] = (trapped.logits.argmax(1) == targets).float().mean()

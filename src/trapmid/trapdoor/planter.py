@@ -15,6 +15,7 @@ from trapmid.objective import CROSS_ENTROPY, Objective
 from trapmid.trapdoor.guard import (
     buffers_of,
     check_batch,
+    check_logits,
     loading,
     refuse_not_finite,
     restore_buffers,
@@ -24,7 +25,7 @@ from trapmid.trapdoor.naturalness import FeatureCritic, TwinDiscriminator, froze
 from trapmid.trapdoor.secrets import Secrets, free_folder
 from trapmid.trapdoor.settings import TrapdoorSettings
 from trapmid.trapdoor.triggers import TargetLabels, blend, draw_triggers, signed_step
-from trapmid.types import Images, Labels, Stateful, UserError, prediction_of
+from trapmid.types import Images, Labels, Prediction, Stateful, UserError, prediction_of
 
 
 def like(optimizer: torch.optim.Optimizer, module: nn.Module) -> torch.optim.Optimizer:
@@ -174,6 +175,16 @@ class Planter(ABC):
         self, images: Images, labels: Labels, objective: Objective = CROSS_ENTROPY
     ) -> tuple[Mapping[str, Tensor], Mapping[str, Tensor]]:
         """`losses` of a batch that is known to be sound. It cannot be undone: if it fails, the training is over."""
+
+    def classify(self, images: Images) -> Prediction:
+        """What the classifier says about images (n, c, h, w), which may be augmented.
+
+        Raises:
+            UserError: it does not return one logit for each class.
+        """
+        prediction = prediction_of(self.model(images))
+        check_logits(prediction.logits, len(self.triggers))
+        return prediction
 
     def hosts(self, images: Images) -> Tensor:
         """The images of a batch that get a poisoned copy: all, as published."""

@@ -10,7 +10,7 @@ from torch import Tensor, nn
 from trapmid.objective import CROSS_ENTROPY, Objective
 from trapmid.trapdoor.naturalness import discriminator_accuracy, discriminator_loss, frozen, naturalness_loss
 from trapmid.trapdoor.planter import Planter
-from trapmid.types import Images, Labels, Prediction, logits_of, prediction_of
+from trapmid.types import Images, Labels, Prediction, logits_of
 
 
 @final
@@ -41,7 +41,7 @@ class Trapdoor(Planter):
         self.step += 1
 
         shown = torch.cat([self.augment(images), self.augment(self.poison(images, targets, self.triggers, ratio))])
-        prediction = prediction_of(self.model(shown))
+        prediction = self.classify(shown)
         clean, poisoned = prediction.part(slice(len(images))), prediction.part(slice(len(images), None))
         notes["trapdoor_success_in_batch"] = (poisoned.logits.argmax(1) == targets).float().mean()
         weight = self.settings.weight
@@ -62,7 +62,7 @@ class Trapdoor(Planter):
         notes = {"discriminator_accuracy": learn(self.discriminator, self.discriminator_optimizer, both)}
         if self.feature_discriminator is not None:
             with frozen(self.model), torch.no_grad():
-                prediction = prediction_of(self.model(self.augment(both)))
+                prediction = self.classify(self.augment(both))
             notes["feature_discriminator_accuracy"] = learn(
                 self.feature_discriminator, self.feature_discriminator_optimizer, prediction
             )
@@ -76,7 +76,7 @@ class Trapdoor(Planter):
             triggers = self.triggers.detach().requires_grad_()
             poisoned = self.poison(images, targets, triggers, ratio)
             if settings.effect_weight > 0 or self.feature_discriminator is not None:
-                prediction = prediction_of(self.model(self.augment(poisoned)))
+                prediction = self.classify(self.augment(poisoned))
                 losses.append(settings.effect_weight * objective.poisoned(prediction.logits, targets))
                 if self.feature_discriminator is not None:
                     natural.append(naturalness_loss(self.feature_discriminator(prediction)))
