@@ -149,7 +149,7 @@ def test_an_import_path_adds_a_member_here_and_in_workers(own_module: str, monke
 @pytest.mark.parametrize(
     ("path", "words"),
     [
-        ("own_shapes:Twin", "has the kind 'square', and so has test_registry:Square"),
+        ("own_shapes:Twin", "has the kind 'square', which test_registry:Square has already"),
         ("own_shapes:Nobody", "own_shapes:Nobody cannot be used as a shape"),
         ("own_shapes:Stranger", "is not a subclass of test_registry.Shape"),
         ("no_such_module:Circle", "No module named 'no_such_module'"),

@@ -1,6 +1,6 @@
-"""Errors that the user can mend, and what the operating system refuses, in words.
+"""Errors that the user can correct, and plain words for errors of the operating system.
 
-Imports neither torch nor pydantic, so that a mistyped argument is answered at once.
+This module imports neither torch nor pydantic, so that a mistyped argument is reported at once.
 """
 
 import difflib
@@ -11,7 +11,7 @@ from collections.abc import Iterable, Iterator
 
 
 class UserError(ValueError):
-    """A mistake the user can mend. The text says what arrived, what was expected and what to do; exit code 2."""
+    """A mistake that the user can correct (exit code 2). The text says what arrived, what was expected, what to do."""
 
 
 def did_you_mean(text: str, known: Iterable[str]) -> str:
@@ -39,7 +39,7 @@ _REFUSALS = {
 }
 """What errors of the operating system mean for the user, and what to do."""
 _OF_THE_DISK = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EROFS, errno.EIO}
-"""Of these, what no program handles, so that it counts as well where another error followed from it."""
+"""Errors that no program handles. They are reported even if they only caused the error that was raised."""
 _NO_MEMORY = (
     f"Memory ran out. Lower --jobs, training.batch_size or --max-memory, or use a machine with more memory, {_AGAIN}"
 )
@@ -47,13 +47,14 @@ _ALLOCATION_FAILED = re.compile(
     r"can't allocate memory|cannot allocate memory|not enough memory|out of memory|bad_alloc|bad alloc", re.IGNORECASE
 )
 _NUMBER_OF_OTHERS = re.compile(r"\((?:os error|errno) (\d+)\)|\[errno (\d+)\]", re.IGNORECASE)
-"""How libraries that are written in Rust or C++ tell the number of an error in their text."""
+"""How libraries written in Rust or C++ give the number of an error in their text."""
 
 
 def in_words(problem: BaseException) -> str | None:
-    """Say what the user can do about an error, or return None if nothing: then it is our mistake.
+    """Describe an error and what the user can do about it. Returns None for a bug, about which the user can do nothing.
 
-    Libraries wrap the errors of the operating system in their own, so errors of memory and disk that led to this one count, too.
+    Libraries wrap errors of the operating system in their own errors, so the errors that led to this one are searched
+    as well.
     """
     if isinstance(problem, UserError):
         return str(problem)
@@ -73,8 +74,8 @@ def in_words(problem: BaseException) -> str | None:
 def _number(problem: BaseException) -> int | None:
     if isinstance(problem, OSError) and problem.errno is not None:
         return problem.errno
-    told = _NUMBER_OF_OTHERS.search(str(problem))
-    return int(told[1] or told[2]) if told else None
+    found = _NUMBER_OF_OTHERS.search(str(problem))
+    return int(found[1] or found[2]) if found else None
 
 
 def _chain(problem: BaseException) -> Iterator[BaseException]:
@@ -87,11 +88,11 @@ def _chain(problem: BaseException) -> Iterator[BaseException]:
 
 
 def shown(text: object, most: int = 200) -> str:
-    """What a library or a stranger wrote, as part of a message: on one line, without control characters and shortened.
+    """Prepare text from a library, a file or a server for a message: one line, without control characters, shortened.
 
     Args:
-        text: a string, or anything that has one.
-        most: characters that are kept.
+        text: the text, or an object whose `str` is used.
+        most: the number of characters that are kept.
     """
     try:
         whole = str(text)

@@ -1,4 +1,4 @@
-"""Writing files as a whole, and locks between processes. Imports nothing of trapmid."""
+"""Atomic writing of files, and locks between processes. This module imports nothing else of trapmid."""
 
 import os
 from collections.abc import Callable, Iterator
@@ -11,23 +11,25 @@ from filelock import FileLock, Timeout
 PRIVATE = 0o600
 """The mode of a file that only its owner may read."""
 LOCK = ".lock"
-"""What the name of a lock's file ends with."""
+"""The suffix of the name of a lock file."""
 
 
 @contextmanager
 def replacing(file: Path, mode: int = 0o666) -> Iterator[IO[bytes]]:
-    """Open a stream whose content becomes `file` when the block ends without an error.
+    """Open a stream for the new content of `file`, which replaces the old content when the block ends without an error.
 
-    Until then, and after an error or a crash, `file` is as it was before. The content goes to a new file beside it, under a name
-    that no other process uses, reaches the disk, and is then renamed, so any number of processes may write the same file at once:
-    the last one to finish wins, and readers see one whole version or another.
+    Until then, and after an error or a crash, `file` keeps its old content. The new content is written to another file
+    in the same folder, whose name no other process uses. When it has reached the disk, that file is renamed to `file`.
+    So several processes may write the same file at the same time: the last one to finish wins, and readers always see
+    one complete version.
 
     Args:
-        file: what to write. Its folder has to exist.
-        mode: permissions of the new file, before the umask takes its share; `PRIVATE` for what others must not read.
+        file: the file to write. Its folder has to exist.
+        mode: permissions of the new file, to which the umask is applied; `PRIVATE` for a file that others must not
+            read.
 
     Raises:
-        OSError: the folder is missing or may not be written to, or the disk is full.
+        OSError: the folder does not exist or is not writable, or the disk is full.
     """
     new = file.with_name(f"{file.name[:200]}.{os.urandom(6).hex()}.new")
     try:
@@ -42,7 +44,10 @@ def replacing(file: Path, mode: int = 0o666) -> Iterator[IO[bytes]]:
 
 
 def write_atomic(file: Path, content: str | bytes, mode: int = 0o666) -> Path:
-    """Write all of `content` to `file`, or leave `file` as it is; see `replacing`. Text becomes UTF-8 and keeps its line ends."""
+    """Write `content` to `file` completely or not at all; see `replacing`. Returns `file`.
+
+    Text is encoded as UTF-8, and its line ends are kept.
+    """
     with replacing(file, mode) as stream:
         stream.write(content.encode() if isinstance(content, str) else content)
     return file
@@ -50,14 +55,16 @@ def write_atomic(file: Path, content: str | bytes, mode: int = 0o666) -> Path:
 
 @contextmanager
 def alone(path: Path, waiting: Callable[[], object] = lambda: None) -> Iterator[None]:
-    """Hold the lock of `path`, which one process at a time can have, and wait for it as long as that takes.
+    """Hold the lock of `path`. Only one process at a time can hold it; the others wait without a time limit.
 
-    The lock is a file beside `path`. The operating system lifts it when its holder ends, however it ends, so a killed process holds
-    up nobody. On a network file system it holds if that passes `flock` on to its server, as NFS 4 does.
+    The lock is a file beside `path`. The operating system releases it when the process that holds it ends, even if that
+    process is killed. On a network file system it works if the file system passes `flock` on to its server, as NFS 4
+    does.
 
     Args:
-        path: what is to be read, changed or made by one process only. Its folder is made if it is not there.
-        waiting: called once a second while another process has the lock.
+        path: the file or folder that only one process may read, change or make. Its parent folder is created if
+            necessary.
+        waiting: called once a second while another process holds the lock.
     """
     path.parent.mkdir(parents=True, exist_ok=True)
     lock = FileLock(path.with_name(path.name + LOCK))
@@ -71,6 +78,6 @@ def alone(path: Path, waiting: Callable[[], object] = lambda: None) -> Iterator[
     try:
         yield
     finally:
-        with suppress(PermissionError):  # Windows keeps what is open
+        with suppress(PermissionError):  # Windows does not delete a file that another process has open
             Path(lock.lock_file).unlink()
         lock.release()

@@ -1,11 +1,12 @@
-"""Registries: the members of each union, those of the package and those that other packages add.
+"""Registries: the attacks, defenses and other members that can be named, those of trapmid and those of other packages.
 
 A package adds a member with an entry point whose name is the member's kind:
 
     [project.entry-points."trapmid.attacks"]
     my-attack = "my_package.attack:MyAttack"
 
-A module that is not installed adds one by its import path, `my_package.attack:MyAttack`, on a command line or through `Registry.add`.
+A class that is not part of an installed package is named by its import path, `my_package.attack:MyAttack`, on the
+command line. In Python, `Registry.add` adds a class.
 """
 
 import inspect
@@ -25,20 +26,20 @@ from trapmid.errors import UserError, did_you_mean
 
 M = TypeVar("M", bound=Config)
 NAMED = "TRAPMID_MEMBERS"
-"""The environment variable that tells worker processes which import paths a command named, separated by commas."""
+"""The environment variable that passes the import paths of a command, separated by commas, to its workers."""
 
 
 @final
 class Registry(Generic[M]):
-    """The members of one union, by kind. As an annotation, `Annotated[Attack, ATTACKS]`, it validates and serialises them.
+    """The members of one union, by kind. As an annotation, `Annotated[Attack, ATTACKS]`, it accepts any of them.
 
     Args:
-        base: the contract that every member inherits.
-        noun: what a member is called in messages: `attack`.
-        group: of entry points: `trapmid.attacks`.
-        package: where the package's own members are, as `module:TUPLE`; imported at the first look-up, so that members may
-            hold other members.
-        only: which of all members belong to this union; None for all.
+        base: the base class of all members.
+        noun: what messages call a member, such as `attack`.
+        group: the group of entry points, such as `trapmid.attacks`.
+        package: where trapmid's own members are listed, as `module:TUPLE`. The module is imported at the first look-up,
+            so that members may have fields that hold other members.
+        only: takes a member's class and returns whether it belongs to this union. If it is None, every member belongs.
     """
 
     def __init__(
@@ -49,18 +50,22 @@ class Registry(Generic[M]):
         self._whole: Registry[M] = self
 
     def where(self, only: Callable[[type[M]], bool], noun: str) -> "Registry[M]":
-        """The members that `only` is true of, as a union of their own; members that are added here or there are in both.
+        """A registry of some of the members. A member that is added to one of the two registries is in both.
 
         Args:
-            only: of a member's class.
-            noun: what such a member is called in messages.
+            only: takes a member's class and returns whether it belongs.
+            noun: what messages call such a member.
         """
         part = Registry(self.base, noun, self.group, self._package, only)
         part._whole = self._whole
         return part
 
     def __iter__(self) -> Iterator[type[M]]:
-        """Every member's class: the package's first, then those of other packages by kind, then those added by hand."""
+        """The class of every member: trapmid's own, then those of other packages by kind, then those that were added.
+
+        Raises:
+            UserError: another package brings a member that cannot be loaded.
+        """
         own = self._own()
         others = {kind: self._load(entry) for kind, entry in sorted(self._entries().items()) if kind not in own}
         yield from filter(self._only, (own | others | self._named()).values())
@@ -70,10 +75,10 @@ class Registry(Generic[M]):
         return tuple(kind_of(member) for member in self)
 
     def member(self, kind: str) -> type[M]:
-        """The class of a kind. Another package is imported only if the kind is its own.
+        """The class of the member with this kind. Another package is imported only if it brings this kind.
 
         Raises:
-            UserError: there is no such kind, or the package that brings it cannot be imported.
+            UserError: the kind is not known, or the package that brings it cannot be imported.
         """
         known = self._own() | self._named()
         if kind not in known and kind in self._entries():
@@ -85,26 +90,26 @@ class Registry(Generic[M]):
         return found
 
     def add(self, member: type[M]) -> type[M]:
-        """Add a member's class, for this process and the workers it starts. Also a decorator.
+        """Add a member's class to this process. Returns the class, so it can be used as a decorator.
 
         Raises:
-            UserError: the package has a member of that kind, or another one was added.
+            UserError: there is another member of the same kind.
         """
         kind = kind_of(member)
         there = {**self._own(), **self._whole._added}.get(kind)
         if there is not None and there is not member:
             raise UserError(
-                f"{member.__module__}:{member.__qualname__} has the kind {kind!r}, and so has {there.__module__}:{there.__qualname__}. "
-                "Give it another `kind`."
+                f"{member.__module__}:{member.__qualname__} has the kind {kind!r}, which "
+                f"{there.__module__}:{there.__qualname__} has already. Give it another `kind`."
             )
         self._whole._added[kind] = member
         return member
 
     def import_member(self, path: str) -> type[M]:
-        """Import `package.module:Class`, add it, and have worker processes do the same.
+        """Import `package.module:Class` and add it, here and in the worker processes that this process starts.
 
         Raises:
-            UserError: there is no such module or class, or the class is no member.
+            UserError: the module or the class does not exist, or the class cannot be a member.
         """
         member = self.add(self._import(path))
         named = dict.fromkeys(filter(None, os.environ.get(NAMED, "").split(",")))
@@ -129,7 +134,7 @@ class Registry(Generic[M]):
         package = "" if entry.dist is None else f" of the installed package {entry.dist.name}"
         try:
             member = self._checked(entry.load())
-        except Exception as problem:  # whatever a stranger's module does when it is imported
+        except Exception as problem:  # importing another package can raise anything
             raise UserError(
                 f"The {self.noun} {entry.name!r}{package} cannot be loaded: {type(problem).__name__}: {explain(problem)}. "
                 "Repair or uninstall that package."
@@ -137,7 +142,7 @@ class Registry(Generic[M]):
         if kind_of(member) != entry.name:
             raise UserError(
                 f"The entry point {entry.name!r}{package} in the group {self.group} names a class of the kind {kind_of(member)!r}. "
-                "The two have to be the same."
+                "Both have to be the same."
             )
         return member
 
@@ -145,7 +150,7 @@ class Registry(Generic[M]):
         module, _, name = path.partition(":")
         here = str(Path.cwd())
         if here not in sys.path:
-            sys.path.insert(0, here)  # as `python -m` does: the module may lie beside the user's data
+            sys.path.insert(0, here)  # as `python -m` does, since the module may be in the working directory
         try:
             return self._checked(getattr(import_module(module), name))
         except (ImportError, AttributeError, ValueError) as problem:
@@ -160,7 +165,7 @@ class Registry(Generic[M]):
         return member
 
     def __get_pydantic_core_schema__(self, source: Any, handler: GetCoreSchemaHandler) -> CoreSchema:
-        """One function that finds the class by `kind` when a value is validated, since members may be added later."""
+        """Look the class up by `kind` whenever a value is validated, because members may be added later."""
         del source, handler
         return core_schema.no_info_plain_validator_function(
             self._validate,

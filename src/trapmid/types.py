@@ -1,4 +1,4 @@
-"""What flows between the rooms: image batches, labels and predictions, with their shapes and ranges."""
+"""The types that all parts of trapmid exchange: image batches, labels and predictions, with their shapes and ranges."""
 
 from typing import Any, NamedTuple, Protocol, TypeAlias, runtime_checkable
 
@@ -11,24 +11,25 @@ Images: TypeAlias = Float[Tensor, "n c h w"]
 """A batch of images in [0, 1], float, channels first."""
 
 Pixels: TypeAlias = UInt8[Tensor, "n c h w"]
-"""The same images as they are stored: 0 to 255."""
+"""A batch of images as they are stored: bytes from 0 to 255, channels first."""
 
 Labels: TypeAlias = Int64[Tensor, " n"]
-"""Identity indices, 0 to num_classes - 1."""
+"""Class numbers, from 0 to num_classes - 1."""
 
 Logits: TypeAlias = Float[Tensor, "n classes"]
 Features: TypeAlias = Float[Tensor, "n features"]
 
 
 class Prediction(NamedTuple):
-    """What a classifier says about a batch.
+    """The output of a classifier for a batch.
 
     Attributes:
         logits: (n, num_classes), before the softmax.
-        features: (n, d), the penultimate activations: the input of the last linear layer.
-        hidden: maps of earlier blocks, in order, for defenses that regularise them; empty where there are none.
-        posterior: mean and standard deviation (n, d) of the normal distribution that `features` were drawn from; None where
-            they are not drawn.
+        features: (n, d), the penultimate activations, which are the input of the last linear layer.
+        hidden: the outputs of earlier blocks, in order, for defenses that regularise them; empty if the network gives
+            none.
+        posterior: mean and standard deviation (n, d) of the normal distribution that `features` were drawn from; None
+            if they are not random.
     """
 
     logits: Tensor
@@ -37,32 +38,32 @@ class Prediction(NamedTuple):
     posterior: tuple[Tensor, Tensor] | None = None
 
     def part(self, rows: slice) -> "Prediction":
-        """What is said about some of the images."""
+        """The prediction for some of the images."""
         posterior = None if self.posterior is None else (self.posterior[0][rows], self.posterior[1][rows])
         return Prediction(self.logits[rows], self.features[rows], tuple(h[rows] for h in self.hidden), posterior)
 
 
 @runtime_checkable
 class HasLogits(Protocol):
-    """What a network may return in place of bare logits: a `Prediction`, or the output of a Hugging Face classifier."""
+    """An output with a field `logits`, such as a `Prediction` or the output of a Hugging Face classifier."""
 
     @property
     def logits(self) -> Tensor: ...  # noqa: D102
 
 
 def logits_of(output: Tensor | HasLogits) -> Tensor:
-    """The logits of what a network returned."""
+    """The logits (n, num_classes) in the output of a network."""
     return output if isinstance(output, Tensor) else output.logits
 
 
 def prediction_of(output: Tensor | HasLogits) -> Prediction:
-    """What a network returned as a `Prediction`; where it shows logits alone, they are the features, too."""
+    """The output of a network as a `Prediction`. If the output has logits alone, they serve as the features, too."""
     return output if isinstance(output, Prediction) else Prediction(logits_of(output), logits_of(output))
 
 
 @runtime_checkable
 class Stateful(Protocol):
-    """Anything a checkpoint can hold: a module, an optimizer, a schedule, a trigger bank."""
+    """Anything that a checkpoint can hold, such as a module, an optimizer or a trapdoor."""
 
     def state_dict(self) -> dict[str, Any]: ...  # noqa: D102
 

@@ -181,7 +181,12 @@ def test_weights_that_cannot_be_the_models_are_told_even_where_the_manifest_vouc
         with pytest.raises(UserError, match=said):
             open_model(folder, CPU)
     save_file(whole, file)
-    for edit in ({"identities": []}, {"image_shape": [3, "x", 32]}, {"model": {"kind": "none"}}, {"defense": {"kind": "x"}}):
+    for edit in (
+        {"identities": []},
+        {"image_shape": [3, "x", 32]},
+        {"model": {"kind": "none"}},
+        {"defense": {"kind": "x"}},
+    ):
         edited = manifest | {"recipe": manifest["recipe"] | edit, "files": {file.name: sha256(file)}}
         (folder / "manifest.json").write_text(json.dumps(edited))
         with pytest.raises(UserError, match=r"does not describe a training that this trapmid knows: .*[^.]\.$"):

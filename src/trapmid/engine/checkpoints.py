@@ -1,4 +1,4 @@
-"""Checkpoints that survive a crash at any moment, and the best state of a run so far."""
+"""Checkpoints that a crash cannot damage, and the best state of a run so far."""
 
 import copy
 from collections.abc import Mapping
@@ -14,7 +14,13 @@ LATEST = "checkpoint.pt"
 
 
 class BestState:
-    """The weights of the best moment so far, by a score where higher is better."""
+    """The weights with the best score so far. It is part of a loop's state, so that a resumed run still has them.
+
+    Attributes:
+        score: the best score, higher is better; minus infinity before the first offer.
+        step: the step that reached it.
+        weights: the states of the parts at that step, by name.
+    """
 
     def __init__(self) -> None:
         self.score = float("-inf")
@@ -22,7 +28,10 @@ class BestState:
         self.weights: dict[str, dict[str, Any]] = {}
 
     def offer(self, score: float, step: int, parts: Mapping[str, Stateful]) -> bool:
-        """Keep a copy of `parts` if `score` beats every earlier one (ties keep the earlier, as the authors' code does)."""
+        """Keep a copy of `parts` if `score` is higher than every earlier score.
+
+        If two scores are equal, the earlier one is kept, as in the authors' code. Returns whether the copy was made.
+        """
         if score <= self.score:
             return False
         self.score, self.step = score, step
@@ -30,12 +39,12 @@ class BestState:
         return True
 
     def restore(self, parts: Mapping[str, Stateful]) -> None:
-        """Put the kept copy back into `parts`."""
+        """Load the kept states into `parts`."""
         for name, part in parts.items():
             part.load_state_dict(self.weights[name])
 
     def state_dict(self) -> dict[str, Any]:
-        """All of it."""
+        """The score, the step and the weights."""
         return {"score": self.score, "step": self.step, "weights": self.weights}
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
@@ -44,9 +53,15 @@ class BestState:
 
 
 def save_checkpoint(file: Path, step: int, seconds: float, state: Mapping[str, Stateful]) -> None:
-    """Write a checkpoint so that a crash at any moment leaves either the old or the new one.
+    """Write a checkpoint. A crash at any moment leaves either the old file or the new one, complete.
 
-    Its owner alone can read it (mode 0600): a trapdoor's holds the triggers.
+    Only its owner can read the file (mode 0600), because the checkpoints of a trapdoor's training hold the triggers.
+
+    Args:
+        file: the checkpoint.
+        step: the number of completed steps.
+        seconds: the time spent on them.
+        state: what is saved, by name.
     """
     with replacing(file, PRIVATE) as stream:
         torch.save(
@@ -56,15 +71,16 @@ def save_checkpoint(file: Path, step: int, seconds: float, state: Mapping[str, S
 
 
 def load_checkpoint(file: Path, state: Mapping[str, Stateful]) -> tuple[int, float]:
-    """Fill `state` from a checkpoint; returns its step and the seconds spent until then.
+    """Load a checkpoint into `state`. Returns the number of completed steps and the seconds spent on them.
 
     Raises:
-        UserError: the checkpoint is of another run.
+        UserError: the checkpoint holds other parts than `state`.
     """
     saved = torch.load(file, weights_only=True, map_location="cpu")
     if saved["state"].keys() != state.keys():
         raise UserError(
-            f"{file} is a checkpoint of another run: it holds {sorted(saved['state'])}, expected {sorted(state)}. Remove it or choose another --out."
+            f"{file} is a checkpoint of another run: it holds {sorted(saved['state'])}, expected {sorted(state)}. "
+            "Remove it or choose another --out."
         )
     for name, part in state.items():
         part.load_state_dict(saved["state"][name])

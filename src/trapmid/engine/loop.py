@@ -1,4 +1,4 @@
-"""The loop that everything trained or searched runs in, and its log."""
+"""The loop that every training and every search runs in, and the log that it writes."""
 
 import json
 import math
@@ -19,9 +19,9 @@ from trapmid.types import Stateful, UserError
 
 LOG = "log.jsonl"
 CHECKPOINT_SECONDS = 20.0
-"""A checkpoint is written when the last is older than this, and at the end of a loop."""
+"""A loop writes a checkpoint if the last one is older than this, and when it ends."""
 _PROCESS = 0
-"""The number of the process in a loop's random streams. A loop has one; every number that was ever made hangs on it."""
+"""The number of the process in a loop's random streams. It is always 0: another one would change all results."""
 
 
 @dataclass
@@ -29,14 +29,17 @@ class Loop:
     """A loop of steps that can be killed at any moment and resumes to the same numbers.
 
     Attributes:
-        name: what runs: for the progress display, and the purpose of its random stream.
-        steps: how many.
-        seed: of the run.
-        compute: device and precision.
-        state: everything that changes over the steps and decides what comes next.
-        folder: for the checkpoint and the log; None to keep both in memory only.
-        period: steps between two rows of the log; a checkpoint is only written there.
-        progress: who is told how far it is.
+        name: what the loop does. The progress display shows it, and the random stream of the loop depends on it.
+        steps: the number of steps.
+        seed: the seed of the run.
+        compute: the device and the precision.
+        state: everything that changes from step to step and that later steps depend on, by name.
+        folder: where the checkpoint and the log are written. If it is None, the loop writes no checkpoint and keeps the
+            log in memory.
+        period: the number of steps between two rows of the log. Checkpoints are written only at the end of a period.
+        progress: called after every step.
+        rows: the log so far, one row per period.
+        seconds: the time spent in the loop so far, including the time before a resume.
     """
 
     name: str
@@ -59,16 +62,18 @@ class Loop:
         """Run what is left of the loop.
 
         Args:
-            step: does step number i (from 0) and returns scalars to log by name; each is averaged over those steps of the
-                period that return it.
-            at_period: called with the number of steps done at the end of every period; returns more numbers for the row.
-            stop: whether there is nothing left to do, before `steps` are over; a function of what `state` holds.
+            step: takes the number of a step, counted from 0, carries it out and returns scalars to log, by name. The
+                log has the mean of each over the steps of the period that returned it.
+            at_period: called with the number of completed steps at the end of every period. It returns more numbers for
+                the row of the log.
+            stop: whether to end the loop before `steps` are completed. Its answer may depend only on `state`, so that a
+                resumed loop ends at the same step.
 
         Returns:
-            One row per period: `step`, `seconds`, the averages, what `at_period` gave.
+            One row per period: `step`, `seconds`, the means of what `step` returned, and what `at_period` returned.
 
         Raises:
-            UserError: what `step` returns is no longer finite.
+            UserError: `step` returned NaN or infinity, or the checkpoint in `folder` is of another run.
         """
         done = self._resume()
         started = time.monotonic() - self.seconds
@@ -98,17 +103,17 @@ class Loop:
         return self.rows
 
     def _refuse_divergence(self, averages: Mapping[str, float], done: int) -> None:
-        """Stop before numbers that are not finite reach the log, a checkpoint or the result.
+        """Raise before numbers that are not finite reach the log, a checkpoint or the result.
 
-        Looked at once a period, since a GPU would have to be waited for at every step.
+        This is checked once per period, because a check at every step would wait for the GPU each time.
         """
         for name, value in averages.items():
             if not math.isfinite(value):
                 first = max(0, done - 1) // self.period * self.period + 1
                 raise UserError(
                     f"{self.name} diverged: `{name}` is {value} between steps {first} and {done} of {self.steps}. "
-                    "Nothing of that was kept. Lower the learning rate, e.g. --set training.optimizer.rate=0.001, or look for "
-                    "broken images with `trapmid doctor`; then run the command again with another --out."
+                    "The steps of this period were not saved. Lower the learning rate, e.g. "
+                    "--set training.optimizer.rate=0.001, or look for broken images with `trapmid doctor`; then run the command again with another --out."
                 )
 
     def _resume(self) -> int:
@@ -118,7 +123,7 @@ class Loop:
             if (self.folder / LATEST).exists():
                 done, self.seconds = load_checkpoint(self.folder / LATEST, self.state)
             self.rows = [row for row in read_log(self.folder / LOG) if row["step"] <= done]
-            if self.rows:  # of a version that went on after a divergence
+            if self.rows:  # an earlier version kept running after a divergence
                 self._refuse_divergence({name: v for name, v in self.rows[-1].items() if name.startswith("loss")}, done)
             write_atomic(self.folder / LOG, "".join(json.dumps(row) + "\n" for row in self.rows))
         return done
@@ -137,7 +142,7 @@ class Loop:
 
 
 def read_log(file: Path) -> list[dict[str, float]]:
-    """The rows of a log; a last line cut off by a crash is left out."""
+    """Read the rows of a log. A last line that a crash cut off is left out."""
     rows: list[dict[str, float]] = []
     for line in file.read_text(encoding="utf-8").splitlines() if file.exists() else []:
         try:

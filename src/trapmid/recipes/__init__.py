@@ -1,4 +1,7 @@
-"""Recipes: complete configs by name. A recipe's docstring gives the command, the hours and the numbers to expect."""
+"""Recipes: complete configs of audits, by name.
+
+The docstring of each recipe gives its command, its duration and its expected results.
+"""
 
 from collections.abc import Callable
 from pathlib import Path
@@ -43,24 +46,24 @@ def choose(
     identities: int | None = None,
     changes: tuple[str, ...] = (),
 ) -> Recipe:
-    """A recipe by name, with other data, other members, or single values changed.
+    """Return a recipe by name, with other data, other members or single values changed.
 
     Args:
         name: one of `RECIPES`.
-        private: path to the private images; the kind of source is guessed from what lies there.
-        public: path to the attacker's images; likewise.
-        seeds: replace the recipe's.
-        defenses: replace the recipe's. Each is the name of one of the recipe's defenses, or any other kind, which then has its
-            default settings; several joined by + are stacked.
-        also: a defense that is added if the recipe lacks it; see `parse_defense`.
-        attacks: replace the recipe's. Each is the name of one of the recipe's attacks, or any other kind with its default
-            settings; see `parse_attack`.
-        identities: how many private identities take part.
+        private: path to the private images. The kind of source is guessed from the files there.
+        public: path to the attacker's images, read in the same way.
+        seeds: replace the seeds of the recipe.
+        defenses: replace the defenses of the recipe. Each is the name of a defense of the recipe, or another kind with
+            its default settings. Several names joined by + are stacked.
+        also: a defense to add if the recipe does not have it; see `parse_defense`.
+        attacks: replace the attacks of the recipe. Each is the name of an attack of the recipe, or another kind with
+            its default settings; see `parse_attack`.
+        identities: the number of private identities; those with the most images are used.
         changes: `path.to.key=value` each, e.g. `training.epochs=5` or `defenses.trapmid.weight=0.1`; see
             `trapmid.recipes.changes`.
 
     Raises:
-        UserError: there is no such recipe, member or key, or a value does not fit.
+        UserError: a recipe, a member or a key is not known, or a value is not valid.
     """
     if name not in RECIPES:
         raise UserError(
@@ -84,10 +87,10 @@ def extend(
     also: str | None = None,
     attacks: tuple[str, ...] | None = None,
 ) -> Recipe:
-    """The recipe of a run folder with other members; the arguments are those of `choose`.
+    """Return the recipe of a run folder with other members. The arguments are those of `choose`.
 
     Raises:
-        UserError: there is no such member, or a seed is out of range.
+        UserError: a member is not known, or a seed is out of range.
     """
     return changed_values(Recipe, _with_members(recipe, seeds, defenses, also, attacks), ())
 
@@ -112,10 +115,10 @@ def _with_members(
 
 
 def learned(private: Path, changes: tuple[str, ...] = ()) -> Learned:
-    """The private images at a path, read with the default settings except for `changes`, e.g. `private.crop=108`, `split.val=0.2`.
+    """The private images at a path, read with default settings except for `changes`, e.g. `private.crop=108`.
 
     Raises:
-        UserError: there is no data set at that path, there is no such key, or a value does not fit.
+        UserError: there is no data set at that path, a key is not known, or a value is not valid.
     """
     return changed_values(Learned, {"private": _json(guess_source(private)), "split": _json(SplitConfig())}, changes)
 

@@ -1,4 +1,4 @@
-"""The attacker who knows about the trapdoor, on two cores: a base attack and every wrapper around it, and two audits of them."""
+"""Recipes with attackers who know about the trapdoor, for two cores: a base attack, alone and inside every wrapper."""
 
 from trapmid.attacks import PLGMI, AnyAttack, Distilled, Evading, Robust, Smoothed, Unlearned
 from trapmid.audit import Recipe
@@ -15,11 +15,11 @@ STUDY = WarpAugmentation(
     jitter_probability=0.5,
     rotation_degrees=10.0,
 )
-"""What surrogates learn from public images under: stronger than what classifiers here are trained with, since there are few of them."""
+"""The augmentation for training surrogates; stronger than for classifiers, since there are few public images."""
 
 
 def adaptive(base: PLGMI) -> tuple[AnyAttack, ...]:
-    """`base` by itself and inside every wrapper, with surrogates that train in minutes on one core."""
+    """`base` alone and inside every wrapper, with surrogates that train in minutes on one core."""
     return (
         base,
         Distilled(base=base, student=Tiny(), augmentation=STUDY, steps=800, rate=3e-3),
@@ -33,14 +33,15 @@ def adaptive(base: PLGMI) -> tuple[AnyAttack, ...]:
 def adaptive_cpu() -> Recipe:
     """`celeba64-cpu` under PLG-MI and its five wrappers, one seed.
 
-    Command: `trapmid audit --recipe adaptive-cpu --private PRIVATE.parquet --public PUBLIC.parquet`. It was not run in full: by its
-    parts some three hours on two cores, twelve attacks of which take most.
+    Command: `trapmid audit --recipe adaptive-cpu --private PRIVATE.parquet --public PUBLIC.parquet`. It was not run in
+        full. The measured times of its parts add up to about three hours on two cores, most of it for the twelve
+        attacks.
     """
     recipe = celeba64_cpu()
     return recipe.model_copy(
         update={
             "name": "adaptive-cpu",
-            "about": "Real faces, 64 px: unprotected and Trap-MID under PLG-MI and the attacks that know of the trapdoor.",
+            "about": "Real faces, 64 px: unprotected and Trap-MID, PLG-MI and attacks that know about the trapdoor.",
             "attacks": adaptive(_plgmi(recipe)),
             "seeds": (0,),
         }
@@ -50,13 +51,13 @@ def adaptive_cpu() -> Recipe:
 def adaptive_demo() -> Recipe:
     """`demo` under PLG-MI and its five wrappers.
 
-    Command: `trapmid audit --recipe adaptive-demo`. docs/results.md has the like on real faces.
+    Command: `trapmid audit --recipe adaptive-demo`. docs/results.md has results of the same attacks on real faces.
     """
     recipe = demo()
     return recipe.model_copy(
         update={
             "name": "adaptive-demo",
-            "about": "Faces drawn by code, 32 px: the demo under the attacks that know of the trapdoor.",
+            "about": "Faces drawn by code, 32 px: the demo under attacks that know about the trapdoor.",
             "attacks": adaptive(_plgmi(recipe)),
         }
     )

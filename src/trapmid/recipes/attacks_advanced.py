@@ -1,4 +1,4 @@
-"""Attacks on a style prior and by labels or scores alone, sized for two cores: members for the recipes of CPU audits."""
+"""Small versions, for two cores, of attacks that search a StyleGAN2's styles or that see only labels or scores."""
 
 from trapmid.attacks import BREP, IFGMI, MIRROR, PPA
 from trapmid.augment import WarpAugmentation
@@ -6,9 +6,10 @@ from trapmid.priors import AnyPrior, StyleGAN2
 
 
 def small_stylegan2() -> StyleGAN2:
-    """A generator of 0.2 M weights for 32 and 64 px; docs/results.md says what it costs.
+    """A StyleGAN2 whose generator has 0.2 M weights, for 32 and 64 px. docs/results.md says how long it trains.
 
-    R1 is weaker than the published 10, which is for 1024 px: the gradient of a picture grows with the number of its pixels.
+    The published weight of the R1 penalty, 10, is for 1024 px. It is smaller here, since StyleGAN2-ADA scales it with
+    the number of pixels.
     """
     return StyleGAN2(
         latent_size=64,
@@ -27,7 +28,7 @@ def small_stylegan2() -> StyleGAN2:
 
 
 def small_ppa(prior: StyleGAN2) -> PPA:
-    """`ppa` with 1,000 candidates and 10 starts instead of 5,000 and 200."""
+    """`ppa` with 1,000 candidates instead of 5,000, and 10 starts per identity instead of 200."""
     crop = WarpAugmentation(crop_area=(0.9, 1.0), crop_probability=1.0, flip_probability=0.0, rotation_probability=0.0)
     return PPA(
         prior=prior,
@@ -43,7 +44,7 @@ def small_ppa(prior: StyleGAN2) -> PPA:
 
 
 def advanced_attacks(style: StyleGAN2, plain: AnyPrior) -> tuple[PPA, IFGMI, MIRROR, BREP]:
-    """`ppa`, `ifgmi` and `mirror` on a style prior; `brep` on any.
+    """`ppa`, `ifgmi` and `mirror` with a style prior, and `brep` with any prior.
 
     Args:
         style: the prior whose styles are searched.

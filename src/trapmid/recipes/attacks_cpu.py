@@ -1,4 +1,4 @@
-"""Every base attack at the size of two cores: the demo's data and real faces, unprotected and Trap-MID, the recipes' own PLG-MI among the others."""
+"""Recipes with small versions of all base attacks, for two cores: one on the demo's drawn faces, one on real faces."""
 
 from trapmid.attacks import (
     GMI,
@@ -25,7 +25,8 @@ from trapmid.recipes.two_cores import LIGHT_DISCRIMINATOR
 def attacks_cpu() -> Recipe:
     """All attacks on the classifiers of `celeba64-cpu`, one seed.
 
-    Command: `trapmid audit --recipe attacks-cpu --private PRIVATE.parquet --public PUBLIC.parquet`; `--attacks gmi kedmi` keeps some.
+    Command: `trapmid audit --recipe attacks-cpu --private PRIVATE.parquet --public PUBLIC.parquet`; `--attacks gmi
+        kedmi` runs only these two.
     """
     return _with_all_attacks(celeba64_cpu(), "attacks-cpu", distillation_epochs=2)
 
@@ -33,7 +34,7 @@ def attacks_cpu() -> Recipe:
 def attacks_demo() -> Recipe:
     """All attacks on the classifiers of `demo`.
 
-    Command: `trapmid audit --recipe attacks-demo`; `--attacks gmi kedmi` keeps some.
+    Command: `trapmid audit --recipe attacks-demo`; `--attacks gmi kedmi` runs only these two.
     """
     return _with_all_attacks(demo(), "attacks-demo", distillation_epochs=12)
 
@@ -46,11 +47,11 @@ def _with_all_attacks(recipe: Recipe, name: str, distillation_epochs: int) -> Re
 
 
 def cpu_attacks(plgmi: PLGMI, distillation_epochs: int) -> tuple[AnyAttack, ...]:
-    """Every attack but the wrappers, which `attacks_adaptive` has, small.
+    """Small versions of all attacks except the wrappers, which are in `attacks_adaptive`.
 
     Args:
-        plgmi: the recipe's own; its settings are those of its informed kin.
-        distillation_epochs: passes over the public images for LOMMA's students.
+        plgmi: the attack of the recipe. `plgmi+`, `plgmi++` and `lokt` take their settings from it.
+        distillation_epochs: epochs over the public images in which LOMMA's students are trained.
     """
     settings = plgmi.model_dump(exclude={"kind", "label"})
     prior = DCGAN(width=16, iterations=600, batch_size=32, discriminator_steps=2, rate=5e-4, ema=0.99, log_every=50)
@@ -91,7 +92,7 @@ def cpu_attacks(plgmi: PLGMI, distillation_epochs: int) -> tuple[AnyAttack, ...]
 
 
 def small_lokt(plgmi: PLGMI, students: tuple[Tiny, ...]) -> LOKT:
-    """`lokt` with the shapes, the warm start and the search of a recipe's PLG-MI."""
+    """`lokt` with the networks, the warm start and the search of a recipe's PLG-MI."""
     shared = {"networks", "iterations", "batch_size", "rate", "ema", "log_every"}
     search = {"images_per_identity", "search_augmentation", "candidates", "search_steps", "search_rate"}
     return LOKT(

@@ -1,4 +1,8 @@
-"""The paper's main setting: VGG-16 on CelebA at 64 px, 1,000 identities, every constant as published (reference 2.3, 4.4, 8)."""
+"""The paper's main setting: VGG-16 on CelebA at 64 px, 1,000 identities, every constant as published.
+
+Sources: Trap-MID (Liu & Chen, NeurIPS 2024), App. C.2 to C.5 for data, training, trapdoor and attack; PLG-MI (Yuan et
+    al., AAAI 2023). What only the authors' code states is taken from there.
+"""
 
 from trapmid.attacks import PLGMI
 from trapmid.audit import Recipe
@@ -10,15 +14,18 @@ from trapmid.models import VGG16, Zoo
 
 
 def celeba64_vgg16() -> Recipe:
-    """Table 1's Trap-MID and unprotected rows under PLG-MI.
+    """The Trap-MID and the unprotected row of Table 1 under PLG-MI.
 
-    Command: `trapmid audit --recipe celeba64_vgg16 --private CELEBA --public CELEBA --device cuda`.
-    Needs the ImageNet weights of VGG-16 (downloaded by torchvision, or `--set model.weights=FILE`) and a GPU; the paper's training alone took 75 minutes on
-    an RTX A6000. Expected: unprotected accuracy 86.2 % and AA-1 95.8 %, Trap-MID 81.4 % and about 6.3 % (1.2 to 15.8 %).
+    Command: `trapmid audit --recipe celeba64_vgg16 --private CELEBA --public CELEBA --device cuda`. It needs a GPU and
+        the ImageNet weights of VGG-16, which torchvision downloads unless `--set model.weights=FILE` names a file. In
+        the paper, the training of one model took 75 minutes on an RTX A6000. The paper reports, for the unprotected
+        model, an accuracy of 86.2 % and an AA-1 of 95.8 %; for Trap-MID, 81.4 % and about 6.3 % (1.2 to 15.8 % in five
+        runs).
 
-    What differs from the authors' code, and why: the epoch is chosen on a validation split, not on the test split, and the
-    unprotected model trains with the same augmentation (`--set training.keep=test` restores the first). The evaluation
-    classifier is a ResNet-50, since the authors' IR-50 starts from MS-Celeb-1M weights that are no longer distributed.
+    Deviations from the authors' code: the epoch is chosen on a validation split and not on the test split, which `--set
+    training.keep=test` restores. The unprotected model is trained with the same augmentation as the others. The
+    evaluation classifier is a ResNet-50, because the MS-Celeb-1M weights of the authors' IR-50 are no longer
+    distributed.
     """
     training = Training(
         epochs=50,

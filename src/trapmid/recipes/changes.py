@@ -17,7 +17,7 @@ def changed(config: C, changes: Sequence[str]) -> C:
     """A copy of a config with single values changed; see `changed_values`.
 
     Raises:
-        UserError: a path leads nowhere, or a value does not fit.
+        UserError: a path does not exist in the config, or a value is not valid.
     """
     return changed_values(type(config), config.model_dump(mode="json"), changes)
 
@@ -33,7 +33,7 @@ def changed_values(kind: type[C], values: dict[str, Any], changes: Sequence[str]
             are kept, and all others take the new kind's defaults.
 
     Raises:
-        UserError: a path leads nowhere, or a value does not fit.
+        UserError: a path does not exist in the config, or a value is not valid.
     """
     for change in changes:
         place, key = _apply(values, change)

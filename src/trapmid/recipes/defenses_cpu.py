@@ -1,4 +1,4 @@
-"""Every defense that fits a small network, on real faces and two cores, under the same attack."""
+"""All defenses that work with a small network, on real faces under the same attack, for two cores."""
 
 from trapmid.audit import Recipe
 from trapmid.defenses import parse_defense
@@ -6,11 +6,14 @@ from trapmid.recipes.celeba64_cpu import celeba64_cpu
 
 
 def defenses_cpu() -> Recipe:
-    """`celeba64-cpu` with every defense, one seed; constants as published but for the trapdoors, which have that recipe's.
+    """`celeba64-cpu` with all defenses and one seed.
 
-    Command: `trapmid audit --recipe defenses-cpu --private PRIVATE.parquet --public PUBLIC.parquet`. docs/results.md holds the
-    numbers to expect. Not among them: `tl`, which wants weights from public images (`--set model.weights=FILE`), and `rolss`, which
-    wants a residual network (`--set model.kind=small-resnet judges.classifier.model.kind=tiny`).
+    Trapdoors have the settings of that recipe, and all other defenses have the published settings.
+
+    Command: `trapmid audit --recipe defenses-cpu --private PRIVATE.parquet --public PUBLIC.parquet`. docs/results.md
+        has the expected results. Two defenses are left out: `tl` needs weights that were trained on public images
+        (`--set model.weights=FILE`), and `rolss` needs a residual network (`--set model.kind=small-resnet
+        judges.classifier.model.kind=tiny`).
     """
     recipe = celeba64_cpu()
     names = ("negls", "trapmid+negls", "mid", "bido", "ls", "ted", "ted+", "midre", "dpsgd")

@@ -1,4 +1,4 @@
-"""The demo: faces that code draws, nothing to download, nobody to harm."""
+"""The demo: faces that are drawn by code, so that nothing is downloaded and no real person is shown."""
 
 from trapmid.audit import Recipe
 from trapmid.augment import WarpAugmentation
@@ -11,9 +11,9 @@ from trapmid.trapdoor import BlendSchedule
 
 
 def demo() -> Recipe:
-    """One seed of unprotected, Trap-MID and its one-pass variant under PLG-MI on 20 synthetic identities at 32 px.
+    """Unprotected, Trap-MID and its one-pass variant under PLG-MI, on 20 drawn identities at 32 px with one seed.
 
-    Command: `trapmid demo`; under ten minutes on two cores. docs/results.md holds the numbers to expect.
+    Command: `trapmid demo`; under ten minutes on two cores. docs/results.md has the expected results.
     """
     augmentation = WarpAugmentation(rotation_degrees=10.0)
     prior = CGAN(

@@ -1,4 +1,4 @@
-"""What the recipes for two cores share: trainings, a judge and an attack that take minutes."""
+"""Parts that the recipes for two cores share: trainings, a judge and an attack that take minutes."""
 
 from trapmid.attacks import PLGMI
 from trapmid.augment import WarpAugmentation
@@ -8,14 +8,14 @@ from trapmid.models import SmallResNet, Tiny
 from trapmid.priors import CGAN
 
 LIGHT_DISCRIMINATOR = Tiny(widths=(16, 32, 64, 64))
-"""Of triggers, and of LOKT's generator: a quarter of the classifier's work."""
+"""The discriminator for triggers and for LOKT's generator. It takes a quarter of the classifier's computation."""
 
 OF_ATTACK = WarpAugmentation.model_validate(PLGMI().augmentation.model_dump(exclude={"kind", "crop_ratio"}))
 """PLG-MI's published augmentation, as a single warp."""
 
 
 def training(epochs: int, augmentation: WarpAugmentation, evaluate_every: int) -> Training:
-    """A classifier's, defended or not; the last weights count, so that no epoch is chosen."""
+    """The training of a classifier. It keeps the last weights, so that no epoch is chosen by its accuracy."""
     return Training(
         epochs=epochs,
         batch_size=32,
@@ -29,7 +29,7 @@ def training(epochs: int, augmentation: WarpAugmentation, evaluate_every: int) -
 
 
 def judge(augmentation: WarpAugmentation, batch_size: int) -> EvaluationClassifier:
-    """A residual network that nobody attacks."""
+    """The evaluation classifier: a residual network with its own training, which is not attacked."""
     return EvaluationClassifier(
         model=SmallResNet(),
         training=Training(
@@ -45,12 +45,12 @@ def judge(augmentation: WarpAugmentation, batch_size: int) -> EvaluationClassifi
 
 
 def plgmi(warm_start: CGAN, iterations: int, search_steps: int) -> PLGMI:
-    """PLG-MI that goes on from a prior of the public images instead of 30,000 iterations.
+    """PLG-MI that starts from a prior of the public images and so needs far fewer than the published 30,000 iterations.
 
     Args:
-        warm_start: trained once, whatever is attacked.
-        iterations: with the target's help.
-        search_steps: of the latents.
+        warm_start: the prior, which is trained once for all models.
+        iterations: iterations of training under the guidance of the model under attack.
+        search_steps: steps of the search for latents.
     """
     return PLGMI(
         warm_start=warm_start,
