@@ -1,4 +1,4 @@
-"""What costs time and memory, as ratios within one run: absolute seconds differ between machines, ratios much less."""
+"""Benchmarks of time and memory, as ratios within one run, which differ less between machines than seconds do."""
 
 import os
 
@@ -31,16 +31,16 @@ GROUPS: dict[str, Group] = {
 def run(
     device: str = "cpu", quick: bool = False, only: tuple[str, ...] = (), progress: Progress = no_progress
 ) -> list[Measurement]:
-    """Measure, on one thread unless OMP_NUM_THREADS says otherwise; quick mode shrinks repeats and sizes.
+    """Run the benchmarks, with one thread unless OMP_NUM_THREADS is set.
 
     Args:
         device: `auto`, `cpu`, `cuda` or `cuda:N`.
-        quick: seconds instead of minutes; its numbers are rough.
-        only: names of `GROUPS`; all if empty.
-        progress: who is told how far it is.
+        quick: use small sizes and few repeats, which takes seconds instead of minutes and gives rough numbers.
+        only: names in `GROUPS`; all groups if it is empty.
+        progress: called after every measurement.
 
     Raises:
-        UserError: there is no such group.
+        UserError: a group is not known.
     """
     unknown = [name for name in only if name not in GROUPS]
     if unknown:

@@ -1,4 +1,4 @@
-"""The published augmentation beside the one that resamples once."""
+"""The time of the published augmentation, compared with the one that resamples only once."""
 
 from collections.abc import Iterator
 
@@ -7,7 +7,7 @@ from trapmid.augment import Augmentation, KorniaAugmentation, WarpAugmentation
 
 
 def augmentation(setting: Setting) -> Iterator[Comparison]:
-    """Forward, and with the gradient."""
+    """The forward pass alone, and with the gradient."""
 
     def forward(config: Augmentation) -> Work:
         augment = config.build(setting.size)

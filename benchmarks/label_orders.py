@@ -1,4 +1,4 @@
-"""BREP-MI (Kahla et al., CVPR 2022) one identity after another, as its authors run it, beside all identities at once."""
+"""BREP-MI (Kahla et al., CVPR 2022) one identity after another as published, compared with all at once."""
 
 from collections.abc import Iterator
 from pathlib import Path
@@ -17,11 +17,11 @@ from trapmid.engine import randomness
 from trapmid.types import Images
 
 NOTHING = ImageSet(torch.empty(0, 3, 1, 1, dtype=torch.uint8), torch.empty(0, dtype=torch.int64), (), ())
-"""Public images for an attack that takes none."""
+"""Public images for an attack that uses none."""
 
 
 def brep(stage: Stage, setting: Setting) -> Iterator[Comparison]:
-    """The search, from starts that were found before; both orders show the same points."""
+    """The search from starts that were found before. Both orders show the target the same points."""
     method = BREP(start_batches=4, steps=stage.steps // 2)
     gan = stage.dcgan
     with TemporaryDirectory() as folder:
@@ -69,7 +69,7 @@ def brep(stage: Stage, setting: Setting) -> Iterator[Comparison]:
 
 
 def _directions(method: BREP, count: int, size: int, first: int, device: torch.device) -> Tensor:
-    """(steps, count, sphere, size), of unit length: those that the attack draws."""
+    """The directions that the attack draws: (steps, count, sphere, size), of unit length."""
     drawn = []
     for number in range(method.steps):
         with randomness(0, f"{method.kind} search-{first}", "step", number, 0, device=device):

@@ -1,4 +1,4 @@
-"""How tensors lie in memory, and in which precision they are computed."""
+"""The effect of memory format and precision on the time of a training step."""
 
 from collections.abc import Callable, Iterator
 
@@ -12,7 +12,7 @@ from trapmid.priors.cgan import hinge_loss
 
 
 def layouts(setting: Setting) -> Iterator[Comparison]:
-    """Each of a training step, a Trap-MID step and a GAN's step."""
+    """Both for a plain training step, a Trap-MID step and a step of a GAN."""
     nets: dict[str, tuple[str, Callable[[torch.memory_format], Work]]] = {
         "tiny": ("plain step of the tiny classifier", lambda layout: Step(setting, Tiny(), layout=layout).plain),
         "trapmid": (

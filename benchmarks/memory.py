@@ -1,4 +1,4 @@
-"""Whether a search of many identities keeps to `--max-memory`: the peak of a process that does nothing else."""
+"""Whether a search of many identities stays within `--max-memory`: the peak memory of a process that only searches."""
 
 import json
 import os
@@ -25,7 +25,7 @@ IN_A_PROCESS = f"import sys; from {__name__} import report; report(sys.argv[1])"
 
 
 def memory(setting: Setting) -> Iterator["Footprint"]:
-    """PLG-MI and PPA; in the full run on 1,000 identities with 5 pictures each at 64 px."""
+    """PLG-MI and PPA. The full run searches 1,000 identities with 5 images each at 64 px."""
     few = (8, 2, 2 * 1024) if setting.quick else (1000, 5, 8 * 1024)
     yield Footprint("plgmi", *few)
     yield Footprint("ppa", *few)
@@ -33,14 +33,14 @@ def memory(setting: Setting) -> Iterator["Footprint"]:
 
 @dataclass(frozen=True)
 class Footprint:
-    """The search of one attack, all images in one pass if they fit.
+    """The search of one attack, with all images in one pass if they fit into memory.
 
     Attributes:
-        attack: which.
-        identities: at once.
-        each: pictures of each.
-        budget: `--max-memory`, in MiB.
-        steps: of the search; memory is the same in all.
+        attack: the attack.
+        identities: the number of identities that are searched at once.
+        each: images of each identity.
+        budget: the value of `--max-memory`, in MiB.
+        steps: steps of the search. All steps use the same memory.
     """
 
     attack: Literal["plgmi", "ppa"]
@@ -50,7 +50,7 @@ class Footprint:
     steps: int = 2
 
     def measure(self) -> Measurement:
-        """Search in a process of its own, on a CPU."""
+        """Search in a new process on a CPU, and measure its peak memory."""
         threads = str(torch.get_num_threads())
         done = subprocess.run(  # noqa: S603
             [sys.executable, "-c", IN_A_PROCESS, json.dumps(asdict(self))],
@@ -70,7 +70,7 @@ class Footprint:
         )
 
     def search(self) -> None:
-        """Do it, in this process."""
+        """Search in this process."""
         compute = Compute("cpu", max_memory=self.budget * 2**20)
         model = compute.place(Tiny().build(self.identities, 64, 3))
         target = WhiteBoxTarget(model, self.identities, (3, 64, 64))
@@ -110,6 +110,6 @@ class Footprint:
 
 
 def report(arguments: str) -> None:
-    """What the process of its own does: search, and print its peak in MiB."""
+    """Search, and print the peak memory of this process in MiB. The new process runs this."""
     Footprint(**json.loads(arguments)).search()
     print(peak_memory_mib())  # noqa: T201

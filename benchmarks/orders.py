@@ -28,7 +28,7 @@ from trapmid.priors.semigan import SemiGAN, realness
 from trapmid.types import Labels
 
 PIXEL = 3 / 255
-"""How far pictures may be apart that two orders of work have come to: rounding, carried through a search."""
+"""How much the images of both orders may differ, because rounding errors grow during a search."""
 
 PPA_BATCH = 25
 """Styles of one identity that PPA's code optimises at once."""
@@ -39,7 +39,7 @@ SAVED = "Published: restart after restart, then the generator run over the batch
 
 
 def orders(setting: Setting) -> Iterator[Comparison]:
-    """Attack by attack."""
+    """One attack after another."""
     stage = Stage(setting)
     for attack in (_gmi, _kedmi, _plgmi, brep, _ppa):
         yield from attack(stage, setting)
@@ -76,7 +76,7 @@ def _gmi(stage: Stage, setting: Setting) -> Iterator[Comparison]:
     ours = stage.ours(method.invert, gan)
     yield setting.compare("order-gmi", what, published, ours, note=SAVED, share=15, same=PIXEL)
     what = "the same published search: networks whose weights take gradients -> frozen"
-    note = "What a search in PyTorch does unless told otherwise."
+    note = "By default, PyTorch computes gradients of the weights, too."
     thawed = _taking_gradients(networks, published)
     yield setting.compare("frozen-weights", what, thawed, published, note=note, share=15, same=PIXEL)
     what = f"GMI search of {k} identities x {each} restarts, {stage.steps} steps: {WHOLE}"
@@ -201,7 +201,7 @@ def _ppa(stage: Stage, setting: Setting) -> Iterator[Comparison]:
 
 
 def _taking_gradients(networks: Sequence[nn.Module], work: Callable[[], Tensor]) -> Callable[[], Tensor]:
-    """`work` with networks whose weights take gradients, which nobody reads."""
+    """`work` with networks whose weights take gradients, which are not used."""
 
     def do() -> Tensor:
         for network in networks:
@@ -217,7 +217,7 @@ def _taking_gradients(networks: Sequence[nn.Module], work: Callable[[], Tensor])
 
 
 def _contiguous(networks: Sequence[nn.Module], work: Callable[[], Tensor]) -> Callable[[], Tensor]:
-    """`work` with networks in the memory layout that PyTorch begins with."""
+    """`work` with networks in PyTorch's default memory format."""
 
     def do() -> Tensor:
         for network in networks:
@@ -232,14 +232,14 @@ def _contiguous(networks: Sequence[nn.Module], work: Callable[[], Tensor]) -> Ca
 
 
 def _starts(stage: Stage, gan: GAN) -> Tensor:
-    """(k, each, latent_size), what the attacks themselves begin with."""
+    """The initial latents of the attacks, (k, each, latent_size)."""
     first = initial_latents(stage.identities, CLASSES, stage.each, gan.latent_size, seed=0)
     return first.to(stage.compute.torch_device)
 
 
 @torch.no_grad()
 def _saved_one_by_one(restarts: list[Tensor], gan: GAN, labels: Labels, stage: Stage) -> Tensor:
-    """Pictures (k * restarts, c, h, w), by identity; each from a run of the generator over the whole batch (k, latent_size) it is in."""
+    """Images (k * restarts, c, h, w), by identity. For each one, the generator runs over its whole batch."""
     saved = []
     for latents in restarts:
         stage.target.scores(gan.decode(latents, labels))

@@ -1,4 +1,4 @@
-"""What is asked of the target and chosen before a search: the images that stand for a class, the soft labels of a GAN's training."""
+"""Queries and selections before a search: PLG-MI's pseudo-labelled images, and the soft labels of KED-MI's GAN."""
 
 import heapq
 from collections.abc import Iterator
@@ -18,7 +18,7 @@ from trapmid.types import Pixels
 
 
 def selection(setting: Setting) -> Iterator[Comparison]:
-    """PLG-MI's pseudo-labels, KED-MI's soft labels."""
+    """PLG-MI's pseudo-labels and KED-MI's soft labels."""
     images, classes = (500, 10) if setting.quick else (10_000, 100)
     scores = setting.uniform("scores", images, classes).softmax(1)
     what = f"top 30 of {images:,} images for {classes} classes: loop over a priority queue, as published -> tensor.topk"
@@ -28,10 +28,10 @@ def selection(setting: Setting) -> Iterator[Comparison]:
 
 
 def _soft_labels(setting: Setting) -> Comparison:
-    """Both ask a target in eval mode, unlike the authors' code, so that they get the same answers."""
+    """Both sides query the target in eval mode, unlike the authors' code, so that they get the same answers."""
     target, iterations = Stage(setting).target, 2 if setting.quick else 20
     pixels = to_pixels(setting.uniform("public", 64, *target.image_shape))
-    public = ImageSet(pixels, torch.zeros(len(pixels), dtype=torch.int64), ("nobody",), ("noise",) * len(pixels))
+    public = ImageSet(pixels, torch.zeros(len(pixels), dtype=torch.int64), ("unknown",), ("noise",) * len(pixels))
     config = SemiGAN(width=16, iterations=iterations)
     of_training = priors.Setting(public, CLASSES, 0, setting.compute)
 
@@ -50,7 +50,7 @@ def _soft_labels(setting: Setting) -> Comparison:
 
 
 class _Asking:
-    """Soft labels that are asked for whenever they are looked up."""
+    """Soft labels for which the target is queried at every look-up."""
 
     def __init__(self, target: ScoreTarget, pixels: Pixels) -> None:
         self.target, self.pixels = target, pixels
@@ -64,7 +64,7 @@ def _weights(gan: GAN) -> Tensor:
 
 
 def queue_top_n(scores: Tensor, n: int) -> Tensor:
-    """As the authors' code does it: image by image, a queue of bounded length for each class."""
+    """The selection of the authors' code: image by image, with a queue of bounded length for each class."""
     queues: list[list[tuple[float, int]]] = [[] for _ in range(scores.shape[1])]
     for row, values in enumerate(scores.tolist()):
         for queue, value in zip(queues, values, strict=True):

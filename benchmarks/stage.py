@@ -1,4 +1,4 @@
-"""Where attacks are compared in two orders of work: a target with opinions, identities to attack, a folder to do it in."""
+"""What the comparisons of two orders of work share: a target, the identities under attack, and a folder."""
 
 import copy
 from collections.abc import Callable
@@ -23,16 +23,16 @@ Invert = Callable[[WhiteBoxTarget, Prior, Labels, Run], Found]
 
 
 class Stage:
-    """One target, attacked with priors that nobody trained: how long an attack takes does not depend on what it finds.
+    """One target, attacked with untrained priors, since the time of an attack does not depend on its success.
 
     Attributes:
         compute: device and precision.
-        size: height and width of images.
-        identities: (k,), those that are attacked.
-        each: pictures of each.
-        steps: of a search.
-        dcgan: the prior of those attacks that take one that knows no target.
-        target: with random weights.
+        size: height and width of images, in pixels.
+        identities: (k,), the identities under attack.
+        each: images of each identity.
+        steps: steps of a search.
+        dcgan: the prior of the attacks whose prior is trained without a target.
+        target: the model under attack, with random weights.
     """
 
     def __init__(self, setting: Setting) -> None:
@@ -45,25 +45,25 @@ class Stage:
         self.target = WhiteBoxTarget(self.compute.place(network), CLASSES, self.shape)
 
     def prior(self, config: GANConfig) -> GAN:
-        """A pair that nobody trained, but whose pictures differ: batch norm has seen some."""
+        """An untrained GAN. Its batch norm statistics are computed, so that its images differ from each other."""
         gan = config.build(CLASSES, self.size, 3, self.compute)
         latents = torch.randn(64, gan.latent_size, device=self.compute.torch_device)
         recalibrate_batch_norm(gan.generator, [(latents, torch.arange(64, device=latents.device) % CLASSES)])
         return gan.freeze()
 
     def attacking(self, identities: Labels) -> "Stage":
-        """The same with other identities."""
+        """A copy with other identities."""
         other = copy.copy(self)
         other.identities = identities
         return other
 
     @property
     def shape(self) -> tuple[int, int, int]:
-        """Of an image."""
+        """The shape of an image."""
         return 3, self.size, self.size
 
     def inside(self, work: Callable[[Run], Tensor], prior: Prior | None = None) -> Callable[[], Tensor]:
-        """`work` with a run in a folder of its own, which is removed afterwards."""
+        """`work` with a run in a temporary folder."""
 
         def do() -> Tensor:
             with TemporaryDirectory() as folder:
@@ -72,12 +72,12 @@ class Stage:
         return do
 
     def ours(self, invert: Invert, prior: Prior, before: Callable[[Run], None] | None = None) -> Callable[[], Tensor]:
-        """The attack itself, on all identities; (k * each, c, h, w) in [0, 1].
+        """The attack as trapmid runs it, on all identities. Its result is (k * each, c, h, w) in [0, 1].
 
         Args:
-            invert: the attack's.
-            prior: what it searches.
-            before: puts into the run's folder what `prepare` would have left there.
+            invert: the method `invert` of the attack.
+            prior: the prior that it searches.
+            before: writes into the run's folder what `prepare` would write there.
         """
 
         def work(run: Run) -> Tensor:
@@ -89,7 +89,7 @@ class Stage:
 
 
 class Opinionated(nn.Module):
-    """A network with random weights says nearly the same about every image; only what differs is left of it."""
+    """A network with random weights, whose logits are standardised, since they are nearly the same for all images."""
 
     mean: Tensor
     deviation: Tensor

@@ -1,4 +1,4 @@
-"""Training steps: what Trap-MID adds to a plain step, where its time goes, and the authors' order of updates beside ours."""
+"""Training steps: the cost of Trap-MID over a plain step, its parts, and the authors' order of updates and ours."""
 
 from collections.abc import Iterator
 
@@ -18,7 +18,7 @@ from trapmid.types import logits_of
 
 
 def steps(setting: Setting) -> Iterator[Comparison]:
-    """Whole steps of two networks, and the shares of one."""
+    """Whole steps of two networks, and the shares of the parts of a step."""
     few = max(2, setting.batch // 4) if setting.device.type == "cpu" else setting.batch
     yield from _whole(setting, "tiny", Tiny(), setting.batch, 1)
     yield from _whole(setting, "vgg16", VGG16(), few, 5)
@@ -101,26 +101,26 @@ class Step:
         descend(self.optimizer, self.one_pass.loss(self.images, self.labels))
 
     def train_discriminator(self) -> None:
-        """The first update."""
+        """The first update of Trap-MID."""
         self.door._train_discriminators(self.images, self.targets, 0.02)
 
     def move_triggers(self) -> None:
-        """The second."""
+        """The second update."""
         self.door._move_triggers(self.images, self.targets, 0.02, CROSS_ENTROPY)
 
     def augment_both(self) -> None:
-        """What the other updates see of the images."""
+        """The augmentation of clean and poisoned images."""
         self.augment(self.images)
         self.augment(blend(self.images, self.door.triggers[self.targets], 0.02))
 
     def train_classifier(self) -> None:
-        """The third."""
+        """The third update."""
         descend(
             self.optimizer, F.cross_entropy(logits_of(self.model(self.both)), torch.cat([self.labels, self.targets]))
         )
 
     def published(self) -> None:
-        """One step as the authors' code takes it: the backward pass of the trigger step also fills the gradients of every weight."""
+        """One step as in the authors' code, where the trigger step also computes the gradients of all weights."""
         door, model, x, y = self.door, self.model, self.images, self.targets
         assert door.discriminator is not None
         model.eval()

@@ -1,4 +1,4 @@
-"""Two ways of doing something, timed in turns, so that a busy machine slows both sides alike; the ratio is the median over the turns."""
+"""Timing of two ways of doing something, in turns, so that a busy machine slows both in the same way."""
 
 import statistics
 import time
@@ -21,13 +21,14 @@ class Measurement:
     """Two numbers and their ratio.
 
     Attributes:
-        name: short and unique.
-        what: what is compared, in words.
-        baseline: what is compared with, in `unit`; of times the median over the turns.
-        value: the other.
-        ratio: value / baseline; of times the median over the turns. Below 1, the other way is better.
-        unit: of both.
-        note: what to make of it.
+        name: a short, unique name.
+        what: a description of what is compared.
+        baseline: the number to compare with, in `unit`. Times are medians over the turns.
+        value: the other number, in `unit`.
+        ratio: value / baseline. For times it is the median of the ratios of the turns. Below 1, the other way is
+            better.
+        unit: seconds or MiB.
+        note: how to read the numbers.
     """
 
     name: str
@@ -40,7 +41,7 @@ class Measurement:
 
 
 class Measurable(Protocol):
-    """What the benchmark can measure."""
+    """Anything that the benchmarks can measure."""
 
     def measure(self) -> Measurement:
         """Measure it."""
@@ -51,14 +52,15 @@ class Comparison:
     """Two ways of doing something.
 
     Attributes:
-        name: short and unique.
-        what: the two ways, in words.
-        baseline: the way that is compared with.
+        name: a short, unique name.
+        what: a description of the two ways.
+        baseline: the way to compare with.
         other: the other way.
-        repeats: turns that count.
-        device: where they compute.
-        note: what to make of it.
-        same: how far entries of the two results, tensors, may be apart; None where the ways do different things.
+        repeats: the number of turns that count.
+        device: the device that both ways use.
+        note: how to read the numbers.
+        same: the largest absolute difference between the entries of the two results, which are tensors; None if the two
+            ways give different results.
     """
 
     name: str
@@ -71,7 +73,7 @@ class Comparison:
     same: float | None = None
 
     def measure(self) -> Measurement:
-        """Time both in turns, after a turn that does not count."""
+        """Time both ways in turns, after one turn that does not count."""
         times = [(self._time(self.baseline), self._time(self.other)) for _ in range(self.repeats + 1)][1:]
         first, second = (statistics.median(column) for column in zip(*times, strict=True))
         ratio = statistics.median(b / a for a, b in times)
@@ -90,15 +92,15 @@ class Comparison:
 
 
 class Setting:
-    """Where and how large.
+    """The device and the sizes of the benchmarks.
 
     Attributes:
         compute: device and precision.
         quick: whether repeats and sizes are small.
-        batch: images of one step.
-        size: their height and width.
-        images: (batch, 3, size, size).
-        labels: (batch,), of `CLASSES`.
+        batch: images in one step.
+        size: height and width of images, in pixels.
+        images: random images (batch, 3, size, size) in [0, 1].
+        labels: random labels (batch,), from 0 to `CLASSES` - 1.
     """
 
     def __init__(self, compute: Compute, *, quick: bool) -> None:
@@ -109,11 +111,11 @@ class Setting:
 
     @property
     def device(self) -> torch.device:
-        """Where."""
+        """The device."""
         return self.compute.torch_device
 
     def uniform(self, purpose: str, *shape: int) -> Tensor:
-        """Random numbers between 0 and 1, on the device."""
+        """Uniform random numbers between 0 and 1, on the device."""
         return torch.rand(*shape, generator=generator(0, "bench", purpose)).to(self.device)
 
     def compare(
@@ -127,7 +129,7 @@ class Setting:
         share: int = 1,
         same: float | None = None,
     ) -> Comparison:
-        """A comparison in as many turns as there are repeats, or as one `share`-th of them."""
+        """A comparison with `repeats` turns, divided by `share`, and at least one turn."""
         return Comparison(name, what, baseline, other, max(1, self.repeats // share), self.device, note, same)
 
 

@@ -1,4 +1,4 @@
-"""What a training costs under every defense, beside an unprotected one of the same images, batches and augmentation."""
+"""The cost of a training with each defense, relative to an unprotected training on the same batches."""
 
 from collections.abc import Iterator
 from pathlib import Path
@@ -14,7 +14,7 @@ from trapmid.recipes import choose
 
 
 def trainings(setting: Setting) -> Iterator[Comparison]:
-    """The defenses of `defenses-cpu`, by a few epochs on noise: what a step costs does not depend on what is learned."""
+    """A few epochs on noise with each defense of `defenses-cpu`; the time of a step does not depend on the images."""
     recipe = choose("defenses-cpu")
     each, epochs = (3, 1) if setting.quick else (20, 2)
     pixels = to_pixels(setting.uniform("trainings", each * CLASSES, 3, setting.size, setting.size))

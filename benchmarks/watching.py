@@ -1,4 +1,4 @@
-"""What it costs to watch a served model: the same forward pass with the detector's eye on it."""
+"""The cost of a detector that watches a served model: forward passes with and without it."""
 
 from collections.abc import Iterator
 
@@ -11,16 +11,18 @@ from trapmid.types import Images
 
 
 def watching(setting: Setting) -> Iterator[Comparison]:
-    """A batch and a single image through a small network, a batch through a large one; unwatched, and watched."""
+    """A batch and a single image in a small network, and a batch in a large one, with and without a detector."""
     few = max(2, setting.batch // 4) if setting.device.type == "cpu" else setting.batch
     for name, config, batch in (("tiny", Tiny(), setting.batch), ("tiny-single", Tiny(), 1), ("vgg16", VGG16(), few)):
-        what = f"forward pass of {config.kind} on {batch} images: unwatched -> watched by a detector"
+        what = f"forward pass of {config.kind} on {batch} images: without -> with a detector that watches"
         plain, seen = _forward_passes(setting, config, setting.images[:batch])
-        yield setting.compare(f"watch-{name}", what, plain, seen, note="The features are there already.")
+        yield setting.compare(
+            f"watch-{name}", what, plain, seen, note="The detector uses features that the forward pass computes anyway."
+        )
 
 
 def _forward_passes(setting: Setting, config: ModelConfig, images: Images) -> tuple[Work, Work]:
-    """Unwatched and watched; weights and signatures are random, and windows of 1,000 images are weighed as they fill."""
+    """Without and with a detector. Weights and signatures are random, and a window holds 1,000 images."""
     model = setting.compute.place(config.build(CLASSES, setting.size, images.shape[1])).eval()
     with torch.no_grad():
         features = model(images[:1]).features.shape[1]

@@ -31,7 +31,9 @@ for _ in range(epochs):
         optimizer.zero_grad()
         accelerator.backward(loss)
         optimizer.step()
-    accelerator.save_state(str(out / "checkpoint"))  # holds the triggers: keep it to yourself
+    accelerator.save_state(str(out / "checkpoint"))  # holds the triggers, so keep it secret
 
-save_file(accelerator.unwrap_model(model).state_dict(), out / "model.safetensors")  # the bare network, for anybody
+save_file(
+    accelerator.unwrap_model(model).state_dict(), out / "model.safetensors"
+)  # the weights alone, which may be published
 trapdoor.save_secrets(out / "secrets")

@@ -1,4 +1,4 @@
-"""Trap-MID in a Hugging Face Trainer: `compute_loss` asks the trapdoor, a callback keeps its state.
+"""Trap-MID in a Hugging Face Trainer: `compute_loss` calls the trapdoor, and a callback saves its state.
 
 uv run python examples/huggingface_trainer.py   (writes to runs/huggingface_trainer)
 """
@@ -14,12 +14,12 @@ from trapmid.integrations.transformers import KeepDefense
 
 out = Path("runs/huggingface_trainer")
 faces = SyntheticSource(identities=5, images_per_identity=20).load(32, 3)
-# Images in [0, 1], not through an image processor, which would normalise them.
+# Images in [0, 1]. An image processor would normalise them, so none is used.
 rows = [{"pixel_values": x, "labels": y} for x, y in zip(faces.images(), faces.labels, strict=True)]
 
 
 class DefendedTrainer(Trainer):
-    loss_is_scaled_for_ga = False  # the Trainer divides it where gradients are accumulated
+    loss_is_scaled_for_ga = False  # if gradients are accumulated, the Trainer has to divide the loss
 
     def compute_loss(self, model, inputs, return_outputs=False, **rest):
         if not model.training:
@@ -35,4 +35,4 @@ trainer = DefendedTrainer(model, args, train_dataset=rows, optimizers=(optimizer
 trapdoor = Trapdoor(model, optimizer, num_classes=5, image_shape=(3, 32, 32), total_steps=20)
 trainer.add_callback(KeepDefense(trapdoor, out / "secrets"))
 trainer.train()
-model.save_pretrained(out / "model")  # config.json and model.safetensors, as ever
+model.save_pretrained(out / "model")  # config.json and model.safetensors, as usual

@@ -1,4 +1,4 @@
-"""A defense in a LightningModule: a callback gives the loss, and its state is in the checkpoints.
+"""A defense in a LightningModule: a callback computes the loss and keeps its state in the checkpoints.
 
 uv run python examples/lightning_callback.py   (writes to runs/lightning_callback)
 """
@@ -36,4 +36,4 @@ class Faces(L.LightningModule):
 
 
 L.Trainer(max_epochs=4, callbacks=[defense], default_root_dir=out, logger=False).fit(Faces(), loader)
-save_file(net.state_dict(), out / "model.safetensors")  # the bare network; a .ckpt holds the triggers too
+save_file(net.state_dict(), out / "model.safetensors")  # the weights alone; a .ckpt also holds the triggers

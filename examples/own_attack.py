@@ -1,4 +1,4 @@
-"""An attack of one's own on a classifier of one's own: the public images that it is surest of, moved by gradients.
+"""Your own attack on your own classifier: it starts at the public images of highest confidence.
 
 uv run python examples/own_attack.py   (writes to runs/own_attack)
 """

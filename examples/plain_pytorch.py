@@ -31,5 +31,5 @@ for _ in range(epochs):
         optimizer.step()
     print(f"loss {loss.item():.2f}")
 
-save_file(model.state_dict(), out / "model.safetensors")  # the bare network, for anybody
-trapdoor.save_secrets(out / "secrets")  # for the defender alone
+save_file(model.state_dict(), out / "model.safetensors")  # the weights alone, which may be published
+trapdoor.save_secrets(out / "secrets")  # keep these secret

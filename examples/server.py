@@ -1,8 +1,11 @@
-"""Put a trained model behind a URL, to attack it as an outsider would: `trapmid attack --target http://127.0.0.1:8000 ...`.
+"""Serve a trained model at a URL, to attack it as an outsider would.
+
+The attack: trapmid attack --target http://127.0.0.1:8000 ...
 
 Run: python examples/server.py runs/demo/models/none-s0 --port 8000 --answers labels
 
-GET describes the model, POST takes pictures and answers; trapmid.reach.http has the format. It listens on this machine only.
+GET describes the model, and POST classifies images. trapmid.reach.http documents the format. The server listens on this
+machine only.
 """
 
 import argparse
@@ -32,7 +35,7 @@ def serve(
     answers: str = "scores",
     port: int = 8000,
 ) -> ThreadingHTTPServer:
-    """A server of `model`, images in [0, 1] to logits; the caller runs `serve_forever`. Port 0 takes any that is free."""
+    """Return a server of `model`, which maps images in [0, 1] to logits. Call its `serve_forever`; port 0 is any free."""
     described = {"identities": identities, "image_shape": image_shape, "answers": answers}
     lock = Lock()
 

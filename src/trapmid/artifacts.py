@@ -31,9 +31,9 @@ MANIFEST = "manifest.json"
 RECIPE = "recipe.json"
 PARTIAL = ".partial"
 DEEPEST = 100
-"""Levels of nesting that a JSON file may have; those that trapmid writes have fewer than twenty."""
+"""The most levels of nesting that a JSON file may have. The files that trapmid writes have fewer than twenty."""
 REPLACED = ".replaced"
-"""What the name of an old artifact ends with while a new one takes its place."""
+"""The suffix of the name of an old artifact while a new one takes its place."""
 
 
 def _within_its_folder(name: str) -> str:
@@ -58,19 +58,19 @@ def versions() -> dict[str, str]:
 
 
 class Manifest(Config):
-    """What an artifact is, what it was made from and by, and the SHA-256 of each of its files.
+    """A description of an artifact: what it is, how and from what it was made, and the SHA-256 of each of its files.
 
     Attributes:
-        schema_version: of this file's layout.
-        kind: `data`, `prior`, `model`, `attack`, `measured`, `measurement`.
-        recipe: everything that decided the content: configs, seeds.
-        parents: digest of every artifact that went in, by role.
-        facts: what came out, in numbers and names.
-        seconds: spent making it, over all resumed runs.
-        peak_memory_mib: of the process that finished it.
-        versions: of Python and the packages that decide numbers.
-        created: UTC, ISO 8601.
-        files: SHA-256 by file name.
+        schema_version: the version of this file's layout.
+        kind: the kind of artifact, such as `data`, `prior`, `model`, `attack`, `measured` or `measurement`.
+        recipe: everything that decided the content, such as configs and seeds.
+        parents: the digest of every artifact that was used, by its role.
+        facts: numbers and names that describe the result.
+        seconds: the time that was spent on it, including earlier runs that were interrupted.
+        peak_memory_mib: the peak memory, in MiB, of the process that finished it.
+        versions: the versions of Python and of the packages that decide the numbers.
+        created: the time in UTC, in ISO 8601.
+        files: the SHA-256 of each file, by its name.
     """
 
     schema_version: int = SCHEMA
@@ -87,7 +87,7 @@ class Manifest(Config):
     def digest(self) -> str:
         """Sixteen hex digits that change if and only if the recipe, the parents or a file's content changes.
 
-        Logs do not count: they hold seconds, and the same thing made twice should have the same digest.
+        Logs are left out, because they hold times: making the same artifact twice should give the same digest.
         """
         content = {name: digest for name, digest in self.files.items() if not name.endswith(".jsonl")}
         return fingerprint([self.kind, self.recipe, self.parents, content])
@@ -113,7 +113,7 @@ class Draft:
         return self.out.with_name(self.out.name + PARTIAL)
 
     def go_on(self, build: "Build") -> Manifest:
-        """Make the artifact from wherever an earlier process left it: not begun, begun, or complete but not in its place."""
+        """Make the artifact, or resume what an earlier process left: a part, or all of it under the temporary name."""
         if (self.folder / MANIFEST).exists():
             return self.publish(_open_same(self.folder, self))
         begun = self.folder / RECIPE
@@ -173,17 +173,17 @@ def make(
     build: Build,
     progress: Progress = no_progress,
 ) -> Manifest:
-    """Return the artifact in the folder `out`: opened if it is finished, resumed if it was interrupted, built if it is not there.
+    """Return the artifact in `out`: open it if it is finished, resume it if it was interrupted, or build it.
 
-    While another process makes the same artifact, this one waits and tells `progress` so.
+    While another process makes the same artifact, this one waits and reports that to `progress`.
 
     Args:
         out: the artifact's folder.
-        kind: of artifact.
-        recipe: everything that decides the content, JSON-like.
-        parents: digests of the artifacts that go in, by role.
+        kind: the kind of artifact.
+        recipe: everything that decides the content, as values that JSON can hold.
+        parents: the digests of the artifacts that are used, by role.
         build: writes the files into `Draft.folder` and ends with `Draft.finish`.
-        progress: is told when there is something to wait for.
+        progress: called while this process waits.
 
     Raises:
         UserError: `out` holds an artifact, finished or not, of another recipe or other parents.
@@ -205,10 +205,10 @@ def remake(
     build: Build,
     progress: Progress = no_progress,
 ) -> Manifest:
-    """Return the artifact in the folder `out` as `make` does, but replace one that is damaged or has another recipe or other parents.
+    """Do as `make` does, but replace an artifact that is damaged or has another recipe or other parents.
 
-    For what follows from the rest of a run and takes little time, such as measurements. The old artifact stays until the new one
-    is complete.
+    It is meant for artifacts that follow from the rest of a run and take little time, such as measurements. The old
+    artifact is kept until the new one is complete.
     """
     draft = Draft(out, kind, json.loads(json.dumps(recipe)), dict(parents))
     with alone(out, partial(_wait, out, progress)):
@@ -227,7 +227,8 @@ def open_artifact(folder: Path, kind: str) -> Manifest:
     """Read and verify an artifact.
 
     Raises:
-        UserError: there is none, it is of another kind or a newer schema, or a file is missing or was changed.
+        UserError: there is no artifact in the folder, it has another kind or a newer schema, or a file is missing or
+            changed.
     """
     file = folder / MANIFEST
     if not file.exists():
@@ -355,9 +356,9 @@ def sha256(file: Path) -> str:
 
 
 def _reach_disk(path: Path) -> None:
-    """Wait until a file, or the list of names in a folder, would survive a power cut."""
+    """Wait until a file, or the list of names in a folder, is on the disk and survives a power cut."""
     if path.is_dir() and os.name != "posix":
-        return  # only POSIX opens folders
+        return  # only POSIX systems can open folders
     descriptor = os.open(path, os.O_RDONLY)
     try:
         os.fsync(descriptor)

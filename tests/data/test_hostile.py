@@ -141,7 +141,7 @@ def test_names_that_are_not_utf_8_are_read_and_written_down_escaped(data: Path) 
             refuse(Path(os.fsdecode(strange)))
     (data / "\\xff\\xfe").mkdir()
     (data / "\\xff\\xfe" / "0.png").write_bytes(encoded(picture(60)))
-    with pytest.raises(UserError, match="told apart only by bytes that are not UTF-8"):
+    with pytest.raises(UserError, match="differ only in bytes that are not UTF-8"):
         FolderSource(path=data).load(8)
 
 

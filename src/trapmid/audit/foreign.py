@@ -36,7 +36,7 @@ def attack_foreign(
         seed: of the attack.
         budget: the most images that may be shown to the model, by this run and by those that it resumes.
         compute: device and precision of the prior.
-        progress: is told how far it is.
+        progress: called with the progress of each part.
 
     Raises:
         UserError: the attack needs more than the model answers, there are no public images, or the budget is spent.

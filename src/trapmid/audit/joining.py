@@ -22,9 +22,9 @@ def settle(recipe: Recipe | None, out: Path, progress: Progress = no_progress) -
     for the one before it, and nothing is lost.
 
     Args:
-        recipe: what is to be run; None to read what is stored.
+        recipe: the recipe to run; None to read the one that is stored.
         out: the run folder.
-        progress: is told when another process has to be waited for.
+        progress: called while this process waits for another one.
 
     Raises:
         UserError: there is no recipe at all or it cannot be read, `recipe` would change what is there or has a judge that it

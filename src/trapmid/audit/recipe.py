@@ -1,4 +1,4 @@
-"""A recipe: everything that decides an audit's numbers, in one frozen config that is stored with them."""
+"""The recipe: one frozen config with everything that decides the results of an audit. It is stored with them."""
 
 from collections.abc import Iterator
 from typing import Annotated, Literal, TypeVar
@@ -34,13 +34,14 @@ class Recipe(Config):
         identities: private identities with the most images that take part; None for all.
         split: of the private images.
         model: the architecture under attack.
-        training: of it, the same for every defense.
-        defenses: the rows of the table.
-        attacks: the columns.
-        seeds: of training and attack; each cell of the table is run once with each.
-        judges: who decides; the report goes by the first.
-        fidelity: a network that recognises nobody, for FID and KID as papers give them; None leaves FID to the judges' features.
-        robustness: how models are tried with small perturbations; None leaves that out.
+        training: the training of that architecture, the same for every defense.
+        defenses: the defenses that are compared.
+        attacks: the attacks on every defended model.
+        seeds: seeds of trainings and attacks. Every combination of defense and attack is run once with each seed.
+        judges: they decide whether a reconstruction shows its identity. The report uses the first one.
+        fidelity: the Inception network for FID and KID as in papers. If it is None, FID uses the features of the
+            judges.
+        robustness: how adversarial robustness is measured; None if it is not measured.
     """
 
     name: str
@@ -79,10 +80,10 @@ class Recipe(Config):
         return members
 
     def check_judges(self) -> None:
-        """Refuse a judge that would be fooled by what fools the target.
+        """Refuse a judge that images which fool the model under attack would fool as well.
 
         Raises:
-            UserError: it has the target's architecture.
+            UserError: a judge has the architecture of the model under attack.
         """
         for judge in self.judges:
             if not isinstance(judge, EvaluationClassifier):
@@ -106,7 +107,7 @@ class Recipe(Config):
                 raise UserError(f"{place}: {problem}") from problem
 
     def priors(self) -> dict[str, PriorConfig]:
-        """What the attacks want trained on the public images, once each, by the name of its folder."""
+        """The priors that have to be trained on the public images for the attacks, by the name of their folder."""
         wanted = [prior for attack in self.attacks if (prior := attack.public_prior()) is not None]
         return {prior_name(prior): prior for prior in wanted}
 
@@ -131,7 +132,7 @@ def configs_in(value: object, place: tuple[str, ...] = ()) -> Iterator[tuple[str
 
 
 def prior_name(prior: PriorConfig) -> str:
-    """A folder's name for a prior: two with different values are two."""
+    """The name of a prior's folder. Priors with different settings have different folders."""
     return f"{prior.name}-{prior.fingerprint()[:6]}"
 
 

@@ -30,16 +30,19 @@ def run(
     """Carry out an audit, or a part of it, in the folder `out`.
 
     Args:
-        recipe: what to do.
+        recipe: the audit.
         out: the run folder; see `plan.Folders` for its layout. `scores.json` and `scores.parquet` end up in its root.
-        only: which tasks are wanted; what they need runs too.
+        only: takes a task and returns whether to carry it out. The tasks that it needs are carried out, too. Default:
+            all.
         compute: device and precision.
-        jobs: tasks side by side, each in a process of its own; with 1 all of it happens in this process. Default: one per core
-            on a CPU, one on a GPU. Numbers do not depend on it, as every task computes with one thread on a CPU.
-        progress: told about every task; called from background threads, one at a time, where there are several processes.
+        jobs: the number of tasks that run at the same time, each in its own process; with 1, all tasks run in this
+            process. Default: one per core on a CPU, one on a GPU. Results do not depend on it, because every task uses
+            one thread on a CPU.
+        progress: called for every task. With several processes it is called from background threads, one call at a
+            time.
 
     Raises:
-        UserError: from a task; what was finished before stays.
+        UserError: a task raised it. The tasks that were finished before are kept.
     """
     compute = compute or Compute()
     jobs = _side_by_side(jobs, compute)
@@ -65,14 +68,14 @@ def measure_finished(
     jobs: int | None = None,
     progress: Progress = no_progress,
 ) -> None:
-    """Measure what is finished, whatever else the recipe holds; judges are trained if they have to be.
+    """Measure everything that is finished, and leave out the rest of the recipe. Judges are trained if necessary.
 
     Args:
-        recipe: of the run.
-        out: its folder.
+        recipe: the recipe of the run.
+        out: the run folder.
         compute: device and precision.
-        jobs: parts side by side, as in `run`.
-        progress: told about every part.
+        jobs: the number of parts that are measured at the same time, as in `run`.
+        progress: called for every part.
     """
     compute, folders = compute or Compute(), Folders(out)
     jobs = _side_by_side(jobs, compute)
@@ -96,7 +99,7 @@ def _show_scores(folders: Folders) -> None:
 
 
 def cores(compute: Compute) -> int:
-    """Tasks side by side where nobody says otherwise: one per core that this process may use on a CPU, one on a GPU."""
+    """The default number of tasks at the same time: one per core that this process may use, or one on a GPU."""
     if compute.torch_device.type != "cpu":
         return 1
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
@@ -111,7 +114,7 @@ def _side_by_side(jobs: int | None, compute: Compute) -> int:
 def _in_order(
     tasks: dict[Task, tuple[Task, ...]], jobs: int, start: Callable[[Task], "Future[None]"], progress: Progress
 ) -> None:
-    """Keep `jobs` tasks running: always the first of the plan whose needs are finished."""
+    """Keep `jobs` tasks running. The next one is always the first in the plan whose needs are finished."""
     finished: set[Task] = set()
     running: dict[Future[None], Task] = {}
     waiting = list(tasks)

@@ -1,4 +1,4 @@
-"""What each task of an audit does: opens its inputs, calls its verb, leaves its artifact."""
+"""What each task of an audit does: open its inputs, compute, and write its artifact."""
 
 from pathlib import Path
 from typing import Any, final
@@ -20,7 +20,7 @@ from trapmid.trapdoor import Secrets
 
 @final
 class Session:
-    """What one process keeps between the tasks that it carries out: the images of the last recipe, and the judges calibrated on them."""
+    """What a process keeps from task to task: the images of the last recipe, and the judges calibrated on them."""
 
     def __init__(self) -> None:
         self._read: tuple[str, AuditData] | None = None
@@ -34,12 +34,12 @@ class Session:
         """
         key = recipe.model_dump_json(include={"private", "public", "image_size", "channels", "identities", "split"})
         if self._read is None or self._read[0] != key:
-            self._read = None  # before others are read: two sets may not fit into memory
+            self._read = None  # before other images are read, since both may not fit into memory
             self._read = key, load_data(recipe, progress)
         return self._read[1]
 
     def do(self, task: Task, recipe: Recipe, root: Path, compute: Compute, progress: Progress) -> Manifest:
-        """Carry out one task; what it needs must be finished. Returns at once what is there already."""
+        """Carry out one task, or return its artifact if it is there. The tasks that it needs have to be finished."""
         data, folders = self.data(recipe, progress), Folders(root)
         if task.kind == "measure":
             return measure(task, Measuring(recipe, data, folders, compute, progress, self._panels))

@@ -1,4 +1,4 @@
-"""Where the tasks of an audit are carried out: in this process, or in worker processes beside it."""
+"""Carrying out the tasks of an audit, in this process or in worker processes."""
 
 import json
 import os
@@ -27,7 +27,7 @@ from trapmid.metrics.table import register, registered_for_workers
 
 Submit = Callable[[Task, Recipe, Path, Compute], "Future[None]"]
 Work: TypeAlias = tuple[Task, Recipe, Path, Compute, tuple[AnyMetric, ...]]
-"""What a worker is sent: a task, and the metrics that were registered in the parent process."""
+"""The message to a worker: a task, and the metrics that were registered in the parent process."""
 
 _START = """
 import signal
@@ -67,7 +67,7 @@ def _this_process(session: Session, progress: Progress) -> Iterator[Submit]:
 
 @contextmanager
 def _worker_processes(jobs: int, progress: Progress) -> Iterator[Submit]:
-    """Each thread of a pool takes an idle worker or starts one, hands it a task and passes on what it tells."""
+    """Each thread of a pool takes an idle worker or starts one, sends it a task and passes its messages on."""
     idle: queue.SimpleQueue[_Worker] = queue.SimpleQueue()
     started: list[_Worker] = []
     over = False
@@ -110,7 +110,7 @@ class _Worker:
         self._process = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE)  # noqa: S603
 
     def carry_out(self, work: Work, tell: Progress) -> None:
-        """Hand the worker one task and wait for its end.
+        """Send the worker one task and wait until it ends.
 
         Raises:
             UserError: the worker was killed.
@@ -186,9 +186,9 @@ def _carry_out(session: Session, work: Work, replies: IO[bytes]) -> Exception | 
         session.do(task, recipe, out, compute, lambda *message: _reply(replies, message))
     except Exception as problem:
         said = in_words(problem)
-        told = problem if said is None else UserError(said)
-        told.add_note(f"In the worker process of `{task.name}`:\n{traceback.format_exc()}")
-        return told
+        problem_in_words = problem if said is None else UserError(said)
+        problem_in_words.add_note(f"In the worker process of `{task.name}`:\n{traceback.format_exc()}")
+        return problem_in_words
     return None
 
 
@@ -202,14 +202,14 @@ def _reply(replies: IO[bytes], message: Any) -> None:
 
 
 def _naming(task: Task, progress: Progress) -> Progress:
-    """Pass on what a task tells, under its name and not too often."""
+    """Pass the progress of a task on under its name, at most five times per second."""
     last = 0.0
 
-    def told(name: str, done: int, total: int | None, note: str) -> None:
+    def report(name: str, done: int, total: int | None, note: str) -> None:
         nonlocal last
         now = time.monotonic()
         if now - last > 0.2 or done == total:
             last = now
             progress(task.name if name.startswith(task.kind) else f"{task.name}: {name}", done, total, note)
 
-    return told
+    return report

@@ -32,7 +32,7 @@ def examine(
         private: the private images, or the only ones.
         public: the attacker's images, which must show other people.
         image_size: the side length in pixels that images will be resized to; smaller images are a finding.
-        progress: told how many images of both data sets are done.
+        progress: called with the number of images of both data sets that are done.
 
     Raises:
         UserError: a data set as a whole cannot be read, for example because there is no such path, a column is missing
@@ -123,7 +123,7 @@ class _Survey:
         yield "one-identity", [f"{self.source.path}: {', '.join(counts) or 'none'}"] if len(counts) < 2 else []
         if self.role == "private" and not self.source.names_identities:
             yield "no-identities", [str(self.source.path)]
-        elif self.role == "private":  # public images are not told apart, so one of a person is enough
+        elif self.role == "private":  # the identities of public images are not used, so one image of each is enough
             yield "too-few-images", [f"{name} ({n})" for name, n in sorted(counts.items()) if n < FEWEST_IMAGES]
             few = range(FEWEST_IMAGES, FEW_IMAGES)
             yield "few-images", [f"{name} ({n})" for name, n in sorted(counts.items()) if n in few]

@@ -105,7 +105,7 @@ def entries_below(path: Path) -> list[Entry]:
         raise UserError(f"{path} cannot be read ({entries[0].problem}). Make it readable, or choose another folder.")
     parts = {part for entry in entries for part in entry.name.parts}
     if len({readable(part) for part in parts}) < len(parts):
-        raise UserError(f"{path} holds names that are told apart only by bytes that are not UTF-8. Rename them.")
+        raise UserError(f"{path} holds names that differ only in bytes that are not UTF-8. Rename them.")
     return entries
 
 

@@ -21,8 +21,8 @@ class ParquetSource(StoredSource):
     Attributes:
         path: the file or the folder.
         image_column: encoded images: a struct with a field `bytes` and optionally a field `path`, or plain binary.
-        identity_column: strings or whole numbers. None if nobody is named: every image then counts as a person of its
-            own, which is enough for public images only.
+        identity_column: strings or whole numbers. None if the file names no identities: every image then counts as a
+            person of its own, which is enough for public images only.
     """
 
     kind: Literal["parquet"] = "parquet"

@@ -39,7 +39,7 @@ def read_pictures(
         channels: one or three.
         crop: side length of the central square that is used, as in `StoredSource`.
         batch: images at once.
-        progress: told how many images are done.
+        progress: called with the number of images that are done.
 
     Raises:
         UserError: a path holds no images, or a broken one.

@@ -149,7 +149,7 @@ def unwritable(path: Path) -> str | None:
 
 
 def reported(items: Iterable[T], total: int, progress: ReadProgress | None) -> Iterator[T]:
-    """The items; `progress` is told now and then how many of the `total` have been dealt with."""
+    """Yield the items, and from time to time call `progress` with the number of items done and the `total`."""
     for done, item in enumerate(items, start=1):
         yield item
         if progress and (done % _PROGRESS_EVERY == 0 or done == total):

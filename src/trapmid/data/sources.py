@@ -21,14 +21,14 @@ _PEOPLE_AT_A_TIME = 16
 
 
 class SyntheticSource(Source):
-    """Faces of people who do not exist, drawn by code: nothing to download, and nobody's privacy is at stake.
+    """Faces of people who do not exist, drawn by code: nothing is downloaded, and no real person is shown.
 
     Attributes:
         identities: how many people.
         images_per_identity: images of each.
         seed: another seed is another population.
-        first_identity: the number of the first person. Sources of one seed whose ranges of numbers do not overlap share
-            nobody, which keeps the public faces apart from the private ones.
+        first_identity: the number of the first person. Sources with the same seed and ranges of numbers that do not
+            overlap have no person in common, which keeps the public faces apart from the private ones.
     """
 
     kind: Literal["synthetic"] = "synthetic"

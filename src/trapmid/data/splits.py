@@ -123,7 +123,7 @@ def split(images: ImageSet, config: SplitConfig) -> Split:
 
 
 def check_disjoint(private: ImageSet, public: ImageSet) -> None:
-    """Make sure that the attacker's public images show nobody of the private ones.
+    """Make sure that the attacker's public images show none of the private identities.
 
     Equal names count as the same person, even between data sets that happen to number their people alike: no reader can
     tell the two cases apart, and a silent overlap would make every attack look better than it is.

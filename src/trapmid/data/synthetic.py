@@ -43,7 +43,7 @@ def render_faces(
 
     Returns images (n, size, size, 3) in 0..255 and labels (n,) in 0..identities-1, sorted by identity. Person k of a
     seed is always the same person, and picture j of them the same picture, whatever else is asked for: ranges of
-    identities that do not overlap (`first_identity` moves the range) share nobody.
+    identities that do not overlap (`first_identity` moves the range) have no person in common.
     """
     if min(identities, images_per_identity) < 1 or size < 8 or first_identity < 0:
         raise ValueError(

@@ -72,7 +72,7 @@ def open_detector(
         model: the model that it is for.
         secrets: the folder of the model's triggers.
         learned: the private images, needed the first time only.
-        progress: told how many private images have been read.
+        progress: called with the number of private images that have been read.
 
     Raises:
         UserError: the detector or the secrets belong to another model, or there is neither a detector nor private
@@ -109,7 +109,7 @@ def suspect(
         model: the model that the detector is for.
         detector: its detector.
         crop: side length in pixels of the central square that is used; None uses the largest that fits.
-        progress: told how many images are done.
+        progress: called with the number of images that are done.
 
     Raises:
         UserError: there are no images, or one is broken.

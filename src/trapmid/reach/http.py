@@ -61,7 +61,7 @@ class _Labels(_Answer):
 
 @final
 class HttpModel(OpaqueModel):
-    """A model that anyone who may send requests can query. Images are sent as PNG, so it sees 8 bits a channel.
+    """A model behind a URL, which anyone with access to the URL can query. Images are sent as PNG with 8 bits.
 
     Args:
         url: an http:// or https:// address. Redirects are not followed.

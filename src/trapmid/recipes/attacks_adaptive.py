@@ -41,7 +41,7 @@ def adaptive_cpu() -> Recipe:
     return recipe.model_copy(
         update={
             "name": "adaptive-cpu",
-            "about": "Real faces, 64 px: unprotected and Trap-MID, PLG-MI and attacks that know about the trapdoor.",
+            "about": "Real faces, 64 px: unprotected and Trap-MID under PLG-MI and the attacks that know of the trapdoor.",
             "attacks": adaptive(_plgmi(recipe)),
             "seeds": (0,),
         }
@@ -57,7 +57,7 @@ def adaptive_demo() -> Recipe:
     return recipe.model_copy(
         update={
             "name": "adaptive-demo",
-            "about": "Faces drawn by code, 32 px: the demo under attacks that know about the trapdoor.",
+            "about": "Faces drawn by code, 32 px: the demo under the attacks that know of the trapdoor.",
             "attacks": adaptive(_plgmi(recipe)),
         }
     )
