@@ -10,12 +10,12 @@ from benchmarks.timing import CLASSES, Comparison, Setting, Work
 from trapmid.data import ImageSet, SplitConfig, split
 from trapmid.data.images import to_pixels
 from trapmid.defenses import Defense, NoDefense, train
-from trapmid.recipes import choose
+from trapmid.recipes import choose_recipe
 
 
 def trainings(setting: Setting) -> Iterator[Comparison]:
     """A few epochs on noise with each defense of `defenses-cpu`; the time of a step does not depend on the images."""
-    recipe = choose("defenses-cpu")
+    recipe = choose_recipe("defenses-cpu")
     each, epochs = (3, 1) if setting.quick else (20, 2)
     pixels = to_pixels(setting.uniform("trainings", each * CLASSES, 3, setting.size, setting.size))
     labels, names = torch.arange(len(pixels)) % CLASSES, tuple(f"{n:02d}" for n in range(CLASSES))

@@ -11,8 +11,8 @@ from safetensors.torch import save_file
 from torch import nn
 from torch.utils.data import DataLoader, TensorDataset
 
-from trapmid import TrapMID
 from trapmid.data import SyntheticSource
+from trapmid.defenses import TrapMID
 from trapmid.integrations.lightning import DefenseCallback
 
 out = Path("runs/lightning_callback")

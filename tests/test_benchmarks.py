@@ -15,7 +15,7 @@ from benchmarks.timing import Comparison, Setting
 from trapmid.attacks.search import top_n
 from trapmid.defenses import NoDefense
 from trapmid.engine import Compute, randomness
-from trapmid.recipes import choose
+from trapmid.recipes import choose_recipe
 from trapmid.types import UserError
 
 
@@ -45,7 +45,7 @@ def test_measures_everything_the_docs_speak_of(measurements: list[Measurement]) 
     orders = {f"order-{attack}" for attack in ("gmi", "kedmi", "plgmi", "brep", "ppa")}
     orders |= {"whole-gmi", "whole-plgmi"}
     others = {"frozen-weights", "top-n", "soft-labels", "warp-forward", "warp-backward", "memory-plgmi", "memory-ppa"}
-    defenses = choose("defenses-cpu").defenses
+    defenses = choose_recipe("defenses-cpu").defenses
     trainings = {f"training-{defense.name}" for defense in defenses if not isinstance(defense, NoDefense)}
     names = [m.name for m in measurements]
     watching = {"watch-tiny", "watch-tiny-single", "watch-vgg16"}

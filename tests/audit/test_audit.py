@@ -29,7 +29,7 @@ from trapmid.metrics.judges import FaceEmbedder
 from trapmid.metrics.recognition import GENERATOR_PRIVATE_NEAREST
 from trapmid.metrics.scores import read_scores
 from trapmid.models import Tiny
-from trapmid.recipes import choose
+from trapmid.recipes import choose_recipe
 from trapmid.report.sheet import GAP
 from trapmid.report.write import write_report
 from trapmid.types import UserError
@@ -56,20 +56,20 @@ CPU = Compute("cpu")
 @pytest.fixture(scope="module")
 def audited(tmp_path_factory):
     out = tmp_path_factory.mktemp("audit")
-    recipe = settle(choose("demo", changes=SMALL), out)
+    recipe = settle(choose_recipe("demo", changes=SMALL), out)
     run(recipe, out, compute=CPU, jobs=1)
     return out, recipe
 
 
 def test_the_plan_orders_every_task_after_what_it_needs():
-    tasks = list(plan(choose("celeba64-cpu")))
-    needs = plan(choose("celeba64-cpu"))
+    tasks = list(plan(choose_recipe("celeba64-cpu")))
+    needs = plan(choose_recipe("celeba64-cpu"))
     assert len({task.name for task in tasks}) == len(tasks)
     for number, task in enumerate(tasks):
         assert set(needs[task]) <= set(tasks[:number])
     attack = Task("attack", "plgmi", "trapmid", 1)
     assert [task.name for task in with_needs([attack], needs)] == [
-        *(f"prior {name}" for name in choose("celeba64-cpu").priors()),
+        *(f"prior {name}" for name in choose_recipe("celeba64-cpu").priors()),
         "train trapmid seed 1",
         attack.name,
     ]
@@ -188,11 +188,11 @@ def test_seeds_join_a_folder_and_other_settings_do_not(audited):
     copy = out.with_name(out.name + "-joined")
     copy.mkdir()
     (copy / "recipe.json").write_text((out / "recipe.json").read_text())
-    assert settle(choose("demo", changes=SMALL, seeds=(3,)), copy).seeds == (0, 3)
+    assert settle(choose_recipe("demo", changes=SMALL, seeds=(3,)), copy).seeds == (0, 3)
     with pytest.raises(UserError, match="image_size differ"):
-        settle(choose("demo", changes=(*SMALL, "image_size=16")), copy)
+        settle(choose_recipe("demo", changes=(*SMALL, "image_size=16")), copy)
     with pytest.raises(UserError, match=r"defenses\.trapmid differ"):
-        settle(choose("demo", changes=(*SMALL, "defenses.trapmid.weight=0.9")), copy)
+        settle(choose_recipe("demo", changes=(*SMALL, "defenses.trapmid.weight=0.9")), copy)
     with pytest.raises(UserError, match="no such task"):
         run(recipe, out, only=lambda task: task.seed == 99, compute=CPU, jobs=1)
 
@@ -200,8 +200,8 @@ def test_seeds_join_a_folder_and_other_settings_do_not(audited):
 def test_fidelity_joins_a_finished_folder_and_only_measures_again(audited, tmp_path, monkeypatch):
     out, _ = audited
     shutil.copytree(out, tmp_path / "run")
-    recipe = settle(choose("demo", changes=(*SMALL, 'fidelity={"kind": "inception"}')), tmp_path / "run")
-    assert settle(choose("demo", changes=SMALL), tmp_path / "run").fidelity == recipe.fidelity == Inception()
+    recipe = settle(choose_recipe("demo", changes=(*SMALL, 'fidelity={"kind": "inception"}')), tmp_path / "run")
+    assert settle(choose_recipe("demo", changes=SMALL), tmp_path / "run").fidelity == recipe.fidelity == Inception()
     network = torch.nn.Sequential(torch.nn.AdaptiveAvgPool2d(2), torch.nn.Flatten())
     monkeypatch.setattr(
         Inception, "build", lambda self, compute, progress: InceptionFeatures(network, compute.torch_device)
@@ -218,7 +218,7 @@ def test_fidelity_joins_a_finished_folder_and_only_measures_again(audited, tmp_p
 def test_robustness_can_be_left_out_of_a_finished_folder(audited, tmp_path):
     out, _ = audited
     shutil.copytree(out, tmp_path / "run")
-    recipe = settle(choose("demo", changes=(*SMALL[:-2], "robustness=null")), tmp_path / "run")
+    recipe = settle(choose_recipe("demo", changes=(*SMALL[:-2], "robustness=null")), tmp_path / "run")
     measure_finished(recipe, tmp_path / "run", compute=CPU)
     metrics = {s.metric for s in read_scores(tmp_path / "run")}
     assert "calibration_error" in metrics
@@ -316,7 +316,7 @@ def test_real_faces_go_the_whole_way(tmp_path):
     public = tmp_path / "public.parquet"
     with pq.ParquetFile(PUBLIC) as everybody:
         pq.write_table(everybody.read_row_groups([0, 1, 2]), public)
-    recipe = choose(
+    recipe = choose_recipe(
         "celeba64-cpu",
         private=PRIVATE,
         public=public,

@@ -19,7 +19,7 @@ from trapmid.audit.foreign import attack_foreign
 from trapmid.cli.options import parse_bytes
 from trapmid.data import SyntheticSource
 from trapmid.models import Classifier
-from trapmid.recipes import choose
+from trapmid.recipes import choose_recipe
 from trapmid.targets import Budget, OpaqueModel
 from trapmid.types import Images, UserError
 
@@ -47,7 +47,7 @@ class Asked(OpaqueModel):
 def recipe(**changes: Any) -> Recipe:
     public = SyntheticSource(identities=8, images_per_identity=4, first_identity=100)
     attacks = (TINY_ATTACKS["mirror"], TINY_ATTACKS["brep"], TINY_ATTACKS["plgmi"])
-    return choose("demo").model_copy(update={"attacks": attacks, "public": public, **changes})
+    return choose_recipe("demo").model_copy(update={"attacks": attacks, "public": public, **changes})
 
 
 def test_scores_are_enough_for_mirror_and_a_finished_attack_is_not_repeated(net: Classifier, tmp_path: Path) -> None:
@@ -104,7 +104,7 @@ def test_from_the_command_line(
     server = module.serve(net, Asked.identities, Asked.image_shape, "scores", 0)
     threading.Thread(target=server.serve_forever, daemon=True).start()
     monkeypatch.setenv("no_proxy", "127.0.0.1")
-    monkeypatch.setattr("trapmid.recipes.choose", lambda *_, **__: recipe())
+    monkeypatch.setattr("trapmid.recipes.choose_recipe", lambda *_, **__: recipe())
     url = f"http://127.0.0.1:{server.server_port}"
 
     def run(*arguments: str) -> int:

@@ -10,14 +10,14 @@ import pytest
 from trapmid.artifacts import RECIPE
 from trapmid.audit.run import settle
 from trapmid.files import alone
-from trapmid.recipes import choose
+from trapmid.recipes import choose_recipe
 from trapmid.types import UserError
 
 PROCESSES = 12
 
 
 def _join(barrier: Barrier, root: Path, number: int, rounds: int) -> None:
-    recipe = choose("demo", seeds=(number,))
+    recipe = choose_recipe("demo", seeds=(number,))
     for turn in range(rounds):
         barrier.wait(timeout=100)
         settle(recipe, root / f"run-{turn}")
@@ -41,10 +41,10 @@ def test_twelve_processes_that_join_one_folder_at_once_lose_nothing(rounds: int,
 
 
 def test_a_process_that_adds_nothing_neither_waits_nor_writes(tmp_path: Path) -> None:
-    recipe = settle(choose("demo", seeds=(0, 1)), tmp_path)
+    recipe = settle(choose_recipe("demo", seeds=(0, 1)), tmp_path)
     when = (tmp_path / RECIPE).stat().st_mtime_ns
     with alone(tmp_path / RECIPE):
-        assert settle(choose("demo", seeds=(1,)), tmp_path) == recipe
+        assert settle(choose_recipe("demo", seeds=(1,)), tmp_path) == recipe
     assert (tmp_path / RECIPE).stat().st_mtime_ns == when
 
 
@@ -53,7 +53,7 @@ def test_a_process_that_adds_nothing_neither_waits_nor_writes(tmp_path: Path) ->
 )
 def test_a_recipe_that_cannot_be_read_is_the_users_to_mend_and_stays_as_it_is(content: bytes, tmp_path: Path) -> None:
     (tmp_path / RECIPE).write_bytes(content)
-    for recipe in (None, choose("demo")):
+    for recipe in (None, choose_recipe("demo")):
         with pytest.raises(UserError, match=r"recipe\.json"):
             settle(recipe, tmp_path)
     assert (tmp_path / RECIPE).read_bytes() == content
@@ -64,5 +64,5 @@ def test_a_folder_that_is_a_file_or_below_one(below: str, tmp_path: Path) -> Non
     file = tmp_path / "file"
     file.write_text("mine")
     with pytest.raises(UserError, match=r"file is a file\. Expected a folder for the run"):
-        settle(choose("demo"), file / below)
+        settle(choose_recipe("demo"), file / below)
     assert file.read_text() == "mine"

@@ -15,7 +15,7 @@ from trapmid.console import print_scores
 from trapmid.engine import Compute
 from trapmid.metrics import Interval, JudgedImages, Measured, Metric, Score, Unit, read_scores, register, table
 from trapmid.metrics.judges import ClassifierJudge
-from trapmid.recipes import choose
+from trapmid.recipes import choose_recipe
 from trapmid.report.write import write_report
 from trapmid.reproduction.command import EXPERIMENTS, SCALES, lay_out, markdown
 from trapmid.reproduction.results import collect
@@ -66,7 +66,7 @@ def as_before(monkeypatch: pytest.MonkeyPatch) -> None:
 @pytest.fixture(scope="module")
 def finished(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Recipe]:
     out = tmp_path_factory.mktemp("finished") / "run"
-    recipe = settle(choose("demo", defenses=("none", "trapmid"), changes=SMALL), out)
+    recipe = settle(choose_recipe("demo", defenses=("none", "trapmid"), changes=SMALL), out)
     run(recipe, out, compute=CPU, jobs=1)
     return out, recipe
 

@@ -17,7 +17,7 @@ from trapmid.audit.plan import Task
 from trapmid.audit.tasks import Session
 from trapmid.audit.workers import submitting
 from trapmid.engine import Compute, no_progress
-from trapmid.recipes import choose
+from trapmid.recipes import choose_recipe
 from trapmid.types import UserError
 
 CPU = Compute("cpu")
@@ -53,7 +53,7 @@ def test_workers_that_are_stopped_take_no_other_child_of_the_program_along(tmp_p
 
     def stopped() -> None:
         with submitting(2, Session(), no_progress) as submit:
-            submit(Task("measure"), choose("demo"), tmp_path, CPU)
+            submit(Task("measure"), choose_recipe("demo"), tmp_path, CPU)
             while not workers_of(here):
                 time.sleep(0.01)
             raise KeyboardInterrupt
@@ -69,7 +69,7 @@ def test_workers_that_are_stopped_take_no_other_child_of_the_program_along(tmp_p
 @pytest.mark.slow
 def test_a_worker_that_is_killed_is_named_and_no_bug(tmp_path: Path) -> None:
     with submitting(2, Session(), no_progress) as submit:
-        future = submit(Task("prior", "cgan"), choose("demo"), tmp_path, CPU)
+        future = submit(Task("prior", "cgan"), choose_recipe("demo"), tmp_path, CPU)
         while not (found := workers_of(psutil.Process())):
             time.sleep(0.01)
         found[0].kill()
@@ -80,7 +80,7 @@ def test_a_worker_that_is_killed_is_named_and_no_bug(tmp_path: Path) -> None:
 @pytest.mark.slow
 def test_what_a_task_raises_comes_home_with_where_it_was_raised(tmp_path: Path) -> None:
     with submitting(2, Session(), no_progress) as submit:
-        future = submit(Task("train", defense="unknown"), choose("demo", changes=TINY), tmp_path, CPU)
+        future = submit(Task("train", defense="unknown"), choose_recipe("demo", changes=TINY), tmp_path, CPU)
         with pytest.raises(UserError, match="has no defense 'unknown'") as raised:
             future.result()
     assert "In the worker process of `train unknown seed 0`" in raised.value.__notes__[0]
@@ -93,16 +93,16 @@ def test_the_script_of_the_readme_runs_as_it_stands_there(tmp_path: Path, enviro
     (code,) = re.findall(
         r"The same in Python:\n\n```python\n(from pathlib.*?)```", (ROOT / "README.md").read_text(), re.S
     )
-    recipe = 'choose("celeba64-cpu", private=Path("private.parquet"), public=Path("public.parquet"))'
+    recipe = 'trapmid.choose_recipe("celeba64-cpu", private=Path("private.parquet"), public=Path("public.parquet"))'
     assert recipe in code
-    script = code.replace(recipe, f'choose("demo", changes={TINY!r})')
-    script = script.replace("run(recipe, out)", "run(recipe, out, jobs=2)\nprint('whole')")
+    script = code.replace(recipe, f'trapmid.choose_recipe("demo", changes={TINY!r})')
+    script = script.replace("run_audit(recipe, out)", "run_audit(recipe, out, jobs=2)")
     (tmp_path / "mine.py").write_text(script)
     done = subprocess.run(
         [sys.executable, "mine.py"], cwd=tmp_path, env=environment, capture_output=True, text=True, timeout=500
     )
     assert done.returncode == 0, done.stderr
-    assert done.stdout == "whole\n"  # no worker ran the script again
+    assert done.stdout == f"{Path('runs/mine/report.html')}\n"  # no worker ran the script again
     assert json.loads((tmp_path / "runs" / "mine" / "scores.json").read_text())
 
 

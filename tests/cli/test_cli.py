@@ -15,7 +15,7 @@ from trapmid.audit.run import settle
 from trapmid.console import print_scores
 from trapmid.metrics.scores import Score, write_scores
 from trapmid.progress import Watch, clock
-from trapmid.recipes import choose
+from trapmid.recipes import choose_recipe
 
 WITHOUT_TORCH = """
 import contextlib, io, json, sys
@@ -115,7 +115,7 @@ def test_a_folder_that_is_a_file_and_one_without_measurements(tmp_path, capfd):
     assert run("train", "--recipe", "demo", "--out", str(tmp_path / "file")) == 2
     assert "is a file. Expected a folder for the run" in " ".join(capfd.readouterr().err.split())
     assert (tmp_path / "file").read_text() == "mine"
-    settle(choose("demo", seeds=(1, 1)), tmp_path / "run")
+    settle(choose_recipe("demo", seeds=(1, 1)), tmp_path / "run")
     assert run("report", str(tmp_path / "run")) == 2
     assert "Nothing was measured in" in (said := " ".join(capfd.readouterr().err.split()))
     assert "Run `trapmid measure" in said

@@ -11,7 +11,7 @@ import pytest
 from helpers.commands import run
 from trapmid.console import SafeConsole, print_diagnosis, visible
 from trapmid.data.diagnosis import Diagnosis, Finding
-from trapmid.recipes import choose
+from trapmid.recipes import choose_recipe
 
 
 def told(capfd: pytest.CaptureFixture[str]) -> str:
@@ -69,8 +69,8 @@ def test_any_attack_joins_any_recipe_by_its_kind():
     from trapmid.attacks import GMI, Smoothed, parse_attack
     from trapmid.types import UserError
 
-    recipe = choose("demo", attacks=("plgmi", "gmi", "smoothed-plgmi", "gmi"))
-    own = choose("demo").attack("plgmi")
+    recipe = choose_recipe("demo", attacks=("plgmi", "gmi", "smoothed-plgmi", "gmi"))
+    own = choose_recipe("demo").attack("plgmi")
     assert recipe.attacks == (own, GMI(), Smoothed(base=own))
     with pytest.raises(UserError, match=r"distilled cannot wrap plgmi\+\+"):
         parse_attack("distilled-plgmi++")
@@ -103,8 +103,8 @@ def test_values_that_no_recipe_takes(change, said, capfd, tmp_path):
 
 
 def test_an_entry_without_a_name_goes_by_its_number():
-    assert choose("demo", changes=("seeds.0=1",)).seeds == (1,)
-    assert choose("demo", seeds=(4, 5, 4), changes=("seeds.1=7",)).seeds == (4, 7)
+    assert choose_recipe("demo", changes=("seeds.0=1",)).seeds == (1,)
+    assert choose_recipe("demo", seeds=(4, 5, 4), changes=("seeds.1=7",)).seeds == (4, 7)
 
 
 @pytest.mark.parametrize(

@@ -9,7 +9,7 @@ from pydantic import ValidationError
 
 from helpers.pictures import encoded, picture
 from trapmid.audit.recipe import Recipe
-from trapmid.catalogue import members
+from trapmid.catalogue import entries
 from trapmid.data import (
     SOURCES,
     CelebASource,
@@ -23,7 +23,7 @@ from trapmid.data import (
 )
 from trapmid.data.doctor import examine
 from trapmid.detection import Learned
-from trapmid.recipes import choose
+from trapmid.recipes import choose_recipe
 from trapmid.types import UserError
 
 
@@ -54,17 +54,17 @@ def test_a_reader_from_outside_is_one_class(initials: Initials) -> None:
     images = initials.load(16)
     assert images.identities == ("a", "b")
     assert images.counts().tolist() == [4, 4]
-    recipe = choose("demo").model_copy(update={"private": initials})
+    recipe = choose_recipe("demo").model_copy(update={"private": initials})
     assert Recipe.model_validate_json(recipe.model_dump_json()).private == initials
     assert Recipe.model_validate(recipe.model_dump(mode="json")).private == initials
     assert Learned(private=initials).private is initials
     assert examine(initials).facts[0].identities == 2
-    assert choose("demo", public=initials.path, changes=("public.kind=test-initials",)).public == initials
-    assert ("source", "test-initials") in {(member.union, member.kind) for member in members()}
+    assert choose_recipe("demo", public=initials.path, changes=("public.kind=test-initials",)).public == initials
+    assert ("source", "test-initials") in {(entry.union, entry.kind) for entry in entries()}
 
 
 def test_a_mistake_is_told_with_its_place() -> None:
-    values = choose("demo").model_dump(mode="json")
+    values = choose_recipe("demo").model_dump(mode="json")
     with pytest.raises(ValidationError) as unknown:
         Recipe.model_validate(values | {"private": {"kind": "nonsense"}})
     assert unknown.value.errors()[0]["loc"] == ("private",)
@@ -73,7 +73,7 @@ def test_a_mistake_is_told_with_its_place() -> None:
         Recipe.model_validate(values | {"private": {"kind": "folder"}})
     assert missing.value.errors()[0]["loc"] == ("private", "path")
     with pytest.raises(UserError, match=r"private\.identities"):
-        choose("demo", changes=("private.identities=1",))
+        choose_recipe("demo", changes=("private.identities=1",))
 
 
 @pytest.mark.parametrize(
@@ -95,7 +95,7 @@ def test_what_a_source_says_of_itself(source: Source, names: bool, title: str, d
     "unnamed", [FlatFolderSource(path=Path("x")), ParquetSource(path=Path("x"), identity_column=None)]
 )
 def test_unnamed_people_are_public_only(unnamed: Source) -> None:
-    values = choose("demo").model_dump(mode="json")
+    values = choose_recipe("demo").model_dump(mode="json")
     dumped = unnamed.model_dump(mode="json")
     assert Recipe.model_validate(values | {"public": dumped}).public == unnamed
     with pytest.raises(ValidationError, match="x does not name identities"):

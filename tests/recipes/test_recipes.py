@@ -16,7 +16,7 @@ from trapmid.defenses import BiDO, NegLS, OnePass, Stacked, TrapMID, train
 from trapmid.engine import Compute, read_log
 from trapmid.models import VGG16, SmallResNet
 from trapmid.priors import CGAN
-from trapmid.recipes import RECIPES, choose, extend
+from trapmid.recipes import RECIPES, choose_recipe, extend
 from trapmid.recipes.attacks_advanced import advanced_attacks, small_stylegan2
 from trapmid.types import UserError
 
@@ -30,7 +30,7 @@ def test_a_recipe_is_equal_to_its_json(name):
 
 
 def test_the_papers_constants():
-    recipe = choose("celeba64_vgg16")
+    recipe = choose_recipe("celeba64_vgg16")
     training, defense, attack = recipe.training, recipe.defense("trapmid"), recipe.attack("plgmi")
     assert (training.epochs, training.batch_size, training.schedule) == (50, 64, "constant")
     assert (training.optimizer.rate, training.optimizer.momentum, training.optimizer.weight_decay) == (0.01, 0.9, 1e-4)
@@ -57,7 +57,7 @@ def test_the_papers_constants():
 
 def test_all_attacks_at_the_size_of_two_cores():
     """The demo's own attack is among them unchanged, its informed kin have its settings, and every member that wraps no other is there."""
-    recipe, own = choose("attacks-demo"), choose("demo")
+    recipe, own = choose_recipe("attacks-demo"), choose_recipe("demo")
     bases = {kind.model_fields["kind"].default for kind in ATTACKS if not issubclass(kind, Wrapper)}
     assert {attack.kind for attack in recipe.attacks} == bases
     assert (recipe.model, recipe.training, recipe.judges) == (own.model, own.training, own.judges)
@@ -75,7 +75,7 @@ def test_all_attacks_at_the_size_of_two_cores():
 
 def test_the_papers_recipe_takes_its_first_steps(tmp_path):
     private = split(SyntheticSource(identities=4, images_per_identity=6).load(64), SplitConfig(val=0.17, test=0.17))
-    recipe = choose("celeba64_vgg16")
+    recipe = choose_recipe("celeba64_vgg16")
     training = recipe.training.model_copy(update={"epochs": 1, "batch_size": 8})
     train(
         tmp_path / "model",
@@ -92,7 +92,7 @@ def test_the_papers_recipe_takes_its_first_steps(tmp_path):
 
 
 def test_choosing_and_changing():
-    recipe = choose(
+    recipe = choose_recipe(
         "demo", seeds=(1, 2), defenses=("trapmid",), changes=("training.epochs=3", "defenses.trapmid.blend.end=0.01")
     )
     assert recipe.seeds == (1, 2)
@@ -102,14 +102,14 @@ def test_choosing_and_changing():
 
 
 def test_any_defense_joins_any_recipe_and_stacks_are_named():
-    recipe = choose(
+    recipe = choose_recipe(
         "demo",
         defenses=("none", "bido", "trapmid+negls"),
         also="ted+",
         changes=("defenses.trapmid+negls.parts.negls.images=clean", "defenses.bido.sigma=4"),
     )
     assert [defense.name for defense in recipe.defenses] == ["none", "bido", "trapmid+negls", "ted+"]
-    tuned = choose("demo").defense("trapmid")
+    tuned = choose_recipe("demo").defense("trapmid")
     assert recipe.defense("trapmid+negls") == Stacked(parts=(tuned, NegLS(images="clean")))
     assert recipe.defense("bido") == BiDO(sigma=4)
     assert extend(recipe, also="bido") == recipe
@@ -117,7 +117,7 @@ def test_any_defense_joins_any_recipe_and_stacks_are_named():
 
 
 def test_members_of_one_kind_stand_side_by_side_under_their_labels():
-    recipe = choose("demo")
+    recipe = choose_recipe("demo")
     faint = recipe.defense("trapmid").model_copy(update={"label": "trapmid-faint"})
     values = recipe.model_dump(mode="json")
     values["defenses"].append(faint.model_dump(mode="json"))
@@ -135,18 +135,18 @@ def test_members_of_one_kind_stand_side_by_side_under_their_labels():
 
 def test_images_of_nobody_in_particular_are_public_only(tmp_path):
     Image.new("RGB", (8, 8)).save(tmp_path / "00000.png")
-    recipe = choose("celeba64-cpu", public=tmp_path, changes=("public.crop=88",))
+    recipe = choose_recipe("celeba64-cpu", public=tmp_path, changes=("public.crop=88",))
     assert recipe.public == FlatFolderSource(path=tmp_path, crop=88)
     with pytest.raises(UserError, match=r"does not name identities.*IDENTITY/\*\.jpg"):
-        choose("celeba64-cpu", private=tmp_path)
+        choose_recipe("celeba64-cpu", private=tmp_path)
 
 
 def test_a_folder_of_numbered_folders_can_be_said_to_name_nobody(tmp_path):
     for number in ("01", "02"):
         (tmp_path / number).mkdir()
         (tmp_path / number / "a.png").touch()
-    assert choose("celeba64-cpu", public=tmp_path).public == FolderSource(path=tmp_path)
-    recipe = choose("celeba64-cpu", public=tmp_path, changes=("public.kind=flat-folder",))
+    assert choose_recipe("celeba64-cpu", public=tmp_path).public == FolderSource(path=tmp_path)
+    recipe = choose_recipe("celeba64-cpu", public=tmp_path, changes=("public.kind=flat-folder",))
     assert recipe.public == FlatFolderSource(path=tmp_path)
 
 
@@ -157,28 +157,32 @@ def test_another_kind_keeps_what_both_have_and_takes_its_own_defaults_for_the_re
         "defenses.trapmid.kind=onepass",
         "judges.classifier.model.kind=tiny",
     )
-    recipe = choose("celeba64-cpu", defenses=("none", "trapmid"), changes=changes)
+    recipe = choose_recipe("celeba64-cpu", defenses=("none", "trapmid"), changes=changes)
     assert recipe.model == SmallResNet(width=16)
-    before, now = choose("celeba64-cpu").defense("trapmid"), recipe.defenses[1]
+    before, now = choose_recipe("celeba64-cpu").defense("trapmid"), recipe.defenses[1]
     assert isinstance(now, OnePass)
     assert now.poisoned_share == OnePass().poisoned_share
     assert before.model_dump(exclude={"kind"}).items() <= now.model_dump().items()
     with pytest.raises(UserError, match=r"there is no 'widths'\. Did you mean 'width'\? Expected one of .*width"):
-        choose("celeba64-cpu", changes=("model.kind=small-resnet", "model.widths=[8]"))
+        choose_recipe("celeba64-cpu", changes=("model.kind=small-resnet", "model.widths=[8]"))
     with pytest.raises(UserError, match=r"private.*path"):
-        choose("demo", changes=("private.kind=parquet",))
+        choose_recipe("demo", changes=("private.kind=parquet",))
 
 
 def test_a_wrapper_goes_by_its_kind_and_its_bases_name():
-    recipe = choose("adaptive-demo", changes=("attacks.smoothed-plgmi.draws=7", "attacks.evading-plgmi.base.top_n=3"))
+    recipe = choose_recipe(
+        "adaptive-demo", changes=("attacks.smoothed-plgmi.draws=7", "attacks.evading-plgmi.base.top_n=3")
+    )
     assert recipe.attack("smoothed-plgmi").draws == 7
     assert recipe.attack("evading-plgmi").base.top_n == 3
     assert len(recipe.priors()) == 1  # every wrapper starts from its base's
-    assert {attack.name for attack in choose("adaptive-cpu").attacks} == {attack.name for attack in recipe.attacks}
+    assert {attack.name for attack in choose_recipe("adaptive-cpu").attacks} == {
+        attack.name for attack in recipe.attacks
+    }
     with pytest.raises(
         UserError, match=r"not in the list\. Did you mean 'distilled-plgmi'\? It has plgmi, distilled-plgmi"
     ):
-        choose("adaptive-demo", changes=("attacks.distilled.steps=7",))
+        choose_recipe("adaptive-demo", changes=("attacks.distilled.steps=7",))
 
 
 @pytest.mark.parametrize(
@@ -199,23 +203,26 @@ def test_a_wrapper_goes_by_its_kind_and_its_bases_name():
 )
 def test_mistakes_are_told(name, options, told):
     with pytest.raises(UserError, match=told):
-        choose(name, **options)
+        choose_recipe(name, **options)
 
 
 def test_advanced_attacks_fit_into_a_recipe():
     style = small_stylegan2()
-    recipe = choose("demo").model_copy(update={"attacks": advanced_attacks(style, CGAN(iterations=5))})
+    recipe = choose_recipe("demo").model_copy(update={"attacks": advanced_attacks(style, CGAN(iterations=5))})
     assert Recipe.model_validate_json(recipe.model_dump_json()) == recipe
     assert [attack.name for attack in recipe.attacks] == ["ppa", "ifgmi", "mirror", "brep"]
     assert len(recipe.priors()) == 2
 
 
 def test_a_judge_of_the_targets_architecture_is_refused_before_anything_is_trained(tmp_path):
-    recipe = choose("celeba64-cpu", changes=("model.kind=small-resnet",))
+    recipe = choose_recipe("celeba64-cpu", changes=("model.kind=small-resnet",))
     said = (
         r"judge classifier has the target's architecture \(small-resnet\).*--set judges\.classifier\.model\.kind=tiny"
     )
     with pytest.raises(UserError, match=said):
         settle(recipe, tmp_path)
     assert not list(tmp_path.iterdir())
-    settle(choose("celeba64-cpu", changes=("model.kind=small-resnet", "judges.classifier.model.kind=tiny")), tmp_path)
+    settle(
+        choose_recipe("celeba64-cpu", changes=("model.kind=small-resnet", "judges.classifier.model.kind=tiny")),
+        tmp_path,
+    )

@@ -2,5 +2,6 @@
 
 from trapmid.audit.plan import Folders, Task, plan
 from trapmid.audit.recipe import Recipe
+from trapmid.audit.run import measure_finished, run_audit
 
-__all__ = ["Folders", "Recipe", "Task", "plan"]
+__all__ = ["Folders", "Recipe", "Task", "measure_finished", "plan", "run_audit"]

@@ -18,6 +18,34 @@ from trapmid.metrics.scores import read_scores, write_scores
 from trapmid.types import UserError
 
 
+def run_audit(
+    recipe: Recipe,
+    out: Path,
+    *,
+    compute: Compute | None = None,
+    jobs: int | None = None,
+    progress: Progress = no_progress,
+) -> Recipe:
+    """Store a recipe in the folder `out`, and carry out all of it. A folder that was interrupted is resumed.
+
+    Args:
+        recipe: what to do.
+        out: the run folder. Members and seeds that it holds already are kept; `recipe` can add to them.
+        compute: device and precision.
+        jobs: tasks side by side, as in `run`.
+        progress: told about every task.
+
+    Returns:
+        The recipe as it is stored now.
+
+    Raises:
+        UserError: the recipe would change what the folder was made with, or a task failed; what was finished before stays.
+    """
+    recipe = settle(recipe, out, progress)
+    run(recipe, out, compute=compute, jobs=jobs, progress=progress)
+    return recipe
+
+
 def run(
     recipe: Recipe,
     out: Path,

@@ -70,8 +70,8 @@ def _attack_foreign(target: str, job: Job, attack: str, seed: int, budget: int |
         from trapmid.audit.foreign import attack_foreign
         from trapmid.engine import Compute
         from trapmid.reach import reach
-        from trapmid.recipes import choose
-    recipe = choose(job.recipe, public=job.public, changes=job.changes)
+        from trapmid.recipes import choose_recipe
+    recipe = choose_recipe(job.recipe, public=job.public, changes=job.changes)
     recipe.attack(attack)
     model = reach(target)
     out = job.out or Path("runs") / "foreign"

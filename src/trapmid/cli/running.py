@@ -51,7 +51,7 @@ def run_recipe(
         from trapmid.audit.plan import Task, plan
         from trapmid.audit.run import run, settle
         from trapmid.engine import Compute
-        from trapmid.recipes import choose, extend
+        from trapmid.recipes import choose_recipe, extend
         from trapmid.report.write import write_report
     compute = Compute(machine.device, machine.precision, parse_bytes(machine.max_memory))
     compute.torch_device  # noqa: B018 (a device that is not there is refused before anything is written)
@@ -62,7 +62,7 @@ def run_recipe(
     if job.recipe is None and stored is not None:
         recipe = extend(stored, seeds=seeds or None, defenses=defenses or None, also=also, attacks=attacks or None)
     else:
-        recipe = choose(
+        recipe = choose_recipe(
             str(job.recipe),
             private=job.private,
             public=job.public,

@@ -34,7 +34,7 @@ RECIPES: dict[str, Callable[[], Recipe]] = {
 }
 
 
-def choose(
+def choose_recipe(
     name: str,
     *,
     private: Path | None = None,
@@ -87,7 +87,7 @@ def extend(
     also: str | None = None,
     attacks: tuple[str, ...] | None = None,
 ) -> Recipe:
-    """Return the recipe of a run folder with other members. The arguments are those of `choose`.
+    """Return the recipe of a run folder with other members. The arguments are those of `choose_recipe`.
 
     Raises:
         UserError: a member is not known, or a seed is out of range.
@@ -127,4 +127,4 @@ def _json(config: Config) -> dict[str, Any]:
     return config.model_dump(mode="json")
 
 
-__all__ = ["RECIPES", "Recipe", "changed", "choose", "extend", "learned"]
+__all__ = ["RECIPES", "Recipe", "changed", "choose_recipe", "extend", "learned"]

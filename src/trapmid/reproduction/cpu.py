@@ -10,7 +10,7 @@ from trapmid.audit import Recipe
 from trapmid.data import Source, SyntheticSource, guess_source
 from trapmid.defenses import Defense
 from trapmid.models import SmallResNet, Tiny
-from trapmid.recipes import changed, choose
+from trapmid.recipes import changed, choose_recipe
 from trapmid.reproduction.experiment import Experiment, ExperimentRow, Target
 from trapmid.reproduction.scale import Cost, Scale, identities_of, with_transforms
 from trapmid.reproduction.variants import attack_variant, defense_variant
@@ -170,11 +170,11 @@ class CPUScale(Scale):
 def _recipe_for(data: str, private: Path | None, public: Path | None) -> Recipe:
     """The recipe for CPUs with every attack; under the name of the plain one, whose cells are the same."""
     if data in ("digits", "objects"):
-        base = choose("demo").model_copy(update={"private": None, "public": None})
+        base = choose_recipe("demo").model_copy(update={"private": None, "public": None})
         given = {"private": private, "public": public}
         sources = {side: guess_source(path) for side, path in given.items() if path is not None}
         return changed(base, DIGITS if data == "digits" else OBJECTS).model_copy(update=sources)
     drawn = private is None and public is None
-    plain = choose("demo" if drawn else "celeba64-cpu", private=private, public=public)
-    attacks = choose("attacks-demo" if drawn else "attacks-cpu").attacks
+    plain = choose_recipe("demo" if drawn else "celeba64-cpu", private=private, public=public)
+    attacks = choose_recipe("attacks-demo" if drawn else "attacks-cpu").attacks
     return plain.model_copy(update={"attacks": attacks})

@@ -14,7 +14,7 @@ from trapmid.metrics.inception import Inception
 from trapmid.metrics.judges import EvaluationClassifier
 from trapmid.models import IR152, VGG16, AnyModel, FaceNet64, Zoo
 from trapmid.priors import StyleGAN2
-from trapmid.recipes import choose
+from trapmid.recipes import choose_recipe
 from trapmid.reproduction.experiment import Experiment, ExperimentRow, Target
 from trapmid.reproduction.scale import Cost, Scale, with_transforms
 from trapmid.reproduction.variants import defense_variant
@@ -200,7 +200,7 @@ class PaperScale(Scale):
 
 @cache
 def _published() -> Recipe:
-    return choose("celeba64_vgg16")
+    return choose_recipe("celeba64_vgg16")
 
 
 def _part(path: Any, part: Any) -> Source | None:
