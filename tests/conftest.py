@@ -1,4 +1,4 @@
-"""Every xdist worker computes on one thread; random state is the same before every test."""
+"""Every xdist worker uses one thread, and the random state is the same before every test."""
 
 import pytest
 import torch
@@ -29,5 +29,5 @@ def public() -> ImageSet:
 
 @pytest.fixture
 def every_period_a_checkpoint(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Checkpoints are written by the clock; tiny trainings end before the first. Here every period writes one."""
+    """Write a checkpoint at the end of every period. By the clock, tiny trainings would end before the first one."""
     monkeypatch.setattr("trapmid.engine.loop.CHECKPOINT_SECONDS", 0.0)

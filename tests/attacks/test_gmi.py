@@ -33,7 +33,7 @@ def test_defaults_are_the_published_constants() -> None:
 
 
 def test_update_is_the_authors(tmp_path: Path) -> None:
-    """Reference 4.1: v' = 0.9 v - r g, z' = z - 0.9 v + 1.9 v', then the clamp; the velocity is not clamped."""
+    """As in GMI's code: v' = 0.9 v - r g, z' = z - 0.9 v + 1.9 v'; z is clamped, the velocity is not."""
     start = torch.randn(5, 3, generator=torch.Generator().manual_seed(0))
     goal = torch.linspace(-2, 2, 15).view(5, 3)
     found = optimise(

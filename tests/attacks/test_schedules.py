@@ -1,4 +1,4 @@
-"""No attack makes more forward passes than its published schedule (reference 4): images through the generator and the target, counted by hooks."""
+"""No attack shows the generator or the target more images than its published schedule does; hooks count them."""
 
 from collections.abc import Iterator
 from contextlib import contextmanager

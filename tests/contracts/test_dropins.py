@@ -1,4 +1,4 @@
-"""What every defense promises in somebody else's loop, with a network we did not build. A member of DEFENSES is covered by being listed."""
+"""The contract of every defense in a training loop and with a network that trapmid did not build."""
 
 from io import BytesIO
 from pathlib import Path

@@ -55,7 +55,7 @@ def test_a_folder_of_an_identity_that_cannot_be_read_is_reported(data: Path, mak
 
 
 def test_a_folder_without_permission_is_reported() -> None:
-    """As a user who is not root, who may read everything."""
+    """Run as a user other than root, because root may read everything."""
     with tempfile.TemporaryDirectory() as place:
         root = Path(place)
         for name in ("ann", "bob"):

@@ -22,7 +22,7 @@ def tiny_private(identities: int = 5, images_per_identity: int = 12, size: int =
 
 @cache
 def tiny_public(identities: int = 8, images_per_identity: int = 8, size: int = 32, channels: int = 3) -> ImageSet:
-    """Public faces 1000, 1001, ...: people who are in no `tiny_private`. Shared: do not change it."""
+    """Public faces 1000, 1001, ..., none of whom is in `tiny_private`. Shared: do not change it."""
     return SyntheticSource(identities=identities, images_per_identity=images_per_identity, first_identity=1000).load(
         size, channels
     )
@@ -35,5 +35,5 @@ def quick_training(epochs: int = 2, **changes: object) -> Training:
 
 
 def network_for(defense: str) -> ModelConfig:
-    """A network that a kind of defense can work on, as small as they come: `TINY`, but for one that removes skip connections."""
+    """A small network for a kind of defense: `TINY`, or a residual one if the defense removes skip connections."""
     return SmallResNet(width=8, dropout=0.0) if defense == "rolss" else TINY

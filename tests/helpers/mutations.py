@@ -1,4 +1,4 @@
-"""Damaged copies of good files, and the one rule for those who read them: a right result or one clear refusal."""
+"""Damaged copies of good files. Whoever reads one has to return a right result or refuse it with a UserError."""
 
 import signal
 import sys
@@ -21,7 +21,7 @@ HANGS = 20
 
 
 class Hang(BaseException):
-    """A case that does not end. Not an Exception, so that nobody swallows it."""
+    """A case that does not end. It is not an Exception, so that no `except Exception` catches it."""
 
 
 @contextmanager

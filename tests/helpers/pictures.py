@@ -1,4 +1,4 @@
-"""Pictures of noise, and how they are stored."""
+"""Images of noise, and files of them."""
 
 from io import BytesIO
 

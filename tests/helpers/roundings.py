@@ -1,4 +1,4 @@
-"""Other roundings of the same arithmetic: what another processor, another number of threads or another library would do."""
+"""The same arithmetic with other rounding errors, as on another processor or with another number of threads."""
 
 import contextlib
 from collections.abc import Callable, Iterator
@@ -39,7 +39,7 @@ class LastBit(TorchDispatchMode):
         self.factors = 1 + signs * torch.finfo(torch.float32).eps
 
     def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
-        """Do it, and move what came out."""
+        """Compute, and change the last bit of the results."""
         result = func(*args, **(kwargs or {}))
         if func.overloadpacket in INEXACT:
             for tensor in result if isinstance(result, tuple | list) else (result,):
@@ -57,7 +57,7 @@ def as_it_is(seed: int) -> Iterator[None]:
 
 @contextlib.contextmanager
 def two_threads(seed: int) -> Iterator[None]:
-    """Sums are cut in two."""
+    """Every sum is computed in two halves."""
     torch.set_num_threads(2)
     try:
         yield
@@ -74,7 +74,7 @@ def no_onednn(seed: int) -> Iterator[None]:
 
 @contextlib.contextmanager
 def contiguous(seed: int) -> Iterator[None]:
-    """Convolutions' weights channels first, where trapmid puts them channels last."""
+    """The weights of convolutions are kept channels first and not channels last."""
     move = nn.Module.to
 
     def stay(self: nn.Module, *args: Any, **kwargs: Any) -> nn.Module:

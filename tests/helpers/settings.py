@@ -1,4 +1,4 @@
-"""The context of a training that has not begun, for defenses tested without the loop."""
+"""The context of a training, for tests of defenses without the training loop."""
 
 import torch
 

@@ -1,4 +1,4 @@
-"""What the defender of a small trapdoored model has; the fixture of tests/detection trains it."""
+"""The files of the defender of a small model with a trapdoor, which a fixture of tests/detection trains."""
 
 from dataclasses import dataclass
 from pathlib import Path

@@ -183,7 +183,7 @@ SURROGATE_KINDS = [kind for kind, method in TINY_ATTACKS.items() if isinstance(m
 
 
 def faces(identities: int, each: int, *, first: int = 0, size: int = SIZE, channels: int = 3) -> ImageSet:
-    """Drawn faces; ranges of `first` that do not overlap share nobody."""
+    """Drawn faces; ranges of `first` that do not overlap have no person in common."""
     return SyntheticSource(identities=identities, images_per_identity=each, first_identity=first).load(
         size, 1 if channels == 1 else 3
     )

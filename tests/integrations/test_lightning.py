@@ -25,7 +25,7 @@ def network() -> nn.Module:
 
 
 class Stream(IterableDataset[tuple[Tensor, Tensor]]):
-    """Forty images, and nobody is told how many."""
+    """Forty images, in a data set without a length."""
 
     def __iter__(self) -> Iterator[tuple[Tensor, Tensor]]:
         train = tiny_private().part("train")

@@ -1,4 +1,4 @@
-"""Judges: who may judge, what they refuse to recognise, and that the one for faces really knows faces."""
+"""Judges: which are accepted, what they do not recognise, and whether the face judge recognises real faces."""
 
 from collections import Counter
 from dataclasses import replace
@@ -127,7 +127,7 @@ def test_ceiling_is_far_above_the_floor(private: Split, panel: Panel) -> None:
 
 
 def test_floor_has_no_favourites(private: Split, panel: Panel) -> None:
-    """Even pictures of private people count by chance only, since nobody chose them for an identity."""
+    """Images of private people that were not made for an identity count only by chance."""
     test = private.part("test")
     floor = {score.metric: score.value for score in measure(*panel.floor("prior", test.pixels.repeat(8, 1, 1, 1)))}
     assert floor["attack_accuracy_1"] == pytest.approx(1 / IDENTITIES, abs=0.1)

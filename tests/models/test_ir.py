@@ -60,7 +60,7 @@ def test_shapes(kind: type[ModelConfig], size: int, sides: tuple[int, ...]) -> N
 
 
 def forward_by_hand(state: dict[str, Tensor], units: tuple[int, ...], images: Tensor) -> tuple[list[Tensor], Tensor]:
-    """Reference 2.5 in functional calls: the maps after each stage, and the embedding (eval mode: no dropout)."""
+    """The network of Trap-MID, App. C.3, in functional calls: the map of each stage, and the embedding."""
 
     def norm(x: Tensor, name: str) -> Tensor:
         get = [state[f"{name}.{part}"] for part in ("running_mean", "running_var", "weight", "bias")]

@@ -34,7 +34,7 @@ def test_defaults_are_the_published_constants() -> None:
 
 
 def test_published_networks() -> None:
-    """Reference 4.1, parameter by parameter."""
+    """The networks of GMI's code, parameter by parameter."""
     with torch.device("meta"):
         made, critic = DCGenerator(64, 3, 100, 64), Critic(64, 3, 64)
     widths = [512, 256, 128, 64]

@@ -1,4 +1,4 @@
-"""Both pairs of networks, parameter by parameter where a paper fixes them (reference 4.4)."""
+"""Both pairs of networks; the published one, of PLG-MI, is compared parameter by parameter."""
 
 from itertools import pairwise
 

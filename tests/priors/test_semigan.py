@@ -47,7 +47,7 @@ def test_defaults_are_the_published_constants() -> None:
 
 
 def test_published_discriminator() -> None:
-    """Reference 4.2: four blocks to 256 x 4 x 4 = 4096 features, 64 minibatch outputs of 50 dimensions, 1,000 logits."""
+    """As in KED-MI's code: four blocks to 256 x 4 x 4 features, 64 minibatch outputs of 50 dimensions, 1,000 logits."""
     with torch.device("meta"):
         discriminator = SemiDiscriminator(1000, 64, 3, 64, 64)
     convolutions = [m for m in discriminator.modules() if isinstance(m, nn.Conv2d)]

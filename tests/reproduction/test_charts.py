@@ -1,4 +1,4 @@
-"""Charts: every number of the declared columns is drawn where it belongs, and what nobody knows is not."""
+"""Charts: every number of the declared columns is drawn where it belongs, and unknown numbers are left out."""
 
 import math
 import re

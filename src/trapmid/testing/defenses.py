@@ -1,4 +1,4 @@
-"""What every defense promises: in `trapmid.train`, in somebody else's training loop, and as a config."""
+"""The contract of every defense: in `trapmid.train`, in a training loop that trapmid did not write, and as a config."""
 
 import math
 import stat

@@ -1,4 +1,4 @@
-"""Every number that tests bound and that a training, a search or a draw decides, by name."""
+"""All statistics, by name: numbers with bounds that depend on a training, a search or random draws."""
 
 from helpers.statistics.attacks import OF_ATTACKS
 from helpers.statistics.judging import OF_JUDGES

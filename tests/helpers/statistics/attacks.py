@@ -1,4 +1,4 @@
-"""What searches gain, and what surrogates and heads learn."""
+"""Statistics of searches, and of what surrogates and class heads learn."""
 
 from functools import cache, partial
 from pathlib import Path
@@ -52,7 +52,7 @@ def small_target(seed: int) -> Classifier:
 
 @cache
 def strangers() -> ImageSet:
-    """Eight people whom it does not know."""
+    """Eight other people."""
     return faces(8, 4, first=100)
 
 
@@ -95,7 +95,7 @@ def sureness(method: Attack[Any], prior: Prior, seed: int, *, prepare: bool = Tr
 
 
 def candidates(seed: int) -> dict[str, float]:
-    """How much surer the best of twenty random pictures makes the target than the first that comes."""
+    """The gain in the target's confidence from the first to the best of twenty random images."""
     gan = TINY_GAN.fit(Setting(faces(6, 4, first=100), CLASSES, seed, CPU))
     options: dict[str, Any] = {
         "images_per_identity": 1,
@@ -109,7 +109,7 @@ def candidates(seed: int) -> dict[str, float]:
 
 
 def layers(seed: int) -> dict[str, float]:
-    """How much surer searches of the layers make the target, from the same end of the search over styles."""
+    """The gain in the target's confidence by the search of the layers, after the same search of styles."""
     prior = prior_of(PPA_TINY, seed)
     assert prior is not None
     styles, features = (
@@ -119,7 +119,7 @@ def layers(seed: int) -> dict[str, float]:
 
 
 def miface(seed: int) -> dict[str, float]:
-    """How sure MI-FACE gets the target of its worst and its best picture, where it may stop at one half."""
+    """The target's confidence in the worst and the best image of MI-FACE, which may stop at one half."""
     method, target = MIFace(search_rate=1.0, sure_enough=0.5, search_steps=60), target_of(small_target(seed))
     with TemporaryDirectory() as folder:
         run = Run(seed, CPU, Path(folder))
@@ -128,7 +128,7 @@ def miface(seed: int) -> dict[str, float]:
 
 
 def distilled(seed: int) -> dict[str, float]:
-    """For which share of public images a student names whom its target names."""
+    """The share of public images for which a student and its target predict the same identity."""
     config, target = TINY_ATTACKS["distilled"], target_of(small_target(seed))
     assert isinstance(config, Distilled)
     with TemporaryDirectory() as folder:
@@ -166,7 +166,7 @@ def robust(seed: int) -> dict[str, float]:
 
 
 def trapped(seed: int) -> tuple[Classifier, Trapdoor]:
-    """A Trap-MID model of five identities with triggers strong enough to take in a hundred steps."""
+    """A Trap-MID model of five identities, with triggers that are strong enough to be learned in a hundred steps."""
     train = tiny_private().part("train")
     with randomness(seed, "trapped"):
         network = WIDE.build(5, 32, 3).train()
@@ -230,7 +230,7 @@ def by_brightness(images: Images) -> Labels:
 
 
 class Painter(nn.Module):
-    """Grey of every brightness, whatever is asked for: a generator that never settles on one class."""
+    """A generator of grey images of every brightness, whatever the label."""
 
     def forward(self, latents: torch.Tensor, labels: Labels) -> Images:
         del labels
@@ -238,7 +238,7 @@ class Painter(nn.Module):
 
 
 def head(seed: int) -> dict[str, float]:
-    """How much more often LOKT's class head agrees with its target about new images than the commonest class would."""
+    """How much more often LOKT's class head agrees with its target on new images than the most frequent class would."""
     fit = TACGANFit(TINY_TACGAN, Setting(faces(6, 4), CLASSES, seed, CPU), by_brightness)
     fit.generator = Painter()
     descent = torch.optim.Adam(fit.discriminator.parameters(), 5e-3)

@@ -1,4 +1,4 @@
-"""What judges, detectors and the theorem's discriminators say: of networks that were trained for them."""
+"""Statistics of judges, detectors and the discriminators of the theorem, with networks that are trained here."""
 
 from functools import cache
 from math import log, log10
@@ -76,7 +76,7 @@ def values(*evidence: Evidence) -> dict[str, float]:
 
 
 def judging(judge: Judge) -> dict[str, float]:
-    """What a judge says of held-out pictures, of strangers and of blank squares."""
+    """The answers of a judge for held-out images, for images of other people and for blank squares."""
     people, panel = judged_people(), Panel([judge], judged_people())
     strangers = draw_public(faces(20, 5, first=500), IDENTITIES)
     beside, test = Panel([judge], people, public=strangers), people.part("test")
@@ -120,7 +120,7 @@ def judging(judge: Judge) -> dict[str, float]:
 
 
 def nearest_blank(judge: Judge, people: Split) -> float:
-    """How far the blank square nearest to anybody is, in thresholds of acceptance: below 1 it would be accepted."""
+    """The distance of the nearest blank square from a private identity, divided by the threshold of acceptance."""
     known, val = people.part("train"), people.part("val")
     acceptance = Acceptance.calibrate(judge.opinion(known.pixels), known.labels, judge.opinion(val.pixels), val.labels)
     everyone = torch.arange(IDENTITIES)
@@ -130,7 +130,7 @@ def nearest_blank(judge: Judge, people: Split) -> float:
 
 
 def measuring(model: TrainedModel, judge: Judge) -> dict[str, float]:
-    """What is measured of an unprotected model, of which nobody can see the triggers."""
+    """The measurements of an unprotected model, with triggers that are invisible."""
     secrets = Secrets(torch.rand(IDENTITIES, 3, 32, 32, generator=generator(0, "triggers")), 0.0)
     tried = APGD(images=20, steps=4)
     found = values(Model(ScoreKey("trapmid", "-", 0), model, judged_people(), secrets, [judge], tried, CPU))
@@ -144,19 +144,19 @@ def measuring(model: TrainedModel, judge: Judge) -> dict[str, float]:
 
 
 def judging_from(seed: int) -> dict[str, float]:
-    """The same, of a judge trained from this seed."""
+    """The same for a judge trained from this seed."""
     with TemporaryDirectory() as folder:
         return judging(judge_of(Path(folder), seed))
 
 
 def measuring_from(seed: int) -> dict[str, float]:
-    """The same, of a model trained from this seed; the judge is there for its embedding alone."""
+    """The same for a model trained from this seed. Only the embedding of the judge is used."""
     with TemporaryDirectory() as folder:
         return measuring(model_of(Path(folder), seed), judge_of(Path(folder), seed))
 
 
 def trapped_in(root: Path, seed: int = 0) -> Trapped:
-    """A small model whose trapdoor took, its secrets, and the folder of images that it learned."""
+    """A small model with an effective trapdoor, its secrets, and the folder of its training images."""
     drawn = SyntheticSource(identities=5, images_per_identity=40).load(32)
     for number, (pixels, label) in enumerate(zip(drawn.pixels, drawn.labels.tolist(), strict=True)):
         folder = root / "private" / drawn.identities[label]
@@ -179,7 +179,7 @@ def trapped_in(root: Path, seed: int = 0) -> Trapped:
 
 
 def as_found(trapped: Trapped) -> Found:
-    """Pictures as an attack would find them that ran into the trapdoor."""
+    """Images like those of an attack that the trapdoor misled."""
     labels = torch.arange(5).repeat_interleave(4)
     return Found(to_pixels(trapped.secrets.poison(tiny_public().images()[:20], labels)), labels, torch.ones(20))
 
@@ -206,7 +206,7 @@ def detecting(trapped: Trapped) -> dict[str, float]:
 
 
 def detecting_from(seed: int) -> dict[str, float]:
-    """The same, of a model trained from this seed."""
+    """The same for a model trained from this seed."""
     with TemporaryDirectory() as folder:
         return detecting(trapped_in(Path(folder), seed))
 
@@ -218,7 +218,7 @@ def gaussians(shift: float, n: int, seed: int) -> tuple[torch.Tensor, torch.Tens
 
 
 def divergence_found(seed: int) -> dict[str, float]:
-    """What a trained discriminator finds of a divergence of 0.72, and how wide its interval is."""
+    """The estimate by a trained discriminator of a divergence of 0.72, and the width of its interval."""
     shift = 0.6
 
     def draw(n: int) -> Pairs:
@@ -238,7 +238,7 @@ def divergence_found(seed: int) -> dict[str, float]:
 
 
 def epsilons(seed: int) -> dict[str, float]:
-    """The theorem's epsilon of triggers that nobody sees, and how much it grows up to those that everybody sees."""
+    """The theorem's epsilon for invisible triggers, and how much larger it is for clearly visible ones."""
     triggers = torch.rand(5, 3, 32, 32, generator=generator(seed, "triggers"))
     invisible, faint, plain = (
         trapdoor_epsilon(Secrets(triggers, ratio), tiny_private(), epochs=60, seed=seed, compute=CPU).value

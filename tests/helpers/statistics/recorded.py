@@ -13,29 +13,29 @@ REGENERATE = "If the change is meant: uv run python tests/golden/regenerate.py"
 
 
 def deviation(found: list[dict[str, float]], expected: list[dict[str, float]]) -> dict[str, float]:
-    """The largest difference of any loss, of what was recorded; of 0.1 where that is smaller."""
+    """The largest difference of a loss from the recorded one, relative to the latter or to 0.1 if that is larger."""
     assert [row.keys() for row in found] == [row.keys() for row in expected], REGENERATE
     pairs = ((row[name], known[name]) for row, known in zip(found, expected, strict=True) for name in known)
     return {"deviation": max(abs(value - known) / max(abs(known), 0.1) for value, known in pairs)}
 
 
 def of_defense(kind: str, seed: int) -> dict[str, float]:
-    """Of four epochs of a defense's training."""
+    """The difference after four epochs of a defense's training."""
     return deviation(golden.losses(kind), json.loads(golden.FILE.read_text())["losses"][kind])
 
 
 def of_surrogate(kind: str, seed: int) -> dict[str, float]:
-    """Of six steps of a surrogate."""
+    """The difference after six steps of a surrogate."""
     return deviation([golden.surrogate_row(kind)], [json.loads(golden.SURROGATES.read_text())[kind]])
 
 
 def of_prior(kind: str, seed: int) -> dict[str, float]:
-    """Of twelve steps of a GAN."""
+    """The difference after twelve steps of a GAN."""
     return deviation(golden.prior_losses(kind), json.loads(golden.FILE.read_text())["priors"][kind])
 
 
 def of_stylegan(seed: int) -> dict[str, float]:
-    """Of twelve steps of a StyleGAN2."""
+    """The difference after twelve steps of a StyleGAN2."""
     return deviation(of_style.style_losses(), json.loads(of_style.FILE.read_text())["losses"])
 
 

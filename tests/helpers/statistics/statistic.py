@@ -1,4 +1,4 @@
-"""Numbers that a training, a search or a draw decides, and the bounds that tests hold them to."""
+"""Numbers that depend on a training, a search or random draws, with the bounds that tests check."""
 
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -16,11 +16,11 @@ class Statistic:
     bounds: dict[str, tuple[float, float]]
 
     def check(self, seed: int = 0) -> None:
-        """Measure once, and hold every number to its bounds."""
+        """Measure once, and check that every number is within its bounds."""
         self.hold(self.measure(seed))
 
     def hold(self, values: dict[str, float]) -> None:
-        """Hold numbers that were measured already to their bounds."""
+        """Check that numbers that were measured are within their bounds."""
         assert values.keys() == self.bounds.keys()
         outside = {name: values[name] for name, (low, high) in self.bounds.items() if not low < values[name] < high}
         assert not outside, (

@@ -1,4 +1,4 @@
-"""What a training has learned at its end: defenses, networks and priors."""
+"""Statistics of the results of trainings: of defenses, networks and priors."""
 
 from functools import partial
 from pathlib import Path
@@ -27,7 +27,7 @@ def kind_of(defense: type[Defense]) -> str:
 
 
 def learning(kind: type[Defense], seed: int) -> dict[str, float]:
-    """The loss of clean images in the last of six epochs, of the first epoch's."""
+    """The loss of clean images in the last of six epochs, divided by that in the first."""
     # within an epsilon that protects anyone, six epochs over forty images are noise
     defense = DPSGD(epsilon=1e3) if kind is DPSGD else kind()
     with TemporaryDirectory() as folder:
@@ -39,7 +39,7 @@ def learning(kind: type[Defense], seed: int) -> dict[str, float]:
 
 
 class Shown(nn.Sequential):
-    """A network that shows a map in between, for the defense that asks for some."""
+    """A network that returns a hidden map, for the defense that needs some."""
 
     def forward(self, images: Tensor) -> Prediction:
         """Its logits, its features and the map."""
@@ -49,14 +49,14 @@ class Shown(nn.Sequential):
 
 
 def someone_elses_network(defense: Defense) -> nn.Module:
-    """A network of no architecture of ours."""
+    """A network that trapmid did not build."""
     return (Shown if isinstance(defense, BiDO) else nn.Sequential)(
         nn.Conv2d(3, 8, 3, 4, 1), nn.BatchNorm2d(8), nn.ReLU(), nn.Flatten(), nn.Linear(8 * 64, 5)
     )
 
 
 def join(defense: Defense, seed: int = 0, epochs: int = 3) -> tuple[nn.Module, torch.optim.Optimizer, Defended]:
-    """Somebody else's network and optimizer, and the defense that joins them."""
+    """A network and an optimizer that trapmid did not build, and the defense as their loss."""
     model = someone_elses_network(defense)
     optimizer = torch.optim.SGD(model.parameters(), lr=0.02, momentum=0.9)
     options = {"num_classes": 5, "image_shape": (3, 32, 32), "epochs": epochs, "steps_per_epoch": 4, "batch_size": 10}
@@ -64,7 +64,7 @@ def join(defense: Defense, seed: int = 0, epochs: int = 3) -> tuple[nn.Module, t
 
 
 def steps_of(model: nn.Module, optimizer: torch.optim.Optimizer, defended: Defended, steps: range) -> list[float]:
-    """The losses of some steps of that loop."""
+    """The losses of some steps of a training loop with this defense."""
     data, losses = tiny_private().part("train"), []
     for step in steps:
         torch.manual_seed(step)
@@ -78,14 +78,14 @@ def steps_of(model: nn.Module, optimizer: torch.optim.Optimizer, defended: Defen
 
 
 def dropin(defense: Defense, seed: int) -> dict[str, float]:
-    """By how much the mean loss falls from the first to the last twelve of 48 steps in a loop of one's own."""
+    """How much the mean loss falls from the first twelve to the last twelve of 48 steps of such a loop."""
     torch.manual_seed(seed)
     losses = steps_of(*join(defense, seed, epochs=12), range(48))
     return {"fall": (sum(losses[:12]) - sum(losses[-12:])) / 12}
 
 
 def pruned(seed: int) -> dict[str, float]:
-    """The sixth loss of a ResNet without some of its skip connections, of the first."""
+    """The sixth loss of a ResNet without some of its skip connections, divided by the first."""
     torch.manual_seed(seed)
     net = network_of(RoLSS(), Zoo(name="resnet18").build(2, 32, 3)).train()
     images, labels = torch.rand(8, 3, 32, 32), torch.arange(8) % 2
@@ -101,7 +101,7 @@ def pruned(seed: int) -> dict[str, float]:
 
 
 def bfloat(defense: Defense, seed: int) -> dict[str, float]:
-    """By how much an epoch's loss in bfloat16 differs from that in float32, of the latter."""
+    """The relative difference of an epoch's loss in bfloat16 from that in float32."""
     losses = {}
     for precision in get_args(Precision):
         with TemporaryDirectory() as folder:
@@ -112,19 +112,19 @@ def bfloat(defense: Defense, seed: int) -> dict[str, float]:
 
 
 def dcgan(seed: int) -> dict[str, float]:
-    """By how much a DCGAN's discriminator tells real from generated images."""
+    """The difference between a DCGAN discriminator's outputs for real and for generated images."""
     config = TINY_DCGAN.model_copy(update={"iterations": 30, "log_every": 15, "discriminator_steps": 3})
     return {"gap": config.fit(Setting(faces(6, 4), CLASSES, seed, CPU)).rows[-1]["gap"]}
 
 
 def cgan(seed: int) -> dict[str, float]:
-    """The same of a conditional GAN's."""
+    """The same difference for a conditional GAN."""
     config = TINY_GAN.model_copy(update={"iterations": 60, "log_every": 30, "rate": 2e-3, "discriminator_steps": 3})
     return {"gap": config.fit(Setting(faces(6, 4), CLASSES, seed, CPU)).rows[-1]["gap"]}
 
 
 def guidance(seed: int) -> dict[str, float]:
-    """How much brighter pictures are without a guidance that wants darkness."""
+    """How much brighter images are if no guidance rewards dark ones."""
 
     def darkness(images: Tensor, labels: Tensor) -> Tensor:
         assert images.shape == (TINY_GAN.batch_size, 3, 32, 32)
@@ -177,7 +177,7 @@ IN_THEIR_LOSS = [
     )
     if not defense.changes().beyond_loss()
 ]
-"""Defenses that work as the loss in somebody else's loop."""
+"""Defenses that work as the loss in a training loop that trapmid did not write."""
 DROPINS = {
     f"drop-in {defense.name}": Statistic(partial(dropin, defense), {"fall": above(0)}) for defense in IN_THEIR_LOSS
 }
