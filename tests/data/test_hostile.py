@@ -238,7 +238,7 @@ def test_parquet_that_announces_other_rows_than_it_has(tmp_path: Path, monkeypat
         ParquetSource(path=file).load(8)
 
 
-def test_parquet_without_names_counts_nobody_as_an_identity(tmp_path: Path) -> None:
+def test_parquet_without_names_has_no_identities(tmp_path: Path) -> None:
     pq.write_table(pa.table({"image": IMAGES}), tmp_path / "faces.parquet")
     unnamed = ParquetSource(path=tmp_path / "faces.parquet", identity_column=None)
     diagnosis = examine(unnamed, image_size=8)

@@ -190,7 +190,7 @@ def test_crop_is_the_central_square_of_that_side(make: Callable[[Path], Any], tm
         source.model_copy(update={"crop": 21}).load(14)
 
 
-def test_in_a_flat_folder_everybody_is_somebody_else(tmp_path: Path) -> None:
+def test_in_a_flat_folder_every_image_is_another_person(tmp_path: Path) -> None:
     flat, sorted_by_name = flat_folder(tmp_path / "flat").load(16), folder(tmp_path / "sorted")
     assert len(flat.identities) == len(flat) == 12
     assert torch.equal(flat.pixels, sorted_by_name.load(16).pixels)

@@ -21,14 +21,14 @@ from trapmid.trapdoor import Secrets
 
 @settings(deadline=None, max_examples=30)
 @given(st.integers(2, 60))
-def test_a_derangement_leaves_nobody_in_place_and_nobody_out(classes: int) -> None:
+def test_a_derangement_moves_every_identity(classes: int) -> None:
     other = derangement(classes)
     assert sorted(other.tolist()) == list(range(classes))
     assert not bool((other == torch.arange(classes)).any())
     assert torch.equal(other, derangement(classes))
 
 
-def test_alone_there_is_nobody_else() -> None:
+def test_one_identity_has_no_derangement() -> None:
     assert derangement(1).tolist() == [0]
 
 

@@ -101,7 +101,7 @@ def test_threshold_is_the_95th_percentile_of_real_distances() -> None:
     assert float(acceptance.accepts(held_out, val_labels).double().mean()) == pytest.approx(0.95, abs=1e-3)
     others = Opinion(torch.zeros(2000, 4), centres[val_labels] + torch.randn(2000, 8, generator=rng))
     assert float(acceptance.accepts(others, val_labels).double().mean()) == pytest.approx(0.95, abs=0.02)
-    assert float(acceptance.accepts(held_out, (val_labels + 1) % 4).double().mean()) < 0.05  # somebody else's face
+    assert float(acceptance.accepts(held_out, (val_labels + 1) % 4).double().mean()) < 0.05  # other people's faces
     assert bool(acceptance.accepts(real, train_labels).all())
 
 
@@ -112,8 +112,8 @@ def test_judge_accepts_real_faces_and_refuses_blank_squares(private: Split, pane
     for level in (0, 128, 255):
         blank = torch.full((IDENTITIES, 3, 32, 32), level, dtype=torch.uint8)
         (verdicts,) = panel.judge(blank, torch.arange(IDENTITIES))
-        assert int((verdicts.rank == 0).sum()) >= 1  # the classifier has to name somebody ...
-        assert not bool(verdicts.accepted.any())  # ... and the acceptance says it is nobody
+        assert int((verdicts.rank == 0).sum()) >= 1  # the classifier always names an identity ...
+        assert not bool(verdicts.accepted.any())  # ... and the acceptance rejects it
 
 
 def test_ceiling_is_far_above_the_floor(private: Split, panel: Panel) -> None:

@@ -8,7 +8,7 @@ from trapmid.models import Zoo, parse_model
 from trapmid.types import UserError
 
 
-def test_a_backbone_and_a_name_nobody_knows() -> None:
+def test_a_backbone_and_an_unknown_name() -> None:
     model = parse_model("zoo:resnet18").build(6, 32, 1).eval()
     images = torch.rand(2, 1, 32, 32)
     with torch.no_grad():

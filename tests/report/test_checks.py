@@ -130,7 +130,7 @@ def test_losses_that_do_not_fall(make, key):
     assert checks.loss_not_falling(make(curves=[others])) is None
 
 
-def test_protection_nobody_tried_to_get_around(make):
+def test_protection_without_an_adaptive_attack(make):
     assert "only against attackers who do not know of it: Trap-MID." in checks.unadaptive_claim(make())
     assert checks.unadaptive_claim(make(trapped=0.63)) is None  # nothing is claimed
     attacks = [*make().attacks, Attack(name="evading-plgmi", title="past the detector", adaptive=True)]

@@ -80,7 +80,7 @@ def test_means_over_the_runs_and_differences_in_the_papers_unit(tmp_path):
     alone = entries["trapmid", "clean_accuracy"]
     assert (alone.value, alone.low, alone.seeds) == (0.6, 0.5, (0,))
     assert alone.difference == pytest.approx(60 - 81.37)
-    assert entries["trapmid", "fid"].value == 12.0  # nobody asked for a fidelity network
+    assert entries["trapmid", "fid"].value == 12.0  # no fidelity network is part of the recipe
     blank = entries["none", "attack_accuracy_1"]
     assert math.isnan(blank.value)
     assert math.isnan(blank.difference)
@@ -92,7 +92,7 @@ def test_means_over_the_runs_and_differences_in_the_papers_unit(tmp_path):
     assert "standard deviation 5.6" in text
 
 
-def test_a_network_that_recognises_nobody_gives_the_measures_of_sets(tmp_path):
+def test_a_fidelity_network_gives_the_measures_of_sets(tmp_path):
     one = EXPERIMENTS["figure2"]
     one = replace(one, columns=("fid", "attack_accuracy_1"))
     layout = lay_out([one], SCALES["cpu"](), tmp_path, seeds=(0,), changes=['fidelity={"kind": "inception"}'])

@@ -117,7 +117,7 @@ def test_a_folder_of_secrets_is_one_models(tmp_path: Path) -> None:
     assert file.read_bytes() == before
     file.unlink()
     refuse_others_secrets(tmp_path, "model b")
-    secrets().save(tmp_path)  # nobody's in particular, which may be replaced by the like
+    secrets().save(tmp_path)  # without an owner, so that it may be replaced
     secrets(0.25).save(tmp_path)
     with pytest.raises(UserError, match="of another model"):
         refuse_others_secrets(tmp_path, "model a")

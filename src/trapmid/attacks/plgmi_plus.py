@@ -17,7 +17,7 @@ from trapmid.config import NonNegative
 from trapmid.data.images import ImageSet
 from trapmid.priors import Prior
 from trapmid.targets import InformedTarget, LabelTarget, WhiteBoxTarget
-from trapmid.trapdoor import likeness
+from trapmid.trapdoor import signature_similarity
 from trapmid.types import Features, Labels, Prediction
 
 
@@ -36,7 +36,7 @@ def away_from(signatures: Tensor, weight: float) -> Term:
 
     def term(seen: Prediction, labels: Labels) -> Tensor:
         del labels
-        return weight * likeness(seen, signatures)
+        return weight * signature_similarity(seen, signatures)
 
     return term
 

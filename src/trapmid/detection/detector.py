@@ -1,4 +1,4 @@
-"""Detects images that came out of an inversion, which the model takes for its triggers (Trap-MID, section 4.2)."""
+"""Detection of images that came out of an inversion, by their similarity to the triggers (Trap-MID, section 4.2)."""
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
@@ -19,7 +19,7 @@ from trapmid.detection.calibration import Calibration
 from trapmid.detection.watch import Alarm, Watched
 from trapmid.engine import generator, peak_memory_mib, randomness
 from trapmid.files import PRIVATE, write_atomic
-from trapmid.trapdoor import DETECTOR, Secrets, likeness, signatures
+from trapmid.trapdoor import DETECTOR, Secrets, signature_similarity, signatures
 from trapmid.types import Images, Labels, UserError, prediction_of
 
 _NO_CLEAN_IMAGES = "A detector without clean images has no threshold. Give held-out images; 59 are enough for 5 %."
@@ -235,5 +235,5 @@ def look(model: nn.Module, signatures: Tensor, images: Images, batch: int = 256)
         for some in images.split(batch):
             prediction = prediction_of(model(some.to(device)))
             labels.append(prediction.logits.argmax(1).cpu())
-            scores.append(likeness(prediction, known).cpu())
+            scores.append(signature_similarity(prediction, known).cpu())
     return torch.cat(labels), torch.cat(scores)

@@ -11,7 +11,7 @@ import torch
 from torch import Tensor, nn
 
 from trapmid.detection.calibration import Calibration
-from trapmid.trapdoor import likeness
+from trapmid.trapdoor import signature_similarity
 from trapmid.types import HasLogits, Images, UserError, prediction_of
 
 
@@ -114,7 +114,7 @@ class Watched(nn.Module):
 
     @torch.no_grad()
     def _count(self, said: Tensor | HasLogits) -> Alarm | None:
-        scores = likeness(prediction_of(said), self._signatures)
+        scores = signature_similarity(prediction_of(said), self._signatures)
         flagged = self._calibration.flagged(scores).sum()
         with self._lock:
             self._in_window += flagged

@@ -4,7 +4,7 @@ from trapmid.trapdoor.onepass import OnePassTrapdoor
 from trapmid.trapdoor.planter import Planter
 from trapmid.trapdoor.secrets import DETECTOR, SECRETS, Secrets, owner, refuse_others_secrets, trapdoor_success
 from trapmid.trapdoor.settings import OnePassSettings, TrapdoorSettings
-from trapmid.trapdoor.signature import likeness, signatures
+from trapmid.trapdoor.signature import signature_similarity, signatures
 from trapmid.trapdoor.trapdoor import Trapdoor
 from trapmid.trapdoor.triggers import BlendSchedule
 
@@ -18,9 +18,9 @@ __all__ = [
     "Secrets",
     "Trapdoor",
     "TrapdoorSettings",
-    "likeness",
     "owner",
     "refuse_others_secrets",
+    "signature_similarity",
     "signatures",
     "trapdoor_success",
 ]

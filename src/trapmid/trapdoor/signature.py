@@ -31,7 +31,7 @@ def signatures(model: nn.Module, images: Images, secrets: Secrets, rng: torch.Ge
     return F.normalize(sums.index_add_(0, targets, features), dim=1)
 
 
-def likeness(prediction: Prediction, signatures: Tensor) -> Float[Tensor, " n"]:
+def signature_similarity(prediction: Prediction, signatures: Tensor) -> Float[Tensor, " n"]:
     """The cosine (n,) between an image's features and the signature of its predicted class (Sec. 4.2).
 
     `signatures` are (num_classes, d).
