@@ -89,6 +89,7 @@ def test_a_mistake_is_told_with_its_place() -> None:
 )
 def test_what_a_source_says_of_itself(source: Source, names: bool, title: str, depicts: str) -> None:
     assert (source.names_identities, source.title, source.depicts) == (names, title, depicts)
+    assert source.identity_count == (source.identities if isinstance(source, SyntheticSource) else None)
 
 
 @pytest.mark.parametrize(

@@ -38,6 +38,11 @@ class Source(Config, ABC):
         """What the images are, in the plural, as a report names them."""
         return "photographs"
 
+    @property
+    def identity_count(self) -> int | None:
+        """The number of identities, if the source knows it before any image is read."""
+        return None
+
     @abstractmethod
     def load(self, image_size: int, channels: Literal[1, 3] = 3, progress: ReadProgress | None = None) -> ImageSet:
         """All images, resized to (n, channels, image_size, image_size). The order does not depend on the machine.

@@ -52,6 +52,11 @@ class SyntheticSource(Source):
         """Drawn faces."""
         return "drawn faces"
 
+    @property
+    def identity_count(self) -> int:
+        """The number of people to draw."""
+        return self.identities
+
     def load(self, image_size: int, channels: Literal[1, 3] = 3, progress: ReadProgress | None = None) -> ImageSet:
         """Draw the faces at their final size: (identities * images_per_identity, channels, image_size, image_size)."""
         each, total = self.images_per_identity, self.identities * self.images_per_identity

@@ -8,7 +8,7 @@ from typing import ClassVar
 
 from trapmid.attacks import AnyAttack
 from trapmid.audit import Recipe
-from trapmid.data import FlatFolderSource, Source, SyntheticSource, guess_source
+from trapmid.data import FlatFolderSource, Source, guess_source
 from trapmid.data.folder import FolderSource
 from trapmid.defenses import Defense
 from trapmid.reproduction.experiment import Experiment, ExperimentRow, Target, Transforms
@@ -131,10 +131,9 @@ CLASSES = 5
 
 
 def identities_of(recipe: Recipe) -> int:
-    """How many identities take part, as far as that can be known before images are read."""
-    if recipe.identities is not None:
-        return recipe.identities
-    return recipe.private.identities if isinstance(recipe.private, SyntheticSource) else CLASSES
+    """The number of private identities, as far as it is known before images are read."""
+    known = None if recipe.private is None else recipe.private.identity_count
+    return recipe.identities or known or CLASSES
 
 
 def with_transforms(recipe: Recipe, transforms: Transforms | None) -> Recipe:
