@@ -95,6 +95,26 @@ def guess_source(path: Path) -> StoredSource:
         ) from problem
 
 
+def guess_half(path: Path, half: Literal["private", "public"]) -> StoredSource:
+    """The source that a path looks like. Of CelebA as distributed, it reads only the private or the public identities.
+
+    Raises:
+        UserError: it looks like none, or cannot be read.
+    """
+    source = guess_source(path)
+    return CelebASource(path=path, part=half) if isinstance(source, CelebASource) else source
+
+
+def guess_flat(path: Path, crop: int) -> StoredSource:
+    """The source that a path looks like. A folder of images is read without names, at its central `crop` x `crop` pixels.
+
+    Raises:
+        UserError: it looks like none, or cannot be read.
+    """
+    source = guess_source(path)
+    return FlatFolderSource(path=path, crop=crop) if isinstance(source, FolderSource | FlatFolderSource) else source
+
+
 def _guess(path: Path) -> StoredSource:
     if path.suffix == ".parquet" and path.is_file():
         return ParquetSource(path=path)

@@ -2,13 +2,14 @@
 
 from dataclasses import dataclass
 from functools import cache
-from typing import Any, ClassVar, final
+from pathlib import Path
+from typing import Any, ClassVar, Literal, final
 
 from trapmid.attacks import BREP, GMI, KEDMI, LOMMA, PLGMI, PPA, AnyAttack, PLGMIPlus, PLGMIPlusPlus
 from trapmid.audit import Recipe
 from trapmid.augment import KorniaAugmentation
-from trapmid.data import Source, SplitConfig, guess_source
-from trapmid.data.celeba import CelebASource
+from trapmid.data import Source, SplitConfig
+from trapmid.data.sources import guess_half
 from trapmid.defenses import AdamW, Defense, Training
 from trapmid.metrics.inception import Inception
 from trapmid.metrics.judges import EvaluationClassifier
@@ -121,11 +122,11 @@ class PaperScale(Scale):
             }
         network = model.kind if target.network == "main" else target.network
         name = "-".join(["paper", target.data, network, target.public])
-        public = _part(self.images.public, "public") if target.public == "same" else self.images.other(target.public)
+        public = _half(self.images.public, "public") if target.public == "same" else self.images.other(target.public)
         changes |= {
             "name": name.removesuffix("-same"),
             "about": "The published constants.",
-            "private": _part(self.images.private, "private"),
+            "private": _half(self.images.private, "private"),
             "public": public,
             "model": model,
             "training": self._training(base.training, target, defense),
@@ -203,9 +204,6 @@ def _published() -> Recipe:
     return choose_recipe("celeba64_vgg16")
 
 
-def _part(path: Any, part: Any) -> Source | None:
-    """The images at a path; of CelebA as distributed, its private or its public people."""
-    if path is None:
-        return None
-    source = guess_source(path)
-    return CelebASource(path=path, part=part) if isinstance(source, CelebASource) else source
+def _half(path: Path | None, half: Literal["private", "public"]) -> Source | None:
+    """The images at a path, see `guess_half`; None if no path is given."""
+    return None if path is None else guess_half(path, half)

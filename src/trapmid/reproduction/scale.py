@@ -8,8 +8,8 @@ from typing import ClassVar
 
 from trapmid.attacks import AnyAttack
 from trapmid.audit import Recipe
-from trapmid.data import FlatFolderSource, Source, guess_source
-from trapmid.data.folder import FolderSource
+from trapmid.data import Source
+from trapmid.data.sources import guess_flat
 from trapmid.defenses import Defense
 from trapmid.reproduction.experiment import Experiment, ExperimentRow, Target, Transforms
 from trapmid.types import UserError
@@ -37,14 +37,7 @@ class Images:
     def other(self, name: str) -> Source | None:
         """A public set of another data set; folders are flat and cropped as published."""
         path: Path | None = getattr(self, name)
-        if path is None:
-            return None
-        found = guess_source(path)
-        return (
-            FlatFolderSource(path=path, crop=CROPS[name])
-            if isinstance(found, FolderSource | FlatFolderSource)
-            else found
-        )
+        return None if path is None else guess_flat(path, CROPS[name])
 
 
 @dataclass(frozen=True)
