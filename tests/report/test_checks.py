@@ -45,21 +45,21 @@ def test_blind_white_box_attacks(make):
 
 def test_generators_that_leave_the_range(make):
     said = checks.outside_range(having(make, row("-", "prior:cgan", "-", "outside_range_share", 0.2)))
-    assert "leaves [0, 1]: 20\u00a0% of the values of cgan" in said
+    assert "values outside [0, 1]: 20\u00a0% of the values of cgan" in said
     assert checks.outside_range(having(make, row("-", "prior:cgan", "-", "outside_range_share", 0.002))) is None
 
 
 def test_weak_judges(make):
     scores = [one for one in make().scores if (one.attack, one.judge) != ("real", "embedder")]
     weak = make(scores=[*scores, row("-", "real", "embedder", "attack_accuracy_1", 0.55)])
-    assert "recognises only so many: Face embedder 55\u00a0%" in checks.weak_judge(weak)
+    assert "too few of the real held-out images: Face embedder 55\u00a0%" in checks.weak_judge(weak)
     assert checks.weak_judge(make()) is None
 
 
 def test_lenient_judges(make):
     said = checks.lenient_judge(having(make, row("-", "public", "tiny", "false_positive_rate", 0.3)))
-    assert "accepts other people as private ones" in said
-    assert "30\u00a0% of public images" in said
+    assert "accepts images of other people as private identities" in said
+    assert "30\u00a0% of the public images" in said
     assert checks.lenient_judge(having(make, row("-", "public", "tiny", "false_positive_rate", 0.1))) is None
 
 
@@ -84,7 +84,7 @@ def test_an_attack_that_gets_nothing_out_of_the_unprotected_model(make):
     floor = make().floor(AA1).value
     (attack, *_) = make().attacks
     lost = row("none", attack.name, make().judges[0].name, "attack_accuracy_1", floor)
-    assert f"no more from the unprotected model than random samples show: {attack.title}" in checks.no_better_than_luck(
+    assert f"no better than random samples of its generator: {attack.title}" in checks.no_better_than_luck(
         replaced(make, lost)
     )
     found = row("none", attack.name, make().judges[0].name, "attack_accuracy_1", floor + 0.1)
@@ -101,7 +101,7 @@ def test_what_is_too_good_to_be_true(make):
     assert checks.too_good(replaced(make, within)) is None
     plain = make().score("none", "-", "clean_accuracy")
     better = row("trapmid", "-", plain.judge, "clean_accuracy", plain.high + 0.02)
-    assert "Trap-MID names" in checks.too_good(replaced(make, better))
+    assert "clean accuracy of Trap-MID" in checks.too_good(replaced(make, better))
     alike = row("trapmid", "-", plain.judge, "clean_accuracy", plain.high)
     assert checks.too_good(replaced(make, alike)) is None
 
@@ -131,7 +131,7 @@ def test_losses_that_do_not_fall(make, key):
 
 
 def test_protection_without_an_adaptive_attack(make):
-    assert "only against attackers who do not know of it: Trap-MID." in checks.unadaptive_claim(make())
+    assert "only against attackers who do not know the defense: Trap-MID." in checks.unadaptive_claim(make())
     assert checks.unadaptive_claim(make(trapped=0.63)) is None  # nothing is claimed
     attacks = [*make().attacks, Attack(name="evading-plgmi", title="past the detector", adaptive=True)]
     assert checks.unadaptive_claim(make(attacks=attacks)) is not None  # known, but not run on this model
@@ -180,7 +180,7 @@ def test_controls_and_corrections_stand_beside_raw_accuracy(make):
     assert [(one.head, one.sub, one.cells[0].value) for one in controls.rows] == [
         ("Unprotected", "PLG-MI, under a wrong name", "2.0\u00a0%"),
         ("Trap-MID", "its triggers alone, on an average face", "2.1\u00a0%"),
-        ("Other people", "accepted as somebody private", "6.0\u00a0%"),
+        ("Other people", "accepted as a private identity", "6.0\u00a0%"),
     ]
     main = tables.main_table(contents)
     place = [title for title, _ in main.columns].index("AA-1 corrected")

@@ -36,25 +36,25 @@ def level(contents) -> str:
 def test_the_good_case_in_words(make):
     contents = make()
     assert said(contents).startswith(
-        "An attacker who holds the model and public photographs of other people recovered a recognisable face "
-        "in 64 % of the attempts on the unprotected model, and in 5 % of those on the one trained with Trap-MID; "
-        "guessing faces at random gives 3 %."
+        "An attacker who has public photographs of other people and full access to the model recovered a recognisable "
+        "face in 64 % of the attempts on the unprotected model, and in 5 % of those on the model trained with Trap-MID. "
+        "Random pictures reach 3 %."
     )
     assert level(contents) == "protects"
-    assert "falls to the level of guessing (5.0 % against 64.0 %; guessing 3.0 %)" in said(contents)
-    assert "No attack tried here knew of the defense" in said(contents)
+    assert "falls to the level of random pictures (5.0 % against 64.0 %; random pictures reach 3.0 %)" in said(contents)
+    assert "No attack in this audit knew of the defense" in said(contents)
 
 
 def test_one_attempt_is_a_share_of_identities(make):
     contents = make(attacks=[Attack(name="plgmi", title="PLG-MI", access="label")])
-    assert "can read only the model's decisions" in said(contents)
-    assert "for 64 % of the identities from the unprotected model, and for 5 % from the one" in said(contents)
+    assert "access to the model's decisions only" in said(contents)
+    assert "for 64 % of the identities from the unprotected model, and for 5 % from the model trained" in said(contents)
 
 
 def test_less_but_more_than_guessing_is_partial(make):
     contents = make(trapped=0.3)
     assert level(contents) == "partly"
-    assert "still more than guessing does" in said(contents)
+    assert "still more than random pictures show" in said(contents)
 
 
 def test_overlap_shows_nothing(make):
@@ -73,7 +73,7 @@ def test_worse_than_unprotected_is_said(make):
 def test_a_trapdoor_that_did_not_take_gets_no_credit(make, trapped):
     contents = make(trapped=trapped, success=0.41)
     assert level(contents) == "unknown"
-    assert "The trapdoor did not take: 41.0 % of the triggered images" in said(contents)
+    assert "The trapdoor was not installed: the model assigns 41.0 % of the triggered images" in said(contents)
 
 
 def test_a_weak_attack_cannot_show_protection(make):
@@ -103,7 +103,7 @@ def test_no_scores_at_all_is_a_page_all_the_same(make):
 def test_a_model_that_learned_less_is_not_praised(make):
     contents = make(clean=(0.95, 0.7))
     assert level(contents) == "partly"
-    assert "A model that has learned less also gives less away" in said(contents)
+    assert "A model that has learned less also reveals less" in said(contents)
 
 
 def test_the_strongest_attack_counts(make):
@@ -115,15 +115,15 @@ def test_the_strongest_attack_counts(make):
     ]
     attacks = [*contents.attacks, Attack(name="kedmi", title="KED-MI", adaptive=True)]
     both = make(scores=[*contents.scores, *second], attacks=attacks)
-    assert "in 40 % of those on the one trained with Trap-MID" in said(both)
+    assert "in 40 % of those on the model trained with Trap-MID" in said(both)
     assert "knew of the defense" not in said(both)
     assert level(both) == "partly"
 
 
 def test_judges_and_seeds_are_spoken_of(make):
-    assert "A second opinion, Face embedder: 58 % (Unprotected) and 5 % (Trap-MID)." in said(make())
+    assert "The same, judged by Face embedder: 58 % (Unprotected) and 5 % (Trap-MID)." in said(make())
     assert "Counting only pictures that the judge accepts" in said(make())
-    assert "One seed only" in said(make(seeds=[0]))
+    assert "There is one seed only" in said(make(seeds=[0]))
     assert tables.judges_table(make(judges=[Judge(name="tiny", title="Tiny")])) is None
 
 

@@ -1,4 +1,4 @@
-"""Ablations hidden in a list of defenses: members that differ in one number and in nothing else."""
+"""Finds ablations in a list of defenses: members that differ in one number only."""
 
 from collections.abc import Iterable, Iterator
 from typing import Any
@@ -7,11 +7,11 @@ from trapmid.config import Member
 from trapmid.report.contents import Ablation
 
 FEWEST = 3
-"""Values that make a curve: two are a comparison, and the tables have that."""
+"""The fewest values that are drawn as a curve. The tables suffice to compare two."""
 
 
 def ablations(members: Iterable[Member]) -> list[Ablation]:
-    """Every setting of which at least `FEWEST` values were tried with all else equal."""
+    """Every setting that was tried with at least `FEWEST` values while all else was equal."""
     tried: dict[tuple[str, str, tuple[tuple[str, Any], ...]], dict[float, str]] = {}
     titles: dict[str, str] = {}
     for member in members:

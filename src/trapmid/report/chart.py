@@ -1,4 +1,4 @@
-"""What a figure is: its numbers, its title and words, and a drawing that is made from them for the page or for a file of its own."""
+"""A figure: its numbers, its title and description, and its drawing, both for the page and for a separate file."""
 
 import csv
 import io
@@ -16,7 +16,7 @@ from matplotlib.ticker import FuncFormatter
 from trapmid.report.drawing import WIDTH, style
 from trapmid.report.palette import DRAWN_WITH, LIGHT, SERIES, darkening
 
-# matplotlib knows no CSS: these stand for the palette's colours until the SVG is written.
+# matplotlib does not support CSS variables. These colours are placeholders until the SVG text is written.
 _STANDS_FOR = {name: f"#0500{number:02x}" for number, name in enumerate(DRAWN_WITH)}
 INK, FAINT, GRID = (_STANDS_FOR[name] for name in ("ink", "muted", "line"))
 HUES = tuple(_STANDS_FOR[f"series-{number}"] for number in range(SERIES))
@@ -32,12 +32,12 @@ class Chart:
     """One figure.
 
     Attributes:
-        name: of its files and the ids in its drawing; unique in a report.
+        name: the name of its files and the prefix of the ids in its drawing; unique in a report.
         title: what it shows.
-        section: of the page.
-        said: its numbers in words, for who does not see it.
-        rows: its numbers as they are drawn; rows may lack columns.
-        raw: the drawing as matplotlib writes it, in colours that stand for the palette's.
+        section: the section of the page that it belongs to.
+        said: its numbers in words, for screen readers.
+        rows: its numbers as they are drawn; a row may lack columns.
+        raw: the SVG text as matplotlib writes it, in placeholder colours.
     """
 
     name: str
@@ -48,7 +48,7 @@ class Chart:
     raw: str
 
     def inline(self) -> str:
-        """As an element of the page: its colours, its font, as wide as there is room."""
+        """The SVG element for the page, with the colours and font of the page and the full width."""
         head, body = self._parts()
         head = re.sub(r' (?:width|height|version|xmlns(?::xlink)?)="[^"]*"', "", head)
         for name, color in _STANDS_FOR.items():
@@ -56,7 +56,7 @@ class Chart:
         return f"{head}{self._label()}{body.replace('xlink:href', 'href')}"
 
     def svg(self) -> str:
-        """As a file of its own: real colours on a ground, light or dark as the viewer prefers."""
+        """The text of a separate SVG file, in light or dark colours as the viewer prefers."""
         head, body = self._parts()
         for name, color in _STANDS_FOR.items():
             body = body.replace(color, LIGHT[name])
@@ -65,7 +65,7 @@ class Chart:
         return f'<?xml version="1.0" encoding="UTF-8"?>\n{head}{self._label()}{style}{ground}{body}\n'
 
     def csv(self) -> str:
-        """What is drawn, one row a mark."""
+        """The numbers as CSV, one row for each bar or point."""
         columns = list(dict.fromkeys(key for row in self.rows for key in row))
         text = io.StringIO()
         writer = csv.DictWriter(text, columns, restval="", lineterminator="\n")
@@ -74,7 +74,7 @@ class Chart:
         return text.getvalue()
 
     def _parts(self) -> tuple[str, str]:
-        """The opening tag with a role, and all behind it; ids do not clash with another figure's."""
+        """The opening tag, with a role, and the rest. All ids get a prefix, so that figures can share a page."""
         text = self.raw[self.raw.index("<svg") :].strip()
         text = re.sub(r"<metadata>.*?</metadata>|<style.*?</style>", "", text, flags=re.DOTALL)
         text = re.sub(r'(\bid="|url\(#|href="#)', rf"\g<1>{self.name}-", text)
@@ -90,12 +90,12 @@ class Chart:
 
 
 def canvas(height: int | float) -> Figure:
-    """An empty figure; drawn on within `mpl.rc_context(STYLE)`."""
+    """An empty figure of this height in inches. Draw on it within `mpl.rc_context(STYLE)`."""
     return Figure(figsize=(WIDTH, height), layout="constrained")
 
 
 def written(figure: Figure) -> str:
-    """The figure as SVG text without a date."""
+    """The figure as SVG text without a date, so that equal figures give equal text."""
     buffer = io.StringIO()
     metadata: dict[str, Any] = {"Date": None, "Creator": None, "Format": None, "Type": None}
     with mpl.rc_context(STYLE):
@@ -104,7 +104,7 @@ def written(figure: Figure) -> str:
 
 
 def line(axes: Axes, across: Sequence[int | float], up: Sequence[int | float], place: int, label: str) -> None:
-    """The line of the series at `place`: told apart by its dashes too, in grey print or by who does not see these hues."""
+    """Draw the line of series number `place`. Lines differ in dashes as well as colour, for grey print."""
     axes.plot(
         across,
         up,
@@ -118,5 +118,5 @@ def line(axes: Axes, across: Sequence[int | float], up: Sequence[int | float], p
 
 
 def slug(text: str) -> str:
-    """A title as part of a file's name."""
+    """A title in lower-case letters, digits and hyphens, at most 60 characters, as part of a file name."""
     return re.sub(r"[^a-z0-9]+", "-", text.lower()).strip("-")[:60]

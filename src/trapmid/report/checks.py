@@ -1,4 +1,4 @@
-"""Checks that stop a false claim: each says in a sentence what makes the numbers doubtful, or nothing."""
+"""Sanity checks of the results. Each returns one or two sentences about what makes the numbers doubtful, or None."""
 
 from collections.abc import Callable, Mapping, Sequence
 
@@ -11,40 +11,40 @@ from trapmid.report.contents import UNPROTECTED, Contents, Curves
 from trapmid.report.verdict import judge, listed
 
 BLIND = 0.05
-"""Share of images without a gradient from which a white-box attack is hindered."""
+"""A white-box attack counts as hindered if a larger share of images than this has no gradient."""
 
-KNOWS_PEOPLE = 0.8
-"""Share of real held-out images that a judge has to recognise."""
+RELIABLE = 0.8
+"""The share of real held-out images that a judge must recognise at least."""
 
 OUTSIDE = 0.01
-"""Share of a generator's values that may lie outside [0, 1]."""
+"""The share of a generator's pixel values that may lie outside [0, 1]."""
 
 STRANGERS = 0.2
-"""Share of other people's images that a judge may accept as somebody private."""
+"""The share of public images, which show other people, that a judge may accept as a private identity."""
 
 FALLING = ("loss_clean", "loss on the target")
-"""Losses of a log that a training or an attack is there to lower; the two of a GAN play against each other."""
+"""The logged losses that must fall. The two losses of a GAN are not among them: they work against each other."""
 
 
 def failed(contents: Contents) -> list[str]:
-    """The sentences of all checks that have something to say."""
+    """The sentences of all checks that found something doubtful, in the order of `CHECKS`."""
     return [sentence for check in CHECKS if (sentence := check(contents)) is not None]
 
 
 def no_gradient(contents: Contents) -> str | None:
-    """White-box attacks that search blind."""
+    """Models whose loss has no gradient at many images, which hinders white-box attacks."""
     rows = [(d.title, contents.score(d.name, NOT_APPLICABLE, ZERO_GRADIENT)) for d in contents.defenses]
     blind = [f"{percent(row.value)} ({title})" for title, row in rows if row is not None and row.value > BLIND]
     if not blind:
         return None
     return (
-        f"The loss has no gradient at some images: {listed(blind)}. There a white-box attack searches blind, and a low attack accuracy "
-        "shows no protection. Compare with an attack that takes scores or labels only."
+        f"The loss has no gradient at some images: {listed(blind)}. White-box attacks get no direction there, "
+        "so a low attack accuracy does not show protection. Compare with an attack that needs only scores or labels."
     )
 
 
 def outside_range(contents: Contents) -> str | None:
-    """Attackers' generators that show the target what is no image."""
+    """Generators whose output leaves the range of pixel values."""
     rows = [(name, contents.score(NOT_APPLICABLE, name, OUTSIDE_RANGE)) for name in contents.floors()]
     outside = [
         f"{percent(row.value)} of the values of {name.removeprefix(PRIOR_FLOOR)}"
@@ -54,36 +54,39 @@ def outside_range(contents: Contents) -> str | None:
     if not outside:
         return None
     return (
-        f"The attacker's generator leaves [0, 1]: {listed(outside)}. During the search the target sees these values, and the pictures that "
-        "are delivered are clipped: what convinced the target may not be in them."
+        f"The attacker's generator produces values outside [0, 1]: {listed(outside)}. The target sees these values "
+        "during the search, but the reconstructions are clipped. What the model responded to may be lost in them."
     )
 
 
 def weak_judge(contents: Contents) -> str | None:
-    """Judges that do not know the people."""
+    """Judges that recognise too few real images of the private identities."""
     rows = [(one.title, contents.score(NOT_APPLICABLE, HELD_OUT, AA1, one.name)) for one in contents.judges]
-    weak = _told(rows, lambda value: value < KNOWS_PEOPLE)
+    weak = _where(rows, lambda value: value < RELIABLE)
     if not weak:
         return None
     return (
-        f"A judge is too weak: of real held-out images it recognises only so many: {listed(weak)}. "
-        "What it does not recognise in a reconstruction may be there all the same."
+        f"A judge recognises too few of the real held-out images: {listed(weak)}. "
+        "It may also fail to recognise a good reconstruction, so attack accuracies may be too low."
     )
 
 
 def lenient_judge(contents: Contents) -> str | None:
-    """Judges that take strangers for private people."""
+    """Judges that accept images of other people as private identities."""
     rows = [
         (one.title, contents.score(NOT_APPLICABLE, PUBLIC, FALSE_POSITIVE_RATE, one.name)) for one in contents.judges
     ]
-    lenient = _told(rows, lambda value: value > STRANGERS)
+    lenient = _where(rows, lambda value: value > STRANGERS)
     if not lenient:
         return None
-    return f"A judge accepts other people as private ones: {listed(lenient)} of public images. Accepted accuracies are too high by it."
+    return (
+        f"A judge accepts images of other people as private identities: {listed(lenient)} of the public images. "
+        "The accuracies marked as accepted are therefore too high."
+    )
 
 
 def fooled_judge(contents: Contents) -> str | None:
-    """Judges that take a trigger for a person, as the model is meant to."""
+    """Judges that respond to a trigger alone, as the trapdoored model is meant to."""
     fooled = []
     for one in contents.judges:
         floor = contents.floor(AA1, one.name)
@@ -97,13 +100,14 @@ def fooled_judge(contents: Contents) -> str | None:
     if not fooled:
         return None
     return (
-        f"A judge names the class of a trigger that is in nobody's picture: {listed(fooled)}. It is fooled by what fools the model, "
-        "so reconstructions of the trigger count as reconstructions of the person."
+        f"A judge responds to triggers alone. Shown triggers on an average {contents.data.subject}, it names their "
+        f"identity: {listed(fooled)}. It counts a reconstruction of the trigger as a reconstruction of the person, "
+        "so attack accuracies may be too high."
     )
 
 
 def label_beats_white_box(contents: Contents) -> str | None:
-    """Attackers who see less and get more."""
+    """Label-only attacks that recover more than every white-box attack."""
     said = []
     for defense in contents.defenses:
         rows = [(one, contents.score(defense.name, one.name, AA1)) for one in contents.attacks]
@@ -117,34 +121,32 @@ def label_beats_white_box(contents: Contents) -> str | None:
     if not said:
         return None
     return (
-        f"An attack by labels alone recovers more than every white-box attack: {listed(said)}. Who holds the model can do all that who asks it can, "
-        "so the white-box attacks are too weak here or the gradients lead astray."
+        f"A label-only attack recovers more than every white-box attack: {listed(said)}. A white-box attacker can do "
+        "everything that a label-only attacker can. The white-box attacks are too weak, or the gradients mislead them."
     )
 
 
 def no_better_than_luck(contents: Contents) -> str | None:
-    """Attacks that get nothing out of a model that nobody protected."""
+    """Attacks that do not get above the floor even on the unprotected model."""
     floor = contents.floor(AA1)
     rows = [(one.title, contents.score(UNPROTECTED, one.name, AA1)) for one in contents.attacks]
-    lost = _told(rows, lambda value: floor is not None and value <= floor.value)
+    lost = _where(rows, lambda value: floor is not None and value <= floor.value)
     if not lost:
         return None
     return (
-        f"An attack recovers no more from the unprotected model than random samples show: {listed(lost)}. It is broken, too short or finds "
-        "something else than faces; what it does not recover from a defended model is no merit of the defense."
+        f"On the unprotected model, an attack scores no better than random samples of its generator: {listed(lost)}. "
+        "The attack fails or is too short. That it also fails on a defended model does not show protection."
     )
 
 
 def too_good(contents: Contents) -> str | None:
-    """Defenses that beat luck, or the model they are compared with."""
+    """Implausibly good results: attacks below the floor, or more clean accuracy than the unprotected model."""
     floor, plain = contents.floor(AA1), contents.score(UNPROTECTED, NOT_APPLICABLE, CLEAN_ACCURACY)
     said = []
     for defense in contents.defenses:
         clean = contents.score(defense.name, NOT_APPLICABLE, CLEAN_ACCURACY)
         if clean is not None and plain is not None and clean.low > plain.high:
-            said.append(
-                f"{defense.title} names {percent(clean.value)} of clean images, unprotected {percent(plain.value)}"
-            )
+            said.append(f"clean accuracy of {defense.title} {percent(clean.value)}, unprotected {percent(plain.value)}")
         for one in contents.attacks:
             row = contents.score(defense.name, one.name, AA1)
             if row is not None and floor is not None and row.high < floor.low:
@@ -154,24 +156,25 @@ def too_good(contents: Contents) -> str | None:
     if not said:
         return None
     return (
-        f"Too good to be taken as it is: {listed(said)}. No defense does better than luck or makes a classifier more accurate by itself; look for "
-        "a classifier that learned nothing, an attack that failed, or trainings that differ in more than the defense."
+        f"Some results are too good to be plausible: {listed(said)}. A defense cannot push an attack below random "
+        "samples and rarely makes a classifier more accurate. Look for a classifier that learned nothing, "
+        "an attack that failed, or trainings that differ in more than the defense."
     )
 
 
 def loss_not_falling(contents: Contents) -> str | None:
-    """Trainings and attacks that did not learn."""
+    """Trainings and attacks whose loss did not fall."""
     stuck = [curves.cell for curves in contents.curves if any(_stays(curves, key) for key in FALLING)]
     if not stuck:
         return None
     return (
-        f"The loss did not fall from the first to the last quarter of the steps: {listed(stuck)}. "
-        "What did not learn neither attacks nor defends; look at its curve, its rate and its number of steps."
+        f"The loss did not fall between the first and the last quarter of the steps: {listed(stuck)}. "
+        "Nothing was learned there, so the results say little. Check the curve, the learning rate and the steps."
     )
 
 
 def unadaptive_claim(contents: Contents) -> str | None:
-    """Protection that nobody who knows of it has tried to get around."""
+    """Protection that no adaptive attack was tried against."""
     knowing = [attack.name for attack in contents.attacks if attack.adaptive]
     claimed = [
         finding.defense.title
@@ -182,8 +185,8 @@ def unadaptive_claim(contents: Contents) -> str | None:
     if not claimed:
         return None
     return (
-        f"Protection is shown only against attackers who do not know of it: {listed(claimed)}. "
-        "Run an adaptive attack, e.g. one of the recipes adaptive-demo and adaptive-cpu, before relying on it."
+        f"Protection is shown only against attackers who do not know the defense: {listed(claimed)}. "
+        "Run adaptive attacks before you rely on it, for example with the recipe adaptive-demo or adaptive-cpu."
     )
 
 
@@ -201,9 +204,9 @@ CHECKS: tuple[Callable[[Contents], str | None], ...] = (
 )
 
 
-def _told(rows: Sequence[tuple[str, Score | None]], speaks: Callable[[float], bool]) -> list[str]:
-    """Title and percentage of those whose value speaks."""
-    return [f"{title} {percent(row.value)}" for title, row in rows if row is not None and speaks(row.value)]
+def _where(rows: Sequence[tuple[str, Score | None]], doubtful: Callable[[float], bool]) -> list[str]:
+    """Title and percentage of the rows whose value is doubtful."""
+    return [f"{title} {percent(row.value)}" for title, row in rows if row is not None and doubtful(row.value)]
 
 
 def _stays(curves: Curves, key: str) -> bool:

@@ -1,4 +1,4 @@
-"""From an audit's folder to the contents of its report: opens the artifacts and picks the pictures."""
+"""Reads a run folder and collects the contents of its report."""
 
 from pathlib import Path
 
@@ -18,6 +18,7 @@ from trapmid.detection.evaluation import ADVERSARIAL, DETECTION
 from trapmid.engine import LOG, read_log
 from trapmid.metrics.detecting import DETECTION_THRESHOLD
 from trapmid.metrics.scores import HELD_OUT, NOT_APPLICABLE, PUBLIC, Score, find, read_scores
+from trapmid.metrics.units import percent
 from trapmid.report.ablation import ablations
 from trapmid.report.contents import (
     Access,
@@ -37,8 +38,8 @@ from trapmid.targets import InformedTarget, LabelTarget, ScoreTarget, WhiteBoxTa
 from trapmid.types import UserError
 
 JUDGE_NOTES = {
-    "classifier": "another architecture, trained on the private training images",
-    "embedder": "MobileFaceNet pretrained on other faces; nearest centroid of the private training images",
+    "classifier": "a different architecture, trained on the private training images",
+    "embedder": "MobileFaceNet pretrained on other faces; chooses the nearest class mean of the private training images",
 }
 ACCESS: dict[type[LabelTarget], Access] = {
     LabelTarget: "label",
@@ -52,14 +53,14 @@ UNLIKE = 0.5
 
 
 def collect(out: Path, *, redact: bool = False) -> Contents:
-    """Everything a report says about the audit in the folder `out`.
+    """The contents of the report about the audit in the folder `out`.
 
     Args:
         out: the run folder.
-        redact: show no private image. The private images are not read then and need not be there.
+        redact: leave out private images. They are not read then and need not exist any more.
 
     Raises:
-        UserError: `out` holds no measured audit, or the private images are no longer those that it was made from.
+        UserError: `out` holds no measured audit, or the private images have changed since the audit.
     """
     recipe = settle(None, out)
     folders = Folders(out)
@@ -104,7 +105,7 @@ def collect(out: Path, *, redact: bool = False) -> Contents:
 
 
 def _scores(scores: list[Score], *, several: bool) -> list[Score]:
-    """With one seed its own rows, whose intervals are over identities: a mean over one seed has none."""
+    """The scores without means over a single seed, because these have no interval; the seed's own rows do."""
     return [score for score in scores if several or score.seed is not None or score.defense == NOT_APPLICABLE]
 
 
@@ -131,7 +132,7 @@ def _given(source: Source | None) -> Source:
 
 
 def _gallery(recipe: Recipe, folders: Folders, train: ImageSet | None, identities: int) -> list[GalleryRow]:
-    """Every identity: training images, if given, beside what the first attack found with the first seed, one column per defense."""
+    """One row per identity: training images if given, and the first attack's reconstructions for each defense."""
     judge, attack, seed = recipe.judges[0].name, recipe.attacks[0].name, recipe.seeds[0]
     samples = pq.read_table(folders.measurement / SAMPLES).to_pylist()
     recognised = {
@@ -189,7 +190,7 @@ def _curves(
 
 
 def _detections(recipe: Recipe, folders: Folders, scores: list[Score]) -> list[Detection]:
-    """Of every trapdoored defense the first seed's."""
+    """The detector scores of every trapdoored defense, with the first seed."""
     file = folders.measurement / DETECTION
     rows = pq.read_table(file).to_pylist() if file.exists() else []
     shown: dict[str, dict[str, list[float]]] = {}
@@ -241,14 +242,15 @@ def _warnings(recipe: Recipe, trained: dict[Task, Manifest], attacked: dict[Task
         several = manifest.facts["images"] > len(manifest.recipe["identities"])
         if several and diversity["within"] < COLLAPSED * diversity["between"]:
             said.append(
-                f"{_cell(recipe, t)}: the reconstructions of one identity are all alike (pixel distance {diversity['within']:.3f} within, "
-                f"{diversity['between']:.3f} between identities): the generator has collapsed, so the images of one identity count as one."
+                f"{_cell(recipe, t)}: the reconstructions of one identity are nearly the same picture (mean pixel "
+                f"distance {diversity['within']:.3f} within an identity, {diversity['between']:.3f} between identities). "
+                "The generator has collapsed, so the pictures of one identity count as one."
             )
         agreement = manifest.facts.get("notes", {}).get("surrogate_agreement", 1.0)
         if agreement < UNLIKE:
             said.append(
-                f"{recipe.attack(t.member).heading}, {_cell(recipe, t)}: the copy that was attacked gives the model's answer for only {agreement:.0%} of public images "
-                "that it did not learn from. What failed on it might not fail on a better copy."
+                f"{recipe.attack(t.member).heading}, {_cell(recipe, t)}: the attack used a copy of the model that agrees "
+                f"with it on only {percent(agreement)} of the held-out public images. A better copy may help the attack."
             )
     return said
 

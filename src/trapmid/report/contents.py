@@ -1,4 +1,4 @@
-"""What a report is made of: plain values, no files, no tensors, no models."""
+"""The contents of a report as plain values, without files, tensors or models."""
 
 import math
 from collections.abc import Mapping, Sequence
@@ -18,7 +18,7 @@ Picture: TypeAlias = UInt8[np.ndarray, "h w c"]
 Access: TypeAlias = Literal["label", "score", "white-box"]
 
 UNPROTECTED = "none"
-"""The name of the defense that defends nothing: every other row is compared with its row."""
+"""The name of the unprotected model in the scores. The verdict compares every defense with it."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -28,16 +28,16 @@ class Data:
     Attributes:
         private: name of the private source, e.g. "celeba-private.parquet".
         public: name of the attacker's source.
-        identities: private identities, i.e. classes of the model.
-        train_images: private images the model learned from.
-        val_images: private images that chose the epoch.
-        test_images: private images looked at once.
-        public_identities: None where the source has no identities.
-        public_images: how many the attacker had.
+        identities: number of private identities, i.e. classes of the model.
+        train_images: number of private images that the model was trained on.
+        val_images: number of private images that selected the epoch.
+        test_images: number of private images kept for the final measurement.
+        public_identities: number of public identities; None if the source does not name identities.
+        public_images: number of images that the attacker had.
         image_size: side in pixels.
         channels: 1 or 3.
         subject: what one image shows, singular: "face", "digit".
-        public_description: what the attacker's images show, in words that fit "holds the model and ...".
+        public_description: what the attacker's images show, as it completes "an attacker who has ...".
     """
 
     private: str
@@ -56,7 +56,7 @@ class Data:
 
 @dataclass(frozen=True, kw_only=True)
 class Defense:
-    """A defense that was tried; `name` is the one in the scores, `title` the one people read."""
+    """A defense of the audit. `name` is its name in the scores, `title` its name in the text, `paper` its source."""
 
     name: str
     title: str
@@ -68,12 +68,12 @@ class Attack:
     """An attack that was run.
 
     Attributes:
-        name: as in the scores.
-        title: as people read it.
+        name: its name in the scores.
+        title: its name in the text.
         access: what the attacker needs of the model.
-        adaptive: it was told which defense it faces and works around it.
-        attempts: reconstructions per identity; with one, an attack accuracy is a share of identities.
-        paper: where it comes from.
+        adaptive: whether it knows the defense and works around it.
+        attempts: reconstructions per identity. With one, an attack accuracy is a share of identities.
+        paper: its source.
     """
 
     name: str
@@ -86,7 +86,7 @@ class Attack:
 
 @dataclass(frozen=True, kw_only=True)
 class Judge:
-    """Who decides whether a reconstruction is recognised; `note` says what it was trained on."""
+    """A model that decides whether a reconstruction is recognised. `note` says what it was trained on."""
 
     name: str
     title: str
@@ -95,7 +95,7 @@ class Judge:
 
 @dataclass(frozen=True, kw_only=True)
 class Reconstruction:
-    """One picture of the gallery and what the first judge said: None where it was not asked."""
+    """One picture of the gallery, and whether the first judge recognised it; None if it was not judged."""
 
     picture: Picture
     recognised: bool | None = None
@@ -103,7 +103,7 @@ class Reconstruction:
 
 @dataclass(frozen=True, kw_only=True)
 class GalleryRow:
-    """One identity: its private images (None: left out) and, per column title, what was reconstructed."""
+    """One identity: its private images (None if left out) and its reconstructions by column title."""
 
     identity: str
     private: Sequence[Picture] | None
@@ -112,13 +112,13 @@ class GalleryRow:
 
 @dataclass(frozen=True, kw_only=True)
 class Curves:
-    """The log of one cell, e.g. the training of one model or of one generator.
+    """The log of one run, for example the training of a model or of a generator.
 
     Attributes:
-        cell: its title.
-        rows: one mapping per log line. The key `x` is the horizontal axis; keys that hold "loss" are drawn as losses,
-            keys that hold "accuracy" or "success" as shares from 0 to 1, all others are left out. Rows may lack keys.
-        x: "epoch", "step", ...
+        cell: the title of the run.
+        rows: one mapping per log line. Keys that contain "loss" are drawn as losses, keys that contain "accuracy" or
+            "success" as shares from 0 to 1. Other keys are ignored. A row may lack keys.
+        x: the key of the horizontal axis, for example "epoch" or "step".
     """
 
     cell: str
@@ -128,14 +128,14 @@ class Curves:
 
 @dataclass(frozen=True, kw_only=True)
 class Detection:
-    """What one trapdoored model's detector made of every set of images it was shown.
+    """The scores that the detector of one trapdoored model gave to each set of images.
 
     Attributes:
         defense: name of the defense.
         cell: title of the model.
-        scores: of each image, by the name of its set in the scores; clean and public ones first.
-        titles: of the sets, as people read them.
-        threshold: above it an image is flagged; None where none was calibrated.
+        scores: the score of each image, a cosine from -1 to 1, by the name of its set; clean and public sets first.
+        titles: the titles of the sets by name.
+        threshold: an image with a higher score is flagged; None if no threshold was calibrated.
     """
 
     defense: str
@@ -147,12 +147,12 @@ class Detection:
 
 @dataclass(frozen=True, kw_only=True)
 class Ablation:
-    """Defenses that differ in one number and in nothing else.
+    """Defenses that differ in one number only.
 
     Attributes:
-        kind: theirs, as people read it.
-        setting: the number, as a dotted path of the config.
-        defenses: the name of the defense by the value it has, ascending.
+        kind: the title of the kind of defense.
+        setting: the dotted path of the number in the config.
+        defenses: the name of each defense by its value of the setting, ascending.
     """
 
     kind: str
@@ -162,18 +162,18 @@ class Ablation:
 
 @dataclass(frozen=True, kw_only=True)
 class Cost:
-    """What one cell took.
+    """The cost of one training, attack or measurement.
 
     Attributes:
         cell: its title.
         work: "train", "attack" or "measure".
-        defense: the name of the defense of the cell's model; None where it concerns none.
+        defense: the name of the defense of its model; None if it has no model.
         seconds: wall-clock time.
-        peak_mib: peak memory, None where it was not measured.
-        relative: seconds as a multiple of the same work without defense, None for that one itself or where unknown.
-        identities: how many an attack was after; None for other work.
-        queries: images it showed to the model.
-        confidence: how sure the model was, on average, that a picture shows whom the attack was after.
+        peak_mib: peak memory in MiB; None if it was not measured.
+        relative: seconds, divided by those of the same work without a defense; None if unknown or without a defense.
+        identities: number of identities attacked; None for other work.
+        queries: number of images that the attack showed to the model.
+        confidence: mean confidence of the model in the attacked identity on the reconstructions, 0 to 1.
     """
 
     cell: str
@@ -189,29 +189,32 @@ class Cost:
 
 @dataclass(frozen=True, kw_only=True)
 class Contents:
-    """Everything a report says that was measured or chosen; the wording is the page's.
+    """Everything that a report shows: what was measured, and what was chosen. The templates hold the wording.
 
     Attributes:
-        title: of the page.
+        title: the title of the page.
         data: the images.
-        architecture: of the attacked model, in words.
-        defenses: in the order of the tables; the unprotected one has name "none".
-        attacks: those that were run.
-        judges: the first is the one the verdict and the main table go by.
-        seeds: of training and attack.
-        scores: the tidy table. A group with several seeds must also hold its mean (seed None).
-        gallery: identities to show.
-        curves: logs to draw.
-        ablations: settings of which several values were tried.
-        detections: what detectors made of clean, recovered and adversarial images.
+        architecture: the attacked model, in words.
+        defenses: in the order of the tables. The unprotected model has the name "none".
+        attacks: the attacks that were run.
+        judges: the judges. The first one decides the verdict and the main table.
+        seeds: the seeds of trainings and attacks.
+        scores: all scores. A group with several seeds must also contain its mean (seed None).
+        gallery: the identities to show.
+        curves: the logs to draw.
+        ablations: settings that were tried with several values.
+        detections: the scores of detectors on clean, recovered and adversarial images.
         costs: time and memory.
-        warnings: plain sentences from the sanity checks.
-        not_tried: attacks that exist here and were not run, by title.
-        config: of the whole audit.
-        versions: of the code and what it stands on.
-        made: when, as text; empty leaves it out, so that equal contents give equal pages.
-        trapdoor_took: the trapdoor success from which a trapdoor counts as installed.
-        tolerated_loss: the loss of clean accuracy from which the model may simply have learned less.
+        warnings: sentences about trainings and attacks that went wrong; the page adds those of its own checks.
+        not_tried: titles of the attacks that trapmid offers and that were not run.
+        config: the configuration of the whole audit.
+        versions: the versions of trapmid and its main dependencies.
+        made: date and time as text; if empty it is left out, so that equal contents give equal pages.
+        trapdoor_took: the trapdoor success, 0 to 1, from which a trapdoor counts as installed.
+        tolerated_loss: the largest loss of clean accuracy, 0 to 1, that is not held against a defense.
+
+    Raises:
+        ValueError: defenses or judges are missing, or the scores of a group lack their mean or repeat a seed.
     """
 
     title: str
@@ -236,7 +239,7 @@ class Contents:
     tolerated_loss: float = 0.05
 
     def __post_init__(self) -> None:
-        """Refuse contents a page could only show wrongly."""
+        """Check that the page can show these contents correctly."""
         if not (self.defenses and self.judges):
             raise ValueError("a report needs at least one defense and one judge")
         groups: dict[tuple[str, str, str, str], list[int | None]] = {}
@@ -249,13 +252,13 @@ class Contents:
                 raise ValueError(f"{group} holds a seed twice: {seeds}")
 
     def score(self, defense: str, attack: str, metric: AnyMetric | str, judge: str | None = None) -> Score | None:
-        """The mean over seeds, or the only seed; None where it was not measured.
+        """The mean over seeds, or the score of the only seed; None if it was not measured.
 
         Args:
-            defense: its name.
-            attack: its name.
-            metric: a metric, or the name of a score for a metric that has variants.
-            judge: whose value; by default the first judge's or, where that judge has none, that of any other judge or network.
+            defense: the name of the defense.
+            attack: the name of the attack.
+            metric: the metric, or the name of the score if the metric has variants.
+            judge: the judge or feature network; by default the first judge or, if that has no score, another.
         """
         name = metric if isinstance(metric, str) else metric.name
         rows = [
@@ -272,7 +275,7 @@ class Contents:
         return next(iter(means or rows), None)
 
     def by_seed(self, defense: str, attack: str, metric: AnyMetric, judge: str) -> dict[int, Score]:
-        """The rows of single seeds; empty where there is one seed only."""
+        """The scores of single seeds by seed; empty if there is one seed only."""
         rows = {
             row.seed: row
             for row in self.scores
@@ -282,20 +285,20 @@ class Contents:
         return rows if len(rows) > 1 else {}
 
     def floors(self) -> list[str]:
-        """The attack names of random samples of the attackers' generators: what guessing alone achieves."""
+        """The names, in the column `attack` of the scores, of random samples of the attackers' generators."""
         return list(dict.fromkeys(row.attack for row in self.scores if row.attack.startswith(PRIOR_FLOOR)))
 
     def floor(self, metric: AnyMetric | str, judge: str | None = None) -> Score | None:
-        """The highest of the floors."""
+        """The highest score of random samples of a generator; None if it was not measured."""
         rows = [row for name in self.floors() if (row := self.score(NOT_APPLICABLE, name, metric, judge)) is not None]
         return max(rows, key=lambda row: row.value, default=None)
 
     def ceiling(self, metric: AnyMetric, judge: str | None = None) -> Score | None:
-        """The same measure on held-out private images."""
+        """The score of held-out private images; None if it was not measured."""
         return self.score(NOT_APPLICABLE, HELD_OUT, metric, judge)
 
     def strongest(self, defense: str, metric: AnyMetric = AA1) -> tuple[Attack, Score] | None:
-        """The attack that got most out of this defense's model: a defense is as good as its worst case."""
+        """The attack with the highest score on this defense, and that score: a defense is as good as its worst case."""
         found = [
             (attack, score)
             for attack in self.attacks

@@ -1,18 +1,18 @@
-"""How figures look, whatever they show: narrow, on a faint grid, their text as text."""
+"""The style of all figures: narrow, on a faint grid, with text that stays text."""
 
 from typing import Any
 
 WIDTH = 4.6
-"""Inches. Narrow, so that on a phone the text is not scaled below what can be read."""
+"""Width in inches. It is small so that text stays readable when a phone scales the figure."""
 
 
 def style(ink: str, faint: str, grid: str) -> Any:
-    """Settings for `matplotlib.rc_context`; the same figure is the same SVG, byte for byte.
+    """Settings for `matplotlib.rc_context`. Equal figures give equal SVG files, byte for byte.
 
     Args:
-        ink: colour of text that is read first.
-        faint: of other text.
-        grid: of lines behind the data.
+        ink: colour of the main text.
+        faint: colour of other text.
+        grid: colour of the lines behind the data.
     """
     return {
         "svg.fonttype": "none",

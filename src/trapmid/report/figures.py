@@ -1,4 +1,4 @@
-"""The figures of what attackers get: accuracies with intervals, privacy against usefulness, ablations."""
+"""The figures of attack results: accuracies with intervals, privacy against usefulness, ablations."""
 
 import math
 from typing import Any, TypeAlias
@@ -18,14 +18,14 @@ from trapmid.report.logs import detection_histograms, detection_roc, training_cu
 from trapmid.report.palette import SERIES
 
 MARKS = "os^Dv"
-"""Of the points of a scatter: one for each time that the hues have been gone through."""
+"""Markers of a scatter plot. The first six models get the first marker, the next six the second, and so on."""
 
 PlotRow: TypeAlias = dict[str, Any]
-"""The numbers of one mark, by column of the figure's CSV file."""
+"""The numbers of one bar or point, by column of the figure's CSV file."""
 
 
 def draw(contents: Contents) -> list[Chart]:
-    """Every figure that there is something to draw in."""
+    """Every figure for which there are numbers, in the order of the page."""
     drawn = [accuracy_bars(contents), privacy_utility(contents)]
     drawn += [ablation_curve(contents, one, number) for number, one in enumerate(contents.ablations, 1)]
     drawn += [training_curves(one, number) for number, one in enumerate(contents.curves, 1)]
@@ -35,7 +35,7 @@ def draw(contents: Contents) -> list[Chart]:
 
 
 def accuracy_bars(contents: Contents) -> Chart | None:
-    """Attack accuracy of every attack on every defense, with intervals, between the floor and the ceiling."""
+    """Attack accuracy of every attack on every defense, with 95 % intervals, and lines at the floor and the ceiling."""
     bars: list[PlotRow] = [
         {"model": defense.title, "attack": attack.title, **_shares(AA1, score)}
         for defense in contents.defenses
@@ -74,7 +74,8 @@ def accuracy_bars(contents: Contents) -> Chart | None:
         for row in frames:
             axes.axvline(row[AA1.name], color=FAINT, linestyle=":" if row["model"] == "floor" else "--", linewidth=1.2)
             label = axes.annotate(row["model"], (row[AA1.name], -0.95), (0, 3), textcoords="offset points")
-            label.set(ha="left" if row[AA1.name] < 0.05 else "center", color=FAINT, annotation_clip=False)
+            beside = row[AA1.name] < 0.05 or row is not min(frames, key=lambda one: one[AA1.name])
+            label.set(ha="left" if beside else "right", color=FAINT, annotation_clip=False)
         raw = written(figure)
     return Chart(
         name="accuracy",
@@ -90,7 +91,7 @@ def accuracy_bars(contents: Contents) -> Chart | None:
 
 
 def privacy_utility(contents: Contents) -> Chart | None:
-    """Clean accuracy against what the strongest attack gets: the upper left corner is where a defense wants to be."""
+    """Clean accuracy against the attack accuracy of the strongest attack. Good defenses are on the upper left."""
     rows: list[PlotRow] = []
     hues = {}
     for defense in contents.defenses:
@@ -212,7 +213,7 @@ def _whiskers(row: PlotRow, metric: AnyMetric) -> list[list[float]]:
 
 
 def _within(limits: tuple[float, float]) -> tuple[float, float]:
-    """No further than shares go."""
+    """The limits of an axis, cut to the range of shares."""
     return max(limits[0], -0.03), min(limits[1], 1.05)
 
 

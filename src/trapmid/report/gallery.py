@@ -1,4 +1,4 @@
-"""The gallery: what belongs together as one strip of thumbnails, so that a thousand identities are thousands of images less."""
+"""The gallery: all pictures of one kind and one identity become one strip, which keeps large pages small."""
 
 import base64
 import io
@@ -11,12 +11,13 @@ from PIL import Image
 from trapmid.report.contents import GalleryRow, Picture, Reconstruction
 
 THUMBNAIL = 128
-"""Pixels of a thumbnail's longer side at most: twice what it is shown at."""
+"""The longer side of a thumbnail in pixels, at most. This is twice the size at which the page shows it."""
 
 GAP = 16
-"""A thumbnail is so many times as wide as the gap behind it."""
+"""The width of a thumbnail, as a multiple of the gap that follows it."""
 
 QUALITY = 80
+"""WebP quality, from 0 to 100."""
 
 
 @dataclass(frozen=True)
@@ -25,11 +26,11 @@ class Strip:
 
     Attributes:
         title: of the kind.
-        note: how many were recognised; empty where no judge was asked.
-        alt: what is to be seen, in words.
-        source: the image as a data address.
+        note: how many of them the judge recognised; empty if they were not judged.
+        alt: a description for screen readers.
+        source: the image as a data URL.
         count: pictures in it.
-        hits: places, from 0, of those that the judge recognised.
+        hits: positions, from 0, of the pictures that the judge recognised.
     """
 
     title: str
@@ -49,7 +50,14 @@ class Person:
 
 
 def person(row: GalleryRow, number: int, subject: str, *, redact: bool) -> Person:
-    """The identity as the page shows it; redacted without its private pictures and its name."""
+    """One identity as the page shows it.
+
+    Args:
+        row: the identity and its pictures.
+        number: its position in the gallery, from 1, which replaces its name if redacted.
+        subject: what a picture shows, singular, for example "face".
+        redact: leave out private pictures and the name.
+    """
     name = f"Identity {number}" if redact else row.identity
     strips = [_found(title, found, name, subject) for title, found in row.columns.items() if found]
     if row.private and not redact:
@@ -73,7 +81,10 @@ def _found(title: str, found: Sequence[Reconstruction], name: str, subject: str)
 
 
 def webp(pictures: Sequence[Picture]) -> str:
-    """The pictures, all of one size, as one WebP data address with see-through gaps; a function of the pixels alone."""
+    """The pictures, all of one size, side by side as the data URL of one WebP image with transparent gaps.
+
+    Equal pixels give equal text.
+    """
     thumbnails = []
     for picture in pictures:
         grey = picture.shape[-1] == 1

@@ -1,4 +1,4 @@
-"""Labels of scattered points where they cover neither each other nor a point, as far as there is room."""
+"""Places the labels of a scatter plot so that they cover neither each other nor a point, as far as there is room."""
 
 from collections.abc import Sequence
 from itertools import product
@@ -9,21 +9,25 @@ from matplotlib.transforms import Bbox, BboxBase
 from trapmid.report.chart import FAINT, INK
 
 DISTANCES = (8, 20, 34, 50, 68)
-"""Points between a mark and its label, nearest first; from the second on, a line joins them."""
+"""Distances in points between a mark and its label, in the order tried. From the second on, a line joins the two."""
 
 DIRECTIONS = ((1, 1), (-1, 1), (1, -1), (-1, -1), (0, 1), (0, -1), (1, 0), (-1, 0))
 MARK = 5.0
-"""Half the width of a mark with its margin, in points."""
+"""Half the width of a mark including its margin, in points."""
 
 
 def spread_labels(axes: Axes, points: Sequence[tuple[str, int | float, int | float]]) -> None:
-    """Label (text, x, y) points one after another, each in the first free place, else where it covers least.
+    """Label points, given as (text, x, y), one after another.
 
-    The layout and the limits of the axes are final afterwards.
+    Each label takes the first free place or, if there is none, the place where it covers least. This fixes the layout:
+    the limits of the axes must not change afterwards.
+
+    Raises:
+        ValueError: the axes belong to no figure.
     """
     figure = axes.get_figure(root=True)
     if figure is None:
-        raise ValueError("these axes are in no figure")
+        raise ValueError("The axes belong to no figure.")
     figure.draw_without_rendering()
     figure.set_layout_engine("none")
     room, pixels = axes.get_window_extent(), figure.dpi / 72
@@ -65,7 +69,7 @@ def _box(place: Sequence[int | float], direction: tuple[int, int], distance: int
 
 
 def _covered(box: Bbox, taken: Sequence[Bbox], room: BboxBase) -> int | float:
-    """Pixels that the box shares with others or that lie outside the axes."""
+    """The area of the box, in square pixels, that overlaps other boxes or lies outside the axes."""
     shared = [Bbox.intersection(box, other) for other in taken]
     inside = Bbox.intersection(box, room)
     outside = box.width * box.height - (inside.width * inside.height if inside is not None else 0)

@@ -1,8 +1,12 @@
-"""The figures of logs and detectors: training curves, score histograms and ROC curves (Figures 3 and 7)."""
+"""The figures of logs and detectors: training curves, score histograms and ROC curves.
+
+The histograms follow Figures 3 and 7 of the Trap-MID paper (Liu and Chen, NeurIPS 2024).
+"""
 
 import matplotlib as mpl
 import numpy as np
 import torch
+from matplotlib.axes import Axes
 from matplotlib.ticker import MaxNLocator
 
 from trapmid.detection.evaluation import ADVERSARIAL
@@ -17,7 +21,7 @@ BINS = 40
 
 
 def training_curves(curves: Curves, number: int) -> Chart | None:
-    """One cell's log: losses above, accuracies and the trapdoor's success below."""
+    """The log of one training: losses above, accuracies and trapdoor success below; None if the log has neither."""
     keys = dict.fromkeys(key for row in curves.rows for key in row if key != curves.x)
     losses = [key for key in keys if "loss" in key][:SERIES]
     shares = [key for key in keys if key not in losses and ("accuracy" in key or "success" in key)][:SERIES]
@@ -43,7 +47,7 @@ def training_curves(curves: Curves, number: int) -> Chart | None:
             if named == "Share":
                 axes.set_ylim(-0.03, 1.05)
                 axes.yaxis.set_major_formatter(SHARE)
-            axes.legend(loc="lower left", bbox_to_anchor=(0, 1), ncols=3, fontsize=8, handlelength=1.6, borderpad=0.1)
+            _legend_above(axes)
         axes.set_xlabel(curves.x)
         raw = written(figure)
     ends = {key: [row[key] for row in rows if key in row] for key in drawn}
@@ -60,7 +64,7 @@ def training_curves(curves: Curves, number: int) -> Chart | None:
 
 
 def detection_histograms(detection: Detection, number: int) -> Chart:
-    """How the scores of every set are distributed, one above the other on one scale, and the threshold (Figures 3 and 7)."""
+    """Histograms of the scores of each set of images on a common axis, with the threshold."""
     everything = np.concatenate([np.asarray(scores) for scores in detection.scores.values()])
     edges = np.linspace(float(everything.min()), float(everything.max()) + 1e-6, BINS + 1)
     shares = {name: np.histogram(scores, edges)[0] / len(scores) for name, scores in detection.scores.items()}
@@ -100,13 +104,13 @@ def detection_histograms(detection: Detection, number: int) -> Chart:
 
 
 def detection_roc(detection: Detection, number: int) -> Chart:
-    """The ROC curve of every recovered set against public images, of adversarial sets against clean ones."""
+    """ROC curves: each set of recovered images against public images, each adversarial set against clean images."""
     sets = {
         name: HELD_OUT if name in ADVERSARIAL else PUBLIC for name in detection.scores if name not in (HELD_OUT, PUBLIC)
     }
     rows, said = [], []
     with mpl.rc_context(STYLE):
-        figure = canvas(3.6)
+        figure = canvas(3.4 + 0.09 * len(sets))
         axes = figure.subplots()
         for place, (name, against) in enumerate(sets.items()):
             positives, negatives = (torch.tensor(detection.scores[key]) for key in (name, against))
@@ -123,7 +127,7 @@ def detection_roc(detection: Detection, number: int) -> Chart:
         axes.xaxis.set_major_formatter(SHARE)
         axes.yaxis.set_major_formatter(SHARE)
         axes.tick_params(length=0, labelcolor=FAINT)
-        axes.legend(loc="lower right", fontsize=8)
+        _legend_above(axes)
         raw = written(figure)
     return Chart(
         name=f"roc-{number:02d}-{slug(detection.cell)}",
@@ -132,6 +136,23 @@ def detection_roc(detection: Detection, number: int) -> Chart:
         said=tuple(said),
         rows=rows,
         raw=raw,
+    )
+
+
+def _legend_above(axes: Axes) -> None:
+    """A legend above the axes, in as many columns as its labels leave room for."""
+    handles, labels = axes.get_legend_handles_labels()
+    columns = 3 if max(map(len, labels)) <= 14 else 2
+    axes.legend(
+        handles,
+        labels,
+        loc="lower left",
+        bbox_to_anchor=(0, 1),
+        ncols=columns,
+        fontsize=8,
+        handlelength=1.6,
+        columnspacing=1.2,
+        borderpad=0.1,
     )
 
 

@@ -1,4 +1,4 @@
-"""The page: contents and their figures in, one self-contained HTML file out."""
+"""The page: turns contents and figures into one self-contained HTML file."""
 
 import json
 from collections.abc import Sequence
@@ -15,20 +15,20 @@ from trapmid.report.gallery import person
 from trapmid.report.verdict import cannot_show, judge
 
 SHOWN_AT_ONCE = 24
-"""Identities of the gallery before the rest waits behind a fold, so that a thousand of them open quickly."""
+"""The gallery shows so many identities at once and folds the rest, so that large audits open quickly."""
 
 LOGS_AT_ONCE = 4
-"""Training curves that are shown without a fold."""
+"""The page shows so many training curves at once and folds the rest."""
 
 
 def render(contents: Contents, charts: Sequence[Chart], *, redact: bool = False, folder: str = "") -> str:
-    """The report as one HTML file: no network, no script.
+    """The report as the text of one HTML file, without network access or scripts.
 
     Args:
         contents: what to report.
         charts: its figures.
-        redact: leave private images and the names of identities out. Reconstructions stay: they are the finding.
-        folder: where, beside the page, each figure lies as NAME.svg and its numbers as NAME.csv; empty where they do not.
+        redact: leave out private images and the names of identities. Reconstructions stay, because they are the result.
+        folder: the folder beside the page with each figure as NAME.svg and NAME.csv; empty if there is none.
     """
     people = [person(row, at, contents.data.subject, redact=redact) for at, row in enumerate(contents.gallery, 1)]
     environment = Environment(

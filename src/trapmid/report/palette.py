@@ -1,7 +1,7 @@
-"""The report's colours, said once: custom properties of the page, real colours of a figure's own file."""
+"""The colours of the report: CSS custom properties in the page, plain colours in separate figure files."""
 
 SERIES = 6
-"""Hues that can be told apart; a seventh series gets the first again and another mark."""
+"""The number of distinct hues. A seventh series gets the first hue again, with another marker."""
 
 LIGHT = {
     "paper": "#fbfbf9",
@@ -40,16 +40,16 @@ DARK = {
     "series-5": "#a5adb5",
 }
 DRAWN_WITH = ("ink", "muted", "line", *(f"series-{number}" for number in range(SERIES)))
-"""What figures are drawn with, on a card."""
+"""The colours that figures use."""
 
 
 def properties(palette: dict[str, str]) -> str:
-    """As declarations of custom properties."""
+    """The palette as CSS declarations of custom properties."""
     return " ".join(f"--{name}: {color};" for name, color in palette.items())
 
 
 def darkening() -> str:
-    """The style sheet of a figure's own file: its colours in the dark. Attributes are matched, so a viewer without it shows the light ones."""
+    """A style sheet that gives a separate SVG file dark colours. Viewers that ignore it show the light colours."""
     rules = [
         f'[style*="{what}: {LIGHT[name]}"] {{ {what}: {DARK[name]} !important; }}'
         for name in ("card", *DRAWN_WITH)

@@ -1,4 +1,4 @@
-"""Pictures in rows and columns, as one image."""
+"""Pictures arranged in rows and columns, as one image."""
 
 from collections.abc import Sequence
 
@@ -8,11 +8,14 @@ from PIL import Image
 from trapmid.report.contents import GalleryRow, Picture
 
 GAP = 2
+"""Pixels between pictures."""
+
 COLUMNS = 10
+"""Identities on a sheet, at most."""
 
 
 def sheet(rows: Sequence[Sequence[Picture]]) -> Image.Image:
-    """The pictures, all of one size, on white with gaps of two pixels; a row that is shorter than the others ends early."""
+    """The pictures, all of one size, on white with gaps of `GAP` pixels. Rows may have different lengths."""
     height, width, _ = rows[0][0].shape
     across = max(map(len, rows))
     whole = np.full((len(rows) * (height + GAP) - GAP, across * (width + GAP) - GAP, 3), 255, dtype=np.uint8)
@@ -24,14 +27,14 @@ def sheet(rows: Sequence[Sequence[Picture]]) -> Image.Image:
 
 
 def gallery_sheet(gallery: Sequence[GalleryRow], *, redact: bool) -> Image.Image | None:
-    """A private image of each of the first identities, and below it what was found of them, a row for each defense in the gallery's order.
+    """The first identities as columns: a private image on top, and below it one reconstruction for each defense.
 
     Args:
-        gallery: identity by identity.
-        redact: leave the private images' row out.
+        gallery: the identities. The rows of the sheet follow the order of their columns.
+        redact: leave out the row of private images.
 
     Returns:
-        At most ten identities, a column each; None where no identity has a picture in every row.
+        The sheet of at most `COLUMNS` identities; None if no identity has a picture in every row.
     """
     titles = list(dict.fromkeys(title for row in gallery for title in row.columns))
     people = [row for row in gallery if (redact or row.private) and all(row.columns.get(title) for title in titles)]

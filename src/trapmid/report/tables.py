@@ -1,4 +1,4 @@
-"""The tables of a report: scores and costs as text, which the page only has to print. What a metric is called and where it stands, the metric says."""
+"""The tables of a report: scores and costs as text. Metrics define their titles, units and tables."""
 
 import math
 from collections.abc import Iterable, Sequence
@@ -15,17 +15,17 @@ from trapmid.metrics.table import metrics, unit_of
 from trapmid.metrics.units import Unit, format_value, percent
 from trapmid.report.contents import UNPROTECTED, Contents, Cost, Defense
 
-RELATIVE_COST = ("Training cost", "against plain")
+RELATIVE_COST = ("Training cost", "relative to unprotected")
 
 
 class MetricColumn(NamedTuple):
     """A column of scores.
 
     Attributes:
-        name: of its scores.
-        title: of the metric.
-        hint: below the title.
-        of_model: whether its scores belong to the model alone, whatever attacks it.
+        name: the name of its scores.
+        title: the title of the metric.
+        hint: a short explanation below the title.
+        of_model: whether its scores depend on the model only, not on the attack.
     """
 
     name: str
@@ -36,7 +36,7 @@ class MetricColumn(NamedTuple):
 
 @dataclass(frozen=True)
 class TableCell:
-    """A value and its interval as text; both are empty where nothing was measured."""
+    """A value and its interval as text. Both are empty if nothing was measured."""
 
     value: str = ""
     interval: str = ""
@@ -44,7 +44,7 @@ class TableCell:
 
 @dataclass(frozen=True)
 class TableRow:
-    """One line of a table: its head, an explanation of it, its cells."""
+    """One row of a table: its head, a short explanation below the head, and its cells."""
 
     head: str
     sub: str
@@ -53,7 +53,7 @@ class TableRow:
 
 @dataclass(frozen=True)
 class Table:
-    """Columns as (title, hint), the rows of the models, and the rows that frame them (floor, ceiling)."""
+    """Columns as (title, hint), the rows of the models, and the reference rows (`frame`: floor and ceiling)."""
 
     columns: tuple[tuple[str, str], ...]
     rows: tuple[TableRow, ...]
@@ -61,7 +61,7 @@ class Table:
 
 
 def columns_of(contents: Contents, table: TableName) -> list[MetricColumn]:
-    """The columns of a table: every metric that belongs there, and each of its variants that was measured."""
+    """The columns of a table: every metric that belongs to it, with each measured variant."""
     measured = dict.fromkeys(row.metric for row in contents.scores)
     found = []
     for metric in metrics():
@@ -75,7 +75,7 @@ def columns_of(contents: Contents, table: TableName) -> list[MetricColumn]:
 
 
 def main_table(contents: Contents) -> Table:
-    """Every attack on every defense by the first judge, and floor and ceiling; without columns that hold nothing."""
+    """Every attack on every defense by the first judge, with floor and ceiling. Empty columns are left out."""
     columns = columns_of(contents, "main")
     rows, frame = [], []
     for defense in contents.defenses:
@@ -94,7 +94,7 @@ def main_table(contents: Contents) -> Table:
 
 
 def further_tables(contents: Contents) -> list[tuple[str, Table]]:
-    """Distances and comparisons of sets by each judge and each feature network: its title, its table."""
+    """Distances and comparisons of image sets, as (title, table) for each judge and feature network."""
     columns = columns_of(contents, "further")
     titles = {judge.name: judge.title for judge in contents.judges}
     networks = [*titles, *sorted({row.judge for row in contents.scores if FID.names(row.metric)} - titles.keys())]
@@ -113,7 +113,7 @@ def further_tables(contents: Contents) -> list[tuple[str, Table]]:
 
 
 def controls_table(contents: Contents) -> Table | None:
-    """What judges say about images that show no private person; None where no control was measured."""
+    """AA-1 of the negative controls by each judge; None if no control was measured."""
 
     def row(head: str, sub: str, defense: str, attack: str, metric: str = AA1.name) -> TableRow:
         cells = (_cell(contents.score(defense, attack, metric, judge.name)) for judge in contents.judges)
@@ -128,7 +128,7 @@ def controls_table(contents: Contents) -> Table | None:
         row(defense.title, "its triggers alone, on an average face", defense.name, TRIGGERS_ALONE)
         for defense in contents.defenses
     ]
-    strangers = row("Other people", "accepted as somebody private", NOT_APPLICABLE, PUBLIC, FALSE_POSITIVE_RATE.name)
+    strangers = row("Other people", "accepted as a private identity", NOT_APPLICABLE, PUBLIC, FALSE_POSITIVE_RATE.name)
     rows = [one for one in (*wrong, *alone, strangers) if any(cell.value for cell in one.cells)]
     if not rows:
         return None
@@ -138,7 +138,7 @@ def controls_table(contents: Contents) -> Table | None:
 
 
 def price_table(contents: Contents) -> Table | None:
-    """What each defense costs the model; None where nothing but clean accuracy was measured."""
+    """Accuracy, calibration and robustness of each model; None if only clean accuracy was measured."""
     columns = columns_of(contents, "price")
     beside = {one.name for one in columns} - {CLEAN_ACCURACY.name}
     if not any(row.metric in beside for row in contents.scores):
@@ -151,7 +151,7 @@ def price_table(contents: Contents) -> Table | None:
 
 
 def judges_table(contents: Contents) -> Table | None:
-    """AA-1 of the same attacks by each judge; None where there is one judge only."""
+    """AA-1 of the same reconstructions by each judge; None if there is one judge only."""
     if len(contents.judges) < 2:
         return None
 
@@ -171,7 +171,7 @@ def judges_table(contents: Contents) -> Table | None:
 
 
 def detection_table(contents: Contents) -> Table:
-    """What each detector makes of every set of images: at the calibrated threshold or, where no detector has one, at the published one."""
+    """The detectors' scores of each set of images, at the calibrated threshold, else at the published one."""
     columns = columns_of(contents, "detection")
     calibrated = any(detection.threshold is not None for detection in contents.detections)
     rows = []
@@ -190,7 +190,7 @@ def detection_table(contents: Contents) -> Table:
 
 
 def _frames(contents: Contents) -> list[tuple[str, str, str]]:
-    """Title, explanation and attack name of the rows that frame a table."""
+    """Title, explanation and attack name of the reference rows: each floor, and the ceiling."""
     floors = contents.floors()
     generators = [f" ({name.removeprefix(PRIOR_FLOOR)})" if len(floors) > 1 else "" for name in floors]
     said = [f"random samples of the attacker's generator{generator}" for generator in generators]
@@ -201,7 +201,7 @@ def _frames(contents: Contents) -> list[tuple[str, str, str]]:
 
 
 def cost_rows(costs: Sequence[Cost]) -> list[tuple[str, ...]]:
-    """Run, kind of work, time, time per identity, queries, the model's confidence, peak memory, multiple of plain: as text."""
+    """Costs as text: step, work, time, time per identity, queries, confidence, peak memory, relative time."""
     return [
         (
             cost.cell,
@@ -218,7 +218,7 @@ def cost_rows(costs: Sequence[Cost]) -> list[tuple[str, ...]]:
 
 
 def all_scores(contents: Contents) -> list[tuple[str, str, str, str, str, str, str]]:
-    """The whole tidy table as text, in its own order."""
+    """All scores as text, in the order of the contents."""
     return [
         (
             row.defense,
@@ -234,12 +234,12 @@ def all_scores(contents: Contents) -> list[tuple[str, str, str, str, str, str, s
 
 
 def number(metric: str, value: float) -> str:
-    """A value of a score with the symbol of its metric's unit."""
+    """The value with the symbol of the metric's unit."""
     return format_value(value, unit_of(metric), symbol=True)
 
 
 def interval(row: Score) -> str:
-    """The 95 % interval as "low to high"; empty where it is not known or has no width."""
+    """The 95 % interval as "low to high"; empty if it is unknown or has no width."""
     if math.isnan(row.low) or math.isnan(row.high) or row.low == row.high == row.value:
         return ""
     return f"{format_value(row.low, unit_of(row.metric))} to {number(row.metric, row.high)}"
@@ -275,7 +275,7 @@ def _heads(columns: Iterable[MetricColumn]) -> list[tuple[str, str]]:
 
 
 def _measured(columns: Sequence[tuple[str, str]], rows: Sequence[TableRow], frame: Sequence[TableRow]) -> Table:
-    """The table without columns that hold nothing."""
+    """The table without empty columns."""
     used = [place for place in range(len(columns)) if any(row.cells[place].value for row in [*rows, *frame])]
     return Table(
         columns=tuple(columns[place] for place in used),

@@ -1,4 +1,4 @@
-"""The verdict: what the numbers allow to be said, in words, and no more than that."""
+"""The verdict: what the numbers show about each defense, in words, and nothing beyond that."""
 
 from dataclasses import dataclass
 from typing import Literal, TypeAlias
@@ -19,18 +19,18 @@ LABELS: dict[Level, str] = {
 }
 
 NAMED = 4
-"""Models whose results the headline can list; of more it gives the range."""
+"""The headline lists the results of at most so many models; for more it gives the range."""
 
-_HOLDS = {
-    "white-box": "holds the model",
-    "score": "can read the model's scores",
-    "label": "can read only the model's decisions",
+_ACCESS = {
+    "white-box": "full access to the model",
+    "score": "access to the model's scores",
+    "label": "access to the model's decisions only",
 }
 
 
 @dataclass(frozen=True)
 class Finding:
-    """What was found about one defense."""
+    """The verdict on one defense: its level, and the sentences that support it."""
 
     defense: Defense
     level: Level
@@ -44,7 +44,7 @@ class Finding:
 
 @dataclass(frozen=True)
 class Verdict:
-    """The headline sentence, one finding per defense, and the limits that belong beside them."""
+    """The headline, one finding per defense, and the limits that a reader must know beside them."""
 
     headline: str
     findings: tuple[Finding, ...]
@@ -52,7 +52,12 @@ class Verdict:
 
 
 def judge(contents: Contents) -> Verdict:
-    """Read the scores by the first judge, against the strongest attack on each model."""
+    """The verdict by the first judge, from the strongest attack on each model.
+
+    Protection is shown if the 95 % interval of AA-1 lies wholly below that of the unprotected model, whose own interval
+    must lie wholly above the floor. A trapdoor must have been installed (`trapdoor_took`). A loss of clean accuracy
+    above `tolerated_loss` lowers "protects" to "partly".
+    """
     shown = [defense for defense in contents.defenses if defense.name != UNPROTECTED]
     return Verdict(
         headline=_headline(contents),
@@ -62,17 +67,20 @@ def judge(contents: Contents) -> Verdict:
 
 
 def cannot_show(contents: Contents) -> str | None:
-    """Why no defense could look good or bad in this audit; None where one can."""
+    """Why this audit cannot show protection, whatever the defense; None if it can."""
     plain = contents.strongest(UNPROTECTED)
     floor = contents.floor(AA1)
     if plain is None:
         return "No attack on an unprotected model was scored, so there is nothing to compare with."
     if floor is None:
-        return "No floor was measured (random guesses without an attack), so success cannot be told from luck."
+        return (
+            "No floor was measured: the score of random pictures, without an attack, is unknown. "
+            "A successful attack cannot be distinguished from chance."
+        )
     if plain[1].low <= floor.high:
         return (
-            "The attack does no better than guessing even against the unprotected model, "
-            "so this audit cannot show protection."
+            "Even against the unprotected model, the strongest attack does no better than random pictures. "
+            "This audit therefore cannot show protection."
         )
     return None
 
@@ -84,13 +92,13 @@ def _headline(contents: Contents) -> str:
         if best is not None:
             parts.append((defense, *best))
     if not parts:
-        return "No attack was scored, so this report says nothing about what an attacker can recover."
+        return "No attack was scored. This report therefore says nothing about what an attacker can recover."
     parts.sort(key=lambda part: part[0].name != UNPROTECTED)
     attempts = max(attack.attempts for _, attack, _ in parts)
     thing = f"a recognisable {contents.data.subject}"
     shares, several = [], len(parts) > NAMED
     for place, (defense, _, score) in enumerate(parts[:1] if several else parts):
-        model = f"the {'one' if place else 'model'} trained with {defense.title}"
+        model = f"the model trained with {defense.title}"
         model = "the unprotected model" if defense.name == UNPROTECTED else model
         if attempts == 1:
             shares.append(f"for {percent(score.value)}{'' if place else ' of the identities'} from {model}")
@@ -99,20 +107,18 @@ def _headline(contents: Contents) -> str:
     if several:
         defended = sorted(parts[1:], key=lambda part: part[2].value)
         ends = " to ".join(f"{percent(one[2].value)} ({one[0].title})" for one in (defended[0], defended[-1]))
-        what = "the identities" if attempts == 1 else "the attempts"
-        shares.append(f"of {what} on the {len(defended)} others in {ends}")
-    who = "An attacker" if len(contents.attacks) == 1 else "The strongest attacker tried"
-    has = f"{_access(contents)} and {contents.data.public_description}"
-    text = f"{who} who {has} recovered {thing} {listed(shares, ', and ')}"
+        shares.append(f"{'for' if attempts == 1 else 'in'} {ends} on the {len(defended)} defended models")
+    number = len(contents.attacks)
+    who = "An attacker" if number == 1 else f"With the strongest of {number} attacks on each model, an attacker"
+    has = f"{contents.data.public_description} and {_access(contents)}"
+    text = f"{who} who has {has} recovered {thing} {listed(shares, ', and ')}."
     floor = contents.floor(AA1)
-    if floor is None:
-        return f"{text}."
-    return f"{text}; guessing {contents.data.subject}s at random gives {percent(floor.value)}."
+    return text if floor is None else f"{text} Random pictures reach {percent(floor.value)}."
 
 
 def _access(contents: Contents) -> str:
     order = ("white-box", "score", "label")
-    return _HOLDS[min((attack.access for attack in contents.attacks), key=order.index)]
+    return _ACCESS[min((attack.access for attack in contents.attacks), key=order.index)]
 
 
 def _finding(contents: Contents, defense: Defense) -> Finding:
@@ -140,14 +146,14 @@ def _compare(contents: Contents, defense: Defense, plain: Score, own: Score) -> 
         return "fails", [f"The attack recovers more from this model than from the unprotected one ({pair})."]
     if own.high >= plain.low:
         return "fails", [
-            f"The interval overlaps that of the unprotected model ({pair}): "
-            f"this audit does not show that {defense.title} helps."
+            f"The 95\u00a0% interval overlaps that of the unprotected model ({pair}), "
+            f"so this audit does not show that {defense.title} helps."
         ]
     floor = contents.floor(AA1)
     if floor is not None and own.low <= floor.high:
-        level = f"{pair}; guessing {percent(floor.value, 1)}"
-        return "protects", [f"The attack falls to the level of guessing ({level})."]
-    return "partly", [f"The attack recovers less ({pair}), but still more than guessing does."]
+        level = f"{pair}; random pictures reach {percent(floor.value, 1)}"
+        return "protects", [f"The attack falls to the level of random pictures ({level})."]
+    return "partly", [f"The attack recovers less ({pair}), but still more than random pictures show."]
 
 
 def _trapdoor(contents: Contents, defense: Defense) -> list[str]:
@@ -155,8 +161,9 @@ def _trapdoor(contents: Contents, defense: Defense) -> list[str]:
     if success is None or success.value >= contents.trapdoor_took:
         return []
     return [
-        f"The trapdoor did not take: {percent(success.value, 1)} of the triggered images reach their class, "
-        f"{percent(contents.trapdoor_took)} are needed. Whatever the attack does here is not {defense.title}'s doing."
+        f"The trapdoor was not installed: the model assigns {percent(success.value, 1)} of the triggered images to the "
+        f"trigger's class, and {percent(contents.trapdoor_took)} are needed. "
+        f"The result of the attack cannot be credited to {defense.title}."
     ]
 
 
@@ -164,31 +171,35 @@ def _utility(contents: Contents, defense: Defense) -> tuple[bool, list[str]]:
     plain = contents.score(UNPROTECTED, NOT_APPLICABLE, CLEAN_ACCURACY)
     own = contents.score(defense.name, NOT_APPLICABLE, CLEAN_ACCURACY)
     if plain is None or own is None:
-        return False, ["Clean accuracy was not measured for both models, so the price of the defense is not known."]
-    pair = f"{percent(own.value, 1)} of new private images are classified correctly, {percent(plain.value, 1)} without"
+        return False, ["The cost in accuracy is unknown: clean accuracy was not measured for both models."]
+    pair = (
+        f"the model classifies {percent(own.value, 1)} of new private images correctly, "
+        f"the unprotected model {percent(plain.value, 1)}"
+    )
     if plain.value - own.value > contents.tolerated_loss:
-        return True, [f"The price is high: {pair}. A model that has learned less also gives less away."]
-    return False, [f"The price in accuracy: {pair}."]
+        return True, [f"The cost in accuracy is high: {pair}. A model that has learned less also reveals less."]
+    return False, [f"The cost in accuracy: {pair}."]
 
 
 def _notes(contents: Contents) -> list[str]:
     notes = []
     protected = [defense for defense in contents.defenses if defense.name != UNPROTECTED]
     if protected and not any(attack.adaptive for attack in contents.attacks):
-        notes.append("No attack tried here knew of the defense. One that does may recover more.")
+        notes.append("No attack in this audit knew of the defense. An attack that is adapted to it may recover more.")
     accepted = [
         (defense, score) for defense in contents.defenses if (score := _accepted(contents, defense)) is not None
     ]
     if accepted:
         shares = listed([f"{percent(score.value)} ({defense.title})" for defense, score in accepted])
-        notes.append(f"Counting only pictures that the judge accepts as a plausible {contents.data.subject}: {shares}.")
+        plausible = f"a plausible private {contents.data.subject}"
+        notes.append(f"Counting only pictures that the judge accepts as {plausible}: {shares}.")
     for other in contents.judges[1:]:
         rows = [(defense, _by(contents, defense, other.name)) for defense in contents.defenses]
         said = [f"{percent(score.value)} ({defense.title})" for defense, score in rows if score is not None]
         if said:
-            notes.append(f"A second opinion, {other.title}: {listed(said)}.")
+            notes.append(f"The same, judged by {other.title}: {listed(said)}.")
     if len(contents.seeds) < 2:
-        notes.append("One seed only: how much the result changes from one training to the next is not known.")
+        notes.append("There is one seed only. How much the result changes from one training to the next is unknown.")
     return notes
 
 
@@ -203,5 +214,5 @@ def _by(contents: Contents, defense: Defense, kind: str) -> Score | None:
 
 
 def listed(parts: list[str], last: str = " and ") -> str:
-    """As people list things: a, b and c."""
+    """An enumeration in words: "a, b and c"; `last` joins the last two."""
     return parts[0] if len(parts) == 1 else f"{', '.join(parts[:-1])}{last}{parts[-1]}"

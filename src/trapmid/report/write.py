@@ -1,4 +1,4 @@
-"""A report as files: the page, and beside it every figure as SVG with its numbers as CSV."""
+"""Writes a report as files: the page, and beside it every figure as SVG with its numbers as CSV."""
 
 from collections.abc import Sequence
 from pathlib import Path
@@ -13,14 +13,15 @@ from trapmid.report.sheet import gallery_sheet
 
 
 def write_report(out: Path, *, redact: bool = False, target: Path | None = None) -> Path:
-    """Write the report of the audit in the folder `out`; default: its report.html. `redact` leaves private images out.
+    """Write the report about the audit in the folder `out`, by default to its report.html, and return the page's path.
 
-    Beside the page, e.g. report.html, lies a folder, e.g. report-figures, with each figure as NAME.svg and its numbers as NAME.csv, and
-    pictures.png: ten identities, private above what was found of them, a row for each defense in the recipe's order.
+    The folder beside the page (report-figures for report.html) gets each figure as NAME.svg, its numbers as NAME.csv,
+    and pictures.png: up to ten identities as columns, each with a private image on top and a reconstruction for each
+    defense below. `redact` leaves out private images and the names of identities.
 
     Raises:
-        UserError: `out` holds no measured audit, or the private images are no longer those that it was made from; with
-            `redact` they are not needed.
+        UserError: `out` holds no measured audit, or the private images have changed since the audit. With `redact`,
+            private images are not needed.
     """
     contents, file = collect(out, redact=redact), target or out / "report.html"
     charts, folder = draw(contents), file.with_name(f"{file.stem}-figures")
@@ -32,7 +33,7 @@ def write_report(out: Path, *, redact: bool = False, target: Path | None = None)
 
 
 def write_figures(charts: Sequence[Chart], folder: Path) -> None:
-    """Each as NAME.svg and NAME.csv; figures of an earlier report, which are no more, go."""
+    """Write each chart as NAME.svg and NAME.csv, and delete figures of an earlier report that no longer exist."""
     folder.mkdir(parents=True, exist_ok=True)
     for chart in charts:
         write_atomic(folder / f"{chart.name}.svg", chart.svg())
@@ -44,7 +45,7 @@ def write_figures(charts: Sequence[Chart], folder: Path) -> None:
 
 
 def write_pictures(gallery: Sequence[GalleryRow], folder: Path, *, redact: bool) -> None:
-    """`pictures.png`, or nothing and none of an earlier report, whose private images would stay, where there is nothing to show."""
+    """Write `pictures.png`. If there is nothing to show, delete an earlier one, which may hold private images."""
     picture, file = gallery_sheet(gallery, redact=redact), folder / "pictures.png"
     if picture is None:
         file.unlink(missing_ok=True)
