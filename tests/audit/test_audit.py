@@ -229,7 +229,7 @@ def test_an_attacker_who_knows_joins_where_there_is_a_trapdoor(audited):
     out, recipe = audited
     copy = out.with_name(out.name + "-adaptive")
     shutil.copytree(out, copy)
-    assert "No attack tried here knew of the defense" in write_report(copy).read_text()
+    assert "No attack in this audit knew of the defense" in write_report(copy).read_text()
     (base,) = recipe.attacks
     before = {file.parent.name: file.stat().st_mtime_ns for file in (copy / "measured").rglob("manifest.json")}
     knowing = (Evading(base=base), Distilled(base=base, student=Tiny(), steps=2, batch_size=8))
@@ -256,9 +256,9 @@ def test_an_attacker_who_knows_joins_where_there_is_a_trapdoor(audited):
     manifest.write_text(json.dumps(facts))
     page = write_report(copy).read_text()
     assert "PLG-MI (detector evasion)" in page
-    assert "score access, 5 reconstructions per identity, told of the defense" in page
+    assert "score access, 5 reconstructions per identity, knows the defense" in page
     assert "answer for only 31% of public images" in page
-    assert "No attack tried here knew of the defense" not in page
+    assert "No attack in this audit knew of the defense" not in page
 
 
 def test_interrupted_in_an_attack_and_run_again_it_ends_with_the_same_scores(audited, tmp_path):

@@ -79,7 +79,7 @@ def test_a_trapdoor_that_did_not_take_gets_no_credit(make, trapped):
 def test_a_weak_attack_cannot_show_protection(make):
     contents = make(plain=0.04, trapped=0.03)
     assert level(contents) == "unknown"
-    assert "this audit cannot show protection" in said(contents)
+    assert "This audit therefore cannot show protection" in said(contents)
     assert "cannot show protection" in page(contents)
 
 

@@ -1,4 +1,4 @@
-"""`trapmid reproduce`: experiments by name, planned or run, each ending in a table beside the paper's."""
+"""`trapmid reproduce`: plans or runs experiments by name and writes each result as a table beside the paper's."""
 
 from collections.abc import Sequence
 from pathlib import Path
@@ -22,13 +22,15 @@ SCALES: dict[str, type[Scale]] = {"cpu": CPUScale, "paper": PaperScale}
 
 
 def chosen(names: Sequence[str], attacks: Sequence[str] = ()) -> tuple[Experiment, ...]:
-    """Experiments by name, with the rows of some attacks alone where any are named.
+    """The experiments of these names. If attacks are named, only their rows are kept.
 
     Raises:
-        UserError: there is no such experiment, or it has no such attack.
+        UserError: no name is given, an experiment is unknown, or it has none of the attacks.
     """
     if not names:
-        raise UserError("Name what to reproduce, e.g. table1. `trapmid reproduce list` shows all.")
+        raise UserError(
+            "No experiment is named. Name at least one, for example table1; `trapmid reproduce list` shows all."
+        )
     for name in names:
         if name not in EXPERIMENTS:
             raise UserError(f"{name!r} is not an experiment. Expected one of {', '.join(EXPERIMENTS)}.")
@@ -41,12 +43,12 @@ def chosen(names: Sequence[str], attacks: Sequence[str] = ()) -> tuple[Experimen
 
 
 def listing() -> str:
-    """Every experiment with its title and what it is for."""
+    """A Markdown table of every experiment with its title and what it shows."""
     return table(["name", "title", "what it shows"], [[one.name, one.title, one.shows] for one in EXPERIMENTS.values()])
 
 
 def check(experiments: Sequence[Experiment], scale: Scale) -> None:
-    """Whether all images are there that they take.
+    """Check that all images that the experiments need are given.
 
     Raises:
         UserError: some are missing.
@@ -56,7 +58,7 @@ def check(experiments: Sequence[Experiment], scale: Scale) -> None:
 
 
 def planned(experiments: Sequence[Experiment], scale: Scale, layout: Layout, jobs: int) -> str:
-    """What would run."""
+    """A description of what would run, how long it takes, and what differs from the paper."""
     states = {one.name: cells(layout, one) for one in experiments}
     differing: dict[str, list[str]] = {}
     for one in experiments:
@@ -66,8 +68,8 @@ def planned(experiments: Sequence[Experiment], scale: Scale, layout: Layout, job
         f"- {line}" if len(names) == len(experiments) else f"- {', '.join(names)}: {line}"
         for line, names in differing.items()
     ]
-    told = plan_text(experiments, states, estimate(layout, experiments, scale), jobs)
-    return "\n".join([f"{told}\n\nImages: {scale.needs}\n\nWhat differs from the paper:", *lines])
+    text = plan_text(experiments, states, estimate(layout, experiments, scale), jobs)
+    return "\n".join([f"{text}\n\nImages: {scale.needs}\n\nWhat differs from the paper:", *lines])
 
 
 def reproduce(
@@ -81,20 +83,22 @@ def reproduce(
     redact: bool = False,
     progress: Progress = no_progress,
 ) -> list[Reproduction]:
-    """Run what is missing, measure, and write OUT/EXPERIMENT/reproduction.md, .json and .csv beside the audits' reports. Resumes.
+    """Run what is missing, measure, and write OUT/EXPERIMENT/reproduction.md, .json and .csv.
+
+    Each audit also gets its report. A run that was interrupted resumes.
 
     Args:
-        experiments: from `chosen`.
-        scale: at which.
-        layout: theirs, from `lay_out`.
-        out: the folder of all.
+        experiments: the experiments, from `chosen`.
+        scale: the scale at which to run them.
+        layout: their layout, from `lay_out`.
+        out: the folder for all results.
         compute: device and precision.
-        jobs: tasks side by side.
-        redact: leave private images out of reports and pictures.
-        progress: who is told how far it is.
+        jobs: number of tasks that run at the same time.
+        redact: leave out private images from reports and pictures.
+        progress: called with the progress of each task.
 
     Raises:
-        UserError: images are missing, or a folder holds something else.
+        UserError: images are missing, or a folder holds something else than its audit.
     """
     check(experiments, scale)
     for study in layout.studies:

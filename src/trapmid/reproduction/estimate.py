@@ -1,4 +1,4 @@
-"""What a reproduction would take: its cells, hours, memory and disk, told before anything runs."""
+"""Estimates of the time, memory and disk space of a reproduction, before anything runs."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -25,10 +25,10 @@ class Line:
     """One task of a plan.
 
     Attributes:
-        folder: of its audit.
-        task: what is done.
-        seconds: on one core or one GPU, estimated.
-        done: whether its artifact is there.
+        folder: the folder of its audit.
+        task: the task.
+        seconds: estimated time on one core or one GPU.
+        done: whether its artifact exists.
     """
 
     folder: Path
@@ -39,13 +39,13 @@ class Line:
 
 @dataclass(frozen=True)
 class Estimate:
-    """A plan in numbers.
+    """The estimated cost of a plan.
 
     Attributes:
         lines: every task, in order.
-        memory: GiB of one process.
-        disk: bytes that stay.
-        bases: where the seconds are from.
+        memory: memory of one process in GiB.
+        disk: disk space of the results in bytes.
+        bases: where the estimates of time come from.
     """
 
     lines: tuple[Line, ...]
@@ -55,12 +55,12 @@ class Estimate:
 
     @property
     def seconds(self) -> float:
-        """Of what is not done, one task after another."""
+        """The seconds of all tasks that are not done, one after another."""
         return sum(line.seconds for line in self.lines if not line.done)
 
 
 def estimate(layout: Layout, experiments: Sequence[Experiment], scale: Scale) -> Estimate:
-    """Every task of a layout with what it costs."""
+    """Every task of a layout with its estimated cost."""
     costs = {layout.sources[one.name, row].folder: scale.cost(row.target) for one in experiments for row in one.rows}
     lines = tuple(line for study in layout.studies for line in _lines(study, costs[study.folder]))
     return Estimate(
@@ -72,7 +72,7 @@ def estimate(layout: Layout, experiments: Sequence[Experiment], scale: Scale) ->
 
 
 def cells(layout: Layout, experiment: Experiment) -> list[tuple[ExperimentRow, str]]:
-    """Every row with its state: `done`, `to do`, or that it takes no run."""
+    """Every row with its state in words: done, to do, or without a run of its own."""
     tasks = {study.folder: set(study.tasks) for study in layout.studies}
     said = []
     for row in experiment.rows:
@@ -120,7 +120,7 @@ def _seconds(task: Task, recipe: Recipe, cost: Cost) -> float:
 
 
 def _disk(study: Study) -> float:
-    """Weights of classifiers and generators, triggers and pictures; checkpoints of what is running come on top."""
+    """Bytes of classifiers, generators, triggers and pictures. Checkpoints of running tasks need additional space."""
     recipe = study.recipe
     identities = identities_of(recipe)
     picture = recipe.channels * recipe.image_size**2
@@ -139,7 +139,7 @@ def _disk(study: Study) -> float:
 
 @cache
 def weights(model: ModelConfig, identities: int, image_size: int, channels: int) -> int:
-    """How many numbers a network of this architecture has; none of them is made for it."""
+    """The number of parameters and buffers of a network of this architecture, without allocating them."""
     with torch.device("meta"):
         network = model.without_pretraining().network(identities, image_size, channels)
     return _numbers(network)
@@ -147,7 +147,7 @@ def weights(model: ModelConfig, identities: int, image_size: int, channels: int)
 
 @cache
 def of_generator(prior: GANConfig, identities: int, image_size: int, channels: int) -> int:
-    """How many numbers the generator has that an attack keeps; none of them is made for it."""
+    """The number of parameters and buffers of the generator that an attack keeps, without allocating them."""
     with torch.device("meta"):
         return _numbers(prior.pair(identities, image_size, channels).generator)
 

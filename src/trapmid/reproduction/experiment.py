@@ -1,4 +1,4 @@
-"""What an experiment of the paper is: rows of cells and columns of metrics, said once for every scale."""
+"""Experiments of the paper as rows of cells and columns of metrics, independent of the scale."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
@@ -16,12 +16,12 @@ Runs = Literal["mean", "worst", "best"]
 
 @dataclass(frozen=True)
 class Transforms:
-    """Which parts of the recipe's augmentation are on, and how often.
+    """The probabilities, 0 to 1, of the parts of the recipe's augmentation.
 
     Attributes:
-        crop: probability.
-        flip: probability.
-        rotation: probability.
+        crop: probability of a random crop.
+        flip: probability of a horizontal flip.
+        rotation: probability of a rotation.
     """
 
     crop: float = 0.0
@@ -31,13 +31,13 @@ class Transforms:
 
 @dataclass(frozen=True)
 class Target:
-    """What is trained and attacked, beside the defense.
+    """The model and data that are attacked, apart from the defense.
 
     Attributes:
         network: the architecture.
-        data: what is private: faces, the high-resolution ones of PPA, MNIST's digits or CIFAR-10's objects.
-        public: the attacker's images: of the same data set, or of another.
-        augmentation: None for the scale's own.
+        data: the private images: CelebA faces, the high-resolution faces of PPA, MNIST digits or CIFAR-10 objects.
+        public: the attacker's images, from the same data set or from another.
+        augmentation: None for the augmentation of the scale.
     """
 
     network: Network = "main"
@@ -51,15 +51,15 @@ MAIN = Target()
 
 @dataclass(frozen=True)
 class ExperimentRow:
-    """One line of a table.
+    """One row of a table.
 
     Attributes:
-        key: names the line among the published numbers.
-        title: as it is printed.
+        key: its key among the published numbers.
+        title: its title in the table.
         defense: key of the defense (`variants.DEFENSES`, or a name that `--defenses` takes).
-        attack: key of the attack; "-" where models alone are compared.
-        target: what is attacked.
-        runs: the mean over runs, or the single run that a defender would like least or most.
+        attack: key of the attack; "-" if only models are compared.
+        target: the model and data that are attacked.
+        runs: the mean over runs, or the single run with the highest (worst) or lowest (best) AA-1.
     """
 
     key: str
@@ -74,9 +74,9 @@ class Column(NamedTuple):
     """A metric as a column of a table.
 
     Attributes:
-        metric: what is printed.
-        title: with the symbol of the unit.
-        judge: the one that has to decide; None for the recipe's first.
+        metric: the metric.
+        title: its title with the symbol of its unit.
+        judge: the judge that decides; None for the first judge of the recipe.
     """
 
     metric: AnyMetric
@@ -85,12 +85,12 @@ class Column(NamedTuple):
 
     @property
     def of_model(self) -> bool:
-        """Whether it belongs to the model alone, whatever attacks it."""
+        """Whether the metric depends on the model only, not on the attack."""
         return self.metric.subject == "model"
 
     @property
     def of_sets(self) -> bool:
-        """Whether it compares sets of images, which a feature network does where the recipe has one."""
+        """Whether the metric compares sets of images, in the features of the recipe's feature network if it has one."""
         return self.metric.of is ComparedSet
 
 
@@ -99,11 +99,11 @@ BY_JUDGE: Mapping[str, Column] = {
     DELTA_FACE: Column(KNN_DISTANCE, "delta face", "embedder"),
     DELTA_EVAL: Column(KNN_DISTANCE, "delta eval", "classifier"),
 }
-"""Columns that the papers name after the judge that decides."""
+"""Columns that papers name after the judge that decides."""
 
 
 def column(key: str) -> Column:
-    """The column of a key: one of `BY_JUDGE`, or the name of a metric.
+    """The column of a key, which is a key of `BY_JUDGE` or the name of a metric.
 
     Raises:
         KeyError: there is no such metric.
@@ -118,10 +118,10 @@ def column(key: str) -> Column:
 
 @dataclass(frozen=True)
 class Bars:
-    """A chart that compares lines one by one.
+    """A bar chart with one bar per row.
 
     Attributes:
-        metrics: a panel each, keys of columns.
+        metrics: keys of columns, each drawn in a panel of its own.
     """
 
     metrics: tuple[str, ...]
@@ -129,12 +129,12 @@ class Bars:
 
 @dataclass(frozen=True)
 class Curve:
-    """A chart along a quantity that grows from line to line.
+    """A chart of metrics against a quantity that differs from row to row.
 
     Attributes:
-        metrics: a panel each, keys of columns.
+        metrics: keys of columns, each drawn in a panel of its own.
         along: the quantity, in words.
-        at: its value by key of the row.
+        at: its value for each row, by the key of the row.
     """
 
     metrics: tuple[str, ...]
@@ -144,19 +144,19 @@ class Curve:
 
 @dataclass(frozen=True)
 class Experiment:
-    """One table or figure.
+    """One table or figure of the paper.
 
     Attributes:
-        name: as `trapmid reproduce` takes it.
-        title: what it is in the paper.
-        shows: what it is for, in a sentence.
-        rows: the lines.
-        columns: keys of columns.
-        several: whether the paper has five runs of it, else one.
-        also: experiments whose published numbers for the same row and attack hold here, too.
-        notes: what differs from the paper at every scale, a line each.
-        pictures: identities to show reconstructions of; 0 for none.
-        chart: what is drawn of the numbers; None for nothing.
+        name: its name for `trapmid reproduce`.
+        title: its title in the paper.
+        shows: what it shows, in a sentence.
+        rows: its rows.
+        columns: keys of its columns.
+        several: whether the paper averages five runs; otherwise it has one run.
+        also: experiments whose published numbers for the same row and attack are valid here too.
+        notes: differences from the paper at every scale, one line each.
+        pictures: number of identities whose reconstructions are shown; 0 for none.
+        chart: the chart of the numbers; None for no chart.
     """
 
     name: str
@@ -172,19 +172,19 @@ class Experiment:
 
     @property
     def all_columns(self) -> tuple[str, ...]:
-        """The columns of the paper, and those of metrics that others registered."""
+        """The columns of the paper, and those of metrics that other packages registered."""
         others = [metric.name for metric in registered() if metric.subject in ("model", "attack")]
         return (*self.columns, *others)
 
     def keeping(self, attacks: Sequence[str]) -> "Experiment":
-        """The same with the rows of these attacks alone, and of models alone; all where none is named."""
+        """This experiment with only the rows of these attacks and of models alone. No attacks means all rows."""
         if not attacks:
             return self
         return replace(self, rows=tuple(row for row in self.rows if row.attack in (*attacks, NOT_APPLICABLE)))
 
 
 def grid(defenses: Mapping[str, str], attacks: Sequence[str], target: Target = MAIN) -> tuple[ExperimentRow, ...]:
-    """Every defense, titles by key, under every attack."""
+    """A row for every attack on every defense. `defenses` maps keys to titles."""
     return tuple(
         ExperimentRow(key, title, key, attack, target) for key, title in defenses.items() for attack in attacks
     )

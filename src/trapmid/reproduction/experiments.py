@@ -1,4 +1,4 @@
-"""Every table and figure of the paper, and the settings that its code supports without a table."""
+"""All tables and figures of the paper, and the settings that the paper's code supports without a published table."""
 
 from trapmid.metrics.detecting import DETECTION_AUC, DETECTION_DSR, DETECTION_RECALL
 from trapmid.metrics.of_models import CLEAN_ACCURACY
@@ -7,8 +7,8 @@ from trapmid.reproduction.experiment import Bars, Curve, Experiment, ExperimentR
 from trapmid.reproduction.tables import ALL_ATTACKS, FIVE, MEASURES, TABLES, TRAPMID
 
 OTHER_FLIP = (
-    "the authors' data set flips images before triggers are blended in, the variants without augmentation included; here only the augmentation "
-    "flips, triggers and all"
+    "the authors' data set flips images before triggers are blended in, even without augmentation; "
+    "here only the augmentation flips, and it flips images together with their triggers"
 )
 
 
@@ -25,7 +25,7 @@ _FIGURES = (
     Experiment(
         name="figure2",
         title="Figure 2: reconstructed images",
-        shows="What an attacker sees: private images above PLG-MI's pictures of the same people.",
+        shows="Private images above the reconstructions of the same people by PLG-MI.",
         rows=grid(FIVE, ("plgmi",)),
         columns=(AA1.name,),
         also=("table1",),
@@ -33,19 +33,19 @@ _FIGURES = (
     ),
     Experiment(
         name="figure3",
-        title="Figure 3: reconstructions give themselves away by their signatures",
-        shows="How many pictures that an attack found the trapdoor's owner tells from clean ones.",
+        title="Figure 3: detection of reconstructions by trapdoor signatures",
+        shows="How well the owner of the trapdoors can distinguish reconstructions from clean images.",
         rows=grid(TRAPMID, (*ALL_ATTACKS, "apgd-linf", "apgd-l2")),
         columns=DETECTION,
         notes=(
-            "adversarial examples are made by APGD-CE in 20 steps, the paper's by AutoAttack, of which that is the first part",
+            "adversarial examples are made by APGD-CE in 20 steps; the paper uses AutoAttack, of which APGD-CE is the first part",
         ),
         chart=Bars((DETECTION_RECALL.name, DETECTION_DSR.name, DETECTION_AUC.name)),
     ),
     Experiment(
         name="figure5",
         title="Figure 5: the augmentation under which triggers are learned",
-        shows="Which transforms a trigger has to survive to mislead an attack.",
+        shows="Which augmentations triggers must be robust to in order to mislead an attack.",
         rows=(
             ExperimentRow("none", "Unprotected", "none", "plgmi"),
             _augmented("no-aug", "No augmentation", Transforms()),
@@ -55,17 +55,17 @@ _FIGURES = (
         ),
         columns=MEASURES,
         several=True,
-        notes=("the paper leaves outlier runs out, which here all count", OTHER_FLIP),
+        notes=("the paper leaves out outlier runs; here every run counts", OTHER_FLIP),
         chart=Bars(BOTH),
     ),
     Experiment(
         name="figure6",
         title="Figure 6: the probability of the random crop, alone",
-        shows="How often images have to be cropped for triggers to work.",
+        shows="How often images must be cropped during training for triggers to mislead an attack.",
         rows=tuple(_augmented(key, f"p = {p:g}", Transforms(crop=p)) for key, p in CROPPED.items()),
         columns=MEASURES,
         several=True,
-        notes=("the paper leaves outlier runs out, which here all count", OTHER_FLIP),
+        notes=("the paper leaves out outlier runs; here every run counts", OTHER_FLIP),
         chart=Curve(BOTH, "Probability of the random crop", CROPPED),
     ),
 )
@@ -74,30 +74,31 @@ _BESIDE = (
     Experiment(
         name="facescrub",
         title="PLG-MI with FaceScrub as public images (supported by the paper's code, no table)",
-        shows="A third public set.",
+        shows="The effect of a third public data set.",
         rows=grid({"none": "Unprotected", **TRAPMID}, ("plgmi",), Target(public="facescrub")),
         columns=MEASURES,
     ),
     Experiment(
         name="mnist",
         title="MNIST: digits 0 to 4 private, 5 to 9 public (supported by the paper's code, no result in the paper)",
-        shows="The smallest setting.",
+        shows="Trap-MID on the smallest data set.",
         rows=grid({"none": "Unprotected", **TRAPMID}, ("plgmi",), Target(data="digits")),
         columns=MEASURES,
-        notes=("the judge knows the private digits alone, the authors' all ten",),
+        notes=("the judge is trained on the private digits only; the authors' judge on all ten",),
     ),
     Experiment(
         name="cifar10",
         title="CIFAR-10: classes 0 to 4 private, 5 to 9 public (supported by the paper's code, no result in the paper)",
-        shows="Classes that are no identities.",
+        shows="Trap-MID on classes that are objects, not people.",
         rows=grid({"none": "Unprotected", **TRAPMID}, ("plgmi",), Target(data="objects")),
         columns=MEASURES,
         notes=(
-            "the authors ship no configuration: network and optimizer are MNIST's, 100 epochs as their NegLS schedule implies",
-            "the judge knows the private classes alone, the authors' all ten",
+            "the authors publish no configuration: network and optimizer are those of MNIST, and the 100 epochs follow from their "
+            "NegLS schedule",
+            "the judge is trained on the private classes only; the authors' judge on all ten",
         ),
     ),
 )
 
 EXPERIMENTS: dict[str, Experiment] = {one.name: one for one in (*TABLES, *_FIGURES, *_BESIDE)}
-"""By the name that `trapmid reproduce` takes."""
+"""All experiments by their name for `trapmid reproduce`."""

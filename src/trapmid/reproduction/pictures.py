@@ -1,4 +1,4 @@
-"""Figure 2: private images above what each cell's attack made of the same people, as one PNG."""
+"""Figure 2 of the paper: private images above the reconstructions of the same people, as one PNG file."""
 
 from pathlib import Path
 
@@ -19,16 +19,16 @@ FILE = "reconstructions.png"
 
 
 def draw(experiment: Experiment, layout: Layout, folder: Path, *, redact: bool) -> Picture:
-    """Write the picture: a row for each line of the experiment, a column for each of the first identities.
+    """Write the picture, with a row for each row of the experiment and a column for each of the first identities.
 
     Args:
-        experiment: says how many identities.
+        experiment: the experiment; `pictures` is the number of identities.
         layout: where its cells are.
-        folder: for the picture.
-        redact: leave the private images' row out.
+        folder: the folder to write to.
+        redact: leave out the row of private images.
 
     Returns:
-        The picture, with what is in it, row by row.
+        The picture, described row by row.
     """
     rows: list[tuple[str, Pixels]] = []
     first = layout.sources[experiment.name, experiment.rows[0]].folder
@@ -45,4 +45,4 @@ def draw(experiment: Experiment, layout: Layout, folder: Path, *, redact: bool) 
     folder.mkdir(parents=True, exist_ok=True)
     sheet([list(pixels.permute(0, 2, 3, 1).numpy()) for _, pixels in rows]).save(folder / FILE)
     titles = ", ".join(title for title, _ in rows)
-    return Picture(FILE, f"from top to bottom {titles}; one identity a column, its first picture")
+    return Picture(FILE, f"from top to bottom {titles}; each column is one identity, shown by its first picture")

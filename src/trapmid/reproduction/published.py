@@ -1,4 +1,4 @@
-"""The paper's numbers (Liu & Chen, NeurIPS 2024), as far as they could be recovered, each with where it was taken from; never an invented one."""
+"""The numbers of the Trap-MID paper (Liu and Chen, NeurIPS 2024) that could be recovered, each with its source."""
 
 import json
 from functools import cache
@@ -11,11 +11,12 @@ from trapmid.metrics.scores import NOT_APPLICABLE
 Provenance = Literal["text", "figure", "notebook", "aggregator"]
 PROVENANCE: dict[Provenance, str] = {
     "text": "stated in the paper's text",
-    "figure": "read off a plot that the authors' notebooks store: accuracies to 0.15 points (0.25 in figures 5 and 6), KNN distances to 5, FID to 0.3",
+    "figure": "read off a plot stored in the authors' notebooks, with an error of up to 0.15 points for accuracies (0.25 in "
+    "figures 5 and 6), 5 for KNN distances and 0.3 for FID",
     "notebook": "printed in the authors' notebooks, exact",
     "aggregator": "from a third-party list of results, not verified",
 }
-"""What each provenance is worth."""
+"""How reliable the numbers of each provenance are."""
 
 FILE = Path(__file__).with_name("published.json")
 
@@ -25,14 +26,14 @@ class Published(Config):
 
     Attributes:
         experiment: the table or figure.
-        row: the row's key there.
+        row: the key of its row there.
         attack: name of the attack; "-" for a number of the model alone.
-        metric: as in scores.json.
+        metric: the name of the metric, as in scores.json.
         value: in the paper's unit: percent for accuracies, shares and detection; seconds for training time.
-        relation: "=" as given, "~" approximately, or the bound that the text states instead of a number.
-        source: where it was taken from.
-        spread: standard deviation over runs, where it is known.
-        note: what has to be known about it.
+        relation: "=" for a given value, "~" for an approximate one, or the bound that the text states instead.
+        source: where it was taken from, a key of `PROVENANCE`.
+        spread: standard deviation over runs; None if it is unknown.
+        note: what a reader must know about it.
     """
 
     experiment: str
@@ -47,24 +48,27 @@ class Published(Config):
 
     @property
     def text(self) -> str:
-        """As it stands in a table: `~6.3`, `< 2`, `81.37`."""
+        """The number as text for a table: `~6.3`, `< 2`, `81.37`."""
         number = f"{self.value:,g}" if self.value >= 1e5 else f"{self.value:g}"
         return {"=": number, "~": f"~{number}"}.get(self.relation, f"{self.relation} {number}")
 
     @property
     def is_a_number(self) -> bool:
-        """Whether a difference from it means something: not where the paper gives a bound."""
+        """Whether it is a value and not a bound, so that a difference from it is meaningful."""
         return self.relation in ("=", "~")
 
 
 @cache
 def published() -> tuple[Published, ...]:
-    """All of them."""
+    """All published numbers."""
     return tuple(Published.model_validate(entry) for entry in json.loads(FILE.read_text(encoding="utf-8")))
 
 
 def look_up(experiments: tuple[str, ...], row: str, attack: str, metric: str) -> Published | None:
-    """The number of a cell, from the first of `experiments` that has it; of the model alone where the attack has none of its own."""
+    """The published number of a cell from the first of `experiments` that has one; None if there is none.
+
+    If there is no number for the attack, the number for the model alone is used.
+    """
     numbers = {(one.experiment, one.row, one.attack, one.metric): one for one in published()}
     for experiment in experiments:
         for of in (attack, NOT_APPLICABLE):

@@ -1,4 +1,4 @@
-"""From finished audits to a table: what scores.json and the manifests say about every cell, beside what the paper says."""
+"""Turns finished audits into a table: the scores and costs of every cell beside the paper's numbers."""
 
 import math
 from collections.abc import Iterator, Mapping, Sequence
@@ -26,17 +26,17 @@ class Entry(Config):
     """One number of a table.
 
     Attributes:
-        row: key of the line.
-        title: as it is printed.
+        row: key of the row.
+        title: title of the row.
         attack: key of the attack.
-        metric: the column, see `experiment.column`.
-        judge: who decided; "-" where nobody had to, empty where nothing was measured.
-        seeds: of the runs that went in.
-        value: in the unit of scores.json; null where nothing was measured.
-        low: lower end of the 95 % interval, over seeds where there are several, else over identities.
-        high: upper end.
-        published: the paper's number, with its provenance; null where it is not known.
-        difference: measured minus published, in the paper's unit; null where either is missing, or the paper gives a bound.
+        metric: key of the column, see `experiment.column`.
+        judge: the judge; "-" if the metric needs none, empty if nothing was measured.
+        seeds: seeds of the runs.
+        value: the value in the unit of scores.json; null if nothing was measured.
+        low: lower end of the 95 % interval, over seeds if there are several, otherwise over identities.
+        high: upper end of the interval.
+        published: the paper's number with its provenance; null if it is unknown.
+        difference: measured minus published, in the paper's unit; null if either is missing or the paper gives a bound.
     """
 
     row: str
@@ -53,19 +53,19 @@ class Entry(Config):
 
 
 class Reproduction(Config):
-    """A table of the paper as it came out here.
+    """The reproduction of one table or figure of the paper.
 
     Attributes:
         experiment: its name.
-        scale: at which it ran.
-        title: in the paper.
-        shows: what it is for.
-        columns: metrics, in order.
+        scale: the name of the scale.
+        title: its title in the paper.
+        shows: what it shows.
+        columns: keys of the columns, in order.
         entries: every cell of the table.
-        seconds: spent on the trainings and attacks in it.
-        peak_memory_mib: the most that one of them took.
-        differs: from the paper, a line each.
-        folders: of the audits, relative to the output folder.
+        seconds: total time of its trainings and attacks.
+        peak_memory_mib: the highest memory in MiB of one training or attack.
+        differs: differences from the paper, one line each.
+        folders: folders of the audits, relative to the output folder.
     """
 
     experiment: str
@@ -81,7 +81,7 @@ class Reproduction(Config):
 
 
 def collect(experiment: Experiment, layout: Layout, out: Path, scale: str, differs: tuple[str, ...]) -> Reproduction:
-    """Every number of an experiment that the folders below `out` hold; the rest stays blank."""
+    """All numbers of an experiment from the folders below `out`. What was not measured stays blank."""
     cells = {row: layout.sources[experiment.name, row] for row in experiment.rows}
     folders = tuple(dict.fromkeys(cell.folder for cell in cells.values()))
     audits = {folder: _Audit(folder) for folder in folders}
@@ -108,7 +108,7 @@ def collect(experiment: Experiment, layout: Layout, out: Path, scale: str, diffe
 
 
 class _Audit:
-    """What one run folder says: scores, and rows of the same shape from manifests."""
+    """The scores of one run folder, with the costs from its manifests in the same form."""
 
     def __init__(self, folder: Path) -> None:
         self.manifests: dict[tuple[str, str, int], Manifest] = {}
@@ -132,7 +132,10 @@ class _Audit:
     def find(
         self, cell: RowSource, attack: str, metric: str, judge: str | None = None, *, sets_first: bool = False
     ) -> dict[int, Score]:
-        """By seed, as `judge` sees it or, by default, the first judge; with `sets_first`, the feature network where there is one."""
+        """The scores of a cell by seed, from `judge` or, by default, from the first judge that has some.
+
+        With `sets_first`, a feature network comes before the judges.
+        """
         order = [*self.fidelity, *self.judges] if sets_first else [*self.judges, *self.fidelity]
         rows = [
             score
@@ -147,12 +150,12 @@ class _Audit:
 
 
 def _costs(key: ScoreKey, manifest: Manifest) -> Iterator[Score]:
-    """What the manifest of a training or an attack says about its cost."""
+    """The cost of a training or an attack, from its manifest."""
     yield from measure(AttackCost(key, manifest) if key.attack != NOT_APPLICABLE else TrainingCost(key, manifest))
 
 
 def _of_priors(recipe: Recipe, scores: Sequence[Score]) -> Iterator[Score]:
-    """An attack that trains no generator has the prior's, and the floor says what there is to say about that."""
+    """Scores of the generators of attacks that train none: the generator is the prior's, so its score is the floor's."""
     for attack in recipe.attacks:
         prior = attack.public_prior()
         if attack.own_prior() is None and prior is not None:
@@ -165,7 +168,7 @@ def _of_priors(recipe: Recipe, scores: Sequence[Score]) -> Iterator[Score]:
 def _blank_generators(
     experiment: Experiment, made: Mapping[tuple[Path, tuple[str, str, int]], Manifest], out: Path
 ) -> Iterator[str]:
-    """Which attacks keep a column blank, and what to do about it."""
+    """A note on attacks whose missing generator leaves a column blank, and how to fill it."""
     if GENERATOR_PRIVATE_NEAREST.name not in experiment.columns:
         return
     without = [
@@ -177,8 +180,8 @@ def _blank_generators(
     ]
     if without:
         yield (
-            f"{column(GENERATOR_PRIVATE_NEAREST.name).title}: blank where the attack was run when generators were not kept. To fill it, remove "
-            f"{', '.join(without)} and run the same command again"
+            f"{column(GENERATOR_PRIVATE_NEAREST.name).title}: blank for attacks that were run by a version that did not keep "
+            f"generators. To fill it, remove {', '.join(without)} and run the same command again"
         )
 
 
@@ -218,7 +221,7 @@ def _entries(experiment: Experiment, row: ExperimentRow, cell: RowSource, audit:
 
 
 def _runs(row: ExperimentRow, cell: RowSource, audit: _Audit) -> Sequence[int]:
-    """The seeds that count: all, or the one with the highest (worst) or lowest (best) AA-1."""
+    """The seeds of a row: all, or the one with the highest (worst) or lowest (best) AA-1."""
     if row.runs == "mean":
         return cell.seeds
     ranked = audit.find(cell, cell.attack, RANKED_BY)
@@ -229,7 +232,7 @@ def _runs(row: ExperimentRow, cell: RowSource, audit: _Audit) -> Sequence[int]:
 
 
 def _summary(scores: list[Score]) -> tuple[float, float, float]:
-    """One run's own interval over identities; of several runs the mean with the interval over runs."""
+    """Mean, low and high over runs. A single run has its own interval, over identities."""
     if not scores:
         return math.nan, math.nan, math.nan
     if len(scores) == 1:

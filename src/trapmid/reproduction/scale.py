@@ -1,4 +1,4 @@
-"""A scale: how an experiment's targets, defenses and attacks become recipes, and what that costs."""
+"""A scale turns the targets, defenses and attacks of an experiment into recipes, and estimates their cost."""
 
 from abc import ABC, abstractmethod
 from collections.abc import Mapping
@@ -15,18 +15,21 @@ from trapmid.reproduction.experiment import Experiment, ExperimentRow, Target, T
 from trapmid.types import UserError
 
 CROPS = {"ffhq": 88, "facescrub": 54}
-"""The central square that Trap-MID's code crops, in pixels: of FFHQ's thumbnails of 128 px, and of FaceScrub's faces resized to 64 px."""
+"""The side in pixels of the central square that Trap-MID's code crops.
+
+It crops FFHQ's thumbnails of 128 px, and FaceScrub's faces resized to 64 px.
+"""
 
 
 @dataclass(frozen=True)
 class Images:
-    """Where the images of a reproduction lie; None where they were not given.
+    """The paths of the images of a reproduction; None for images that are not given.
 
     Attributes:
-        private: what classifiers learn.
-        public: the attacker's, of the same data set.
-        ffhq: a flat folder of FFHQ's thumbnails, or any other second public set.
-        facescrub: a third one.
+        private: the private images, which classifiers are trained on.
+        public: the attacker's images, from the same data set.
+        ffhq: a flat folder of FFHQ's thumbnails, or another second public set.
+        facescrub: a third public set.
     """
 
     private: Path | None = None
@@ -35,24 +38,24 @@ class Images:
     facescrub: Path | None = None
 
     def other(self, name: str) -> Source | None:
-        """A public set of another data set; folders are flat and cropped as published."""
+        """The public images from another data set. Folders are flat, and their images are cropped as published."""
         path: Path | None = getattr(self, name)
         return None if path is None else guess_flat(path, CROPS[name])
 
 
 @dataclass(frozen=True)
 class Cost:
-    """What cells cost on a machine: estimates, told as such.
+    """Estimates of what cells cost on a machine.
 
     Attributes:
-        plain: seconds of a training without defense.
-        trainings: multiples of it by the defense's kind; those not named take one.
-        attacks: seconds by name, prior and search together.
-        priors: seconds by kind, each trained once.
-        judge: seconds, once.
+        plain: seconds of a training without a defense.
+        trainings: training time by kind of defense, as a multiple of `plain`; 1 for kinds that are not listed.
+        attacks: seconds by name of the attack, for prior and search together.
+        priors: seconds by kind of prior. Each is trained once.
+        judge: seconds of the training of a judge, which happens once.
         measure: seconds of a measurement for each trained model and each attack.
-        memory: GiB that one process takes.
-        basis: where the numbers are from.
+        memory: memory of one process in GiB.
+        basis: where the estimates come from.
     """
 
     plain: float
@@ -70,7 +73,7 @@ class Scale(ABC):
     """The size at which an experiment runs.
 
     Attributes:
-        images: where they lie.
+        images: the paths of the images.
     """
 
     name: ClassVar[str]
@@ -79,7 +82,7 @@ class Scale(ABC):
 
     @abstractmethod
     def recipe(self, target: Target, defense: str) -> Recipe:
-        """What decides how a defense (by key) is trained on a target: a recipe whose defenses, attacks and seeds do not count yet."""
+        """The recipe for a target and a defense, given by key. Its defenses, attacks and seeds are set later."""
 
     @abstractmethod
     def defense(self, row: ExperimentRow) -> Defense:
@@ -87,25 +90,25 @@ class Scale(ABC):
 
     @abstractmethod
     def attack(self, row: ExperimentRow) -> AnyAttack | None:
-        """The attack of a row; None where nothing is attacked here."""
+        """The attack of a row; None if this row has none."""
 
     @abstractmethod
     def seeds(self, experiment: Experiment) -> tuple[int, ...]:
-        """Of training and attack."""
+        """The seeds of trainings and attacks."""
 
     @abstractmethod
     def cost(self, target: Target) -> Cost:
-        """Of its cells."""
+        """The estimated cost of the cells of a target."""
 
     @abstractmethod
     def differs(self, experiment: Experiment) -> tuple[str, ...]:
-        """What differs from the paper's setting, a line each."""
+        """The differences from the paper's setting, one line each."""
 
     def check(self, experiment: Experiment) -> None:
-        """Whether the images that the experiment takes were given.
+        """Check that the images that the experiment needs are given.
 
         Raises:
-            UserError: which are missing, and what they are.
+            UserError: some are missing; the message says which, and what they are.
         """
         for target in {row.target for row in experiment.rows}:
             recipe = self.recipe(target, "none")
@@ -120,7 +123,7 @@ class Scale(ABC):
 
 
 CLASSES = 5
-"""Private classes of the MNIST and CIFAR-10 settings, whose recipes take all there are."""
+"""The number of private classes of the MNIST and CIFAR-10 settings. Their recipes use every class."""
 
 
 def identities_of(recipe: Recipe) -> int:
@@ -130,7 +133,7 @@ def identities_of(recipe: Recipe) -> int:
 
 
 def with_transforms(recipe: Recipe, transforms: Transforms | None) -> Recipe:
-    """The recipe with only these parts of its augmentation; no change of brightness or contrast either."""
+    """The recipe with these parts of its augmentation only. Brightness and contrast do not change either."""
     if transforms is None:
         return recipe
     augmentation = recipe.training.augmentation.model_copy(

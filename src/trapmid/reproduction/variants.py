@@ -1,4 +1,4 @@
-"""The paper's variants of defenses and attacks, each a known member with single values changed; equal to a member, it is that member."""
+"""The paper's variants of defenses and attacks. Each is a known member with some values changed."""
 
 from collections.abc import Sequence
 from typing import TypeVar
@@ -17,19 +17,19 @@ DEFENSES: dict[str, tuple[str, tuple[str, ...]]] = {
     **{f"trapmid-beta{beta}": ("trapmid", (f"weight={beta}",)) for beta in (0.02, 0.1, 0.2, 0.5)},
     **{f"trapmid-tuned{alpha}": ("trapmid", (f"blend.end={alpha}", "weight=0.5")) for alpha in (0.005, 0.007, 0.01)},
 }
-"""Key of a variant: the defense it changes, and how (as `--set` does)."""
+"""By key of the variant: the defense that it changes, and the changes in the syntax of `--set`."""
 
 M = TypeVar("M", bound=Member)
 
 
 def defense_variant(key: str, known: Sequence[Defense]) -> Defense:
-    """The defense of a key: a variant of one of `known`, or what `parse_defense` makes of it."""
+    """The defense of a key: a variant from `DEFENSES`, or else the defense that `parse_defense` finds for it."""
     base, changes = DEFENSES.get(key, (key, ()))
     return _varied(parse_defense(base, known), key, changes)
 
 
 def attack_variant(attack: AnyAttack, label: str, changes: Sequence[str]) -> AnyAttack:
-    """The attack with values changed, under a label of its own; the attack itself if that changes nothing."""
+    """The attack with some values changed, under a new label. If nothing changes, it is the attack itself."""
     return _varied(attack, label, changes)
 
 

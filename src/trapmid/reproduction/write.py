@@ -1,4 +1,4 @@
-"""A reproduction as files: Markdown to read, JSON with everything, CSV one number a line."""
+"""Writes a reproduction as Markdown to read, JSON with everything, and CSV with one number per line."""
 
 import csv
 import io
@@ -26,15 +26,15 @@ ATTACK_TITLES = {
     **ADVERSARIAL,
     NOT_APPLICABLE: "",
 }
-"""What the attacks of rows are called."""
+"""The titles of attacks by key."""
 
 
 class Picture(NamedTuple):
-    """A picture or a chart that lies beside the table.
+    """A picture or a chart beside the table.
 
     Attributes:
-        file: its name.
-        about: what it shows, also for those who do not see it.
+        file: its file name.
+        about: a description, which is also its alternative text.
     """
 
     file: str
@@ -45,9 +45,9 @@ def write(made: Reproduction, folder: Path, pictures: Sequence[Picture] = ()) ->
     """Write `reproduction.md`, `.json` and `.csv` into `folder`.
 
     Args:
-        made: the table.
-        folder: is made.
-        pictures: that lie there, shown above the table.
+        made: the reproduction.
+        folder: the folder to write to, which is created if needed.
+        pictures: pictures in that folder, to be shown above the table.
     """
     folder.mkdir(parents=True, exist_ok=True)
     texts = {"md": markdown(made, pictures), "json": made.model_dump_json(indent=1) + "\n", "csv": as_csv(made)}
@@ -56,7 +56,7 @@ def write(made: Reproduction, folder: Path, pictures: Sequence[Picture] = ()) ->
 
 
 def markdown(made: Reproduction, pictures: Sequence[Picture] = ()) -> str:
-    """The pictures, the table with the paper's numbers beside its own, the cost, and what differs."""
+    """The text of reproduction.md: pictures, the table beside the paper's numbers, cost, differences and sources."""
     columns = _used(made)
     heads = ["", "attack"]
     for metric in columns:
@@ -80,14 +80,15 @@ def markdown(made: Reproduction, pictures: Sequence[Picture] = ()) -> str:
         f"{made.shows} Scale: {made.scale}.",
         *(f"![{picture.about}]({picture.file})" for picture in pictures),
         table(heads, lines),
-        f"95 % intervals in brackets: over runs where there are several, else over identities. Judges: {', '.join(judges) or 'none'}. "
-        "Blank: not measured, or not recovered from the paper.",
+        "In brackets are 95 % intervals, over runs if there are several and over identities otherwise. "
+        f"Judges: {', '.join(judges) or 'none'}. A blank cell was not measured, or its number in the paper is unknown.",
         "## Cost",
-        f"{made.seconds / 3600:.2f} hours of trainings and attacks, one after another; no process took more than {made.peak_memory_mib / 1024:.1f} GiB.",
+        f"The trainings and attacks took {made.seconds / 3600:.2f} hours in total. "
+        f"One process used at most {made.peak_memory_mib / 1024:.1f} GiB of memory.",
         "## What differs from the paper",
         "\n".join(f"- {line}" for line in made.differs),
-        "## Where the paper's numbers are from",
-        "\n".join(_sources(made)) or "None was recovered.",
+        "## Sources of the paper's numbers",
+        "\n".join(_sources(made)) or "No number of the paper is known for this experiment.",
         "## Files",
         "\n".join(
             [f"- {folder}/report.html, {folder}/scores.json" for folder in made.folders]
@@ -98,7 +99,7 @@ def markdown(made: Reproduction, pictures: Sequence[Picture] = ()) -> str:
 
 
 def as_csv(made: Reproduction) -> str:
-    """One number a line, in the paper's unit."""
+    """The text of reproduction.csv: one number per line, in the paper's unit."""
     stream = io.StringIO()
     rows = csv.writer(stream, lineterminator="\n")
     rows.writerow(
@@ -142,7 +143,7 @@ def plan_text(
     counted: Estimate,
     jobs: int,
 ) -> str:
-    """Cells, hours, memory and disk, before anything runs."""
+    """The plan in words: cells, hours, memory and disk space."""
     said = []
     for one in experiments:
         alike: dict[tuple[str, str], list[str]] = {}
@@ -159,9 +160,9 @@ def plan_text(
         rows.append([folder, str(len(lines)), str(len(left)), hours(sum(line.seconds for line in left))])
     said.append(table(["folder", "tasks", "to do", "hours"], rows))
     said.append(
-        f"About {hours(counted.seconds)} hours one task after another, {hours(counted.seconds / jobs)} with {jobs} side by side; "
-        f"{counted.memory:g} GiB of memory a process; {counted.disk / GIB:.2f} GiB of disk, checkpoints of what runs on top.\n"
-        f"Estimates: {'; '.join(counted.bases)}."
+        f"About {hours(counted.seconds)} hours one task after another, {hours(counted.seconds / jobs)} hours with {jobs} at "
+        f"a time. Each process needs {counted.memory:g} GiB of memory. The results need {counted.disk / GIB:.2f} GiB of "
+        f"disk space, and checkpoints of running tasks need more.\nBasis of the estimates: {'; '.join(counted.bases)}."
     )
     return "\n\n".join(said)
 
@@ -173,18 +174,18 @@ def table(heads: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
 
 
 def attack_title(attack: str) -> str:
-    """As people read it; empty for models alone."""
+    """The title of an attack; empty if there is none."""
     return ATTACK_TITLES.get(attack, attack)
 
 
 def hours(seconds: float) -> str:
-    """As plans say them: `0.4`, `12`."""
+    """Hours as text: `0.4`, `12`."""
     value = seconds / 3600
     return f"{value:.1f}" if value < 10 else f"{value:.0f}"
 
 
 def number(entry: Entry) -> str:
-    """A measured value with its interval, in the paper's unit; empty where nothing was measured."""
+    """A measured value with its interval, in the paper's unit; empty if nothing was measured."""
     if math.isnan(entry.value):
         return ""
     unit = column(entry.metric).metric.unit
