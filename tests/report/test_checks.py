@@ -194,7 +194,7 @@ def test_the_price_of_a_defense(make):
     price = tables.price_table(measured(make))
     assert list(price.columns) == [
         ("Clean accuracy", "higher is more useful"),
-        ("Calibration error", "lower is more honest"),
+        ("Calibration error", "lower is better"),
         ("Robust accuracy", "within 2/255"),
         ("Robust accuracy", "within 8/255"),
     ]

@@ -1,4 +1,4 @@
-"""Metrics of a trapdoor as a detector: how well its signatures tell recovered and adversarial images from clean ones."""
+"""Metrics of trapdoors as detectors: how well signatures separate recovered and adversarial images from clean ones."""
 
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
@@ -38,7 +38,7 @@ class ScoredImages:
 @final
 @dataclass(frozen=True, eq=False)
 class Detection(Evidence):
-    """What the detector of one trapdoored model makes of every set of images.
+    """The scores that the detector of one trapdoored model gives to each set of images.
 
     Attributes:
         allowed: the false-positive rate that the calibrated threshold was set for.

@@ -1,4 +1,4 @@
-"""Judges decide whom a reconstruction shows. A judge is never the target itself, and it can answer "none of these"."""
+"""Judges decide which identity a reconstruction shows. A judge is never the target, and can answer "none of these"."""
 
 from abc import ABC, abstractmethod
 from dataclasses import dataclass
@@ -26,11 +26,11 @@ ACCEPTED_SHARE = 0.95
 
 @dataclass(frozen=True, eq=False)
 class Opinion:
-    """What a judge says about n images.
+    """The answer of a judge on n images.
 
     Attributes:
         scores: (n, num_classes); the higher, the more an image looks like the identity.
-        features: (n, d), in which distances between images are taken.
+        features: (n, d); distances between images are measured in them.
     """
 
     scores: Tensor
@@ -38,21 +38,21 @@ class Opinion:
 
 
 class Judge(ABC):
-    """A model that knows the private identities and that no attack has seen.
+    """A model that recognises the private identities and that no attack has access to.
 
     Attributes:
-        name: in scores and tables.
+        name: its name in scores and tables.
     """
 
     name: str
 
     @abstractmethod
     def opinion(self, pixels: Pixels) -> Opinion:
-        """The opinion of images (n, c, h, w), uint8, on the CPU."""
+        """The judge's answer on images (n, c, h, w), uint8, on the CPU."""
 
 
 class JudgeConfig(Member, ABC):
-    """A way of getting a judge."""
+    """The configuration of a judge, which trains or loads it."""
 
     @abstractmethod
     def appoint(

@@ -1,4 +1,4 @@
-"""Metrics of what attacks asked and took, and of the priors that they search."""
+"""Metrics of the cost of attacks, and of the priors that they search."""
 
 from collections.abc import Callable, Iterator
 
@@ -56,7 +56,7 @@ TARGET_CONFIDENCE = Metric(
     better="neither",
     of=FinishedAttack,
     compute=_confidence,
-    about="How sure the target is, on average, that a reconstruction shows whom it is meant to show.",
+    about="The mean confidence of the target in the attacked identity on its reconstructions.",
     tables=(),
 )
 OUTSIDE_RANGE = Metric(
@@ -66,8 +66,8 @@ OUTSIDE_RANGE = Metric(
     better="neither",
     of=PriorSamples,
     compute=_outside_range,
-    about="The share of pixel values outside [0, 1] in samples of a prior as its generator makes them. Attacks show these to the target; "
-    "saved images are clipped.",
+    about="The share of pixel values outside [0, 1] in random samples of a prior's generator. Attacks show these values to the target, "
+    "but saved images are clipped.",
     tables=(),
 )
 ATTACK_SECONDS = Metric(
@@ -87,8 +87,8 @@ START_BATCHES = Metric(
     better="higher",
     of=AttackCost,
     compute=_note("start_batches"),
-    about="How many batches of random images BREP-MI shows to the target before it has a start for each identity. In reproductions, not "
-    "in scores.json.",
+    about="The number of batches of random images that BREP-MI shows to the target until it has a start for each identity. In "
+    "reproductions, not in scores.json.",
     paper="BREP-MI (Kahla et al., CVPR 2022); Trap-MID (Liu & Chen, NeurIPS 2024), App. E.9",
     tables=(),
 )
@@ -99,7 +99,8 @@ IDENTITIES_WITHOUT_START = Metric(
     better="higher",
     of=AttackCost,
     compute=_note("identities_without_start"),
-    about="For how many identities BREP-MI finds no image that the target takes for them. In reproductions, not in scores.json.",
+    about="The number of identities for which BREP-MI finds no image that the target assigns to them. In reproductions, not in "
+    "scores.json.",
     paper="BREP-MI (Kahla et al., CVPR 2022); Trap-MID (Liu & Chen, NeurIPS 2024), App. E.9",
     tables=(),
 )

@@ -1,4 +1,4 @@
-"""Metrics of a trained classifier: what it is good for, what a defense costs it, and how its trapdoor took."""
+"""Metrics of a trained classifier: its accuracy, the cost of a defense, and the quality of its trapdoor."""
 
 from collections.abc import Iterator
 
@@ -85,7 +85,7 @@ TRAPDOOR_SUCCESS = Metric(
     compute=_trapdoor_success,
     about="The share of private test images that the model assigns to the class whose trigger was blended into them.",
     paper=f"{_TRAPMID}, App. C.4",
-    hint="100\u00a0%: it took",
+    hint="should be near 100\u00a0%",
 )
 TRAPDOOR_DELTA = Metric(
     name="trapdoor_delta",
@@ -94,8 +94,8 @@ TRAPDOOR_DELTA = Metric(
     better="higher",
     of=Model,
     compute=_delta,
-    about="How effective the trapdoor is: how much surer the model is of a class given its trigger in any image than given an image of "
-    "that class. The mean over classes.",
+    about="The effectiveness of the trapdoor: how much more confident the model is in a class on any image with its trigger than on "
+    "real images of that class. The mean over classes.",
     paper=f"{_TRAPMID}, Def. 1",
     hint="should exceed epsilon",
     tables=("main",),
@@ -107,7 +107,7 @@ TRAPDOOR_DELTA_WORST = Metric(
     better="higher",
     of=Model,
     compute=_delta_worst,
-    about="The same for the class that has the lowest value.",
+    about="Delta of the class with the lowest value.",
     paper=f"{_TRAPMID}, Def. 1",
     tables=(),
 )
@@ -118,10 +118,10 @@ TRAPDOOR_EPSILON = Metric(
     better="lower",
     of=Model,
     compute=_epsilon,
-    about="How unnatural the trapdoor is: a lower bound of the divergence between private images with and without a trigger, "
-    "by a trained discriminator.",
+    about="The unnaturalness of the trapdoor: a lower bound of the divergence between private images with and without a trigger, "
+    "estimated by a trained discriminator.",
     paper=f"{_TRAPMID}, Def. 2; Donsker & Varadhan 1983",
-    hint="at least",
+    hint="lower bound",
     tables=("main",),
 )
 CALIBRATION_ERROR = Metric(
@@ -133,7 +133,7 @@ CALIBRATION_ERROR = Metric(
     compute=_calibration_error,
     about="The mean gap between the model's confidence and its accuracy, over 15 levels of confidence.",
     paper="Naeini et al., AAAI 2015; Guo et al., ICML 2017",
-    hint="lower is more honest",
+    hint="lower is better",
     tables=("price",),
 )
 ZERO_GRADIENT = Metric(
@@ -143,8 +143,8 @@ ZERO_GRADIENT = Metric(
     better="neither",
     of=Model,
     compute=_zero_gradients,
-    about="The share of private test images at which the loss of another class has no usable gradient, so that a white-box attack "
-    "searches blind.",
+    about="The share of private test images at which the loss of another class has no usable gradient, so that a "
+    "white-box attack has no direction to follow.",
     hint="should be 0",
     tables=("price",),
 )
@@ -155,7 +155,7 @@ PRIVACY_EPSILON = Metric(
     better="lower",
     of=Model,
     compute=_privacy_epsilon,
-    about="The epsilon of a differentially private training, as its manifest records it.",
+    about="The epsilon of a differentially private training, from its manifest.",
     paper="DP-SGD (Abadi et al., CCS 2016)",
     hint="of the training; lower is safer",
     tables=("price",),
@@ -167,8 +167,8 @@ ROBUST_ACCURACY = Metric(
     better="higher",
     of=Model,
     compute=_robust_accuracy,
-    about="The share of some private test images that the model still classifies correctly after the worst change that a short search "
-    "finds within R/255 of each pixel, for each radius R of the recipe.",
+    about="The share of a sample of private test images that the model still classifies correctly after the worst change that a short "
+    "search finds, when each pixel may change by at most R/255, for each radius R of the recipe.",
     paper="AutoAttack (Croce & Hein, ICML 2020), APGD-CE",
     hint="within {}/255",
     tables=("price",),

@@ -1,4 +1,4 @@
-"""Metrics of images one by one: whom judges recognise in them, and how near they lie to private images."""
+"""Metrics of single images: which identity judges recognise, and how near the image lies to private images."""
 
 from collections.abc import Callable, Iterator
 from typing import TypeAlias
@@ -83,8 +83,8 @@ AA1_CORRECTED = Metric(
     better="lower",
     of=JudgedImages,
     compute=_corrected,
-    about="AA-1 without what the judge says anyway: per identity (raw - f) / (1 - f), where f is how often it names that identity in "
-    "images of the same attack that are meant to show others. Guessing gives 0.",
+    about="AA-1 corrected for chance: (raw - f) / (1 - f) for each identity, where f is how often the judge names that identity in "
+    "the same attack's images of other identities. Chance level is 0.",
     hint="lower is safer",
     tables=("main",),
 )
@@ -106,7 +106,7 @@ AA1_WRONG_IDENTITY = Metric(
     better="neither",
     of=JudgedImages,
     compute=by_judge(_under_another_name),
-    about="A negative control: AA-1 where each identity's images are taken for another identity, the same for every model and attack.",
+    about="A negative control: AA-1 when the images of each identity are assigned to another one, the same for every model and attack.",
     tables=("controls",),
 )
 KNN_DISTANCE = Metric(
@@ -140,7 +140,7 @@ PRIVATE_NEAREST = Metric(
     better="lower",
     of=NearestImages,
     compute=_private_nearest,
-    about="The share of images that lie nearer to a private training image than to any of as many public images.",
+    about="The share of images that lie nearer to some private training image than to every one of an equal number of public images.",
     paper="Trap-MID (Liu & Chen, NeurIPS 2024), Table 3, there of a generator's random samples",
     hint="lower is safer",
     tables=("further",),
@@ -152,7 +152,7 @@ GENERATOR_PRIVATE_NEAREST = Metric(
     better="lower",
     of=GeneratorSamples,
     compute=lambda evidence: _private_nearest(evidence.nearest),
-    about="The same of random samples of the generator that an attack trained with the target's help, before any search.",
+    about="Private nearest of random samples of the generator that an attack trained with the target, before any search.",
     paper="Trap-MID (Liu & Chen, NeurIPS 2024), Table 3",
     tables=(),
 )

@@ -1,4 +1,4 @@
-"""What small perturbations do to a model: robust accuracy under APGD-CE, and gradients that are no help."""
+"""Small perturbations: robust accuracy under APGD-CE, and gradients that vanish."""
 
 from typing import Annotated, Literal
 
@@ -17,11 +17,12 @@ from trapmid.types import Images, Labels, logits_of
 class APGD(Config):
     """`apgd`: the first and cheapest of AutoAttack's four attacks, on a few images and with a fifth of its steps.
 
-    With less effort fewer images fall: what it reports is an upper bound of robust accuracy, and comparable between models only.
+    A stronger attack would change more predictions, so the result is an upper bound of robust accuracy. Use it only to compare
+    models.
 
     Attributes:
-        budgets: L_inf radii in 1/255, rising; what falls at one is not tried at the next, whose ball holds the same points.
-        images: held-out images that are tried, drawn at random.
+        budgets: L_inf radii in units of 1/255. An image that is misclassified at one radius also counts at larger ones.
+        images: number of held-out images, drawn at random.
         steps: of each search; 100 in AutoAttack.
     """
 
@@ -32,7 +33,7 @@ class APGD(Config):
     steps: Count = 20
 
     def stands(self, model: nn.Module, images: Images, labels: Labels) -> dict[int, Bool[Tensor, " n"]]:
-        """For each budget, which of `images` (n, c, h, w) the model, in eval mode, still names rightly; on the CPU."""
+        """For each budget, which of `images` (n, c, h, w) the model, in eval mode, still classifies correctly; on the CPU."""
         standing = torch.ones(len(images), dtype=torch.bool, device=images.device)
         results = {}
         with randomness(0, "robustness", device=images.device):
@@ -44,7 +45,7 @@ class APGD(Config):
 
 
 def withstands(model: nn.Module, images: Images, labels: Labels, radius: float, steps: int) -> Bool[Tensor, " n"]:
-    """Whether APGD-CE finds no image within `radius` (L_inf) and [0, 1] that the model misnames."""
+    """For each image, whether APGD-CE finds no misclassified image in [0, 1] within the L_inf `radius`."""
     if not len(images):
         return torch.zeros(0, dtype=torch.bool, device=images.device)
     ball, rng = Ball("apgd", "linf", radius), generator(0, "robustness", "start")
@@ -53,10 +54,10 @@ def withstands(model: nn.Module, images: Images, labels: Labels, radius: float, 
 
 @torch.no_grad()
 def without_gradient(model: nn.Module, images: Images, labels: Labels) -> Bool[Tensor, " n"]:
-    """Whether the loss of being taken for somebody else, drawn at random, has no gradient, or no finite one, at an image.
+    """For each image, whether the loss of another class, drawn at random, has no gradient or no finite one.
 
-    Aimed at somebody else because cross-entropy saturates at the right identity of a sure model, which is no defense. Where this is
-    true, a white-box attack searches blind and its failure shows nothing.
+    The loss is that of another class because cross-entropy at the correct class of a confident model vanishes without any
+    defense. Without a gradient a white-box attack has no direction to follow, and its failure does not show protection.
 
     Args:
         model: the classifier, in eval mode.
