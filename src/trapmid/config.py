@@ -6,6 +6,33 @@ from typing import Annotated, Any, ClassVar, TypeAlias
 
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError
 
+__all__ = [
+    "AtLeastTwo",
+    "BatchSize",
+    "BelowOne",
+    "Config",
+    "Count",
+    "CountOrZero",
+    "CropSide",
+    "Degrees",
+    "Fraction",
+    "Label",
+    "Member",
+    "NonNegative",
+    "Positive",
+    "PositiveShare",
+    "Probability",
+    "Rate",
+    "Seed",
+    "Share",
+    "ShareRange",
+    "Side",
+    "Width",
+    "explain",
+    "fingerprint",
+    "ordered",
+]
+
 
 def ordered(pair: tuple[float, float]) -> tuple[float, float]:
     """A pair whose first number is not above its second: a validator of ranges."""

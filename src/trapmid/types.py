@@ -7,6 +7,20 @@ from torch import Tensor
 
 from trapmid.errors import UserError as UserError
 
+__all__ = [
+    "Features",
+    "HasLogits",
+    "Images",
+    "Labels",
+    "Logits",
+    "Pixels",
+    "Prediction",
+    "Stateful",
+    "UserError",
+    "logits_of",
+    "prediction_of",
+]
+
 Images: TypeAlias = Float[Tensor, "n c h w"]
 """A batch of images in [0, 1], float, channels first."""
 

@@ -4,6 +4,7 @@ import ast
 import math
 import pickle
 from collections.abc import Iterator
+from importlib.metadata import EntryPoint
 from pathlib import Path
 
 import pytest
@@ -25,7 +26,7 @@ from trapmid.metrics import (
     without,
 )
 from trapmid.metrics.document import document
-from trapmid.metrics.table import registered_for_workers
+from trapmid.metrics.table import registered_for_workers, versions_of
 from trapmid.metrics.units import percent
 from trapmid.report import tables
 from trapmid.types import UserError
@@ -114,8 +115,10 @@ def brightness(version: int = 1, name: str = "brightness") -> Metric[JudgedImage
 
 
 @pytest.fixture(autouse=True)
-def as_before(monkeypatch: pytest.MonkeyPatch) -> None:
+def as_before(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
     monkeypatch.setattr(table, "_registered", {})
+    yield
+    table._installed.cache_clear()
 
 
 def test_a_metric_from_outside_joins() -> None:
@@ -138,3 +141,42 @@ def test_only_a_function_of_a_module_reaches_worker_processes() -> None:
 def test_a_name_that_is_taken_is_refused(name: str) -> None:
     with pytest.raises(UserError, match=r"There is a metric '.*' already"):
         register(brightness(name=name))
+
+
+COUNTED = Metric("counted", "Counted", Unit.COUNT, "neither", PublicImages, counted, "How many images there are.")
+TAKEN = Metric("queries", "Counted", Unit.COUNT, "neither", PublicImages, counted, "How many images there are.")
+
+
+def installed(monkeypatch: pytest.MonkeyPatch, name: str, value: str) -> None:
+    """As if a package were installed that has this entry point."""
+    point = EntryPoint(name=name, value=value, group=table.GROUP)
+    monkeypatch.setattr(table, "entry_points", lambda group: [point] if group == table.GROUP else [])
+    table._installed.cache_clear()
+
+
+def test_an_installed_package_adds_a_metric(monkeypatch: pytest.MonkeyPatch) -> None:
+    installed(monkeypatch, "counted", f"{__name__}:COUNTED")
+    assert metrics() == (*METRICS, COUNTED)
+    assert of_name("counted") is COUNTED
+    assert versions_of([PublicImages])["counted"] == 1
+    assert registered_for_workers() == ()  # a worker process finds the entry point itself
+    assert "counted" not in document()
+    with pytest.raises(UserError, match="There is a metric 'counted' already"):
+        register(brightness(name="counted"))
+
+
+@pytest.mark.parametrize(
+    ("name", "value", "words"),
+    [
+        ("counted", "missing_module:COUNTED", "The metric counted cannot be loaded: ModuleNotFoundError"),
+        ("other", f"{__name__}:COUNTED", "Expected a Metric with the name 'other'"),
+        ("counted", f"{__name__}:counted", "Expected a Metric with the name 'counted'"),
+        ("queries", f"{__name__}:TAKEN", "The metric queries has the name of a metric of trapmid"),
+    ],
+)
+def test_an_installed_metric_that_does_not_fit_is_refused(
+    monkeypatch: pytest.MonkeyPatch, name: str, value: str, words: str
+) -> None:
+    installed(monkeypatch, name, value)
+    with pytest.raises(UserError, match=words):
+        metrics()

@@ -1,5 +1,7 @@
 """The checks for members of one's own: they pass what keeps its promises and say what is wrong with the rest."""
 
+from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, Literal
 
@@ -9,8 +11,23 @@ from torch import Tensor, nn
 
 from trapmid.data import SyntheticSource
 from trapmid.defenses import DEFENSES, Changes, Defense, DefenseRun, PlainRun
+from trapmid.metrics import (
+    METRICS,
+    ComparedSet,
+    Interval,
+    JudgedImages,
+    Judgement,
+    Measured,
+    Metric,
+    Model,
+    NearestImages,
+    PublicImages,
+    Unit,
+    by_judge,
+)
+from trapmid.metrics.metric import AnyMetric
 from trapmid.models import Classifier
-from trapmid.testing import Check, defense_checks, source_checks
+from trapmid.testing import Check, defense_checks, metric_checks, source_checks
 from trapmid.types import Features, Images, Prediction
 
 
@@ -98,6 +115,55 @@ def test_the_packages_own_source(check: Check, tmp_path: Path) -> None:
 def test_a_broken_promise_is_told(defense: Defense, promise: str, words: str, tmp_path: Path) -> None:
     with pytest.raises(AssertionError, match=words):
         check_of(defense_checks(defense), promise)(tmp_path)
+
+
+METRICS_WITH_EVIDENCE = [
+    one for one in METRICS if one.of in (Model, JudgedImages, ComparedSet, NearestImages, PublicImages)
+]
+
+
+@pytest.mark.parametrize("metric", METRICS_WITH_EVIDENCE, ids=lambda metric: metric.name)
+def test_the_packages_own_metrics(metric: AnyMetric, tmp_path: Path) -> None:
+    for check in metric_checks(metric):
+        if check.name != "reaches_worker_processes":  # worker processes import the package's own
+            check(tmp_path)
+
+
+def _endless(evidence: JudgedImages) -> Iterator[Measured]:
+    del evidence
+    yield Measured(Interval(float("inf"), 0.0, 1.0))
+
+
+def _sure(said: Judgement) -> Tensor:
+    return said.rank < 2
+
+
+@pytest.mark.parametrize(
+    "check",
+    metric_checks(
+        Metric("attack_accuracy_2", "AA-2", Unit.SHARE, "lower", JudgedImages, by_judge(_sure), "Among the first two.")
+    ),
+    ids=str,
+)
+def test_a_metric_from_outside(check: Check, tmp_path: Path) -> None:
+    check(tmp_path)
+
+
+ENDLESS: AnyMetric = Metric("endless", "Endless", Unit.NUMBER, "neither", JudgedImages, _endless, "It has no end.")
+
+
+@pytest.mark.parametrize(
+    ("metric", "promise", "words"),
+    [
+        (replace(ENDLESS, about="No sentence"), "describes_itself", "does not say in a sentence"),
+        (replace(ENDLESS, name="knn_distance"), "has_a_name_of_its_own", "is the name of another metric"),
+        (replace(ENDLESS, compute=lambda evidence: iter(())), "reaches_worker_processes", "a function of a module"),
+        (ENDLESS, "has_finite_values_in_intervals", "endless is inf"),
+    ],
+)
+def test_what_is_wrong_with_a_metric_is_told(metric: AnyMetric, promise: str, words: str, tmp_path: Path) -> None:
+    with pytest.raises(AssertionError, match=words):
+        check_of(metric_checks(metric), promise)(tmp_path)
 
 
 def test_a_source_that_reads_at_random_is_told(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

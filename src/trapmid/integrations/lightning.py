@@ -10,6 +10,8 @@ from torch import Tensor, nn
 from trapmid.defenses import Defended, Defense
 from trapmid.types import Images, Labels, UserError
 
+__all__ = ["DefenseCallback"]
+
 
 @final
 class DefenseCallback(Callback):

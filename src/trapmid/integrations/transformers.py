@@ -12,6 +12,8 @@ from trapmid.files import PRIVATE, write_atomic
 from trapmid.trapdoor import Planter
 from trapmid.types import UserError
 
+__all__ = ["KeepDefense"]
+
 
 @final
 class KeepDefense(TrainerCallback):

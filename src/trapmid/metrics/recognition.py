@@ -1,6 +1,7 @@
 """Metrics of single images: which identity judges recognise, and how near the image lies to private images."""
 
 from collections.abc import Callable, Iterator
+from dataclasses import dataclass
 from typing import TypeAlias
 
 import torch
@@ -16,13 +17,22 @@ FromJudges: TypeAlias = Callable[[JudgedImages], Iterator[Measured]]
 
 
 def by_judge(value: Callable[[Judgement], Tensor]) -> FromJudges:
-    """By each judge, the mean of a value of each image (n,), with its interval over identities."""
+    """By each judge, the mean of a value of each image (n,), with its interval over identities.
 
-    def compute(evidence: JudgedImages) -> Iterator[Measured]:
+    A metric that is registered reaches worker processes only if `value` is a function of a module.
+    """
+    return _ByJudge(value)
+
+
+@dataclass(frozen=True)
+class _ByJudge:
+    """A class and no inner function, because worker processes get registered metrics by pickle."""
+
+    value: Callable[[Judgement], Tensor]
+
+    def __call__(self, evidence: JudgedImages) -> Iterator[Measured]:
         for said in evidence.judgements:
-            yield Measured(over_identities(value(said).double(), evidence.labels), said.judge)
-
-    return compute
+            yield Measured(over_identities(self.value(said).double(), evidence.labels), said.judge)
 
 
 def _under_another_name(said: Judgement) -> Tensor:

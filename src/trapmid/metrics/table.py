@@ -1,10 +1,18 @@
-"""The table of all metrics: those of the package and those that others register."""
+"""The table of all metrics: those of the package, those of installed packages, and those that were registered.
+
+A package adds a metric with an entry point whose name is the metric's:
+
+    [project.entry-points."trapmid.metrics"]
+    sharpness = "my_package.sharpness:SHARPNESS"
+"""
 
 import pickle
 from collections.abc import Iterator, Mapping, Sequence
+from functools import cache
+from importlib.metadata import entry_points
 
 from trapmid.metrics import detecting, of_attacks, of_models, recognition, sets
-from trapmid.metrics.metric import AnyMetric, Evidence
+from trapmid.metrics.metric import AnyMetric, Evidence, Metric
 from trapmid.metrics.scores import Score
 from trapmid.metrics.units import Unit
 from trapmid.types import UserError
@@ -19,12 +27,43 @@ METRICS: tuple[AnyMetric, ...] = (
 )
 """Every metric that comes with the package, in the order of tables."""
 
+GROUP = "trapmid.metrics"
+"""The group of entry points that add metrics."""
+
 _registered: dict[str, AnyMetric] = {}
 
 
 def metrics() -> tuple[AnyMetric, ...]:
-    """Every metric: those of the package, then those that were registered."""
-    return (*METRICS, *_registered.values())
+    """Every metric: those of the package, of installed packages, and those that were registered, in this order."""
+    return (*METRICS, *_installed(), *_registered.values())
+
+
+@cache
+def _installed() -> tuple[AnyMetric, ...]:
+    """The metrics of installed packages, by name.
+
+    Raises:
+        UserError: one cannot be loaded, is no metric, or has another name than its entry point or the name of a metric of trapmid.
+    """
+    found: list[AnyMetric] = []
+    for entry in sorted(entry_points(group=GROUP), key=lambda entry: entry.name):
+        package = entry.name if entry.dist is None else f"{entry.name} of the installed package {entry.dist.name}"
+        try:
+            metric = entry.load()
+        except Exception as problem:  # whatever another package does when it is imported
+            raise UserError(
+                f"The metric {package} cannot be loaded: {type(problem).__name__}: {problem}. Repair or uninstall that package."
+            ) from problem
+        if not isinstance(metric, Metric) or metric.name != entry.name:
+            raise UserError(
+                f"The entry point {package} in the group {GROUP} names {metric!r}. Expected a Metric with the name {entry.name!r}."
+            )
+        if any(own.names(metric.name) for own in METRICS):
+            raise UserError(
+                f"The metric {package} has the name of a metric of trapmid. Rename it or uninstall that package."
+            )
+        found.append(metric)
+    return tuple(found)
 
 
 def registered() -> tuple[AnyMetric, ...]:

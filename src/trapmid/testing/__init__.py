@@ -14,6 +14,7 @@ the checks of a member take seconds on a CPU.
 
 from trapmid.testing.check import Check
 from trapmid.testing.defenses import defense_checks
+from trapmid.testing.metrics import metric_checks
 from trapmid.testing.sources import source_checks
 
-__all__ = ["Check", "defense_checks", "source_checks"]
+__all__ = ["Check", "defense_checks", "metric_checks", "source_checks"]
