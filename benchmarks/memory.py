@@ -79,7 +79,7 @@ class Footprint:
             method, prior = self._plgmi(compute) if self.attack == "plgmi" else self._ppa(compute, target, run)
             method.invert(target, prior, torch.arange(self.identities), run)
 
-    def _plgmi(self, compute: Compute) -> tuple[Attack[Any], Prior]:
+    def _plgmi(self, compute: Compute) -> tuple[Attack[Any, Any], Prior]:
         method = PLGMI(
             prior=CGAN(networks=SNResNet(width=16)),
             search_augmentation=WarpAugmentation(crop_probability=1.0),
@@ -88,7 +88,7 @@ class Footprint:
         )
         return method, method.prior.build(self.identities, 64, 3, compute)
 
-    def _ppa(self, compute: Compute, target: WhiteBoxTarget, run: Run) -> tuple[Attack[Any], Prior]:
+    def _ppa(self, compute: Compute, target: WhiteBoxTarget, run: Run) -> tuple[Attack[Any, Any], Prior]:
         method = PPA(
             prior=StyleGAN2(latent_size=128, style_size=128, mapping_layers=3, capacity=512, widest=64),
             candidates=4 * self.each,

@@ -33,7 +33,7 @@ def _soft_labels(setting: Setting) -> Comparison:
     pixels = to_pixels(setting.uniform("public", 64, *target.image_shape))
     public = ImageSet(pixels, torch.zeros(len(pixels), dtype=torch.int64), ("unknown",), ("noise",) * len(pixels))
     config = SemiGAN(width=16, iterations=iterations)
-    of_training = priors.Setting(public, CLASSES, 0, setting.compute)
+    of_training = priors.PriorTraining(public, CLASSES, 0, setting.compute)
 
     def asked_once() -> Tensor:
         return _weights(SemiGANFit(config, of_training, target.scores(to_unit(pixels))).run())

@@ -3,6 +3,7 @@
 import copy
 from collections.abc import Callable
 from pathlib import Path
+from typing import TypeVar
 from tempfile import TemporaryDirectory
 
 import torch
@@ -19,7 +20,8 @@ from trapmid.priors.gan import GANConfig
 from trapmid.targets import WhiteBoxTarget
 from trapmid.types import Images, Labels, Logits, logits_of
 
-Invert = Callable[[WhiteBoxTarget, Prior, Labels, Run], Found]
+P = TypeVar("P", bound=Prior)
+Invert = Callable[[WhiteBoxTarget, P, Labels, Run], Found]
 
 
 class Stage:
@@ -71,7 +73,7 @@ class Stage:
 
         return do
 
-    def ours(self, invert: Invert, prior: Prior, before: Callable[[Run], None] | None = None) -> Callable[[], Tensor]:
+    def ours(self, invert: Invert[P], prior: P, before: Callable[[Run], None] | None = None) -> Callable[[], Tensor]:
         """The attack as trapmid runs it, on all identities. Its result is (k * each, c, h, w) in [0, 1].
 
         Args:

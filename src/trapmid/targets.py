@@ -4,13 +4,29 @@ import copy
 from abc import ABC, abstractmethod
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any, Literal, final
+from typing import Any, ClassVar, Literal, Self, TypeAlias, final
 
 import torch
 from torch import Tensor, nn
 
 from trapmid.files import alone, write_atomic
 from trapmid.types import Images, Labels, Prediction, UserError, prediction_of
+
+
+__all__ = [
+    "Budget",
+    "InformedTarget",
+    "LabelTarget",
+    "OpaqueModel",
+    "ScoreTarget",
+    "ViewedTarget",
+    "WhiteBoxTarget",
+    "demand",
+    "open_target",
+]
+
+Signatures: TypeAlias = Callable[[], Tensor]
+"""Computes (num_classes, d), of unit length, when an access level asks for it."""
 
 
 class OpaqueModel(nn.Module, ABC):
@@ -93,14 +109,42 @@ class LabelTarget:
         budget: the images it may be shown; None for no limit.
 
     Attributes:
-        access: what such a target is called.
-        shows: what it lets be seen beyond what a lesser one does, in words.
+        access: the name of this access level.
+        shows: what the attacker sees beyond the level below, in words.
+        knows_secrets: whether the level takes something that follows from the defender's secrets, so that only models with
+            secrets have it.
         num_classes: identities it knows.
         image_shape: (channels, height, width) it takes, in [0, 1].
         queries: images shown to it so far.
     """
 
     access, shows = "label-only", "the name of an identity for each image"
+    knows_secrets: ClassVar[bool] = False
+
+    @classmethod
+    def of(
+        cls,
+        model: nn.Module,
+        num_classes: int,
+        image_shape: tuple[int, int, int],
+        *,
+        budget: Budget | None = None,
+        signatures: Signatures | None = None,
+    ) -> Self:
+        """A target with this access. All levels are built by the same call.
+
+        Args:
+            model: any module from images in [0, 1] to logits or a `Prediction`.
+            num_classes: identities it knows.
+            image_shape: (channels, height, width) of its images.
+            budget: the images it may be shown; None for no limit.
+            signatures: computes the trapdoors' signatures (num_classes, d). Only a level that knows them calls it.
+
+        Raises:
+            UserError: the model cannot give this access, or the level needs signatures and there are none.
+        """
+        del signatures
+        return cls(model, num_classes, image_shape, budget=budget)
 
     def __init__(
         self, model: nn.Module, num_classes: int, image_shape: tuple[int, int, int], *, budget: Budget | None = None
@@ -200,12 +244,37 @@ class InformedTarget(WhiteBoxTarget):
     """
 
     access, shows = "informed", "the signatures of its trapdoors"
+    knows_secrets: ClassVar[bool] = True
 
     def __init__(
-        self, model: nn.Module, num_classes: int, image_shape: tuple[int, int, int], signatures: Tensor
+        self,
+        model: nn.Module,
+        num_classes: int,
+        image_shape: tuple[int, int, int],
+        signatures: Tensor,
+        *,
+        budget: Budget | None = None,
     ) -> None:
-        super().__init__(model, num_classes, image_shape)
+        super().__init__(model, num_classes, image_shape, budget=budget)
         self.signatures = signatures.to(self.device)
+
+    @classmethod
+    def of(
+        cls,
+        model: nn.Module,
+        num_classes: int,
+        image_shape: tuple[int, int, int],
+        *,
+        budget: Budget | None = None,
+        signatures: Signatures | None = None,
+    ) -> Self:
+        """See `LabelTarget.of`."""
+        if signatures is None:
+            raise UserError(
+                "An informed target needs the signatures of the model's trapdoors. Compute them with "
+                "`trapmid.detection.known_signatures`, or choose an attack that does not know them: `trapmid list`."
+            )
+        return cls(model, num_classes, image_shape, signatures(), budget=budget)
 
 
 def open_target(model: OpaqueModel, budget: Budget | None = None) -> LabelTarget:

@@ -10,7 +10,7 @@ from helpers_attacks import CPU, GMI_TINY, TINY_DCGAN, faces, target_of, trained
 from trapmid.attacks import GMI, Run
 from trapmid.attacks.search import initial_latents, optimise, within
 from trapmid.models import Classifier
-from trapmid.priors import GAN, Setting
+from trapmid.priors import GAN, PriorTraining
 
 CLASSES = 4
 
@@ -22,7 +22,7 @@ def model() -> Classifier:
 
 @pytest.fixture(scope="module")
 def gan() -> GAN:
-    return TINY_DCGAN.fit(Setting(faces(6, 4, first=100), CLASSES, 0, CPU))
+    return TINY_DCGAN.fit(PriorTraining(faces(6, 4, first=100), CLASSES, 0, CPU))
 
 
 def test_defaults_are_the_published_constants() -> None:

@@ -12,7 +12,7 @@ from trapmid.attacks.kedmi import standing_start
 from trapmid.attacks.search import initial_latents
 from trapmid.engine import randomness
 from trapmid.models import Classifier
-from trapmid.priors import GAN, Setting
+from trapmid.priors import GAN, PriorTraining
 
 CLASSES = 4
 
@@ -27,7 +27,7 @@ def gan(model: Classifier) -> GAN:
     public = faces(6, 4, first=100)
     with torch.no_grad():
         soft = model(public.images()).logits.softmax(1)
-    return TINY_SEMIGAN.fit(Setting(public, CLASSES, 0, CPU), soft)
+    return TINY_SEMIGAN.fit(PriorTraining(public, CLASSES, 0, CPU), soft)
 
 
 def test_defaults_are_the_published_constants() -> None:

@@ -13,7 +13,7 @@ from trapmid.attacks import LOKT, Equipped, Run
 from trapmid.attacks.lokt import Ensemble
 from trapmid.data.images import to_unit
 from trapmid.engine import randomness
-from trapmid.priors import GAN, Setting
+from trapmid.priors import GAN, PriorTraining
 from trapmid.priors.tacgan import TACGANFit, verdicts
 from trapmid.targets import LabelTarget
 from trapmid.types import Prediction
@@ -21,7 +21,7 @@ from trapmid.types import Prediction
 
 def fit_of(**changes: float) -> TACGANFit:
     config = TINY_TACGAN.model_copy(update=changes)
-    return TACGANFit(config, Setting(faces(6, 4), CLASSES, 0, CPU), by_brightness)
+    return TACGANFit(config, PriorTraining(faces(6, 4), CLASSES, 0, CPU), by_brightness)
 
 
 def test_losses_are_those_of_an_auxiliary_classifier_gan() -> None:

@@ -15,7 +15,7 @@ from trapmid.attacks import Run
 from trapmid.attacks.search import best_latents, decode_found, initial_latents, max_margin, optimise, top_n
 from trapmid.engine import generator
 from trapmid.models import Classifier
-from trapmid.priors import GAN, Setting
+from trapmid.priors import GAN, PriorTraining
 
 CLASSES = 4
 
@@ -28,7 +28,7 @@ def model() -> Classifier:
 @pytest.fixture(scope="module")
 def gan() -> GAN:
     """A prior with random weights in eval mode: enough for whatever is asked of a search here."""
-    return TINY_GAN.fit(Setting(faces(6, 4, first=100), CLASSES, 0, CPU))
+    return TINY_GAN.fit(PriorTraining(faces(6, 4, first=100), CLASSES, 0, CPU))
 
 
 def plain_margin(logits: list[float], label: int) -> float:

@@ -13,7 +13,7 @@ from trapmid.attacks import Run
 from trapmid.attacks.surrogates import Surrogate
 from trapmid.defenses import DEFENSES, train
 from trapmid.engine import randomness
-from trapmid.priors import Setting
+from trapmid.priors import PriorTraining
 
 FILE = Path(__file__).parent.parent / "golden" / "trainings.json"
 SURROGATES = FILE.with_name("surrogates.json")
@@ -55,11 +55,11 @@ def prior_losses(prior: str) -> list[dict[str, float]]:
     public = tiny_public()
     soft_labels = torch.rand(len(public), 3, generator=torch.Generator().manual_seed(0)).softmax(1)
     gan = {
-        "cgan": lambda: TINY_GAN.fit(Setting(public, 3, 0, CPU)),
-        "dcgan": lambda: TINY_DCGAN.fit(Setting(public, 3, 0, CPU)),
-        "semigan": lambda: TINY_SEMIGAN.fit(Setting(public, 3, 0, CPU), soft_labels),
+        "cgan": lambda: TINY_GAN.fit(PriorTraining(public, 3, 0, CPU)),
+        "dcgan": lambda: TINY_DCGAN.fit(PriorTraining(public, 3, 0, CPU)),
+        "semigan": lambda: TINY_SEMIGAN.fit(PriorTraining(public, 3, 0, CPU), soft_labels),
         "tacgan": lambda: TINY_TACGAN.model_copy(update={"iterations": 12}).fit(
-            Setting(public, 3, 0, CPU), lambda images: (images.mean((1, 2, 3)) * 999).long() % 3
+            PriorTraining(public, 3, 0, CPU), lambda images: (images.mean((1, 2, 3)) * 999).long() % 3
         ),
     }[prior]()
     return without_seconds(gan.rows)

@@ -34,7 +34,7 @@ from trapmid.data import ImageSet, SyntheticSource
 from trapmid.engine import Compute, generator, randomness
 from trapmid.models import Classifier, Tiny
 from trapmid.models.batchnorm import recalibrate_batch_norm
-from trapmid.priors import CGAN, DCGAN, GAN, TACGAN, Prior, PriorConfig, SemiGAN, Setting, Strided, StyleGAN2
+from trapmid.priors import CGAN, DCGAN, GAN, TACGAN, Prior, PriorConfig, PriorTraining, SemiGAN, Strided, StyleGAN2
 from trapmid.recipes.two_cores import OF_ATTACK
 from trapmid.targets import InformedTarget, LabelTarget, WhiteBoxTarget
 from trapmid.types import logits_of
@@ -206,7 +206,7 @@ def _prior(config: PriorConfig, seed: int) -> Prior:
     public = faces(8, 4, first=100)
     if isinstance(config, CGAN):
         return by_heart(config, public, seed)
-    return config.fit(Setting(public, CLASSES, seed, CPU))
+    return config.fit(PriorTraining(public, CLASSES, seed, CPU))
 
 
 def by_heart(config: CGAN, images: ImageSet, seed: int, steps: int = 40) -> GAN:

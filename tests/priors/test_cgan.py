@@ -12,7 +12,7 @@ from trapmid.augment import WarpAugmentation
 from trapmid.data import ImageSet
 from trapmid.data.images import to_unit
 from trapmid.engine import generator, randomness
-from trapmid.priors import CGAN, GAN, PRIORS, PriorConfig, Setting, open_prior, pretrain
+from trapmid.priors import CGAN, GAN, PRIORS, PriorConfig, PriorTraining, open_prior, pretrain
 from trapmid.priors.cgan import CGANFit, hinge_loss
 
 CLASSES = 3
@@ -26,7 +26,7 @@ def public() -> ImageSet:
 def fit_of(
     config: CGAN, public: ImageSet, pseudo_labels: Tensor | None = None, start: GAN | None = None, seed: int = 0
 ) -> CGANFit:
-    return CGANFit(config, Setting(public, CLASSES, seed, CPU), pseudo_labels, start=start)
+    return CGANFit(config, PriorTraining(public, CLASSES, seed, CPU), pseudo_labels, start=start)
 
 
 def weights(gan: GAN) -> dict[str, Tensor]:
@@ -106,14 +106,14 @@ def test_dequantisation_adds_less_than_one_level() -> None:
 
 
 def test_same_seed_same_weights(public: ImageSet) -> None:
-    one, again, other = (TINY_GAN.fit(Setting(public, CLASSES, seed, CPU)) for seed in (0, 0, 1))
+    one, again, other = (TINY_GAN.fit(PriorTraining(public, CLASSES, seed, CPU)) for seed in (0, 0, 1))
     assert_same_weights(one, again)
     assert not torch.equal(one.generator.project.weight, other.generator.project.weight)
 
 
 def test_training_logs_its_losses_and_the_gap(public: ImageSet) -> None:
     config = TINY_GAN.model_copy(update={"iterations": 4, "log_every": 2, "discriminator_steps": 3})
-    rows = config.fit(Setting(public, CLASSES, 0, CPU)).rows
+    rows = config.fit(PriorTraining(public, CLASSES, 0, CPU)).rows
     assert {"generator", "discriminator", "gap"} <= rows[-1].keys()
     assert "guidance" not in rows[-1]
 
@@ -124,11 +124,11 @@ def test_killed_and_resumed_ends_with_the_same_weights(
 ) -> None:
     """Killed three steps after a checkpoint; with an average of weights, that has to come back too."""
     config = TINY_GAN.model_copy(update={"ema": ema})
-    whole = config.fit(Setting(public, CLASSES, 0, CPU))
+    whole = config.fit(PriorTraining(public, CLASSES, 0, CPU))
     with pytest.raises(Killed):
-        config.fit(Setting(public, CLASSES, 0, CPU, tmp_path, KillAt("prior", 7)))
+        config.fit(PriorTraining(public, CLASSES, 0, CPU, tmp_path, KillAt("prior", 7)))
     assert (tmp_path / "checkpoint.pt").exists()
-    assert_same_weights(config.fit(Setting(public, CLASSES, 0, CPU, tmp_path)), whole)
+    assert_same_weights(config.fit(PriorTraining(public, CLASSES, 0, CPU, tmp_path)), whole)
 
 
 def test_average_of_weights_is_the_exponential_one(public: ImageSet) -> None:
@@ -145,8 +145,8 @@ def test_average_of_weights_is_the_exponential_one(public: ImageSet) -> None:
 
 
 def test_averaged_generator_is_what_comes_out(public: ImageSet) -> None:
-    raw = TINY_GAN.model_copy(update={"ema": None}).fit(Setting(public, CLASSES, 0, CPU))
-    averaged = TINY_GAN.fit(Setting(public, CLASSES, 0, CPU))
+    raw = TINY_GAN.model_copy(update={"ema": None}).fit(PriorTraining(public, CLASSES, 0, CPU))
+    averaged = TINY_GAN.fit(PriorTraining(public, CLASSES, 0, CPU))
     torch.testing.assert_close(
         raw.discriminator.state_dict(), averaged.discriminator.state_dict()
     )  # the average only watches
@@ -156,7 +156,7 @@ def test_averaged_generator_is_what_comes_out(public: ImageSet) -> None:
 
 
 def test_warm_start_begins_with_the_given_weights(public: ImageSet) -> None:
-    start = TINY_GAN.fit(Setting(public, CLASSES, 5, CPU))
+    start = TINY_GAN.fit(PriorTraining(public, CLASSES, 5, CPU))
     cold, warm = fit_of(TINY_GAN, public), fit_of(TINY_GAN, public, start=start)
     assert_same_weights(warm.gan, start)
     assert not torch.equal(cold.generator.project.weight, start.generator.project.weight)
@@ -168,16 +168,16 @@ def test_warm_start_begins_with_the_given_weights(public: ImageSet) -> None:
 
 def test_average_follows_a_warm_start(public: ImageSet) -> None:
     """With a slow average the first steps must stay near the start, not near random weights."""
-    start = TINY_GAN.fit(Setting(public, CLASSES, 5, CPU))
+    start = TINY_GAN.fit(PriorTraining(public, CLASSES, 5, CPU))
     config = TINY_GAN.model_copy(update={"iterations": 1, "ema": 0.999})
-    ended = config.fit(Setting(public, CLASSES, 0, CPU), start=start)
+    ended = config.fit(PriorTraining(public, CLASSES, 0, CPU), start=start)
     torch.testing.assert_close(
         ended.generator.project.weight, start.generator.project.weight, atol=2 * config.rate, rtol=0
     )
 
 
 def test_save_and_load(public: ImageSet, tmp_path: Path) -> None:
-    gan = TINY_GAN.fit(Setting(public, CLASSES, 0, CPU))
+    gan = TINY_GAN.fit(PriorTraining(public, CLASSES, 0, CPU))
     files = gan.save(tmp_path)
     assert sorted(p.name for p in tmp_path.iterdir()) == sorted(files)
     again = TINY_GAN.build(CLASSES, 32, 3, CPU).load(tmp_path)
@@ -187,7 +187,7 @@ def test_save_and_load(public: ImageSet, tmp_path: Path) -> None:
 
 
 def test_samples_do_not_depend_on_the_batch(public: ImageSet) -> None:
-    gan = TINY_GAN.fit(Setting(public, CLASSES, 0, CPU))
+    gan = TINY_GAN.fit(PriorTraining(public, CLASSES, 0, CPU))
     labels = torch.arange(CLASSES).repeat(4)
     whole, parts = (gan.sample(labels, generator(1, "x"), batch=batch) for batch in (256, 5))
     torch.testing.assert_close(whole, parts)
@@ -200,7 +200,7 @@ def test_pretrain_and_open(public: ImageSet, tmp_path: Path) -> None:
     made = pretrain(tmp_path / "prior", config, public, CLASSES, seed=2, compute=CPU)
     gan, manifest = open_prior(tmp_path / "prior", config, CPU)
     assert manifest == made
-    assert_same_weights(gan, config.fit(Setting(public, CLASSES, 2, CPU)))
+    assert_same_weights(gan, config.fit(PriorTraining(public, CLASSES, 2, CPU)))
     assert pretrain(tmp_path / "prior", config, public, CLASSES, seed=2, compute=CPU) == made
 
 

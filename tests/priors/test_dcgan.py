@@ -10,7 +10,7 @@ from torch import Tensor, nn
 from helpers_attacks import CPU, TINY_DCGAN, KillAt, Killed, faces
 from trapmid.data import ImageSet
 from trapmid.engine import generator, randomness
-from trapmid.priors import DCGAN, Setting, open_prior, pretrain
+from trapmid.priors import DCGAN, PriorTraining, open_prior, pretrain
 from trapmid.priors.dcgan import Critic, DCGANFit, DCGenerator, gradient_penalty
 
 CLASSES = 3
@@ -97,7 +97,7 @@ def test_penalty_trains_the_critics_weights() -> None:
 
 
 def test_losses_are_the_formulas(public: ImageSet) -> None:
-    fit = DCGANFit(TINY_DCGAN, Setting(public, CLASSES, 0, CPU))
+    fit = DCGANFit(TINY_DCGAN, PriorTraining(public, CLASSES, 0, CPU))
     with randomness(0, "losses"):
         losses, notes = fit.discriminator_losses()
     with randomness(0, "losses"), torch.no_grad():
@@ -121,17 +121,17 @@ def test_losses_are_the_formulas(public: ImageSet) -> None:
 
 def test_training_logs_its_losses_and_the_gap(public: ImageSet) -> None:
     config = TINY_DCGAN.model_copy(update={"iterations": 4, "log_every": 2, "discriminator_steps": 3})
-    rows = config.fit(Setting(public, CLASSES, 0, CPU)).rows
+    rows = config.fit(PriorTraining(public, CLASSES, 0, CPU)).rows
     assert {"generator", "discriminator", "penalty", "gap"} <= rows[-1].keys()
 
 
 def test_killed_and_resumed_ends_with_the_same_weights(
     public: ImageSet, tmp_path: Path, every_period_a_checkpoint: None
 ) -> None:
-    whole = TINY_DCGAN.fit(Setting(public, CLASSES, 0, CPU))
+    whole = TINY_DCGAN.fit(PriorTraining(public, CLASSES, 0, CPU))
     with pytest.raises(Killed):
-        TINY_DCGAN.fit(Setting(public, CLASSES, 0, CPU, tmp_path, KillAt("prior", 7)))
-    again = TINY_DCGAN.fit(Setting(public, CLASSES, 0, CPU, tmp_path))
+        TINY_DCGAN.fit(PriorTraining(public, CLASSES, 0, CPU, tmp_path, KillAt("prior", 7)))
+    again = TINY_DCGAN.fit(PriorTraining(public, CLASSES, 0, CPU, tmp_path))
     torch.testing.assert_close(again.generator.state_dict(), whole.generator.state_dict(), rtol=0, atol=0)
 
 
@@ -139,5 +139,5 @@ def test_pretrained_and_opened_it_paints_the_same(public: ImageSet, tmp_path: Pa
     pretrain(tmp_path / "prior", TINY_DCGAN, public, CLASSES, seed=0, compute=CPU)
     opened, _ = open_prior(tmp_path / "prior", TINY_DCGAN, CPU)
     labels = torch.tensor([0, 2, 1])
-    fitted = TINY_DCGAN.fit(Setting(public, CLASSES, 0, CPU))
+    fitted = TINY_DCGAN.fit(PriorTraining(public, CLASSES, 0, CPU))
     assert torch.equal(opened.sample(labels, generator(1, "x")), fitted.sample(labels, generator(1, "x")))

@@ -11,7 +11,7 @@ from torch.nn import functional as F
 from helpers_attacks import CPU, TINY_DCGAN, TINY_SEMIGAN, KillAt, Killed, faces
 from trapmid.data import ImageSet
 from trapmid.engine import randomness
-from trapmid.priors import GAN, SemiGAN, Setting
+from trapmid.priors import GAN, SemiGAN, PriorTraining
 from trapmid.priors.semigan import (
     MinibatchDiscrimination,
     SemiDiscriminator,
@@ -36,7 +36,7 @@ def soft_labels(public: ImageSet) -> Tensor:
 
 @pytest.fixture(scope="module")
 def gan(public: ImageSet, soft_labels: Tensor) -> GAN:
-    return TINY_SEMIGAN.fit(Setting(public, CLASSES, 0, CPU), soft_labels)
+    return TINY_SEMIGAN.fit(PriorTraining(public, CLASSES, 0, CPU), soft_labels)
 
 
 def test_defaults_are_the_published_constants() -> None:
@@ -121,7 +121,7 @@ def test_entropy_is_scipys() -> None:
 
 
 def test_losses_are_the_formulas(public: ImageSet, soft_labels: Tensor) -> None:
-    fit = SemiGANFit(TINY_SEMIGAN, Setting(public, CLASSES, 0, CPU), soft_labels)
+    fit = SemiGANFit(TINY_SEMIGAN, PriorTraining(public, CLASSES, 0, CPU), soft_labels)
     with randomness(0, "losses"):
         losses, _ = fit.discriminator_losses()
     with randomness(0, "losses"), torch.no_grad():
@@ -154,20 +154,20 @@ def test_in_a_search_no_image_has_a_part_in_anothers_verdict(gan: GAN) -> None:
 def test_training_logs_its_losses_and_the_gap(public: ImageSet) -> None:
     soft = F.one_hot(torch.arange(len(public)) % 2, 2).float()
     config = TINY_SEMIGAN.model_copy(update={"iterations": 4, "log_every": 2, "discriminator_steps": 2})
-    rows = config.fit(Setting(public, 2, 0, CPU), soft).rows
+    rows = config.fit(PriorTraining(public, 2, 0, CPU), soft).rows
     assert {"generator", "entropy", "discriminator", "soft_labels", "gap"} <= rows[-1].keys()
 
 
 def test_starts_from_the_generator_of_a_dcgan(public: ImageSet, soft_labels: Tensor) -> None:
-    start = TINY_DCGAN.fit(Setting(public, CLASSES, 5, CPU))
-    fit = SemiGANFit(TINY_SEMIGAN, Setting(public, CLASSES, 0, CPU), soft_labels, start)
+    start = TINY_DCGAN.fit(PriorTraining(public, CLASSES, 5, CPU))
+    fit = SemiGANFit(TINY_SEMIGAN, PriorTraining(public, CLASSES, 0, CPU), soft_labels, start)
     torch.testing.assert_close(fit.generator.state_dict(), start.generator.state_dict(), rtol=0, atol=0)
 
 
 def test_a_start_of_other_shapes_is_refused(public: ImageSet, soft_labels: Tensor) -> None:
-    start = TINY_DCGAN.model_copy(update={"width": 8, "iterations": 1}).fit(Setting(public, CLASSES, 5, CPU))
+    start = TINY_DCGAN.model_copy(update={"width": 8, "iterations": 1}).fit(PriorTraining(public, CLASSES, 5, CPU))
     with pytest.raises(UserError, match="networks of other shapes"):
-        SemiGANFit(TINY_SEMIGAN, Setting(public, CLASSES, 0, CPU), soft_labels, start)
+        SemiGANFit(TINY_SEMIGAN, PriorTraining(public, CLASSES, 0, CPU), soft_labels, start)
 
 
 def test_killed_and_resumed_ends_with_the_same_weights(
@@ -175,8 +175,8 @@ def test_killed_and_resumed_ends_with_the_same_weights(
 ) -> None:
     """The kept company comes back too."""
     with pytest.raises(Killed):
-        TINY_SEMIGAN.fit(Setting(public, CLASSES, 0, CPU, tmp_path, KillAt("prior", 7)), soft_labels)
-    again = TINY_SEMIGAN.fit(Setting(public, CLASSES, 0, CPU, tmp_path), soft_labels)
+        TINY_SEMIGAN.fit(PriorTraining(public, CLASSES, 0, CPU, tmp_path, KillAt("prior", 7)), soft_labels)
+    again = TINY_SEMIGAN.fit(PriorTraining(public, CLASSES, 0, CPU, tmp_path), soft_labels)
     for module in ("generator", "discriminator"):
         torch.testing.assert_close(
             getattr(again, module).state_dict(), getattr(gan, module).state_dict(), rtol=0, atol=0

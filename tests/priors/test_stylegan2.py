@@ -12,7 +12,7 @@ from torch import nn
 from helpers_attacks import CPU, STYLE_TINY, KillAt, Killed, faces
 from trapmid.data import ImageSet
 from trapmid.engine import generator
-from trapmid.priors import Setting, StyleGAN2, open_prior, pretrain
+from trapmid.priors import PriorTraining, StyleGAN2, open_prior, pretrain
 from trapmid.priors.gan import GENERATOR
 from trapmid.priors.stylegan2 import StyleGAN, logistic_loss, r1_penalty
 from trapmid.types import UserError
@@ -25,7 +25,7 @@ def public() -> ImageSet:
 
 @pytest.fixture(scope="module")
 def prior(public: ImageSet) -> StyleGAN:
-    return STYLE_TINY.fit(Setting(public, 3, 0, CPU))
+    return STYLE_TINY.fit(PriorTraining(public, 3, 0, CPU))
 
 
 def test_defaults_are_the_published_constants() -> None:
@@ -85,7 +85,7 @@ def test_features_lead_to_the_same_picture(prior: StyleGAN) -> None:
 
 
 def test_same_seed_same_weights(public: ImageSet, prior: StyleGAN) -> None:
-    again, other = (STYLE_TINY.fit(Setting(public, 3, seed, CPU)).generator.state_dict() for seed in (0, 1))
+    again, other = (STYLE_TINY.fit(PriorTraining(public, 3, seed, CPU)).generator.state_dict() for seed in (0, 1))
     one = prior.generator.state_dict()
     torch.testing.assert_close(one, again, rtol=0, atol=0)
     assert not torch.equal(one["synthesis.b4.const"], other["synthesis.b4.const"])
@@ -95,8 +95,8 @@ def test_killed_and_resumed_ends_with_the_same_weights(
     prior: StyleGAN, public: ImageSet, tmp_path: Path, every_period_a_checkpoint: None
 ) -> None:
     with pytest.raises(Killed):
-        STYLE_TINY.fit(Setting(public, 3, 0, CPU, tmp_path, KillAt("prior", 7)))
-    again = STYLE_TINY.fit(Setting(public, 3, 0, CPU, tmp_path))
+        STYLE_TINY.fit(PriorTraining(public, 3, 0, CPU, tmp_path, KillAt("prior", 7)))
+    again = STYLE_TINY.fit(PriorTraining(public, 3, 0, CPU, tmp_path))
     torch.testing.assert_close(again.generator.state_dict(), prior.generator.state_dict(), rtol=0, atol=0)
 
 
@@ -143,21 +143,21 @@ def test_a_prior_from_a_file_goes_by_its_content(prior: StyleGAN, tmp_path: Path
 def test_official_weights_that_do_not_fit(prior: StyleGAN, public: ImageSet, tmp_path: Path) -> None:
     wrong = official(tmp_path / "a.safetensors", prior, **{"mapping.fc0.weight": torch.zeros(12, 99)})
     with pytest.raises(UserError, match=r"mapping.fc0.weight is \(12, 99\) there and \(12, 16\) here. Set resolution"):
-        wrong.fit(Setting(public, 3, 0, CPU))
+        wrong.fit(PriorTraining(public, 3, 0, CPU))
     more = official(tmp_path / "b.safetensors", prior, **{"mapping.fc7.bias": torch.zeros(12)})
     with pytest.raises(UserError, match=r"mapping.fc7.bias is \(12,\) there and not wanted here"):
-        more.fit(Setting(public, 3, 0, CPU))
+        more.fit(PriorTraining(public, 3, 0, CPU))
     with pytest.raises(UserError, match=r"nowhere\.safetensors does not exist"):
-        more.model_copy(update={"weights": tmp_path / "nowhere.safetensors"}).fit(Setting(public, 3, 0, CPU))
+        more.model_copy(update={"weights": tmp_path / "nowhere.safetensors"}).fit(PriorTraining(public, 3, 0, CPU))
 
 
 def test_sides_that_are_no_power_of_two() -> None:
     with pytest.raises(UserError, match="a power of two from 8 up; asked for 28 px"):
-        STYLE_TINY.fit(Setting(faces(2, 2, size=28), 3, 0, CPU))
+        STYLE_TINY.fit(PriorTraining(faces(2, 2, size=28), 3, 0, CPU))
     with pytest.raises(UserError, match="trains at the side of the public images, 32 px"):
-        STYLE_TINY.model_copy(update={"resolution": 64}).fit(Setting(faces(2, 2), 3, 0, CPU))
+        STYLE_TINY.model_copy(update={"resolution": 64}).fit(PriorTraining(faces(2, 2), 3, 0, CPU))
     with pytest.raises(UserError, match="cannot keep the 48 px in the middle of a picture of 32 px"):
-        STYLE_TINY.model_copy(update={"crop": 48}).fit(Setting(faces(2, 2), 3, 0, CPU))
+        STYLE_TINY.model_copy(update={"crop": 48}).fit(PriorTraining(faces(2, 2), 3, 0, CPU))
     with pytest.raises(ValidationError, match="resolution"):
         StyleGAN2(resolution=4)
 

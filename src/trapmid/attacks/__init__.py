@@ -4,7 +4,7 @@ from typing import Annotated, Any, get_args
 
 from pydantic import Field
 
-from trapmid.attacks.attack import Attack, Equipped, Found, Run
+from trapmid.attacks.attack import Attack, Effort, Found, Run
 from trapmid.attacks.bases import AnyBase
 from trapmid.attacks.brep import BREP
 from trapmid.attacks.distilled import Distilled
@@ -47,7 +47,7 @@ AnyAttack = Annotated[
     | Evading,
     Field(discriminator="kind"),
 ]
-ATTACKS: tuple[type[Attack[Any]], ...] = get_args(get_args(AnyAttack)[0])
+ATTACKS: tuple[type[Attack[Any, Any]], ...] = get_args(get_args(AnyAttack)[0])
 
 __all__ = [
     "ATTACKS",
@@ -64,7 +64,7 @@ __all__ = [
     "AnyBase",
     "Attack",
     "Distilled",
-    "Equipped",
+    "Effort",
     "Evading",
     "Found",
     "MIFace",

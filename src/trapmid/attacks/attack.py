@@ -1,26 +1,28 @@
 """What an attack is: a frozen config that gets a target and public images - never private images, never secrets, never a judge."""
 
+import inspect
 import json
 from abc import ABC, abstractmethod
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import ClassVar, Generic, TypeVar, final
+from typing import Any, ClassVar, Generic, TypeVar
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
-from trapmid.config import Member
+from trapmid.config import Config, Count, CountOrZero, Member
 from trapmid.data.images import ImageSet, to_unit
 from trapmid.engine import Compute, Progress, no_progress
 from trapmid.files import write_atomic
-from trapmid.priors import GANConfig, Prior, PriorConfig, Setting
+from trapmid.priors import GANConfig, Prior, PriorConfig, PriorTraining
+from trapmid.priors.gan import GENERATOR, save_network
 from trapmid.targets import LabelTarget
-from trapmid.types import Images, Labels, Pixels
+from trapmid.types import Labels, Pixels, UserError
 
-T = TypeVar("T", bound=LabelTarget)
-NOTES = "notes.json"
-E = TypeVar("E")
+TargetT = TypeVar("TargetT", bound=LabelTarget)
+ReadyT = TypeVar("ReadyT")
+NOTES, GAN_LOG = "notes.json", "gan.jsonl"
 
 
 @dataclass(frozen=True)
@@ -41,9 +43,9 @@ class Run:
     prior: Prior | None = None
     progress: Progress = no_progress
 
-    def setting(self, public: ImageSet, target: LabelTarget, kind: str) -> Setting:
+    def training(self, public: ImageSet, target: LabelTarget, kind: str) -> PriorTraining:
         """For training a GAN with the target's help; its checkpoints keep the count of queries."""
-        return Setting(
+        return PriorTraining(
             public,
             target.num_classes,
             self.seed,
@@ -54,39 +56,50 @@ class Run:
             {"target": target},
         )
 
+    def log(self, rows: Sequence[Mapping[str, float]]) -> None:
+        """Keep the training log of a network that the attack trained; reports draw its curves."""
+        self.folder.mkdir(parents=True, exist_ok=True)
+        write_atomic(self.folder / GAN_LOG, "".join(json.dumps(row) + "\n" for row in rows))
+
+    def keep_generator(self, network: nn.Module) -> None:
+        """Keep the weights of the generator that the attack trained; `Attack.own_prior` says how to open them."""
+        self.folder.mkdir(parents=True, exist_ok=True)
+        save_network(network, self.folder / GENERATOR)
+
     def note(self, **facts: float) -> None:
-        """Keep numbers of the attack's own, such as how many identities it found no start for; the manifest will have them."""
+        """Keep numbers that belong in the manifest, such as the number of identities without a starting point."""
         self.folder.mkdir(parents=True, exist_ok=True)
         write_atomic(self.folder / NOTES, json.dumps(self.notes() | facts))
 
     def notes(self) -> dict[str, float]:
-        """What has been noted, over resumed runs."""
+        """All numbers that were kept by `note`, by this run and by those it resumes."""
         file = self.folder / NOTES
         return json.loads(file.read_text(encoding="utf-8")) if file.exists() else {}
 
 
-@final
-class Equipped(Prior, Generic[E]):
-    """A prior with what else an attack's `prepare` made for its `invert`.
+class Effort(Config):
+    """How much an attack tries, and how much of it at once.
 
     Attributes:
-        prior: the prior.
-        equipment: the rest.
-        notes: the prior's, and those about the equipment.
+        images_per_identity: reconstructions of each identity.
+        identities_per_batch: identities that are searched at once; 0 for all.
+        chunk: images that are decoded at once. It bounds memory.
     """
 
-    def __init__(self, prior: Prior, equipment: E, notes: Mapping[str, float] | None = None) -> None:
-        self.prior, self.equipment, self.notes = prior, equipment, {**prior.notes, **(notes or {})}
-        self.generator, self.device, self.rows = prior.generator, prior.device, prior.rows
-        self.latent_size, self.num_classes = prior.latent_size, prior.num_classes
+    images_per_identity: Count = 5
+    identities_per_batch: CountOrZero = 0
+    chunk: Count = 100
 
-    def decode(self, latents: Tensor, labels: Labels) -> Images:
-        """The prior's."""
-        return self.prior.decode(latents, labels)
 
-    def save(self, folder: Path) -> list[str]:
-        """The prior's."""
-        return self.prior.save(folder)
+def given_prior(run: Run, attack: str) -> Prior:
+    """The run's prior.
+
+    Raises:
+        UserError: there is none.
+    """
+    if run.prior is None:
+        raise UserError(f"{attack} searches a prior that was trained before, and it was given none.")
+    return run.prior
 
 
 def named_by(target: LabelTarget, pixels: Pixels, chunk: int = 256) -> Labels:
@@ -110,29 +123,56 @@ class Found:
     confidence: Tensor
 
 
-class Attack(Member, ABC, Generic[T]):
-    """A way of getting pictures of a classifier's identities out of it.
+class Attack(Member, ABC, Generic[TargetT, ReadyT]):
+    """A way to reconstruct images of a classifier's identities.
+
+    A member states two types: the access it needs, and what its `prepare` hands to its `invert`.
 
     Attributes:
-        needs: the access it takes.
-        adaptive: whether it knows which defense it may face, and works around it.
+        needs: the access that the attack takes, which is the first of the two types.
+        adaptive: whether the attack knows which defense it may face, and works around it.
+        searches: whether the attack searches for images. An adaptive attack can wrap an attack that does.
     """
 
     needs: ClassVar[type[LabelTarget]]
     adaptive: ClassVar[bool] = False
+    searches: ClassVar[bool] = True
+
+    @classmethod
+    def __pydantic_init_subclass__(cls, **kwargs: Any) -> None:
+        """Read the access off the class's type argument."""
+        super().__pydantic_init_subclass__(**kwargs)
+        stated = (
+            base.__pydantic_generic_metadata__["args"][0]
+            for base in cls.__mro__
+            if issubclass(base, Attack) and base.__pydantic_generic_metadata__["args"]
+        )
+        access = next((one for one in stated if isinstance(one, type) and issubclass(one, LabelTarget)), None)
+        if access is not None:
+            cls.needs = access
+        elif not inspect.isabstract(cls) and not cls.__pydantic_generic_metadata__["parameters"]:
+            raise TypeError(
+                f"{cls.__name__} does not state the access it needs. Write `class {cls.__name__}(Attack[WhiteBoxTarget, Ready])` "
+                "with a target class of trapmid.targets and the type that `prepare` returns."
+            )
+
+    @property
+    @abstractmethod
+    def effort(self) -> Effort:
+        """How many images of each identity the attack makes, and how many at once."""
 
     @abstractmethod
     def public_prior(self) -> PriorConfig | None:
         """The prior to train on the public images before any target is known; attacks with the same one share it."""
 
     def own_prior(self) -> GANConfig | None:
-        """The GAN that `prepare` trains with the target's help, whose generator is kept with what is found; None, as here, if it trains none."""
+        """The GAN that `prepare` trains with the target's help and keeps with `Run.keep_generator`; None if it trains none."""
         return None
 
     @abstractmethod
-    def prepare(self, target: T, public: ImageSet, run: Run) -> Prior:
-        """Train what does not depend on a single identity. Resumes from `run.folder`."""
+    def prepare(self, target: TargetT, public: ImageSet, run: Run) -> ReadyT:
+        """Train or look up what all identities share. Resumes from `run.folder`."""
 
     @abstractmethod
-    def invert(self, target: T, prior: Prior, identities: Labels, run: Run) -> Found:
+    def invert(self, target: TargetT, ready: ReadyT, identities: Labels, run: Run) -> Found:
         """Search for all `identities` (k,) in one batch. Called batch after batch; finished batches are not repeated."""

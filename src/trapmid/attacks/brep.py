@@ -8,7 +8,7 @@ from pydantic import Field
 from safetensors.torch import load_file, save
 from torch import Tensor
 
-from trapmid.attacks.attack import Attack, Found, Run, named_by
+from trapmid.attacks.attack import Attack, Effort, Found, Run, given_prior, named_by
 from trapmid.config import BelowOne, Count, CountOrZero, Positive
 from trapmid.data.images import ImageSet, to_pixels
 from trapmid.engine import Loop, generator
@@ -21,7 +21,7 @@ STARTS = "starts.safetensors"
 
 
 @final
-class BREP(Attack[LabelTarget]):
+class BREP(Attack[LabelTarget, Prior]):
     """`brep`: nothing but the predicted label; the defaults are the published constants.
 
     First random latents are shown until every wanted identity has been predicted. Then, for all identities at once, points on
@@ -52,7 +52,6 @@ class BREP(Attack[LabelTarget]):
 
     title: ClassVar[str] = "BREP-MI"
     paper: ClassVar[str] = "BREP-MI (Kahla et al., CVPR 2022), Alg. 1, Eq. 4-6"
-    needs: ClassVar[type[LabelTarget]] = LabelTarget
     kind: Literal["brep"] = "brep"
     prior: AnyPrior = DCGAN()
     wanted: Count | None = None
@@ -71,6 +70,15 @@ class BREP(Attack[LabelTarget]):
     identities_per_batch: CountOrZero = 0
     chunk: Count = 256
 
+    @property
+    def effort(self) -> Effort:
+        """How many images of each identity the attack makes, and how many at once."""
+        return Effort(
+            images_per_identity=self.images_per_identity,
+            identities_per_batch=self.identities_per_batch,
+            chunk=self.chunk,
+        )
+
     def public_prior(self) -> PriorConfig | None:
         """The generator; the attack itself trains nothing."""
         return self.prior
@@ -79,8 +87,7 @@ class BREP(Attack[LabelTarget]):
     def prepare(self, target: LabelTarget, public: ImageSet, run: Run) -> Prior:
         """The search for starts, for all identities at once."""
         del public
-        assert run.prior is not None
-        prior, file = run.prior, run.folder / STARTS
+        prior, file = given_prior(run, self.name), run.folder / STARTS
         if file.exists():
             target.queries = int(load_file(file)["queries"])
             return prior
@@ -114,9 +121,9 @@ class BREP(Attack[LabelTarget]):
         return prior
 
     @torch.no_grad()
-    def invert(self, target: LabelTarget, prior: Prior, identities: Labels, run: Run) -> Found:
+    def invert(self, target: LabelTarget, ready: Prior, identities: Labels, run: Run) -> Found:
         """All spheres at once."""
-        kept, each = load_file(run.folder / STARTS), self.images_per_identity
+        prior, kept, each = ready, load_file(run.folder / STARTS), self.images_per_identity
         if self.wanted is not None:
             identities = identities[kept["count"][identities] == each]
         if not len(identities):

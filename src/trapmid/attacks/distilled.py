@@ -10,7 +10,7 @@ from trapmid.attacks.distillation import divergence
 from trapmid.attacks.surrogates import Lesson, Surrogate, build_student
 from trapmid.data.images import ImageSet
 from trapmid.models import AnyModel, Zoo
-from trapmid.targets import LabelTarget, ScoreTarget
+from trapmid.targets import ScoreTarget
 from trapmid.types import Images, logits_of
 
 
@@ -27,7 +27,6 @@ class Distilled(Surrogate[ScoreTarget]):
 
     title: ClassVar[str] = "Distilled copy"
     paper: ClassVar[str] = "Hinton et al. 2015; students as in LOMMA (Nguyen et al., CVPR 2023)"
-    needs: ClassVar[type[LabelTarget]] = ScoreTarget
     kind: Literal["distilled"] = "distilled"
     student: AnyModel = Zoo(name="efficientnet_b0")
 

@@ -10,7 +10,7 @@ from trapmid.attacks.attack import Run
 from trapmid.attacks.wrapping import StandIn, Wrapper
 from trapmid.config import Fraction, NonNegative
 from trapmid.data.images import ImageSet, to_unit
-from trapmid.targets import InformedTarget, LabelTarget, ViewedTarget
+from trapmid.targets import InformedTarget, ViewedTarget
 from trapmid.types import Features, Images, Prediction
 
 
@@ -30,7 +30,6 @@ class Evading(Wrapper[InformedTarget]):
 
     title: ClassVar[str] = "Detector evasion"
     paper: ClassVar[str] = "Trap-MID (Liu & Chen, NeurIPS 2024), Sec. 4.2 and App. E.7, with a hinge"
-    needs: ClassVar[type[LabelTarget]] = InformedTarget
     kind: Literal["evading"] = "evading"
     weight: NonNegative = 10.0
     false_positives: Fraction = 0.05

@@ -6,27 +6,28 @@ from typing import ClassVar, Literal, final
 import torch
 from torch import Tensor
 
-from trapmid.attacks.attack import Attack, Found, Run
+from trapmid.attacks.attack import Attack, Effort, Found, Run
+from trapmid.attacks.gans import gan_of
 from trapmid.attacks.search import (
     Box,
+    Descent,
     IdentityLoss,
-    SearchConfig,
     cross_entropy,
     decode_found,
     initial_latents,
     within,
 )
-from trapmid.config import BelowOne, Count, NonNegative, Rate
+from trapmid.config import BelowOne, Count, CountOrZero, NonNegative, Rate
 from trapmid.data.images import ImageSet
-from trapmid.priors import DCGAN, GAN, Prior, PriorConfig
-from trapmid.targets import LabelTarget, WhiteBoxTarget
+from trapmid.priors import DCGAN, GAN, PriorConfig
+from trapmid.targets import WhiteBoxTarget
 from trapmid.types import Labels
 
 PUBLISHED_BATCH = 60
 
 
 @final
-class GMI(SearchConfig, Attack[WhiteBoxTarget]):
+class GMI(Attack[WhiteBoxTarget, GAN]):
     """`gmi`: the first attack with a generative prior; the defaults are the published constants.
 
     The published rate of 0.02 belongs to the mean over a batch of 60 identities. Here each latent descends its own loss, whatever
@@ -37,11 +38,15 @@ class GMI(SearchConfig, Attack[WhiteBoxTarget]):
         identity_weight: of the cross-entropy, beside the critic's verdict.
         momentum: of the descent.
         box: where every entry of a latent is kept.
+        search_steps: of the optimiser.
+        search_rate: learning rate of the optimiser.
+        images_per_identity: searches per identity, from independent starts.
+        identities_per_batch: identities that are searched at once; 0 for all.
+        chunk: images that are decoded at once. It bounds memory.
     """
 
     title: ClassVar[str] = "GMI"
     paper: ClassVar[str] = "GMI (Zhang et al., CVPR 2020), Eq. 1-3"
-    needs: ClassVar[type[LabelTarget]] = WhiteBoxTarget
     kind: Literal["gmi"] = "gmi"
     prior: DCGAN = DCGAN()
     identity_weight: NonNegative = 100.0
@@ -49,29 +54,44 @@ class GMI(SearchConfig, Attack[WhiteBoxTarget]):
     box: Box = (-1.0, 1.0)
     search_steps: Count = 1500
     search_rate: Rate = 0.02 / PUBLISHED_BATCH
+    images_per_identity: Count = 5
+    identities_per_batch: CountOrZero = 0
+    chunk: Count = 100
+
+    @property
+    def effort(self) -> Effort:
+        """How many images of each identity the attack makes, and how many at once."""
+        return Effort(
+            images_per_identity=self.images_per_identity,
+            identities_per_batch=self.identities_per_batch,
+            chunk=self.chunk,
+        )
+
+    @property
+    def search(self) -> Descent:
+        """The search, with these settings."""
+        return Descent(self.kind, self.search_steps, self.search_rate, self.chunk)
 
     def public_prior(self) -> PriorConfig | None:
         """The GAN."""
         return self.prior
 
-    def prepare(self, target: WhiteBoxTarget, public: ImageSet, run: Run) -> Prior:
+    def prepare(self, target: WhiteBoxTarget, public: ImageSet, run: Run) -> GAN:
         """Nothing: the GAN knows no target."""
         del target, public
-        assert isinstance(run.prior, GAN)
-        return run.prior
+        return gan_of(run, self.name)
 
-    def invert(self, target: WhiteBoxTarget, prior: Prior, identities: Labels, run: Run) -> Found:
+    def invert(self, target: WhiteBoxTarget, ready: GAN, identities: Labels, run: Run) -> Found:
         """Search by cross-entropy."""
-        return self.search(target, prior, identities, run, cross_entropy(target))
+        return self.search_by(target, ready, identities, run, cross_entropy(target))
 
-    def search(
-        self, target: WhiteBoxTarget, prior: Prior, identities: Labels, run: Run, identity_loss: IdentityLoss
+    def search_by(
+        self, target: WhiteBoxTarget, prior: GAN, identities: Labels, run: Run, identity_loss: IdentityLoss
     ) -> Found:
         """Descend -D(G(z)) + identity_weight * identity_loss from every start at once.
 
         The authors' update, v' = m v - r g, z' = z - m v + (1 + m) v', is Nesterov's as torch writes it.
         """
-        assert isinstance(prior, GAN)
         prior.freeze()
         first = initial_latents(
             identities, target.num_classes, self.images_per_identity, prior.latent_size, run.seed
@@ -83,7 +103,7 @@ class GMI(SearchConfig, Attack[WhiteBoxTarget]):
             images = prior.decode(latents, on_device[part])
             return self.identity_weight * identity_loss(images, on_device[part]) - prior.discriminator(images)
 
-        latents = self.descend(
+        latents = self.search.descend(
             first,
             loss,
             identities,

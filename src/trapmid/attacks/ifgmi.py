@@ -13,18 +13,18 @@ import torch
 from pydantic import Field, model_validator
 from torch import Tensor
 
-from trapmid.attacks.attack import Attack, Found, Run
+from trapmid.attacks.attack import Attack, Effort, Found, Run
 from trapmid.attacks.ppa import PPA
 from trapmid.attacks.styles import searchable, show_candidates, shown_candidates, style_prior
 from trapmid.config import Count, CountOrZero, NonNegative
 from trapmid.data.images import ImageSet, to_pixels
-from trapmid.priors import Features, Prior, PriorConfig, StylePrior
-from trapmid.targets import LabelTarget, WhiteBoxTarget
+from trapmid.priors import Features, PriorConfig, StylePrior
+from trapmid.targets import WhiteBoxTarget
 from trapmid.types import Images, Labels, Pixels, UserError
 
 
 @final
-class IFGMI(Attack[WhiteBoxTarget]):
+class IFGMI(Attack[WhiteBoxTarget, StylePrior]):
     """`ifgmi`: reaches pictures that no style gives, and stays near those that some style does.
 
     Attributes:
@@ -36,7 +36,6 @@ class IFGMI(Attack[WhiteBoxTarget]):
 
     title: ClassVar[str] = "IF-GMI"
     paper: ClassVar[str] = "IF-GMI (Qiu et al., ECCV 2024), Alg. 1"
-    needs: ClassVar[type[LabelTarget]] = WhiteBoxTarget
     kind: Literal["ifgmi"] = "ifgmi"
     ppa: PPA = PPA()
     layer_steps: tuple[CountOrZero, ...] = Field((25, 25, 25), min_length=1, max_length=64)
@@ -50,20 +49,15 @@ class IFGMI(Attack[WhiteBoxTarget]):
         return self
 
     @property
-    def identities_per_batch(self) -> int:
-        """How many identities are searched at once; 0 for all."""
-        return self.ppa.identities_per_batch
-
-    @property
-    def images_per_identity(self) -> int:
-        """How many the final selection keeps."""
-        return self.ppa.images_per_identity
+    def effort(self) -> Effort:
+        """PPA's, by this attack's chunks."""
+        return self.ppa.effort.model_copy(update={"chunk": self.chunk})
 
     def public_prior(self) -> PriorConfig | None:
         """PPA's."""
         return self.ppa.public_prior()
 
-    def prepare(self, target: WhiteBoxTarget, public: ImageSet, run: Run) -> Prior:
+    def prepare(self, target: WhiteBoxTarget, public: ImageSet, run: Run) -> StylePrior:
         """PPA's initial selection.
 
         Raises:
@@ -78,12 +72,12 @@ class IFGMI(Attack[WhiteBoxTarget]):
         show_candidates(prior, target, self.ppa.candidates, self.ppa.truncation, self.ppa.chunk, run)
         return prior
 
-    def invert(self, target: WhiteBoxTarget, prior: Prior, identities: Labels, run: Run) -> Found:
+    def invert(self, target: WhiteBoxTarget, ready: StylePrior, identities: Labels, run: Run) -> Found:
         """Chunk after chunk of searches through all layers, since features are a thousand times larger than styles."""
         first = shown_candidates(run).best(identities, self.ppa.starts).flatten(0, 1)
         labels = identities.repeat_interleave(self.ppa.starts).to(run.compute.torch_device)
         pixels = [
-            self._through_layers(styles, searchable(prior), y, target, run, f"search-{int(identities[0])}-{number}")
+            self._through_layers(styles, searchable(ready), y, target, run, f"search-{int(identities[0])}-{number}")
             for number, (styles, y) in enumerate(zip(first.split(self.chunk), labels.split(self.chunk), strict=True))
         ]
         return self.ppa.select(torch.cat(pixels), labels, target, run)

@@ -3,6 +3,7 @@
 import json
 import time
 from pathlib import Path
+from typing import Any
 
 import pyarrow as pa
 import pyarrow.parquet as pq
@@ -11,24 +12,24 @@ from safetensors.torch import load_file, save
 from torch import Tensor
 
 from trapmid.artifacts import MANIFEST, Draft, Manifest, make, open_artifact, recorded
-from trapmid.attacks.attack import Attack, Found, Run, T
+from trapmid.attacks.attack import GAN_LOG, Attack, Found, ReadyT, Run, TargetT
 from trapmid.data.images import ImageSet, from_png, to_png
 from trapmid.engine import Compute, Progress, labelled, no_progress, peak_memory_mib, randomness
 from trapmid.files import write_atomic
 from trapmid.priors import LoneGenerator, Prior
-from trapmid.priors.gan import GENERATOR, save_network
+from trapmid.priors.gan import GENERATOR
 from trapmid.targets import LabelTarget, demand
 from trapmid.types import Pixels, UserError
 
-FOUND, GAN_LOG = "reconstructions.parquet", "gan.jsonl"
+FOUND = "reconstructions.parquet"
 
 
 def attack(
     out: Path,
-    target: T,
+    target: TargetT,
     public: ImageSet,
     *,
-    method: Attack[T],
+    method: Attack[TargetT, ReadyT],
     identities: tuple[str, ...],
     seed: int = 0,
     parents: dict[str, str],
@@ -75,18 +76,17 @@ def attack(
         run = Run(seed, compute or Compute(), draft.folder, prior, labelled(progress, out.name))
         # a target may draw when it answers, outside the loops that govern randomness themselves
         with randomness(seed, "attack", device=run.compute.torch_device):
-            searched = method.prepare(target, public, run)
-        own = method.own_prior() is not None
-        kept = [save_network(searched.generator, draft.folder / GENERATOR)] if own else []
+            run.log(())
+            ready = method.prepare(target, public, run)
         clock.add("prior", time.monotonic() - started)
-        per_batch = getattr(method, "identities_per_batch", 0) or target.num_classes
+        per_batch = method.effort.identities_per_batch or target.num_classes
         parts: list[Found] = []
         for number, batch in enumerate(torch.arange(target.num_classes).split(per_batch)):
             file = draft.folder / f"found-{number}.safetensors"
             if not file.exists():
                 began = time.monotonic()
                 with randomness(seed, "attack", number, device=run.compute.torch_device):
-                    _save_part(file, method.invert(target, searched, batch, run), target)
+                    _save_part(file, method.invert(target, ready, batch, run), target)
                 clock.add("search", time.monotonic() - began)
             parts.append(_load_part(file, target))
         found = Found(
@@ -95,7 +95,6 @@ def attack(
             torch.cat([p.confidence for p in parts]),
         )
         write_found(draft.folder / FOUND, found, identities)
-        (draft.folder / GAN_LOG).write_text("".join(json.dumps(row) + "\n" for row in searched.rows), encoding="utf-8")
         facts = {
             "images": len(found.labels),
             "image_shape": list(target.image_shape),
@@ -103,8 +102,9 @@ def attack(
             "seconds": clock.seconds,
             "confidence": float(found.confidence.mean()),
             "diversity": diversity(found.pixels, found.labels),
-            "notes": {**searched.notes, **run.notes()},
+            "notes": run.notes(),
         }
+        kept = [GENERATOR] if (draft.folder / GENERATOR).exists() else []
         return draft.finish([FOUND, GAN_LOG, *kept], facts, sum(clock.seconds.values()), peak_memory_mib())
 
     return make(out, "attack", recipe, parents, build, progress)
@@ -116,7 +116,7 @@ def open_found(folder: Path) -> tuple[Found, Manifest]:
     return read_found(folder / FOUND), manifest
 
 
-def open_generator(folder: Path, method: Attack[T], compute: Compute | None = None) -> LoneGenerator:
+def open_generator(folder: Path, method: Attack[Any, Any], compute: Compute | None = None) -> LoneGenerator:
     """The generator that `method` trained with the target's help and left in `folder`.
 
     Raises:

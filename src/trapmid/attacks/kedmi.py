@@ -6,26 +6,27 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from trapmid.attacks.attack import Attack, Found, Run
+from trapmid.attacks.attack import Attack, Effort, Found, Run
+from trapmid.attacks.gans import kept, warm_start_of
 from trapmid.attacks.search import (
     Box,
+    Descent,
     IdentityLoss,
-    SearchConfig,
     cross_entropy,
     decode_found,
     initial_latents,
     score_public,
 )
-from trapmid.config import Count, NonNegative, Rate
+from trapmid.config import Count, CountOrZero, NonNegative, Rate
 from trapmid.data.images import ImageSet
-from trapmid.priors import DCGAN, GAN, GANConfig, Prior, PriorConfig, SemiGAN
+from trapmid.priors import DCGAN, GAN, GANConfig, PriorConfig, SemiGAN
 from trapmid.priors.semigan import realness
-from trapmid.targets import LabelTarget, WhiteBoxTarget
+from trapmid.targets import WhiteBoxTarget
 from trapmid.types import Labels
 
 
 @final
-class KEDMI(SearchConfig, Attack[WhiteBoxTarget]):
+class KEDMI(Attack[WhiteBoxTarget, GAN]):
     """`kedmi`: knowledge-enriched distributional inversion; the defaults are the published constants.
 
     Attributes:
@@ -35,11 +36,15 @@ class KEDMI(SearchConfig, Attack[WhiteBoxTarget]):
         identity_weight: of the cross-entropy, beside the discriminator's verdict.
         box: where every entry of a latent is kept; None for no bounds, which is what the published clamp comes to, since it
             acts on a copy.
+        search_steps: of the optimiser.
+        search_rate: learning rate of the optimiser.
+        images_per_identity: searches per identity, from independent starts.
+        identities_per_batch: identities that are searched at once; 0 for all.
+        chunk: images that are decoded at once. It bounds memory.
     """
 
     title: ClassVar[str] = "KED-MI"
     paper: ClassVar[str] = "KED-MI (Chen et al., ICCV 2021), Eq. 1-8"
-    needs: ClassVar[type[LabelTarget]] = WhiteBoxTarget
     kind: Literal["kedmi"] = "kedmi"
     prior: SemiGAN = SemiGAN()
     warm_start: DCGAN | None = None
@@ -47,6 +52,23 @@ class KEDMI(SearchConfig, Attack[WhiteBoxTarget]):
     box: Box | None = None
     search_steps: Count = 1500
     search_rate: Rate = 0.02
+    images_per_identity: Count = 5
+    identities_per_batch: CountOrZero = 0
+    chunk: Count = 100
+
+    @property
+    def effort(self) -> Effort:
+        """How many images of each identity the attack makes, and how many at once."""
+        return Effort(
+            images_per_identity=self.images_per_identity,
+            identities_per_batch=self.identities_per_batch,
+            chunk=self.chunk,
+        )
+
+    @property
+    def search(self) -> Descent:
+        """The search, with these settings."""
+        return Descent(self.kind, self.search_steps, self.search_rate, self.chunk)
 
     def public_prior(self) -> PriorConfig | None:
         """The warm start."""
@@ -56,25 +78,24 @@ class KEDMI(SearchConfig, Attack[WhiteBoxTarget]):
         """The GAN."""
         return self.prior
 
-    def prepare(self, target: WhiteBoxTarget, public: ImageSet, run: Run) -> Prior:
+    def prepare(self, target: WhiteBoxTarget, public: ImageSet, run: Run) -> GAN:
         """Ask the target about the public images, then train the GAN."""
-        assert run.prior is None or isinstance(run.prior, GAN)
         soft_labels = score_public(target, public, run)
-        return self.prior.fit(run.setting(public, target, self.kind), soft_labels, start=run.prior)
+        gan = self.prior.fit(run.training(public, target, self.kind), soft_labels, start=warm_start_of(run, self.name))
+        return kept(gan, run)
 
-    def invert(self, target: WhiteBoxTarget, prior: Prior, identities: Labels, run: Run) -> Found:
+    def invert(self, target: WhiteBoxTarget, ready: GAN, identities: Labels, run: Run) -> Found:
         """Search by cross-entropy."""
-        return self.search(target, prior, identities, run, cross_entropy(target))
+        return self.search_by(target, ready, identities, run, cross_entropy(target))
 
-    def search(
-        self, target: WhiteBoxTarget, prior: Prior, identities: Labels, run: Run, identity_loss: IdentityLoss
+    def search_by(
+        self, target: WhiteBoxTarget, prior: GAN, identities: Labels, run: Run, identity_loss: IdentityLoss
     ) -> Found:
         """Adam on mean and log-variance of every identity's latents, then `images_per_identity` samples of each.
 
         Loss of a sample: -log D(G(z)) + identity_weight * identity_loss, where D = sigmoid(log sum exp of the discriminator's
         logits).
         """
-        assert isinstance(prior, GAN)
         prior.freeze()
         labels = identities.to(run.compute.torch_device)
         noise = initial_latents(identities, target.num_classes, self.images_per_identity, prior.latent_size, run.seed)
@@ -85,7 +106,7 @@ class KEDMI(SearchConfig, Attack[WhiteBoxTarget]):
             realism = F.logsigmoid(realness(prior.discriminator(images).logits))
             return self.identity_weight * identity_loss(images, labels[part]) - realism
 
-        distributions = self.descend(
+        distributions = self.search.descend(
             standing_start(len(identities), prior.latent_size),
             loss,
             identities,

@@ -7,28 +7,44 @@ logits, students learn by LOMMA's constants, and the number of images they learn
 """
 
 from collections.abc import Sequence
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from typing import ClassVar, Literal, final
 
 import torch
 from torch import nn
 from torch.nn import functional as F
 
-from trapmid.attacks.attack import Attack, Equipped, Found, Run, named_by
+from trapmid.attacks.attack import Attack, Effort, Found, Run, named_by
 from trapmid.attacks.distillation import Distillation
-from trapmid.attacks.margin import MarginSearch
-from trapmid.config import AtLeastTwo
+from trapmid.attacks.gans import kept, warm_start_of
+from trapmid.attacks.margin import SEARCH_AUGMENTATION, MarginSearch
+from trapmid.attacks.search import Descent
+from trapmid.augment import AnyAugmentation
+from trapmid.config import AtLeastTwo, Count, CountOrZero, Rate
 from trapmid.data.images import ImageSet, to_pixels
 from trapmid.engine import generator
 from trapmid.models import AnyModel, Zoo
-from trapmid.priors import CGAN, GAN, TACGAN, GANConfig, Prior, PriorConfig
+from trapmid.priors import CGAN, GAN, TACGAN, GANConfig, PriorConfig
 from trapmid.priors.tacgan import ClassHead
 from trapmid.targets import LabelTarget, WhiteBoxTarget
 from trapmid.types import Images, Labels, Logits, logits_of
 
 
+@dataclass(frozen=True, eq=False)
+class Surrogates:
+    """What the search needs.
+
+    Attributes:
+        gan: whose generator is searched.
+        target: the surrogates, which are asked in the target's place.
+    """
+
+    gan: GAN
+    target: WhiteBoxTarget
+
+
 @final
-class LOKT(MarginSearch, Attack[LabelTarget]):
+class LOKT(Attack[LabelTarget, Surrogates]):
     """`lokt`: a white-box search by labels alone; what is not published is PLG-MI's.
 
     Attributes:
@@ -38,11 +54,19 @@ class LOKT(MarginSearch, Attack[LabelTarget]):
         students: architectures that stand in for the target together; with none, the GAN's classifier head does.
         samples: generated images that students learn from, equally many of each class but for the rest.
         distillation: how they learn.
+        search_augmentation: T_atk during the search.
+        augmentations: independent draws that a search step sums over.
+        candidates: random latents per identity, of which those that the target is surest of start the search; up to
+            `images_per_identity`, as published, there is no choice.
+        search_steps: of the optimiser.
+        search_rate: learning rate of the optimiser.
+        images_per_identity: searches per identity, from independent starts.
+        identities_per_batch: identities that are searched at once; 0 for all.
+        chunk: images that are decoded at once. It bounds memory.
     """
 
     title: ClassVar[str] = "LOKT"
     paper: ClassVar[str] = "LOKT (Nguyen et al., NeurIPS 2023), Sec. 3-4"
-    needs: ClassVar[type[LabelTarget]] = LabelTarget
     kind: Literal["lokt"] = "lokt"
     prior: TACGAN = TACGAN()
     warm_start: CGAN | None = None
@@ -53,6 +77,31 @@ class LOKT(MarginSearch, Attack[LabelTarget]):
     )
     samples: AtLeastTwo = 30_000
     distillation: Distillation = Distillation()
+    search_augmentation: AnyAugmentation = SEARCH_AUGMENTATION
+    augmentations: Count = 2
+    candidates: Count = 5
+    search_steps: Count = 600
+    search_rate: Rate = 0.1
+    images_per_identity: Count = 5
+    identities_per_batch: CountOrZero = 0
+    chunk: Count = 100
+
+    @property
+    def effort(self) -> Effort:
+        """How many images of each identity the attack makes, and how many at once."""
+        return Effort(
+            images_per_identity=self.images_per_identity,
+            identities_per_batch=self.identities_per_batch,
+            chunk=self.chunk,
+        )
+
+    @property
+    def search(self) -> MarginSearch:
+        """The search, with these settings."""
+        descent = Descent(self.kind, self.search_steps, self.search_rate, self.chunk)
+        return MarginSearch(
+            descent, self.images_per_identity, self.search_augmentation, self.augmentations, self.candidates
+        )
 
     def public_prior(self) -> PriorConfig | None:
         """The warm start."""
@@ -62,18 +111,18 @@ class LOKT(MarginSearch, Attack[LabelTarget]):
         """The GAN."""
         return self.prior
 
-    def prepare(self, target: LabelTarget, public: ImageSet, run: Run) -> Prior:
+    def prepare(self, target: LabelTarget, public: ImageSet, run: Run) -> Surrogates:
         """Train the GAN, then the students on what it generates."""
-        assert run.prior is None or isinstance(run.prior, GAN)
-        gan = self.prior.fit(run.setting(public, target, self.kind), target.labels, start=run.prior)
-        gan.freeze()
+        gan = self.prior.fit(
+            run.training(public, target, self.kind), target.labels, start=warm_start_of(run, self.name)
+        )
+        kept(gan, run).freeze()
         surrogates = self._taught(gan, target, run) if self.students else [ClassHead(gan.discriminator)]
-        return Equipped(gan, WhiteBoxTarget(Ensemble(surrogates), target.num_classes, target.image_shape))
+        return Surrogates(gan, WhiteBoxTarget(Ensemble(surrogates), target.num_classes, target.image_shape))
 
-    def invert(self, target: LabelTarget, prior: Prior, identities: Labels, run: Run) -> Found:
+    def invert(self, target: LabelTarget, ready: Surrogates, identities: Labels, run: Run) -> Found:
         """Search on the surrogates; the target is asked once more, whether it names who was meant."""
-        assert isinstance(prior, Equipped)
-        found = self.search(prior.equipment, prior.prior, identities, run)
+        found = self.search.run(ready.target, ready.gan, identities, run)
         return replace(found, confidence=(named_by(target, found.pixels, self.chunk) == found.labels).float())
 
     def _taught(self, gan: GAN, target: LabelTarget, run: Run) -> list[nn.Module]:

@@ -10,7 +10,7 @@ import torch
 from pydantic import Field
 from torch import Tensor, nn
 
-from trapmid.attacks.attack import Attack, Equipped, Found, Run
+from trapmid.attacks.attack import Attack, Effort, Found, Run
 from trapmid.attacks.distillation import Distillation
 from trapmid.attacks.gmi import GMI
 from trapmid.attacks.kedmi import KEDMI
@@ -18,26 +18,28 @@ from trapmid.attacks.search import IdentityLoss, survey
 from trapmid.config import NonNegative
 from trapmid.data.images import ImageSet
 from trapmid.models import AnyModel, Zoo
-from trapmid.priors import GANConfig, Prior, PriorConfig
-from trapmid.targets import LabelTarget, WhiteBoxTarget
+from trapmid.priors import GAN, GANConfig, PriorConfig
+from trapmid.targets import WhiteBoxTarget
 from trapmid.types import Images, Labels, logits_of
 
 
 @dataclass(frozen=True, eq=False)
 class Help:
-    """What LOMMA brings to a search.
+    """What LOMMA's search needs.
 
     Attributes:
+        gan: the base's.
         students: networks that answer as the target does on public images; frozen.
         mean_features: (d,), of the target on public images.
     """
 
+    gan: GAN
     students: tuple[nn.Module, ...]
     mean_features: Tensor
 
 
 @final
-class LOMMA(Attack[WhiteBoxTarget]):
+class LOMMA(Attack[WhiteBoxTarget, Help]):
     """`lomma`: logit loss and model augmentation; the defaults are the published constants.
 
     Published with the bases `GMI()` and `KEDMI(box=(-1, 1))`.
@@ -51,7 +53,6 @@ class LOMMA(Attack[WhiteBoxTarget]):
 
     title: ClassVar[str] = "LOMMA"
     paper: ClassVar[str] = "LOMMA (Nguyen et al., CVPR 2023), Eq. 4-9"
-    needs: ClassVar[type[LabelTarget]] = WhiteBoxTarget
     kind: Literal["lomma"] = "lomma"
     base: Annotated[GMI | KEDMI, Field(discriminator="kind")] = GMI()
     feature_weight: NonNegative = 1.0
@@ -69,14 +70,9 @@ class LOMMA(Attack[WhiteBoxTarget]):
         return base if self.label == f"{self.kind}-{self.base.kind}" else self.label or base
 
     @property
-    def identities_per_batch(self) -> int:
+    def effort(self) -> Effort:
         """The base's."""
-        return self.base.identities_per_batch
-
-    @property
-    def images_per_identity(self) -> int:
-        """The base's."""
-        return self.base.images_per_identity
+        return self.base.effort
 
     def public_prior(self) -> PriorConfig | None:
         """The base's."""
@@ -86,21 +82,20 @@ class LOMMA(Attack[WhiteBoxTarget]):
         """The base's."""
         return self.base.own_prior()
 
-    def prepare(self, target: WhiteBoxTarget, public: ImageSet, run: Run) -> Prior:
+    def prepare(self, target: WhiteBoxTarget, public: ImageSet, run: Run) -> Help:
         """The base's GAN; then ask the target about the public images and teach the students."""
-        prior = self.base.prepare(target, public, run)
+        gan = self.base.prepare(target, public, run)
         seen = survey(target, public, run)
         answers = seen.logits.softmax(1)
         students = tuple(
             self.distillation.teach(student, f"student {number}", public, answers, target, run)
             for number, student in enumerate(self.students)
         )
-        return Equipped(prior, Help(students, seen.features.mean(0).to(target.device)))
+        return Help(gan, students, seen.features.mean(0).to(target.device))
 
-    def invert(self, target: WhiteBoxTarget, prior: Prior, identities: Labels, run: Run) -> Found:
+    def invert(self, target: WhiteBoxTarget, ready: Help, identities: Labels, run: Run) -> Found:
         """The base's search, by the logit loss."""
-        assert isinstance(prior, Equipped)
-        return self.base.search(target, prior.prior, identities, run, self.identity_loss(target, prior.equipment))
+        return self.base.search_by(target, ready.gan, identities, run, self.identity_loss(target, ready))
 
     def identity_loss(self, target: WhiteBoxTarget, help_: Help) -> IdentityLoss:
         """Minus the label's logit, mean over target and students, plus the mean square distance of the target's features to their public mean."""

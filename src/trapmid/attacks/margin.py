@@ -1,14 +1,14 @@
 """PLG-MI's search (Yuan et al., AAAI 2023, Eq. 5-6): latents of a conditional generator descend the max-margin loss; shared by attacks that differ in whom they ask."""
 
 from collections.abc import Callable
+from dataclasses import dataclass
 
 import torch
 from torch import Tensor
 
 from trapmid.attacks.attack import Found, Run
-from trapmid.attacks.search import SearchConfig, best_latents, decode_found, initial_latents, max_margin
+from trapmid.attacks.search import Descent, best_latents, decode_found, initial_latents, max_margin
 from trapmid.augment import AnyAugmentation, KorniaAugmentation
-from trapmid.config import Count, Rate
 from trapmid.engine import randomness
 from trapmid.priors import Prior
 from trapmid.targets import WhiteBoxTarget
@@ -18,42 +18,55 @@ Term = Callable[[Prediction, Labels], Tensor]
 """A term of the objective beside the margin: (n,), of what the target says about augmented images and of their labels."""
 
 
-class MarginSearch(SearchConfig):
-    """The settings of the search, with PLG-MI's constants, and the search.
+SEARCH_AUGMENTATION = KorniaAugmentation(
+    crop_probability=1.0,
+    brightness=0.2,
+    contrast=0.2,
+    jitter_probability=1.0,
+    rotation_degrees=5.0,
+    rotation_probability=1.0,
+)
+"""T_atk of PLG-MI during the search."""
+
+
+@dataclass(frozen=True)
+class MarginSearch:
+    """PLG-MI's search, which an attack holds.
 
     Attributes:
-        search_augmentation: T_atk during the search.
-        augmentations: independent draws a search step sums over.
-        candidates: random latents per identity of which the target's favourites start the search; up to
+        descent: of the latents.
+        images_per_identity: searches per identity.
+        augmentation: T_atk during the search.
+        augmentations: independent draws that a step sums over.
+        candidates: random latents per identity, of which those that the target is surest of start the search; up to
             `images_per_identity`, as published, there is no choice.
     """
 
-    search_augmentation: AnyAugmentation = KorniaAugmentation(
-        crop_probability=1.0,
-        brightness=0.2,
-        contrast=0.2,
-        jitter_probability=1.0,
-        rotation_degrees=5.0,
-        rotation_probability=1.0,
-    )
-    augmentations: Count = 2
-    candidates: Count = 5
-    search_steps: Count = 600
-    search_rate: Rate = 0.1
+    descent: Descent
+    images_per_identity: int
+    augmentation: AnyAugmentation
+    augmentations: int
+    candidates: int
 
-    def search(
+    def run(
         self, target: WhiteBoxTarget, prior: Prior, identities: Labels, run: Run, terms: tuple[Term, ...] = ()
     ) -> Found:
         """Adam on the latents of all identities at once, two augmentations a step, no clipping; `terms` join the margin."""
-        augment = self.search_augmentation.build(target.image_shape[-1])
+        augment = self.augmentation.build(target.image_shape[-1])
         first = initial_latents(
             identities, target.num_classes, max(self.candidates, self.images_per_identity), prior.latent_size, run.seed
         )
         if self.candidates > self.images_per_identity:
             with randomness(
-                run.seed, f"{self.kind} search", "candidates", int(identities[0]), device=run.compute.torch_device
+                run.seed,
+                f"{self.descent.kind} search",
+                "candidates",
+                int(identities[0]),
+                device=run.compute.torch_device,
             ):
-                first = best_latents(first, identities, self.images_per_identity, prior, target, augment, self.chunk)
+                first = best_latents(
+                    first, identities, self.images_per_identity, prior, target, augment, self.descent.chunk
+                )
         labels = identities.repeat_interleave(self.images_per_identity)
         on_device = labels.to(run.compute.torch_device)
 
@@ -66,8 +79,8 @@ class MarginSearch(SearchConfig):
             return torch.stack(draws).sum(0)
 
         prior.generator.requires_grad_(False)
-        latents = self.descend(first.flatten(0, 1), loss, identities, target, run)
-        return decode_found(latents, labels, prior, target, self.chunk)
+        latents = self.descent.descend(first.flatten(0, 1), loss, identities, target, run)
+        return decode_found(latents, labels, prior, target, self.descent.chunk)
 
 
 def margin_and_terms(prediction: Prediction, labels: Labels, margin_weight: float, terms: tuple[Term, ...]) -> Tensor:

@@ -14,14 +14,14 @@ from pydantic import model_validator
 from torch import Tensor
 from torch.nn import functional as F
 
-from trapmid.attacks.attack import Attack, Found, Run
+from trapmid.attacks.attack import Attack, Effort, Found, Run
 from trapmid.attacks.search import found_of
 from trapmid.attacks.styles import searchable, show_candidates, shown_candidates, style_prior
 from trapmid.config import AtLeastTwo, Count, CountOrZero, NonNegative, Positive, PositiveShare, Probability
 from trapmid.data.images import ImageSet, to_pixels
 from trapmid.engine import Loop, randomness
-from trapmid.priors import Prior, PriorConfig, StyleGAN2, StylePrior
-from trapmid.targets import LabelTarget, ScoreTarget
+from trapmid.priors import PriorConfig, StyleGAN2, StylePrior
+from trapmid.targets import ScoreTarget
 from trapmid.types import Labels
 
 FOR_THE_BOUNDS = 10_000
@@ -29,7 +29,7 @@ FOR_THE_BOUNDS = 10_000
 
 
 @final
-class MIRROR(Attack[ScoreTarget]):
+class MIRROR(Attack[ScoreTarget, StylePrior]):
     """`mirror`: needs probabilities, no gradients, so it also attacks what is behind an ONNX file or a URL.
 
     Attributes:
@@ -49,7 +49,6 @@ class MIRROR(Attack[ScoreTarget]):
 
     title: ClassVar[str] = "MIRROR"
     paper: ClassVar[str] = "MIRROR (An et al., NDSS 2022), Sec. IV"
-    needs: ClassVar[type[LabelTarget]] = ScoreTarget
     kind: Literal["mirror"] = "mirror"
     prior: StyleGAN2 = StyleGAN2()
     candidates: AtLeastTwo = 5_000
@@ -72,20 +71,29 @@ class MIRROR(Attack[ScoreTarget]):
             )
         return self
 
+    @property
+    def effort(self) -> Effort:
+        """How many images of each identity the attack makes, and how many at once."""
+        return Effort(
+            images_per_identity=self.images_per_identity,
+            identities_per_batch=self.identities_per_batch,
+            chunk=self.chunk,
+        )
+
     def public_prior(self) -> PriorConfig | None:
         """The StyleGAN2; the attack itself trains nothing."""
         return self.prior
 
-    def prepare(self, target: ScoreTarget, public: ImageSet, run: Run) -> Prior:
+    def prepare(self, target: ScoreTarget, public: ImageSet, run: Run) -> StylePrior:
         """The candidates' pictures, shown once for all identities."""
         del public
         prior = style_prior(run, self.name)
         show_candidates(prior, target, self.candidates, self.truncation, self.chunk, run)
         return prior
 
-    def invert(self, target: ScoreTarget, prior: Prior, identities: Labels, run: Run) -> Found:
+    def invert(self, target: ScoreTarget, ready: StylePrior, identities: Labels, run: Run) -> Found:
         """All populations of all identities breed at once."""
-        generator, each, m = searchable(prior), self.images_per_identity, self.population
+        generator, each, m = searchable(ready), self.images_per_identity, self.population
         space = p_space(generator, self.bound, run.seed)
         labels = identities.repeat_interleave(each).to(run.compute.torch_device)
         best = shown_candidates(run).best(identities, each * m)

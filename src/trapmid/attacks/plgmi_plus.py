@@ -1,22 +1,24 @@
-"""PLG-MI+ and PLG-MI++ (Trap-MID Sec. 4.2, App. E.7; reference 4.5): attackers who know of trapdoors pull towards public look-alikes, away from signatures.
+"""PLG-MI+ and PLG-MI++ (Trap-MID Sec. 4.2, App. E.7): attackers who know of trapdoors pull towards public look-alikes, away from signatures.
 
 Deviation: the predicted label is taken from the augmented image that is being looked at, not from another pass over the plain one.
 """
 
-from abc import ABC, abstractmethod
+from collections.abc import Callable
+from dataclasses import dataclass
+from functools import partial
 from typing import ClassVar, Literal, final
 
 from torch import Tensor
 from torch.nn import functional as F
 
-from trapmid.attacks.attack import Equipped, Found, Run
+from trapmid.attacks.attack import Found, Run
 from trapmid.attacks.margin import Term
 from trapmid.attacks.plgmi import PseudoLabelGuided, W
 from trapmid.attacks.search import survey, top_n
 from trapmid.config import NonNegative
 from trapmid.data.images import ImageSet
-from trapmid.priors import Prior
-from trapmid.targets import InformedTarget, LabelTarget, WhiteBoxTarget
+from trapmid.priors import GAN
+from trapmid.targets import InformedTarget, WhiteBoxTarget
 from trapmid.trapdoor import signature_similarity
 from trapmid.types import Features, Labels, Prediction
 
@@ -41,63 +43,81 @@ def away_from(signatures: Tensor, weight: float) -> Term:
     return term
 
 
-class SignatureGuided(PseudoLabelGuided[W], ABC):
-    """PLG-MI with terms on features, both while the GAN trains and during the search.
+@dataclass(frozen=True, eq=False)
+class Guided:
+    """What the search needs.
 
     Attributes:
-        auxiliary_weight: l_aux, of the pull towards the features of public images pseudo-labelled alike.
+        gan: the conditional GAN.
+        auxiliary: (num_classes, d), the mean features of the public images that stand for each class.
     """
 
-    auxiliary_weight: NonNegative = 10.0
+    gan: GAN
+    auxiliary: Tensor
 
-    @abstractmethod
-    def terms(self, target: W, auxiliary: Tensor) -> tuple[Term, ...]:
-        """What joins the margin; `auxiliary` (num_classes, d) lies on the target's device."""
 
-    def prepare(self, target: W, public: ImageSet, run: Run) -> Prior:
-        """Pseudo-label the public images, average their features, then train the GAN."""
-        seen = survey(target, public, run)
-        pseudo_labels = top_n(seen.logits.softmax(1), self.top_n)
-        auxiliary = auxiliary_signatures(seen.features, pseudo_labels).to(target.device)
-        gan = self.train(target, public, pseudo_labels, run, self.terms(target, auxiliary))
-        return Equipped(gan, auxiliary)
+Terms = Callable[[Tensor], tuple[Term, ...]]
+"""What joins the margin, given the auxiliary signatures (num_classes, d) on the target's device."""
 
-    def invert(self, target: W, prior: Prior, identities: Labels, run: Run) -> Found:
-        """Search by the margin and the terms."""
-        assert isinstance(prior, Equipped)
-        return self.search(target, prior.prior, identities, run, self.terms(target, prior.equipment))
+
+def prepare_guided(attack: PseudoLabelGuided[W, Guided], target: W, public: ImageSet, run: Run, terms: Terms) -> Guided:
+    """Pseudo-label the public images, average their features, then train the GAN."""
+    seen = survey(target, public, run)
+    pseudo_labels = top_n(seen.logits.softmax(1), attack.top_n)
+    auxiliary = auxiliary_signatures(seen.features, pseudo_labels).to(target.device)
+    return Guided(attack.train(target, public, pseudo_labels, run, terms(auxiliary)), auxiliary)
 
 
 @final
-class PLGMIPlus(SignatureGuided[WhiteBoxTarget]):
-    """`plgmi+`: knows that there are trapdoors, not which."""
+class PLGMIPlus(PseudoLabelGuided[WhiteBoxTarget, Guided]):
+    """`plgmi+`: knows that there are trapdoors, but not which.
+
+    Attributes:
+        auxiliary_weight: l_aux, of the pull towards the features of public images with the same pseudo-label.
+    """
 
     title: ClassVar[str] = "PLG-MI+"
     paper: ClassVar[str] = "Trap-MID (Liu & Chen, NeurIPS 2024), App. E.7, PLG-MI+"
-    needs: ClassVar[type[LabelTarget]] = WhiteBoxTarget
     adaptive: ClassVar[bool] = True
     kind: Literal["plgmi+"] = "plgmi+"
+    auxiliary_weight: NonNegative = 10.0
 
-    def terms(self, target: WhiteBoxTarget, auxiliary: Tensor) -> tuple[Term, ...]:
+    def prepare(self, target: WhiteBoxTarget, public: ImageSet, run: Run) -> Guided:
+        """See `prepare_guided`."""
+        return prepare_guided(self, target, public, run, self.terms)
+
+    def invert(self, target: WhiteBoxTarget, ready: Guided, identities: Labels, run: Run) -> Found:
+        """Search by the margin and the pull."""
+        return self.search.run(target, ready.gan, identities, run, self.terms(ready.auxiliary))
+
+    def terms(self, auxiliary: Tensor) -> tuple[Term, ...]:
         """The pull."""
-        del target
         return (towards(auxiliary, self.auxiliary_weight),)
 
 
 @final
-class PLGMIPlusPlus(SignatureGuided[InformedTarget]):
+class PLGMIPlusPlus(PseudoLabelGuided[InformedTarget, Guided]):
     """`plgmi++`: knows the trapdoors' signatures and steers clear of them.
 
     Attributes:
-        trapdoor_weight: l_trap, of the push away from them.
+        auxiliary_weight: l_aux, of the pull towards the features of public images with the same pseudo-label.
+        trapdoor_weight: l_trap, of the push away from the signatures.
     """
 
     title: ClassVar[str] = "PLG-MI++"
     paper: ClassVar[str] = "Trap-MID (Liu & Chen, NeurIPS 2024), Sec. 4.2 and App. E.7, PLG-MI++"
-    needs: ClassVar[type[LabelTarget]] = InformedTarget
     adaptive: ClassVar[bool] = True
     kind: Literal["plgmi++"] = "plgmi++"
+    auxiliary_weight: NonNegative = 10.0
     trapdoor_weight: NonNegative = 10.0
+
+    def prepare(self, target: InformedTarget, public: ImageSet, run: Run) -> Guided:
+        """See `prepare_guided`."""
+        return prepare_guided(self, target, public, run, partial(self.terms, target))
+
+    def invert(self, target: InformedTarget, ready: Guided, identities: Labels, run: Run) -> Found:
+        """Search by the margin, the pull and the push."""
+        return self.search.run(target, ready.gan, identities, run, self.terms(target, ready.auxiliary))
 
     def terms(self, target: InformedTarget, auxiliary: Tensor) -> tuple[Term, ...]:
         """The pull and the push."""

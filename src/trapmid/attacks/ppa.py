@@ -8,20 +8,20 @@ import torch
 from pydantic import model_validator
 from torch import Tensor
 
-from trapmid.attacks.attack import Attack, Found, Run
+from trapmid.attacks.attack import Attack, Effort, Found, Run
 from trapmid.attacks.search import found_of, optimise, robust_confidence, surest
 from trapmid.attacks.styles import searchable, show_candidates, shown_candidates, style_prior
 from trapmid.augment import AnyAugmentation, KorniaAugmentation
 from trapmid.config import BelowOne, Count, CountOrZero, PositiveShare, Rate
 from trapmid.data.images import ImageSet, to_pixels
 from trapmid.engine import randomness
-from trapmid.priors import Prior, PriorConfig, StyleGAN2
-from trapmid.targets import LabelTarget, WhiteBoxTarget
+from trapmid.priors import PriorConfig, StyleGAN2, StylePrior
+from trapmid.targets import WhiteBoxTarget
 from trapmid.types import Images, Labels, Logits, Pixels
 
 
 @final
-class PPA(Attack[WhiteBoxTarget]):
+class PPA(Attack[WhiteBoxTarget, StylePrior]):
     """`ppa`: no prior of its own to train, so one public StyleGAN2 serves against every target; the defaults are the published constants.
 
     One style for all layers is searched. The authors truncate the styles of the first eight layers only; where all layers
@@ -45,7 +45,6 @@ class PPA(Attack[WhiteBoxTarget]):
 
     title: ClassVar[str] = "PPA"
     paper: ClassVar[str] = "PPA (Struppek et al., ICML 2022), Sec. 3"
-    needs: ClassVar[type[LabelTarget]] = WhiteBoxTarget
     kind: Literal["ppa"] = "ppa"
     prior: StyleGAN2 = StyleGAN2()
     truncation: PositiveShare = 0.5
@@ -73,20 +72,29 @@ class PPA(Attack[WhiteBoxTarget]):
             )
         return self
 
+    @property
+    def effort(self) -> Effort:
+        """How many images of each identity the attack makes, and how many at once."""
+        return Effort(
+            images_per_identity=self.images_per_identity,
+            identities_per_batch=self.identities_per_batch,
+            chunk=self.chunk,
+        )
+
     def public_prior(self) -> PriorConfig | None:
         """The StyleGAN2; the attack itself trains nothing."""
         return self.prior
 
-    def prepare(self, target: WhiteBoxTarget, public: ImageSet, run: Run) -> Prior:
+    def prepare(self, target: WhiteBoxTarget, public: ImageSet, run: Run) -> StylePrior:
         """The initial selection's pictures, shown once for all identities."""
         del public
         prior = style_prior(run, self.name)
         show_candidates(prior, target, self.candidates, self.truncation, self.chunk, run)
         return prior
 
-    def invert(self, target: WhiteBoxTarget, prior: Prior, identities: Labels, run: Run) -> Found:
+    def invert(self, target: WhiteBoxTarget, ready: StylePrior, identities: Labels, run: Run) -> Found:
         """Adam on the styles of all identities at once, then the final selection."""
-        generator = searchable(prior)
+        generator = searchable(ready)
         first = shown_candidates(run).best(identities, self.starts).flatten(0, 1)
         labels = identities.repeat_interleave(self.starts).to(run.compute.torch_device)
         styles = self.search(

@@ -1,50 +1,34 @@
 """A baseline without any generator: the public images of which the target is surest. What an attack scores beyond it, its search has earned."""
 
-from pathlib import Path
+from dataclasses import dataclass
 from typing import ClassVar, Literal, final
 
-import torch
-from safetensors.torch import save_file
-from torch import Tensor, nn
+from torch import Tensor
 
-from trapmid.attacks.attack import Attack, Found, Run
+from trapmid.attacks.attack import Attack, Effort, Found, Run
 from trapmid.attacks.search import score_public, top_n
 from trapmid.config import Count
-from trapmid.data.images import ImageSet, to_unit
-from trapmid.priors import Prior, PriorConfig
-from trapmid.targets import LabelTarget, ScoreTarget
-from trapmid.types import Images, Labels
+from trapmid.data.images import ImageSet
+from trapmid.priors import PriorConfig
+from trapmid.targets import ScoreTarget
+from trapmid.types import Labels, Pixels
 
 
-@final
-class Gallery(Prior):
-    """The public images themselves, with how sure the target is of each.
+@dataclass(frozen=True, eq=False)
+class Gallery:
+    """The public images, with how sure the target is of each.
 
     Attributes:
         pixels: (n, c, h, w), uint8.
-        scores: (n, num_classes).
+        scores: (n, num_classes), the target's probabilities.
     """
 
-    def __init__(self, public: ImageSet, scores: Tensor) -> None:
-        self.pixels, self.scores = public.pixels, scores
-        self.generator: nn.Module = nn.Identity()
-        self.latent_size, self.num_classes, self.device = 1, scores.shape[1], public.pixels.device
-        self.rows: list[dict[str, float]] = []
-
-    def decode(self, latents: Tensor, labels: Labels) -> Images:
-        """A latent's place in the normal distribution is an image's place in the row."""
-        del labels
-        place = torch.special.ndtr(latents[:, 0]) * len(self.pixels)
-        return to_unit(self.pixels[place.long().clamp(max=len(self.pixels) - 1)])
-
-    def save(self, folder: Path) -> list[str]:
-        """Write the images into `folder`; returns the file's name."""
-        save_file({"pixels": self.pixels}, folder / "gallery.safetensors")
-        return ["gallery.safetensors"]
+    pixels: Pixels
+    scores: Tensor
 
 
 @final
-class PublicNearest(Attack[ScoreTarget]):
+class PublicNearest(Attack[ScoreTarget, Gallery]):
     """`public-nearest`: shows for each identity the public images that the target takes for it most surely.
 
     Attributes:
@@ -53,22 +37,26 @@ class PublicNearest(Attack[ScoreTarget]):
 
     title: ClassVar[str] = "Public look-alikes"
     paper: ClassVar[str] = "none: the baseline that needs no generator and no gradient"
-    needs: ClassVar[type[LabelTarget]] = ScoreTarget
+    searches: ClassVar[bool] = False
     kind: Literal["public-nearest"] = "public-nearest"
     images_per_identity: Count = 5
+
+    @property
+    def effort(self) -> Effort:
+        """How many images stand for each identity."""
+        return Effort(images_per_identity=self.images_per_identity)
 
     def public_prior(self) -> PriorConfig | None:
         """None."""
         return None
 
-    def prepare(self, target: ScoreTarget, public: ImageSet, run: Run) -> Prior:
+    def prepare(self, target: ScoreTarget, public: ImageSet, run: Run) -> Gallery:
         """Show the target every public image once."""
-        return Gallery(public, score_public(target, public, run))
+        return Gallery(public.pixels, score_public(target, public, run))
 
-    def invert(self, target: ScoreTarget, prior: Prior, identities: Labels, run: Run) -> Found:
+    def invert(self, target: ScoreTarget, ready: Gallery, identities: Labels, run: Run) -> Found:
         """Look up the best."""
         del target, run
-        assert isinstance(prior, Gallery)
-        rows = top_n(prior.scores[:, identities], self.images_per_identity)
+        rows = top_n(ready.scores[:, identities], self.images_per_identity)
         labels = identities.repeat_interleave(rows.shape[1])
-        return Found(prior.pixels[rows.flatten()], labels, prior.scores[rows.flatten(), labels])
+        return Found(ready.pixels[rows.flatten()], labels, ready.scores[rows.flatten(), labels])

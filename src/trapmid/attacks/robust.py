@@ -12,7 +12,7 @@ from trapmid.attacks.surrogates import Lesson, Surrogate, build_student
 from trapmid.config import Count, NonNegative, Positive
 from trapmid.data.images import ImageSet
 from trapmid.models import AnyModel, Zoo
-from trapmid.targets import LabelTarget, ScoreTarget
+from trapmid.targets import ScoreTarget
 from trapmid.trapdoor.naturalness import frozen
 from trapmid.types import Images, logits_of
 
@@ -33,7 +33,6 @@ class Robust(Surrogate[ScoreTarget]):
 
     title: ClassVar[str] = "Robust copy"
     paper: ClassVar[str] = "ARD (Goldblum et al., AAAI 2020), Eq. 3; PGD (Madry et al., ICLR 2018)"
-    needs: ClassVar[type[LabelTarget]] = ScoreTarget
     kind: Literal["robust"] = "robust"
     student: AnyModel = Zoo(name="efficientnet_b0")
     radius: Positive = 0.02

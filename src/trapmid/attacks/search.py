@@ -1,6 +1,7 @@
 """What searches share: initial latents, the objective, the optimisation of all identities at once, the choice of results."""
 
 from collections.abc import Callable, Mapping
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, TypeAlias
 
@@ -12,7 +13,7 @@ from torch.nn import functional as F
 from trapmid.attacks.attack import Found, Run
 from trapmid.attacks.memory import bytes_per_image, fitting_chunk
 from trapmid.augment import Augment
-from trapmid.config import Config, Count, CountOrZero, Rate, ordered
+from trapmid.config import ordered
 from trapmid.data.images import ImageSet, to_pixels, to_unit
 from trapmid.engine import Loop, generator, randomness
 from trapmid.priors import Prior
@@ -28,24 +29,21 @@ Box: TypeAlias = Annotated[tuple[_Coordinate, _Coordinate], AfterValidator(order
 """The lowest and the highest value that a coordinate of a latent may take."""
 
 
-class SearchConfig(Config):
-    """The settings that all searches have; a member gives those without a default its paper's.
+@dataclass(frozen=True)
+class Descent:
+    """The search that an attack holds: gradient descent on the latents of all identities at once.
 
     Attributes:
-        kind: of the attack.
-        images_per_identity: searches per identity, from independent starts.
-        search_steps: of the optimiser.
-        search_rate: of the optimiser.
-        identities_per_batch: how many identities are searched at once; 0 for all.
-        chunk: images decoded at once, which bounds memory.
+        kind: of the attack; names the random stream.
+        steps: of the optimiser.
+        rate: learning rate of the optimiser.
+        chunk: images that are decoded at once. It bounds memory.
     """
 
     kind: str
-    images_per_identity: Count = 5
-    search_steps: Count
-    search_rate: Rate
-    identities_per_batch: CountOrZero = 0
-    chunk: Count = 100
+    steps: int
+    rate: float
+    chunk: int
 
     def descend(
         self,
@@ -58,12 +56,12 @@ class SearchConfig(Config):
         optimizer: Callable[..., torch.optim.Optimizer] = torch.optim.Adam,
         project: Callable[[Tensor], Tensor] = lambda latents: latents,
     ) -> Tensor:
-        """`optimise` by these settings; the checkpoint is named after the first of the identities and holds the count of queries."""
+        """`optimise` with these settings. The checkpoint is named after the first of the identities and holds the count of queries."""
         return optimise(
             latents,
             loss,
-            steps=self.search_steps,
-            rate=self.search_rate,
+            steps=self.steps,
+            rate=self.rate,
             run=run,
             name=f"{self.kind} search",
             chunk=self.chunk,

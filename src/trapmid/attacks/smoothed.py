@@ -9,7 +9,7 @@ from trapmid.attacks.wrapping import StandIn, Wrapper
 from trapmid.augment import AnyAugmentation, Degradation
 from trapmid.config import Count
 from trapmid.data.images import ImageSet
-from trapmid.targets import LabelTarget, ViewedTarget, WhiteBoxTarget
+from trapmid.targets import ViewedTarget, WhiteBoxTarget
 from trapmid.types import Images, Prediction
 
 
@@ -27,7 +27,6 @@ class Smoothed(Wrapper[WhiteBoxTarget]):
 
     title: ClassVar[str] = "Smoothed answers"
     paper: ClassVar[str] = "EOT (Athalye et al., ICML 2018), Eq. 2; randomised smoothing (Cohen et al., ICML 2019)"
-    needs: ClassVar[type[LabelTarget]] = WhiteBoxTarget
     kind: Literal["smoothed"] = "smoothed"
     degradation: AnyAugmentation = Degradation()
     draws: Count = 4

@@ -9,7 +9,7 @@ from torch import Tensor
 from trapmid.attacks.attack import Run
 from trapmid.engine import generator
 from trapmid.files import write_atomic
-from trapmid.priors import Prior, StylePrior
+from trapmid.priors import StylePrior
 from trapmid.targets import ScoreTarget
 from trapmid.types import Labels, UserError
 
@@ -71,8 +71,7 @@ def shown_candidates(run: Run) -> Candidates:
     return Candidates(tensors["styles"], tensors["scores"])
 
 
-def searchable(prior: Prior) -> StylePrior:
+def searchable(prior: StylePrior) -> StylePrior:
     """The prior that `prepare` returned, with its weights frozen."""
-    assert isinstance(prior, StylePrior)
     prior.generator.requires_grad_(False)
     return prior

@@ -14,7 +14,7 @@ from trapmid.augment import Augment
 from trapmid.config import Count, NonNegative, Positive, PositiveShare, Rate
 from trapmid.data.images import ImageSet, to_unit
 from trapmid.engine import Loop
-from trapmid.targets import LabelTarget, WhiteBoxTarget
+from trapmid.targets import WhiteBoxTarget
 from trapmid.trapdoor.triggers import blend, signed_step
 from trapmid.types import Images, logits_of
 
@@ -36,7 +36,6 @@ class Unlearned(Surrogate[WhiteBoxTarget]):
 
     title: ClassVar[str] = "Unlearned copy"
     paper: ClassVar[str] = "Neural Cleanse (Wang et al., IEEE S&P 2019), with Trap-MID's blended trigger"
-    needs: ClassVar[type[LabelTarget]] = WhiteBoxTarget
     kind: Literal["unlearned"] = "unlearned"
     steps: Count = 2_000
     rate: Rate = 1e-4

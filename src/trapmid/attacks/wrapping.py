@@ -3,15 +3,15 @@
 from abc import ABC, abstractmethod
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import ClassVar, Generic, TypeVar
+from typing import Any, ClassVar, Generic, TypeVar
 
-from trapmid.attacks.attack import Attack, Equipped, Found, Run
+from trapmid.attacks.attack import Attack, Effort, Found, Run
 from trapmid.attacks.bases import AnyBase
 from trapmid.attacks.plgmi import PLGMI
 from trapmid.attacks.search import found_of
 from trapmid.data.images import ImageSet
 from trapmid.engine import randomness
-from trapmid.priors import GANConfig, Prior, PriorConfig
+from trapmid.priors import GANConfig, PriorConfig
 from trapmid.targets import ScoreTarget, WhiteBoxTarget
 from trapmid.types import Labels
 
@@ -31,7 +31,20 @@ class StandIn:
     notes: Mapping[str, float] = field(default_factory=dict)
 
 
-class Wrapper(Attack[S], ABC, Generic[S]):
+@dataclass(frozen=True, eq=False)
+class Shown:
+    """What a wrapped search needs.
+
+    Attributes:
+        target: what the base attack is shown.
+        ready: what the base attack prepared for it.
+    """
+
+    target: WhiteBoxTarget
+    ready: Any
+
+
+class Wrapper(Attack[S, Shown], ABC, Generic[S]):
     """An attack that knows about the defense, around a base attack that does not.
 
     The base attack gets another target object, and that is all that changes for it: its GAN, its search and its choice of
@@ -59,14 +72,9 @@ class Wrapper(Attack[S], ABC, Generic[S]):
         return self.label or f"{self.base.heading} ({self.title.lower()})"
 
     @property
-    def images_per_identity(self) -> int:
+    def effort(self) -> Effort:
         """The base's."""
-        return self.base.images_per_identity
-
-    @property
-    def identities_per_batch(self) -> int:
-        """The base's."""
-        return self.base.identities_per_batch
+        return self.base.effort
 
     def public_prior(self) -> PriorConfig | None:
         """The base's."""
@@ -76,15 +84,15 @@ class Wrapper(Attack[S], ABC, Generic[S]):
         """The base's."""
         return self.base.own_prior()
 
-    def prepare(self, target: S, public: ImageSet, run: Run) -> Prior:
+    def prepare(self, target: S, public: ImageSet, run: Run) -> Shown:
         """Make the stand-in, then let the base attack prepare for it."""
         shown = self.stand_in(target, public, run)
+        run.note(**shown.notes)
         with randomness(run.seed, self.kind, "prepare", device=run.compute.torch_device):
-            return Equipped(self.base.prepare(shown.target, public, run), shown, shown.notes)
+            return Shown(shown.target, self.base.prepare(shown.target, public, run))
 
-    def invert(self, target: S, prior: Prior, identities: Labels, run: Run) -> Found:
+    def invert(self, target: S, ready: Shown, identities: Labels, run: Run) -> Found:
         """The base's search on the stand-in; the target is asked once more, how sure it is of what was found."""
-        assert isinstance(prior, Equipped)
         with randomness(run.seed, self.kind, "invert", int(identities[0]), device=run.compute.torch_device):
-            found = self.base.invert(prior.equipment.target, prior.prior, identities, run)
+            found = self.base.invert(ready.target, ready.ready, identities, run)
         return found_of(found.pixels, found.labels, target, chunk=256)

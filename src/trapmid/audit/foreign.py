@@ -4,7 +4,7 @@ from pathlib import Path
 from typing import Any
 
 from trapmid.artifacts import Manifest
-from trapmid.attacks import attack
+from trapmid.attacks import Attack, attack
 from trapmid.audit.plan import Folders
 from trapmid.audit.recipe import Recipe, prior_name
 from trapmid.engine import Compute, Progress, no_progress
@@ -41,7 +41,8 @@ def attack_foreign(
     Raises:
         UserError: the attack needs more than the model answers, there are no public images, or the budget is spent.
     """
-    compute, folders, method = compute or Compute(), Folders(out), recipe.attack(member)
+    compute, folders = compute or Compute(), Folders(out)
+    method: Attack[Any, Any] = recipe.attack(member)
     place = folders.attack(method.name, "foreign", seed)
     bound = None if budget is None else Budget(budget, place.with_name(f"{place.name}.shown"))
     target: Any = open_target(model, bound)  # `demand` makes it what the attack's type asks for

@@ -157,7 +157,7 @@ class Measuring:
         images = cache(lambda: self.panel().images(key, found().pixels, found().labels))
 
         def generator() -> list[Evidence]:
-            method: Attack[Any] = self.recipe.attack(task.member)
+            method: Attack[Any, Any] = self.recipe.attack(task.member)
             return [self.panel().generator(key, open_generator(folder, method, self.compute))]
 
         groups = [

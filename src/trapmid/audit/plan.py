@@ -5,7 +5,6 @@ from pathlib import Path
 from typing import Literal
 
 from trapmid.audit.recipe import Recipe, prior_name
-from trapmid.targets import InformedTarget
 
 TaskKind = Literal["prior", "judge", "train", "attack", "measure"]
 FLOORS, DETECTION = "floors", "detection"
@@ -110,7 +109,7 @@ def plan(recipe: Recipe) -> dict[Task, tuple[Task, ...]]:
             tasks |= {
                 Task("attack", attack.name, t.defense, seed): (t, *prior)
                 for t in trainings
-                if attack.needs is not InformedTarget or recipe.defense(t.defense).has_trapdoor
+                if not attack.needs.knows_secrets or recipe.defense(t.defense).has_trapdoor
             }
     judges = [Task("judge", judge.name) for judge in recipe.judges if judge.kind == "classifier"]
     tasks |= dict.fromkeys(judges, ())

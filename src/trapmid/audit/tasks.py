@@ -4,7 +4,7 @@ from pathlib import Path
 from typing import Any, final
 
 from trapmid.artifacts import Manifest, open_artifact
-from trapmid.attacks import AnyAttack, attack
+from trapmid.attacks import Attack, attack
 from trapmid.audit.loading import AuditData, load_data
 from trapmid.audit.measuring import Measuring, Panels, measure
 from trapmid.audit.plan import Folders, Task
@@ -14,7 +14,6 @@ from trapmid.defenses import TrainedModel, open_model, train
 from trapmid.detection import known_signatures
 from trapmid.engine import Compute, Progress
 from trapmid.priors import open_prior, pretrain
-from trapmid.targets import InformedTarget
 from trapmid.trapdoor import Secrets
 
 
@@ -90,7 +89,8 @@ def _attack(
 ) -> Manifest:
     model = open_model(folders.model(task.defense, task.seed), compute)
     parents = {"model": model.manifest.digest(), "public": data.public.digest()}
-    method, prior = recipe.attack(task.member), None
+    prior = None
+    method: Attack[Any, Any] = recipe.attack(task.member)
     wanted = method.public_prior()
     if wanted is not None:
         prior, manifest = open_prior(folders.prior(prior_name(wanted)), wanted, compute)
@@ -109,9 +109,13 @@ def _attack(
     )
 
 
-def _target(method: AnyAttack, model: TrainedModel, private: Split, secrets: Path) -> Any:
+def _target(method: Attack[Any, Any], model: TrainedModel, private: Split, secrets: Path) -> Any:
     """The model with no more access than the attack needs; signatures are computed here, so that no attack sees a private image."""
-    if method.needs is not InformedTarget:
-        return method.needs(model.classifier, len(model.identities), model.image_shape)
-    known = known_signatures(model.classifier, Secrets.load(secrets), private.part("train").images())
-    return InformedTarget(model.classifier, len(model.identities), model.image_shape, known)
+    return method.needs.of(
+        model.classifier,
+        len(model.identities),
+        model.image_shape,
+        signatures=lambda: known_signatures(
+            model.classifier, Secrets.load(secrets), private.part("train").images()
+        ),
+    )

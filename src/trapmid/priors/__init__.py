@@ -9,7 +9,7 @@ from trapmid.priors.cgan import CGAN
 from trapmid.priors.dcgan import DCGAN
 from trapmid.priors.gan import GAN, GANConfig, LoneGenerator
 from trapmid.priors.pretraining import open_prior, pretrain
-from trapmid.priors.prior import Prior, PriorConfig, Setting, StylePrior
+from trapmid.priors.prior import Prior, PriorConfig, PriorTraining, StylePrior
 from trapmid.priors.semigan import SemiGAN
 from trapmid.priors.sn_resnet import SNResNet
 from trapmid.priors.strided import Strided
@@ -34,9 +34,9 @@ __all__ = [
     "LoneGenerator",
     "Prior",
     "PriorConfig",
+    "PriorTraining",
     "SNResNet",
     "SemiGAN",
-    "Setting",
     "Strided",
     "StyleGAN2",
     "StylePrior",

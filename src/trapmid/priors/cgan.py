@@ -12,7 +12,7 @@ from trapmid.augment import AnyAugmentation, NoAugmentation
 from trapmid.config import BelowOne, Count
 from trapmid.data.images import to_unit
 from trapmid.priors.gan import GAN, Fit, GANConfig, Losses, Pair, begin_with
-from trapmid.priors.prior import PriorConfig, Setting
+from trapmid.priors.prior import PriorConfig, PriorTraining
 from trapmid.priors.sn_resnet import SNResNet
 from trapmid.priors.strided import Strided
 from trapmid.types import Images, Labels
@@ -43,7 +43,7 @@ class CGAN(GANConfig, PriorConfig):
 
     def fit(
         self,
-        setting: Setting,
+        setting: PriorTraining,
         *,
         pseudo_labels: Tensor | None = None,
         guidance: Guidance | None = None,
@@ -74,7 +74,7 @@ class CGANFit(Fit):
     def __init__(
         self,
         config: CGAN,
-        setting: Setting,
+        setting: PriorTraining,
         pseudo_labels: Tensor | None = None,
         guidance: Guidance | None = None,
         start: GAN | None = None,

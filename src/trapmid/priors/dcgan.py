@@ -10,7 +10,7 @@ from torch import Tensor, nn
 from trapmid.config import BelowOne, Count, NonNegative, Width
 from trapmid.data.images import to_unit
 from trapmid.priors.gan import GAN, Fit, GANConfig, Losses, Pair
-from trapmid.priors.prior import PriorConfig, Setting
+from trapmid.priors.prior import PriorConfig, PriorTraining
 from trapmid.priors.strided import halvings
 from trapmid.types import Images, Labels
 
@@ -74,7 +74,7 @@ class DCGAN(GANConfig, PriorConfig):
     betas: tuple[BelowOne, BelowOne] = (0.5, 0.999)
     penalty: NonNegative = 10.0
 
-    def fit(self, setting: Setting) -> GAN:
+    def fit(self, setting: PriorTraining) -> GAN:
         """See `PriorConfig.fit`."""
         return DCGANFit(self, setting).run()
 

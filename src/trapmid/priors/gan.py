@@ -15,7 +15,7 @@ from trapmid.artifacts import load_weights
 from trapmid.config import BatchSize, BelowOne, Count, Member, Rate, Width
 from trapmid.engine import Compute, Loop, randomness
 from trapmid.models.batchnorm import recalibrate_batch_norm
-from trapmid.priors.prior import Prior, Setting
+from trapmid.priors.prior import Prior, PriorTraining
 from trapmid.types import Images, Labels, Stateful, UserError
 
 GENERATOR, DISCRIMINATOR = "generator.safetensors", "discriminator.safetensors"
@@ -151,7 +151,7 @@ Losses = Mapping[str, Tensor]
 class Fit(ABC):
     """One training of a pair: a generator step, then `discriminator_steps` of the discriminator, over and over."""
 
-    def __init__(self, config: GANConfig, setting: Setting) -> None:
+    def __init__(self, config: GANConfig, setting: PriorTraining) -> None:
         self.config, self.setting, self.device = config, setting, setting.compute.torch_device
         public = setting.public
         self.pixels = public.pixels.to(self.device)

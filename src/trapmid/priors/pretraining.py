@@ -5,7 +5,7 @@ from pathlib import Path
 from trapmid.artifacts import Draft, Manifest, make, open_artifact, recorded
 from trapmid.data.images import ImageSet
 from trapmid.engine import LOG, Compute, Progress, no_progress, peak_memory_mib
-from trapmid.priors.prior import Prior, PriorConfig, Setting
+from trapmid.priors.prior import Prior, PriorConfig, PriorTraining
 from trapmid.types import UserError
 
 
@@ -32,7 +32,7 @@ def pretrain(
     }
 
     def build(draft: Draft) -> Manifest:
-        prior = config.fit(Setting(public, num_classes, seed, compute or Compute(), draft.folder, progress))
+        prior = config.fit(PriorTraining(public, num_classes, seed, compute or Compute(), draft.folder, progress))
         return draft.finish(
             [*prior.save(draft.folder), LOG], {"log": prior.rows[-1]}, prior.rows[-1]["seconds"], peak_memory_mib()
         )

@@ -90,7 +90,7 @@ class StylePrior(Prior):
 
 
 @dataclass(frozen=True, eq=False)
-class Setting:
+class PriorTraining:
     """What a prior is trained with, beside its config.
 
     Attributes:
@@ -118,7 +118,7 @@ class PriorConfig(Member, ABC):
     """A way of training a prior on public images."""
 
     @abstractmethod
-    def fit(self, setting: Setting) -> Prior:
+    def fit(self, setting: PriorTraining) -> Prior:
         """Train without any target."""
 
     @abstractmethod

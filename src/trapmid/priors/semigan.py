@@ -11,7 +11,7 @@ from trapmid.config import BelowOne, Count, NonNegative, Width
 from trapmid.data.images import to_unit
 from trapmid.priors.dcgan import DCGenerator
 from trapmid.priors.gan import GAN, Fit, GANConfig, Losses, Pair, begin_with
-from trapmid.priors.prior import Setting
+from trapmid.priors.prior import PriorTraining
 from trapmid.priors.strided import halvings
 from trapmid.types import Images, Logits, Prediction
 
@@ -93,7 +93,7 @@ class SemiGAN(GANConfig):
     unlabelled_weight: NonNegative = 0.5
     entropy_weight: NonNegative = 1e-4
 
-    def fit(self, setting: Setting, soft_labels: Tensor, *, start: GAN | None = None) -> GAN:
+    def fit(self, setting: PriorTraining, soft_labels: Tensor, *, start: GAN | None = None) -> GAN:
         """Train a pair on public images and what the target says about them.
 
         Args:
@@ -120,7 +120,7 @@ class SemiGANFit(Fit):
 
     config: SemiGAN
 
-    def __init__(self, config: SemiGAN, setting: Setting, soft_labels: Tensor, start: GAN | None = None) -> None:
+    def __init__(self, config: SemiGAN, setting: PriorTraining, soft_labels: Tensor, start: GAN | None = None) -> None:
         super().__init__(config, setting)
         self.soft_labels = soft_labels.to(self.device)
         if start is not None:

@@ -16,7 +16,7 @@ from trapmid.config import BatchSize, BelowOne, Count, NonNegative, Probability,
 from trapmid.data.images import to_unit
 from trapmid.engine import Compute, Loop, randomness
 from trapmid.priors.gan import GENERATOR, save_network
-from trapmid.priors.prior import PriorConfig, Setting, StylePrior
+from trapmid.priors.prior import PriorConfig, PriorTraining, StylePrior
 from trapmid.priors.style_networks import Features, Mapping, StyleDiscriminator, Synthesis
 from trapmid.types import Images, Stateful, UserError
 
@@ -74,7 +74,7 @@ class StyleGAN2(PriorConfig):
     ema: BelowOne = 0.998
     log_every: Count = 100
 
-    def fit(self, setting: Setting) -> "StyleGAN":
+    def fit(self, setting: PriorTraining) -> "StyleGAN":
         """Train on public images, or read official weights.
 
         Raises:
@@ -192,7 +192,7 @@ class StyleGAN(StylePrior):
 
 
 class _Fit:
-    def __init__(self, config: StyleGAN2, setting: Setting) -> None:
+    def __init__(self, config: StyleGAN2, setting: PriorTraining) -> None:
         public, compute = setting.public, setting.compute
         if config.resolution_for(public.image_size) != public.image_size or config.crop is not None:
             raise UserError(

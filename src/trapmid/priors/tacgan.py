@@ -12,7 +12,7 @@ from trapmid.config import BelowOne, Count, NonNegative
 from trapmid.data.images import to_unit
 from trapmid.models import AnyModel, SmallResNet
 from trapmid.priors.gan import GAN, Fit, GANConfig, Losses, Pair, begin_with
-from trapmid.priors.prior import Setting
+from trapmid.priors.prior import PriorTraining
 from trapmid.priors.sn_resnet import SNResNet
 from trapmid.priors.strided import Strided
 from trapmid.types import Images, Labels, Logits, Prediction, prediction_of
@@ -44,7 +44,7 @@ class TACGAN(GANConfig):
     betas: tuple[BelowOne, BelowOne] = (0.0, 0.9)
     class_weight: NonNegative = 1.0
 
-    def fit(self, setting: Setting, labeller: Labeller, *, start: GAN | None = None) -> GAN:
+    def fit(self, setting: PriorTraining, labeller: Labeller, *, start: GAN | None = None) -> GAN:
         """Train a pair on public images and what the target calls generated ones.
 
         Args:
@@ -67,7 +67,7 @@ class TACGANFit(Fit):
 
     config: TACGAN
 
-    def __init__(self, config: TACGAN, setting: Setting, labeller: Labeller, start: GAN | None = None) -> None:
+    def __init__(self, config: TACGAN, setting: PriorTraining, labeller: Labeller, start: GAN | None = None) -> None:
         super().__init__(config, setting)
         self.labeller = labeller
         if start is not None:

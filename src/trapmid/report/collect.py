@@ -7,7 +7,7 @@ import torch
 
 from trapmid.artifacts import Manifest, open_artifact, versions
 from trapmid.attacks import ATTACKS, open_found
-from trapmid.attacks.inversion import GAN_LOG
+from trapmid.attacks.attack import GAN_LOG
 from trapmid.audit.loading import load_private_again
 from trapmid.audit.measuring import SAMPLES
 from trapmid.audit.plan import Folders, Task
@@ -83,7 +83,7 @@ def collect(out: Path, *, redact: bool = False) -> Contents:
                 title=a.heading,
                 access=ACCESS[a.needs],
                 adaptive=a.adaptive,
-                attempts=a.images_per_identity,
+                attempts=a.effort.images_per_identity,
                 paper=a.paper,
             )
             for a in recipe.attacks

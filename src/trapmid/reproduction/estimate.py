@@ -131,7 +131,7 @@ def _disk(study: Study) -> float:
             total += 4 * identities * picture if recipe.defense(task.defense).has_trapdoor else 0
         if task.kind == "attack":
             attack = recipe.attack(task.member)
-            total += identities * attack.images_per_identity * picture
+            total += identities * attack.effort.images_per_identity * picture
             own = attack.own_prior()
             total += 0 if own is None else 4 * of_generator(own, identities, recipe.image_size, recipe.channels)
     return total
