@@ -3,8 +3,8 @@
 import copy
 from collections.abc import Callable
 from pathlib import Path
-from typing import TypeVar
 from tempfile import TemporaryDirectory
+from typing import TypeVar
 
 import torch
 from torch import Tensor, nn

@@ -10,21 +10,26 @@ import torch
 from torch import nn
 from torch.nn.functional import cross_entropy
 
-from trapmid.attacks import Attack, PublicNearest, attack, open_found
+from trapmid import invert
+from trapmid.attacks import Attack, PublicNearest
+from trapmid.attacks.public_nearest import Gallery
 from trapmid.attacks.search import found_of, optimise
 from trapmid.data import SyntheticSource
 from trapmid.data.images import to_pixels, to_unit
 from trapmid.targets import WhiteBoxTarget
 
 
-class Nudged(Attack[WhiteBoxTarget]):
+# The first type is the access that the attack gets: WhiteBoxTarget, ScoreTarget or LabelTarget. The second is what
+# `prepare` hands to `invert`.
+class Nudged(Attack[WhiteBoxTarget, Gallery]):
     paper: ClassVar[str] = "none"
-    needs: ClassVar[type[WhiteBoxTarget]] = (
-        WhiteBoxTarget  # or ScoreTarget, LabelTarget: it gets no more than it asks for
-    )
     kind: Literal["nudged"] = "nudged"
     nearest: PublicNearest = PublicNearest(images_per_identity=2)
     steps: int = 30
+
+    @property
+    def effort(self):  # images per identity, identities per batch, images decoded at once
+        return self.nearest.effort
 
     def public_prior(self):  # the config of a generator to train on the public images, if it wants one
         return None
@@ -32,8 +37,8 @@ class Nudged(Attack[WhiteBoxTarget]):
     def prepare(self, target, public, run):
         return self.nearest.prepare(target, public, run)
 
-    def invert(self, target, prior, identities, run):
-        start = self.nearest.invert(target, prior, identities, run)
+    def invert(self, target, ready, identities, run):
+        start = self.nearest.invert(target, ready, identities, run)
 
         def loss(images, part):
             return cross_entropy(target.predict(images).logits, start.labels[part], reduction="none")
@@ -51,10 +56,6 @@ for _ in range(30):
     cross_entropy(model(faces.images()), faces.labels).backward()
     optimizer.step()
 
-target = WhiteBoxTarget(model, num_classes=5, image_shape=(3, 32, 32))
 out = Path("runs/own_attack")
-attack(out, target, public, method=Nudged(), identities=faces.identities, parents={"model": "version 1"})
-found, manifest = open_found(out)
-print(
-    f"{len(found.labels)} pictures, sure {found.confidence.mean():.2f}, {manifest.facts['queries']} queries, in {out}"
-)
+found = invert(model, public, Nudged(), identities=faces.identities, out=out)
+print(f"{len(found.labels)} pictures, sure {found.confidence.mean():.2f}, in {out}")

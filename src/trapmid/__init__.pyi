@@ -6,6 +6,7 @@ from . import models as models
 from . import priors as priors
 from . import targets as targets
 from . import testing as testing
+from .attacks import invert as invert
 from .audit import Recipe as Recipe
 from .audit import run_audit as run_audit
 from .defenses import Defended as Defended

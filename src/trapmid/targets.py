@@ -4,14 +4,13 @@ import copy
 from abc import ABC, abstractmethod
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any, ClassVar, Literal, Self, TypeAlias, final
+from typing import Any, ClassVar, Literal, TypeAlias, final
 
 import torch
 from torch import Tensor, nn
 
 from trapmid.files import alone, write_atomic
 from trapmid.types import Images, Labels, Prediction, UserError, prediction_of
-
 
 __all__ = [
     "Budget",
@@ -130,7 +129,7 @@ class LabelTarget:
         *,
         budget: Budget | None = None,
         signatures: Signatures | None = None,
-    ) -> Self:
+    ) -> "LabelTarget":
         """A target with this access. All levels are built by the same call.
 
         Args:
@@ -267,7 +266,7 @@ class InformedTarget(WhiteBoxTarget):
         *,
         budget: Budget | None = None,
         signatures: Signatures | None = None,
-    ) -> Self:
+    ) -> "InformedTarget":
         """See `LabelTarget.of`."""
         if signatures is None:
             raise UserError(

@@ -9,11 +9,11 @@ from torch.nn import functional as F
 
 from helpers.statistics.attacks import Brightness, by_brightness
 from helpers_attacks import CLASSES, CPU, PER_IDENTITY, SIZE, TINY_ATTACKS, TINY_TACGAN, faces
-from trapmid.attacks import LOKT, Equipped, Run
-from trapmid.attacks.lokt import Ensemble
+from trapmid.attacks import LOKT, Run
+from trapmid.attacks.lokt import Ensemble, Surrogates
 from trapmid.data.images import to_unit
 from trapmid.engine import randomness
-from trapmid.priors import GAN, PriorTraining
+from trapmid.priors import PriorTraining
 from trapmid.priors.tacgan import TACGANFit, verdicts
 from trapmid.targets import LabelTarget
 from trapmid.types import Prediction
@@ -71,8 +71,7 @@ def test_asks_for_labels_while_it_learns_and_once_for_each_result(students: int,
     method = method.model_copy(update={"prior": short, "students": method.students[:students], "search_steps": 2})
     target, run = LabelTarget(Brightness(), CLASSES, (3, SIZE, SIZE)), Run(0, CPU, tmp_path)
     prior = method.prepare(target, faces(6, 4), run)
-    assert isinstance(prior, Equipped)
-    assert isinstance(prior.prior, GAN)
+    assert isinstance(prior, Surrogates)
     learnt = 3 * short.batch_size * short.discriminator_steps + students * method.samples
     assert target.queries == learnt
     found = method.invert(target, prior, torch.tensor([2, 0]), run)

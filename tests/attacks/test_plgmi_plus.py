@@ -8,9 +8,9 @@ from sklearn.metrics.pairwise import cosine_similarity
 from torch import Tensor
 
 from helpers_attacks import CPU, PLGMI_TINY, TINY_ATTACKS, faces, target_for, trained_classifier
-from trapmid.attacks import PLGMI, Equipped, PLGMIPlus, PLGMIPlusPlus, Run
+from trapmid.attacks import PLGMI, PLGMIPlus, PLGMIPlusPlus, Run
 from trapmid.attacks.margin import margin_and_terms
-from trapmid.attacks.plgmi_plus import auxiliary_signatures, away_from, towards
+from trapmid.attacks.plgmi_plus import Guided, auxiliary_signatures, away_from, towards
 from trapmid.attacks.search import max_margin, survey, top_n
 from trapmid.models import Classifier
 from trapmid.targets import InformedTarget, WhiteBoxTarget
@@ -79,11 +79,11 @@ def test_prepares_the_signatures_of_its_pseudo_labels(model: Classifier, tmp_pat
     method, public = TINY_ATTACKS["plgmi+"], faces(8, 4, first=100)
     target = target_for(method, model)
     prior = method.prepare(target, public, Run(0, CPU, tmp_path))
-    assert isinstance(prior, Equipped)
+    assert isinstance(prior, Guided)
     with torch.no_grad():
         answer = model(public.images())
     rows = top_n(answer.logits.softmax(1), PLGMI_TINY.top_n)
-    torch.testing.assert_close(prior.equipment, auxiliary_signatures(answer.features, rows), atol=1e-4, rtol=1e-4)
+    torch.testing.assert_close(prior.auxiliary, auxiliary_signatures(answer.features, rows), atol=1e-4, rtol=1e-4)
     assert target.queries >= len(public)
 
 
@@ -99,7 +99,7 @@ def test_training_and_search_both_feel_the_terms(kind: str, weight: str, model: 
                 target_for(method, model), priors[0], torch.arange(CLASSES), Run(0, CPU, tmp_path / f"s{value}")
             )
         )
-    assert not torch.equal(priors[0].generator.project.weight, priors[1].generator.project.weight)
+    assert not torch.equal(priors[0].gan.generator.project.weight, priors[1].gan.generator.project.weight)
     assert not torch.equal(found[0].pixels, found[1].pixels)
 
 
@@ -110,7 +110,7 @@ def test_without_weight_a_term_changes_nothing(model: Classifier, tmp_path: Path
     with_term = method.prepare(target, public, Run(0, CPU, tmp_path / "a" / "cell"))
     rows = top_n(target.scores(public.images()), method.top_n)
     without = method.train(target, public, rows, Run(0, CPU, tmp_path / "b" / "cell"))
-    torch.testing.assert_close(with_term.generator.state_dict(), without.generator.state_dict())
+    torch.testing.assert_close(with_term.gan.generator.state_dict(), without.generator.state_dict())
 
 
 def test_survey_is_the_target_on_every_image(model: Classifier, tmp_path: Path) -> None:

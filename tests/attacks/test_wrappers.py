@@ -37,13 +37,12 @@ from trapmid.attacks import (
     attack,
     open_found,
 )
-from trapmid.attacks.attack import Equipped
 from trapmid.attacks.bases import AnyBase
 from trapmid.attacks.distillation import divergence
 from trapmid.attacks.evading import similarity
 from trapmid.attacks.inversion import FOUND
 from trapmid.attacks.robust import perturbed
-from trapmid.attacks.wrapping import Wrapper
+from trapmid.attacks.wrapping import Shown, Wrapper
 from trapmid.augment import Degradation
 from trapmid.data import ImageSet
 from trapmid.data.images import to_unit
@@ -106,7 +105,7 @@ def test_a_view_and_a_surrogate_around_every_base(
         compute=CPU,
     )
     found, _ = open_found(tmp_path / "attack")
-    assert len(found.pixels) == CLASSES * method.images_per_identity
+    assert len(found.pixels) == CLASSES * method.effort.images_per_identity
     assert sorted(set(found.labels.tolist())) == list(range(CLASSES))
     assert method.name == f"{wrapper}-{base}"
     torch.testing.assert_close(
@@ -262,17 +261,17 @@ def test_the_base_attack_is_shown_the_stand_in_and_nothing_else(
     method = TINY_ATTACKS[kind]
     target, run = target_of(model, method.needs), Run(0, CPU, tmp_path)
     prior = method.prepare(target, public, run)
-    assert isinstance(prior, Equipped)
-    assert isinstance(prior.equipment.target, WhiteBoxTarget)
+    assert isinstance(prior, Shown)
+    assert isinstance(prior.target, WhiteBoxTarget)
     before = target.queries
     found = method.invert(target, prior, torch.tensor([2]), run)
     asked = target.queries - before
     images = len(found.labels)
     assert asked == images if kind in SURROGATE_KINDS else asked > PLGMI_TINY.search_steps * images
-    assert prior.equipment.target is not target
+    assert prior.target is not target
 
 
-def run(folder: Path, model: Classifier, public: ImageSet, method: Attack[Any], progress: Any = None) -> Any:
+def run(folder: Path, model: Classifier, public: ImageSet, method: Attack[Any, Any], progress: Any = None) -> Any:
     options = {} if progress is None else {"progress": progress}
     target = target_of(model, method.needs)
     names = tuple(f"person {i}" for i in range(CLASSES))

@@ -45,11 +45,11 @@ SHORT = TINY_ATTACKS | {
 NAMES = tuple(f"person {i}" for i in range(CLASSES))
 
 
-def setting(member: type[Attack[Any]]) -> Attack[Any]:
+def setting(member: type[Attack[Any, Any]]) -> Attack[Any, Any]:
     return SHORT[member.model_fields["kind"].default]
 
 
-def those(which: Callable[[type[Attack[Any]]], bool]) -> pytest.MarkDecorator:
+def those(which: Callable[[type[Attack[Any, Any]]], bool]) -> pytest.MarkDecorator:
     """A test of every member that `which` is true of."""
     chosen = [member for member in ATTACKS if which(member)]
     return pytest.mark.parametrize("member", chosen, ids=lambda member: member.model_fields["kind"].default)
@@ -77,7 +77,7 @@ def run(
     folder: Path,
     model: Classifier,
     public: ImageSet,
-    method: Attack[Any],
+    method: Attack[Any, Any],
     *,
     seed: int = 3,
     progress: Progress = no_progress,
@@ -125,12 +125,12 @@ def contents(manifest: Manifest) -> dict[str, str]:
     return {name: digest for name, digest in manifest.files.items() if name != GAN_LOG}
 
 
-def finished_of(member: type[Attack[Any]], finished: dict[str, Path]) -> tuple[Found, Manifest]:
+def finished_of(member: type[Attack[Any, Any]], finished: dict[str, Path]) -> tuple[Found, Manifest]:
     return open_found(finished[member.model_fields["kind"].default])
 
 
 @MEMBERS
-def test_equals_its_own_json(member: type[Attack[Any]]) -> None:
+def test_equals_its_own_json(member: type[Attack[Any, Any]]) -> None:
     adapter: TypeAdapter[Any] = TypeAdapter(AnyAttack)
     for config in (member(), setting(member)):
         again = adapter.validate_json(config.model_dump_json())
@@ -140,13 +140,13 @@ def test_equals_its_own_json(member: type[Attack[Any]]) -> None:
 
 
 @MEMBERS
-def test_names_its_paper_and_its_access(member: type[Attack[Any]]) -> None:
+def test_names_its_paper_and_its_access(member: type[Attack[Any, Any]]) -> None:
     assert member.paper
     assert issubclass(InformedTarget, member.needs)
 
 
 @MEMBERS
-def test_finds_pictures_of_every_identity(member: type[Attack[Any]], finished: dict[str, Path]) -> None:
+def test_finds_pictures_of_every_identity(member: type[Attack[Any, Any]], finished: dict[str, Path]) -> None:
     found, manifest = finished_of(member, finished)
     assert found.pixels.dtype == torch.uint8
     assert found.pixels.shape == (CLASSES * PER_IDENTITY, 3, SIZE, SIZE)
@@ -159,7 +159,7 @@ def test_finds_pictures_of_every_identity(member: type[Attack[Any]], finished: d
 
 @MEMBERS
 def test_confidence_is_of_the_pictures_as_saved(
-    member: type[Attack[Any]], finished: dict[str, Path], model: Classifier
+    member: type[Attack[Any, Any]], finished: dict[str, Path], model: Classifier
 ) -> None:
     found, _ = finished_of(member, finished)
     with torch.no_grad():
@@ -172,17 +172,20 @@ def test_confidence_is_of_the_pictures_as_saved(
 
 
 @MEMBERS
-def test_keeps_the_generator_that_it_trained(member: type[Attack[Any]], finished: dict[str, Path]) -> None:
+def test_keeps_the_generator_that_it_trained(member: type[Attack[Any, Any]], finished: dict[str, Path]) -> None:
     _, manifest = finished_of(member, finished)
     assert set(contents(manifest)) == {FOUND} | ({GENERATOR} if setting(member).own_prior() is not None else set())
 
 
 @TRAINERS
 def test_the_generator_that_is_kept_is_the_one_that_was_searched(
-    member: type[Attack[Any]], finished: dict[str, Path], model: Classifier, public: ImageSet, tmp_path: Path
+    member: type[Attack[Any, Any]], finished: dict[str, Path], model: Classifier, public: ImageSet, tmp_path: Path
 ) -> None:
     config = setting(member)
-    searched = config.prepare(target_of(model, member.needs), public, Run(3, CPU, tmp_path, prior_of(config)))
+    run_with, own = Run(3, CPU, tmp_path, prior_of(config)), config.own_prior()
+    assert own is not None
+    config.prepare(target_of(model, member.needs), public, run_with)
+    searched = own.open_generator(tmp_path, CLASSES, (3, SIZE, SIZE), CPU)
     kept = open_generator(finished[member.model_fields["kind"].default], config, CPU)
     labels = torch.arange(CLASSES).repeat(3)
     samples = kept.sample(labels, engine.generator(5, "samples"))
@@ -224,7 +227,7 @@ def test_an_attack_of_before_generators_were_kept_is_still_opened(
 
 @MEMBERS
 def test_a_seed_and_no_folders_name_decides_every_byte(
-    member: type[Attack[Any]], finished: dict[str, Path], model: Classifier, public: ImageSet, tmp_path: Path
+    member: type[Attack[Any, Any]], finished: dict[str, Path], model: Classifier, public: ImageSet, tmp_path: Path
 ) -> None:
     _, manifest = finished_of(member, finished)
     again, target = run(tmp_path / "elsewhere", model, public, setting(member))
@@ -235,7 +238,7 @@ def test_a_seed_and_no_folders_name_decides_every_byte(
 @pytest.mark.slow
 @MEMBERS
 def test_another_seed_finds_other_pictures(
-    member: type[Attack[Any]], finished: dict[str, Path], model: Classifier, public: ImageSet, tmp_path: Path
+    member: type[Attack[Any, Any]], finished: dict[str, Path], model: Classifier, public: ImageSet, tmp_path: Path
 ) -> None:
     """Public images that are nearest are the same for every seed."""
     found, _ = finished_of(member, finished)
@@ -245,7 +248,7 @@ def test_another_seed_finds_other_pictures(
 
 @MEMBERS
 def test_a_finished_attack_is_not_repeated(
-    member: type[Attack[Any]], finished: dict[str, Path], model: Classifier, public: ImageSet
+    member: type[Attack[Any, Any]], finished: dict[str, Path], model: Classifier, public: ImageSet
 ) -> None:
     _, manifest = finished_of(member, finished)
     again, target = run(finished[member.model_fields["kind"].default], model, public, setting(member))
@@ -258,7 +261,7 @@ def test_a_finished_attack_is_not_repeated(
 )
 @MEMBERS
 def test_resumes_to_the_same_bytes_and_queries(
-    member: type[Attack[Any]],
+    member: type[Attack[Any, Any]],
     share: float,
     finished: dict[str, Path],
     told: dict[str, int],
@@ -282,7 +285,7 @@ def test_resumes_to_the_same_bytes_and_queries(
 @pytest.mark.slow
 @SEARCHERS
 def test_resumes_between_two_batches_of_identities(
-    member: type[Attack[Any]], finished: dict[str, Path], model: Classifier, public: ImageSet, tmp_path: Path
+    member: type[Attack[Any, Any]], finished: dict[str, Path], model: Classifier, public: ImageSet, tmp_path: Path
 ) -> None:
     """The first batch is finished and kept, the second had not begun to search."""
     _, manifest = finished_of(member, finished)
@@ -303,7 +306,7 @@ def test_resumes_between_two_batches_of_identities(
 
 @WHITE_BOXES
 def test_refuses_a_target_that_only_scores(
-    member: type[Attack[Any]], model: Classifier, public: ImageSet, tmp_path: Path
+    member: type[Attack[Any, Any]], model: Classifier, public: ImageSet, tmp_path: Path
 ) -> None:
     target: Any = ScoreTarget(model, CLASSES, (3, SIZE, SIZE))
     told = (
@@ -317,7 +320,7 @@ def test_refuses_a_target_that_only_scores(
 @MEMBERS
 @pytest.mark.parametrize(("size", "channels"), [(28, 3), (32, 1)])
 def test_refuses_public_images_of_another_shape(
-    member: type[Attack[Any]], size: int, channels: int, model: Classifier, public: ImageSet, tmp_path: Path
+    member: type[Attack[Any, Any]], size: int, channels: int, model: Classifier, public: ImageSet, tmp_path: Path
 ) -> None:
     with pytest.raises(UserError, match=rf"\(3, 32, 32\); the public images are \({channels}, {size}, {size}\)"):
         attack(
@@ -335,7 +338,7 @@ def test_refuses_public_images_of_another_shape(
 
 @WITH_A_PUBLIC_PRIOR
 def test_asks_for_the_prior_it_wants(
-    member: type[Attack[Any]], model: Classifier, public: ImageSet, tmp_path: Path
+    member: type[Attack[Any, Any]], model: Classifier, public: ImageSet, tmp_path: Path
 ) -> None:
     method = setting(member)
     wanted = method.public_prior()
@@ -347,7 +350,7 @@ def test_asks_for_the_prior_it_wants(
 
 @WITHOUT_GRADIENTS
 def test_what_needs_no_gradients_builds_no_graph(
-    member: type[Attack[Any]], model: Classifier, public: ImageSet, tmp_path: Path
+    member: type[Attack[Any, Any]], model: Classifier, public: ImageSet, tmp_path: Path
 ) -> None:
     """A graph behind every picture that is shown would cost memory and time for nothing."""
     shown: list[bool] = []

@@ -119,7 +119,7 @@ SEARCH: dict[str, Any] = {
 }
 GMI_TINY = GMI(prior=TINY_DCGAN, search_rate=0.02, **SEARCH)
 KEDMI_TINY = KEDMI(prior=TINY_SEMIGAN, search_rate=0.3, **SEARCH)
-TINY_ATTACKS: dict[str, Attack[Any]] = {
+TINY_ATTACKS: dict[str, Attack[Any, Any]] = {
     "plgmi": PLGMI_TINY,
     "ppa": PPA_TINY,
     "ifgmi": IFGMI(
@@ -189,7 +189,7 @@ def faces(identities: int, each: int, *, first: int = 0, size: int = SIZE, chann
     )
 
 
-def prior_of(method: Attack[Any], seed: int = 0) -> Prior | None:
+def prior_of(method: Attack[Any, Any], seed: int = 0) -> Prior | None:
     """What `method` wants trained before it knows a target, trained on eight people; once per config and seed.
 
     A conditional GAN, which only LOKT wants here, would show one or two of the four identities after so few adversarial steps.
@@ -248,7 +248,7 @@ def target_of(model: Classifier, access: type[LabelTarget] = WhiteBoxTarget) -> 
     return InformedTarget(model, model.num_classes, shape, known)
 
 
-def target_for(method: Attack[Any], model: Classifier) -> Any:
+def target_for(method: Attack[Any, Any], model: Classifier) -> Any:
     """As much access as an attack needs."""
     return target_of(model, method.needs)
 

@@ -11,7 +11,7 @@ from torch.nn import functional as F
 from helpers_attacks import CPU, TINY_DCGAN, TINY_SEMIGAN, KillAt, Killed, faces
 from trapmid.data import ImageSet
 from trapmid.engine import randomness
-from trapmid.priors import GAN, SemiGAN, PriorTraining
+from trapmid.priors import GAN, PriorTraining, SemiGAN
 from trapmid.priors.semigan import (
     MinibatchDiscrimination,
     SemiDiscriminator,

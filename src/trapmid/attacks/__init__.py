@@ -1,16 +1,12 @@
 """Attacks: the contract, every member, and how one is run."""
 
-from typing import Annotated, Any, get_args
-
-from pydantic import Field
-
 from trapmid.attacks.attack import Attack, Effort, Found, Run
-from trapmid.attacks.bases import AnyBase
 from trapmid.attacks.brep import BREP
 from trapmid.attacks.distilled import Distilled
 from trapmid.attacks.evading import Evading
 from trapmid.attacks.gmi import GMI
 from trapmid.attacks.ifgmi import IFGMI
+from trapmid.attacks.in_memory import invert
 from trapmid.attacks.inversion import attack, open_found, open_generator
 from trapmid.attacks.kedmi import KEDMI
 from trapmid.attacks.lokt import LOKT
@@ -24,30 +20,8 @@ from trapmid.attacks.ppa import PPA
 from trapmid.attacks.public_nearest import PublicNearest
 from trapmid.attacks.robust import Robust
 from trapmid.attacks.smoothed import Smoothed
+from trapmid.attacks.union import ATTACKS, AnyAttack, AnyBase
 from trapmid.attacks.unlearned import Unlearned
-
-AnyAttack = Annotated[
-    GMI
-    | KEDMI
-    | LOMMA
-    | MIFace
-    | PLGMI
-    | PLGMIPlus
-    | PLGMIPlusPlus
-    | PPA
-    | IFGMI
-    | MIRROR
-    | BREP
-    | LOKT
-    | PublicNearest
-    | Distilled
-    | Robust
-    | Smoothed
-    | Unlearned
-    | Evading,
-    Field(discriminator="kind"),
-]
-ATTACKS: tuple[type[Attack[Any, Any]], ...] = get_args(get_args(AnyAttack)[0])
 
 __all__ = [
     "ATTACKS",
@@ -76,6 +50,7 @@ __all__ = [
     "Smoothed",
     "Unlearned",
     "attack",
+    "invert",
     "open_found",
     "open_generator",
     "parse_attack",

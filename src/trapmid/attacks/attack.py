@@ -132,11 +132,13 @@ class Attack(Member, ABC, Generic[TargetT, ReadyT]):
         needs: the access that the attack takes, which is the first of the two types.
         adaptive: whether the attack knows which defense it may face, and works around it.
         searches: whether the attack searches for images. An adaptive attack can wrap an attack that does.
+        wraps: whether the attack is such a wrapper.
     """
 
     needs: ClassVar[type[LabelTarget]]
     adaptive: ClassVar[bool] = False
     searches: ClassVar[bool] = True
+    wraps: ClassVar[bool] = False
 
     @classmethod
     def __pydantic_init_subclass__(cls, **kwargs: Any) -> None:
@@ -150,7 +152,7 @@ class Attack(Member, ABC, Generic[TargetT, ReadyT]):
         access = next((one for one in stated if isinstance(one, type) and issubclass(one, LabelTarget)), None)
         if access is not None:
             cls.needs = access
-        elif not inspect.isabstract(cls) and not cls.__pydantic_generic_metadata__["parameters"]:
+        elif not inspect.isabstract(cls):
             raise TypeError(
                 f"{cls.__name__} does not state the access it needs. Write `class {cls.__name__}(Attack[WhiteBoxTarget, Ready])` "
                 "with a target class of trapmid.targets and the type that `prepare` returns."

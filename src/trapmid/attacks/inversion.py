@@ -3,7 +3,6 @@
 import json
 import time
 from pathlib import Path
-from typing import Any
 
 import pyarrow as pa
 import pyarrow.parquet as pq
@@ -116,7 +115,7 @@ def open_found(folder: Path) -> tuple[Found, Manifest]:
     return read_found(folder / FOUND), manifest
 
 
-def open_generator(folder: Path, method: Attack[Any, Any], compute: Compute | None = None) -> LoneGenerator:
+def open_generator(folder: Path, method: Attack[TargetT, ReadyT], compute: Compute | None = None) -> LoneGenerator:
     """The generator that `method` trained with the target's help and left in `folder`.
 
     Raises:
@@ -187,7 +186,12 @@ def diversity(pixels: Pixels, labels: Tensor) -> dict[str, float]:
 
 def _save_part(file: Path, found: Found, target: LabelTarget) -> None:
     queries = torch.tensor(target.queries)
-    tensors = {"pixels": found.pixels, "labels": found.labels, "confidence": found.confidence, "queries": queries}
+    tensors = {
+        "pixels": found.pixels.contiguous(),
+        "labels": found.labels,
+        "confidence": found.confidence,
+        "queries": queries,
+    }
     write_atomic(file, save(tensors))
 
 

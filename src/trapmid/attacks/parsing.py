@@ -1,35 +1,39 @@
 """Attacks by name, as a command line gives them."""
 
 from collections.abc import Sequence
+from typing import Any
 
 from pydantic import ValidationError
 
-from trapmid.attacks.wrapping import Wrapper
-from trapmid.config import Member, explain
+from trapmid.attacks.attack import Attack
+from trapmid.attacks.union import ATTACKS
+from trapmid.config import explain
 from trapmid.errors import UserError, did_you_mean
+from trapmid.registry import kind_of
 
 
-def parse_attack(text: str, known: Sequence[Member] = ()) -> Member:
+def parse_attack(text: str, known: Sequence[Attack[Any, Any]] = ()) -> Attack[Any, Any]:
     """The attack that a text names.
 
     Args:
-        text: the name of one of `known`, or a kind, which then has its default settings, or the kind of an adaptive wrapper and
-            the name of the attack that it wraps, joined by a hyphen: `smoothed-gmi`.
+        text: the name of one of `known`; or a kind, which then has its default settings; or the import path of a class,
+            `package.module:Class`; or the kind of an adaptive wrapper and the name of the attack that it wraps, joined by a
+            hyphen: `smoothed-gmi`.
         known: attacks that have settings already, such as a recipe's.
 
     Raises:
         UserError: there is no such attack, or the wrapper cannot hold the other.
     """
-    from trapmid.attacks import ATTACKS
-
     own = {attack.name: attack for attack in known}
     if text in own:
         return own[text]
-    kinds = {str(kind.model_fields["kind"].default): kind for kind in ATTACKS}
+    if ":" in text:
+        return ATTACKS.import_member(text).model_validate({})
+    kinds = {kind_of(member): member for member in ATTACKS}
     if text in kinds:
         return kinds[text].model_validate({})
     for name, kind in kinds.items():
-        if issubclass(kind, Wrapper) and text.startswith(f"{name}-"):
+        if kind.wraps and text.startswith(f"{name}-"):
             base = parse_attack(text.removeprefix(f"{name}-"), known)
             try:
                 return kind.model_validate({"base": base.model_dump()})

@@ -6,14 +6,14 @@ Deviation: the predicted label is taken from the augmented image that is being l
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import partial
-from typing import ClassVar, Literal, final
+from typing import Any, ClassVar, Literal, final
 
 from torch import Tensor
 from torch.nn import functional as F
 
 from trapmid.attacks.attack import Found, Run
 from trapmid.attacks.margin import Term
-from trapmid.attacks.plgmi import PseudoLabelGuided, W
+from trapmid.attacks.plgmi import PseudoLabelGuided
 from trapmid.attacks.search import survey, top_n
 from trapmid.config import NonNegative
 from trapmid.data.images import ImageSet
@@ -60,7 +60,9 @@ Terms = Callable[[Tensor], tuple[Term, ...]]
 """What joins the margin, given the auxiliary signatures (num_classes, d) on the target's device."""
 
 
-def prepare_guided(attack: PseudoLabelGuided[W, Guided], target: W, public: ImageSet, run: Run, terms: Terms) -> Guided:
+def prepare_guided(
+    attack: "PLGMIPlus | PLGMIPlusPlus", target: Any, public: ImageSet, run: Run, terms: Terms
+) -> Guided:
     """Pseudo-label the public images, average their features, then train the GAN."""
     seen = survey(target, public, run)
     pseudo_labels = top_n(seen.logits.softmax(1), attack.top_n)

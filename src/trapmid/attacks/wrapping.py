@@ -6,9 +6,9 @@ from dataclasses import dataclass, field
 from typing import Any, ClassVar, Generic, TypeVar
 
 from trapmid.attacks.attack import Attack, Effort, Found, Run
-from trapmid.attacks.bases import AnyBase
 from trapmid.attacks.plgmi import PLGMI
 from trapmid.attacks.search import found_of
+from trapmid.attacks.union import AnyBase
 from trapmid.data.images import ImageSet
 from trapmid.engine import randomness
 from trapmid.priors import GANConfig, PriorConfig
@@ -55,6 +55,7 @@ class Wrapper(Attack[S, Shown], ABC, Generic[S]):
     """
 
     adaptive: ClassVar[bool] = True
+    wraps: ClassVar[bool] = True
     base: AnyBase = PLGMI()
 
     @abstractmethod

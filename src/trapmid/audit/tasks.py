@@ -5,6 +5,7 @@ from typing import Any, final
 
 from trapmid.artifacts import Manifest, open_artifact
 from trapmid.attacks import Attack, attack
+from trapmid.attacks.attack import ReadyT, TargetT
 from trapmid.audit.loading import AuditData, load_data
 from trapmid.audit.measuring import Measuring, Panels, measure
 from trapmid.audit.plan import Folders, Task
@@ -109,13 +110,11 @@ def _attack(
     )
 
 
-def _target(method: Attack[Any, Any], model: TrainedModel, private: Split, secrets: Path) -> Any:
+def _target(method: Attack[TargetT, ReadyT], model: TrainedModel, private: Split, secrets: Path) -> Any:
     """The model with no more access than the attack needs; signatures are computed here, so that no attack sees a private image."""
     return method.needs.of(
         model.classifier,
         len(model.identities),
         model.image_shape,
-        signatures=lambda: known_signatures(
-            model.classifier, Secrets.load(secrets), private.part("train").images()
-        ),
+        signatures=lambda: known_signatures(model.classifier, Secrets.load(secrets), private.part("train").images()),
     )

@@ -33,11 +33,11 @@ from trapmid.attacks.robust import perturbed
 from trapmid.attacks.surrogates import agreement
 from trapmid.augment import NoAugmentation
 from trapmid.data import ImageSet
+from trapmid.data.images import to_unit
 from trapmid.engine import generator, randomness, read_log
 from trapmid.models import Classifier
-from trapmid.priors import Prior, Setting
+from trapmid.priors import Prior, PriorTraining
 from trapmid.priors.tacgan import ClassHead, TACGANFit
-from trapmid.targets import LabelTarget
 from trapmid.trapdoor import BlendSchedule, Trapdoor, TrapdoorSettings, trapdoor_success
 from trapmid.types import Images, Labels
 
@@ -63,29 +63,31 @@ def forget() -> None:
 
 
 def gain(kind: str, seed: int) -> dict[str, float]:
-    """The same prior, searched and not searched: the target's mean confidence after and before.
+    """The target's mean probability of the identity, in what a search found and in random pictures that it starts from.
 
-    Labels alone make a picture's confidence 0 or 1, and there are eight pictures: such attacks have three runs.
+    Both are asked on the same scale, also where the attack sees labels alone.
     """
-    config, model, gains = TINY_ATTACKS[kind], small_target(seed), []
-    for search in (3, 4, 5) if config.needs is LabelTarget else (3,):
-        target = target_of(model, config.needs)
-        with TemporaryDirectory() as folder:
-            run = Run(3 * seed + search, CPU, Path(folder), prior_of(config, seed))
-            prior = config.prepare(target, strangers(), run)
-            found = config.invert(target, prior, EVERYONE, run)
-        gains.append(float(found.confidence.mean()) - mean_confidence(prior, model))
-    return {"gain": sum(gains) / len(gains)}
-
-
-def mean_confidence(prior: Prior, model: Classifier) -> float:
-    """Of fifty random samples of each identity."""
+    config, model = TINY_ATTACKS[kind], small_target(seed)
+    target = target_of(model, config.needs)
+    with TemporaryDirectory() as folder:
+        run = Run(3 * seed + 3, CPU, Path(folder), prior_of(config, seed))
+        found = config.invert(target, config.prepare(target, strangers(), run), EVERYONE, run)
+        own = config.own_prior()
+        prior = run.prior if own is None else own.open_generator(run.folder, CLASSES, target.image_shape, CPU)
     labels = EVERYONE.repeat_interleave(50)
-    scores = target_of(model).scores(prior.sample(labels, generator(9, "before")))
-    return float(scores.gather(1, labels[:, None]).mean())
+    if prior is None:
+        start = strangers().images().repeat(len(labels) // len(strangers()) + 1, 1, 1, 1)[: len(labels)]
+    else:
+        start = prior.sample(labels, generator(9, "before"))
+    return {"gain": probability(model, to_unit(found.pixels), found.labels) - probability(model, start, labels)}
 
 
-def sureness(method: Attack[Any], prior: Prior, seed: int, *, prepare: bool = True) -> float:
+def probability(model: Classifier, images: Images, labels: Labels) -> float:
+    """The mean probability that the model gives images of their labels."""
+    return float(target_of(model).scores(images).gather(1, labels[:, None]).mean())
+
+
+def sureness(method: Attack[Any, Any], prior: Prior, seed: int, *, prepare: bool = True) -> float:
     """The mean logarithm of the target's confidence in what a search found."""
     with TemporaryDirectory() as folder:
         run, target = Run(seed, CPU, Path(folder), prior), target_of(small_target(seed))
@@ -96,7 +98,7 @@ def sureness(method: Attack[Any], prior: Prior, seed: int, *, prepare: bool = Tr
 
 def candidates(seed: int) -> dict[str, float]:
     """The gain in the target's confidence from the first to the best of twenty random images."""
-    gan = TINY_GAN.fit(Setting(faces(6, 4, first=100), CLASSES, seed, CPU))
+    gan = TINY_GAN.fit(PriorTraining(faces(6, 4, first=100), CLASSES, seed, CPU))
     options: dict[str, Any] = {
         "images_per_identity": 1,
         "search_steps": 1,
@@ -239,7 +241,7 @@ class Painter(nn.Module):
 
 def head(seed: int) -> dict[str, float]:
     """How much more often LOKT's class head agrees with its target on new images than the most frequent class would."""
-    fit = TACGANFit(TINY_TACGAN, Setting(faces(6, 4), CLASSES, seed, CPU), by_brightness)
+    fit = TACGANFit(TINY_TACGAN, PriorTraining(faces(6, 4), CLASSES, seed, CPU), by_brightness)
     fit.generator = Painter()
     descent = torch.optim.Adam(fit.discriminator.parameters(), 5e-3)
     for step in range(400):

@@ -17,7 +17,7 @@ from helpers_attacks import CLASSES, STYLE_TINY, TINY_DCGAN, TINY_GAN, TINY_SEMI
 from trapmid.defenses import DEFENSES, DPSGD, BiDO, Defended, Defense, NoDefense, OnePass, RoLSS, TrapMID, train
 from trapmid.engine import Compute, Precision, generator
 from trapmid.models import Zoo
-from trapmid.priors import Setting
+from trapmid.priors import PriorTraining
 from trapmid.types import Prediction
 
 
@@ -114,13 +114,13 @@ def bfloat(defense: Defense, seed: int) -> dict[str, float]:
 def dcgan(seed: int) -> dict[str, float]:
     """The difference between a DCGAN discriminator's outputs for real and for generated images."""
     config = TINY_DCGAN.model_copy(update={"iterations": 30, "log_every": 15, "discriminator_steps": 3})
-    return {"gap": config.fit(Setting(faces(6, 4), CLASSES, seed, CPU)).rows[-1]["gap"]}
+    return {"gap": config.fit(PriorTraining(faces(6, 4), CLASSES, seed, CPU)).rows[-1]["gap"]}
 
 
 def cgan(seed: int) -> dict[str, float]:
     """The same difference for a conditional GAN."""
     config = TINY_GAN.model_copy(update={"iterations": 60, "log_every": 30, "rate": 2e-3, "discriminator_steps": 3})
-    return {"gap": config.fit(Setting(faces(6, 4), CLASSES, seed, CPU)).rows[-1]["gap"]}
+    return {"gap": config.fit(PriorTraining(faces(6, 4), CLASSES, seed, CPU)).rows[-1]["gap"]}
 
 
 def guidance(seed: int) -> dict[str, float]:
@@ -135,7 +135,7 @@ def guidance(seed: int) -> dict[str, float]:
     labels = torch.arange(CLASSES).repeat(10)
     plain, pulled = (
         float(
-            config.fit(Setting(faces(6, 4), CLASSES, seed, CPU), guidance=wanted)
+            config.fit(PriorTraining(faces(6, 4), CLASSES, seed, CPU), guidance=wanted)
             .sample(labels, generator(seed, "sample"))
             .mean()
         )
@@ -149,7 +149,7 @@ def soft_labels(seed: int) -> dict[str, float]:
     public = faces(6, 4)
     soft = F.one_hot(torch.arange(len(public)) % 2, 2).float()
     config = TINY_SEMIGAN.model_copy(update={"iterations": 40, "log_every": 10, "discriminator_steps": 2})
-    rows = config.fit(Setting(public, 2, seed, CPU), soft).rows
+    rows = config.fit(PriorTraining(public, 2, seed, CPU), soft).rows
     return {"last of first": rows[-1]["soft_labels"] / rows[0]["soft_labels"]}
 
 
@@ -159,7 +159,11 @@ def stylegan(seed: int) -> dict[str, float]:
     config = STYLE_TINY.model_copy(update={"iterations": 40, "ema": 0.9, "log_every": 20})
     mean, labels = public.images().mean(0), torch.zeros(64, dtype=torch.int64)
     far = [
-        float((c.fit(Setting(public, 3, seed, CPU)).sample(labels, generator(0, "s")).mean(0) - mean).square().mean())
+        float(
+            (c.fit(PriorTraining(public, 3, seed, CPU)).sample(labels, generator(0, "s")).mean(0) - mean)
+            .square()
+            .mean()
+        )
         for c in (config.model_copy(update={"iterations": 1}), config)
     ]
     return {"distance": far[1] / far[0]}

@@ -1,0 +1,99 @@
+"""Invert a classifier in memory by one call."""
+
+import hashlib
+from collections.abc import Sequence
+from pathlib import Path
+from tempfile import TemporaryDirectory
+
+import torch
+from torch import nn
+
+from trapmid.attacks.attack import Attack, Found, ReadyT, TargetT
+from trapmid.attacks.inversion import attack, open_found
+from trapmid.data.images import ImageSet
+from trapmid.engine import Compute, Progress, no_progress
+from trapmid.priors import open_prior, pretrain
+from trapmid.targets import Budget, Signatures
+
+
+def invert(
+    model: nn.Module,
+    public: ImageSet,
+    method: Attack[TargetT, ReadyT],
+    *,
+    identities: Sequence[str],
+    out: Path | None = None,
+    seed: int = 0,
+    budget: Budget | None = None,
+    signatures: Signatures | None = None,
+    compute: Compute | None = None,
+    progress: Progress = no_progress,
+) -> Found:
+    """Reconstruct images of a classifier's identities.
+
+    Args:
+        model: any module from images (n, c, h, w) in [0, 1] to logits or a `Prediction`. It is put into eval mode.
+        public: the attacker's images, at the model's size; they show other people.
+        method: the attack, e.g. `PLGMI()`. It gets the access that it needs and no more.
+        identities: names of the model's classes, in order.
+        out: where to write. The same call with the same folder goes on where it was interrupted, and returns at once what is
+            finished. None for a temporary folder, of which nothing stays.
+        seed: of the prior, the attack and its search.
+        budget: the most images that the model may be shown; None for no limit.
+        signatures: computes the trapdoors' signatures (num_classes, d), for attacks that know them.
+        compute: device and precision.
+        progress: is told how far the attack is.
+
+    Returns:
+        The reconstructions, equally many of each identity, with the model's confidence in each.
+
+    Raises:
+        UserError: the model cannot give the access that the attack needs, takes images of another shape, or `out` holds
+            something else.
+    """
+    if out is None:
+        with TemporaryDirectory(prefix="trapmid-") as temporary:
+            return invert(
+                model,
+                public,
+                method,
+                identities=identities,
+                out=Path(temporary),
+                seed=seed,
+                budget=budget,
+                signatures=signatures,
+                compute=compute,
+                progress=progress,
+            )
+    compute = compute or Compute()
+    shape = (public.channels, public.image_size, public.image_size)
+    target = method.needs.of(compute.place(model), len(identities), shape, budget=budget, signatures=signatures)
+    parents, prior, wanted = {"model": digest(model), "public": public.digest()}, None, method.public_prior()
+    if wanted is not None:
+        folder = out / f"prior-{wanted.fingerprint()[:6]}"
+        pretrain(folder, wanted, public, len(identities), seed=seed, compute=compute, progress=progress)
+        prior, manifest = open_prior(folder, wanted, compute)
+        parents["prior"] = manifest.digest()
+    place = out / f"{method.name}-s{seed}"
+    attack(
+        place,
+        target,
+        public,
+        method=method,
+        identities=tuple(identities),
+        seed=seed,
+        parents=parents,
+        prior=prior,
+        compute=compute,
+        progress=progress,
+    )
+    return open_found(place)[0]
+
+
+def digest(model: nn.Module) -> str:
+    """Sixteen hex digits that change if a weight of the model changes."""
+    content = hashlib.sha256()
+    for name, value in sorted(model.state_dict().items()):
+        content.update(f"{name} {value.dtype} {tuple(value.shape)}".encode())
+        content.update(value.detach().cpu().reshape(-1).contiguous().view(torch.uint8).numpy().tobytes())
+    return content.hexdigest()[:16]

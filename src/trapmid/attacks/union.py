@@ -1,0 +1,27 @@
+"""The union of all attacks: those of the package and those that other packages add."""
+
+from typing import Annotated, Any, TypeAlias
+
+from trapmid.attacks.attack import Attack
+from trapmid.registry import Registry
+from trapmid.targets import WhiteBoxTarget
+
+ATTACKS: Registry[Attack[Any, Any]] = Registry(
+    Attack,  # type: ignore[type-abstract]
+    "attack",
+    "trapmid.attacks",
+    "trapmid.attacks.members:MEMBERS",
+)
+"""Every attack by its kind."""
+
+
+def can_be_wrapped(member: type[Attack[Any, Any]]) -> bool:
+    """Whether an adaptive attack can wrap a member: it searches, wraps nothing itself, and white-box access is enough for it."""
+    return member.searches and not member.wraps and issubclass(WhiteBoxTarget, member.needs)
+
+
+BASES = ATTACKS.where(can_be_wrapped, "attack that an adaptive attack can wrap")
+"""The attacks that adaptive attacks can wrap."""
+
+AnyAttack: TypeAlias = Annotated[Attack[Any, Any], ATTACKS]
+AnyBase: TypeAlias = Annotated[Attack[Any, Any], BASES]
