@@ -36,7 +36,7 @@ class Sampled(Attack[ScoreTarget, Prior]):
 
     def prepare(self, target: ScoreTarget, public: ImageSet, run: Run) -> Prior:
         assert run.prior is not None
-        run.log([{"step": 1, "loss": 2.0}])
+        run.log([{"step": 1.0, "loss": 2.0}])
         run.note(seen=float(len(public)))
         return run.prior
 
@@ -92,7 +92,7 @@ def test_one_call_inverts_a_module_by_an_attack_from_outside(model: Classifier, 
     public = faces(8, 4, first=100)
     found = invert(model, public, Sampled(), identities=NAMES, out=tmp_path, compute=CPU)
     assert found.labels.tolist() == [label for label in range(CLASSES) for _ in range(2)]
-    assert (tmp_path / "sampled-s0" / "gan.jsonl").read_text() == '{"step": 1, "loss": 2.0}\n'
+    assert (tmp_path / "sampled-s0" / "gan.jsonl").read_text() == '{"step": 1.0, "loss": 2.0}\n'
     again = invert(model, public, Sampled(), identities=NAMES, compute=CPU)
     assert torch.equal(again.pixels, found.pixels)
     assert torch.equal(again.confidence, found.confidence)

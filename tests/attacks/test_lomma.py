@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 import torch
 
-from helpers_attacks import CPU, TINY, TINY_ATTACKS, KillAt, Killed, faces, target_of, trained_classifier
+from helpers_attacks import CPU, TINY, TINY_ATTACKS, TINY_DCGAN, KillAt, Killed, faces, target_of, trained_classifier
 from trapmid.attacks import LOMMA, Run
 from trapmid.attacks.distillation import Distillation
 from trapmid.attacks.lomma import Help
@@ -30,7 +30,7 @@ def test_defaults_are_the_published_constants() -> None:
     assert (method.base.kind, method.feature_weight) == ("gmi", 1.0)
     assert method.students == tuple(Zoo(name=f"efficientnet_b{i}", pretrained=True) for i in range(3))
     assert method.distillation == Distillation(epochs=20, batch_size=64, rate=0.02, momentum=0.9, weight_decay=1e-4)
-    assert (method.images_per_identity, method.identities_per_batch) == (5, 0)
+    assert (method.effort.images_per_identity, method.effort.identities_per_batch) == (5, 0)
 
 
 def test_published_students_have_the_published_features() -> None:
@@ -47,8 +47,9 @@ def test_identity_loss_image_by_image(model: Classifier) -> None:
     students = tuple(TINY.build(CLASSES, 32, 3).eval() for _ in range(2))
     images, labels = torch.rand(5, 3, 32, 32), torch.tensor([3, 0, 1, 1, 2])
     mean = torch.rand(model.head.in_features)
+    ready = Help(TINY_DCGAN.build(CLASSES, 32, 3, CPU), students, mean)
     with torch.no_grad():
-        found = method.identity_loss(target_of(model), Help(students, mean))(images, labels)
+        found = method.identity_loss(target_of(model), ready)(images, labels)
         for i, label in enumerate(labels.tolist()):
             image = images[i : i + 1]
             logits = [float(network(image).logits[0, label]) for network in (model, *students)]

@@ -1,9 +1,11 @@
 """Invert a classifier in memory by one call."""
 
+import copy
 import hashlib
 from collections.abc import Sequence
 from pathlib import Path
 from tempfile import TemporaryDirectory
+from typing import Any
 
 import torch
 from torch import nn
@@ -32,7 +34,7 @@ def invert(
     """Reconstruct images of a classifier's identities.
 
     Args:
-        model: any module from images (n, c, h, w) in [0, 1] to logits or a `Prediction`. It is put into eval mode.
+        model: any module from images (n, c, h, w) in [0, 1] to logits or a `Prediction`. A copy in eval mode is attacked.
         public: the attacker's images, at the model's size; they show other people.
         method: the attack, e.g. `PLGMI()`. It gets the access that it needs and no more.
         identities: names of the model's classes, in order.
@@ -67,7 +69,8 @@ def invert(
             )
     compute = compute or Compute()
     shape = (public.channels, public.image_size, public.image_size)
-    target = method.needs.of(compute.place(model), len(identities), shape, budget=budget, signatures=signatures)
+    own = compute.place(copy.deepcopy(model))  # a target freezes its model, and the caller may go on training
+    target: Any = method.needs.of(own, len(identities), shape, budget=budget, signatures=signatures)
     parents, prior, wanted = {"model": digest(model), "public": public.digest()}, None, method.public_prior()
     if wanted is not None:
         folder = out / f"prior-{wanted.fingerprint()[:6]}"
