@@ -39,7 +39,7 @@ def entries() -> list[CatalogueEntry]:
     """All of them, union after union."""
     unions: dict[str, tuple[type[Config], ...]] = {
         "defense": tuple(DEFENSES),
-        "attack": ATTACKS,
+        "attack": tuple(ATTACKS),
         "prior": PRIORS,
         "prior networks": (SNResNet, Strided),
         "model": MODELS,

@@ -1,7 +1,7 @@
 """What adaptive wrappers show their base attack, each against a plain version of itself, and what it does to a trapdoor."""
 
 from pathlib import Path
-from typing import Any, get_args
+from typing import Any
 
 import pytest
 import torch
@@ -37,11 +37,11 @@ from trapmid.attacks import (
     attack,
     open_found,
 )
-from trapmid.attacks.bases import AnyBase
 from trapmid.attacks.distillation import divergence
 from trapmid.attacks.evading import similarity
 from trapmid.attacks.inversion import FOUND
 from trapmid.attacks.robust import perturbed
+from trapmid.attacks.union import BASES
 from trapmid.attacks.wrapping import Shown, Wrapper
 from trapmid.augment import Degradation
 from trapmid.data import ImageSet
@@ -53,7 +53,6 @@ from trapmid.trapdoor import BlendSchedule, Trapdoor, TrapdoorSettings
 from trapmid.types import Prediction, logits_of
 
 CLASSES = 4
-BASES = get_args(get_args(AnyBase)[0])
 WRAPPERS = [kind for kind, method in TINY_ATTACKS.items() if isinstance(method, Wrapper)]
 
 

@@ -140,6 +140,10 @@ class Attack(Member, ABC, Generic[TargetT, ReadyT]):
     searches: ClassVar[bool] = True
     wraps: ClassVar[bool] = False
 
+    def __class_getitem__(cls, types: Any) -> Any:
+        """`Attack[Any, Any]` is `Attack`, where pydantic would make a class of its own that no attack is an instance of."""
+        return cls if types == (Any, Any) else super().__class_getitem__(types)
+
     @classmethod
     def __pydantic_init_subclass__(cls, **kwargs: Any) -> None:
         """Read the access off the class's type argument."""
