@@ -11,6 +11,7 @@ from trapmid.audit.recipe import Recipe
 from trapmid.config import explain
 from trapmid.engine import Progress, no_progress
 from trapmid.files import alone, write_atomic
+from trapmid.registry import NAMED
 from trapmid.types import UserError
 
 
@@ -58,7 +59,9 @@ def _read(out: Path) -> Recipe | None:
         return Recipe.model_validate(read_json(file))
     except ValidationError as problem:
         raise UserError(
-            f"{file} is not a recipe this trapmid can read: {explain(problem)}. Choose another --out."
+            f"{file} is not a recipe this trapmid can read: {explain(problem)}. If it names a member of your own by its import path, name "
+            f"it again (--defenses package.module:Class), or set {NAMED}=trapmid.defenses=package.module:Class. Otherwise choose "
+            "another --out."
         ) from problem
 
 

@@ -71,7 +71,8 @@ def audit(
         job: recipe, data and run folder.
         seeds: seeds to run instead of the recipe's, e.g. --seeds 0 1 2.
         defenses: defenses to use instead of the recipe's, e.g. --defenses none bido trapmid+negls. Names of the recipe keep its
-            settings, other kinds have their published ones, and + combines several.
+            settings, other kinds have their published ones, and + combines several. The import path of a class of your own,
+            e.g. my_module:MyDefense, works as well.
         attacks: attacks to use instead of the recipe's, e.g. --attacks plgmi gmi smoothed-gmi. Names of the recipe keep its
             settings, and other kinds have their published ones.
         identities: number of private identities that take part: those with the most images.

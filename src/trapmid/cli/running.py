@@ -50,6 +50,7 @@ def run_recipe(
     with loading():
         from trapmid.audit.plan import Task, plan
         from trapmid.audit.run import run, settle
+        from trapmid.defenses import DEFENSES
         from trapmid.engine import Compute
         from trapmid.recipes import choose_recipe, extend
         from trapmid.report.write import write_report
@@ -58,6 +59,9 @@ def run_recipe(
     out = job.out or Path("runs") / str(job.recipe)
     task = None if only is None else Task(*only)
     also = None if task is None else task.defense
+    for path in defenses:
+        if ":" in path:
+            DEFENSES.import_member(path)  # before the recipe of a run folder is read, which may hold it
     stored = settle(None, out) if exists(out / "recipe.json") or job.recipe is None else None
     if job.recipe is None and stored is not None:
         recipe = extend(stored, seeds=seeds or None, defenses=defenses or None, also=also, attacks=attacks or None)

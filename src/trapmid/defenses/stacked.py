@@ -13,7 +13,7 @@ from trapmid.defenses.context import TrainingContext
 from trapmid.defenses.defense import Defense, Findings
 from trapmid.defenses.negls import NegLS
 from trapmid.defenses.trapmid import TrapMID
-from trapmid.defenses.union import SINGLE_DEFENSES, SingleDefense
+from trapmid.defenses.union import DEFENSES, SINGLE_DEFENSES, SingleDefense
 from trapmid.errors import UserError, did_you_mean
 from trapmid.registry import kind_of
 
@@ -71,11 +71,15 @@ class Stacked(Defense):
 def parse_defense(text: str, known: Sequence[Defense] = ()) -> Defense:
     """The defense that a command line names.
 
-    It is one of `known` by its name, else a kind with its defaults, or several of them joined by +.
+    It is one of `known` by its name, else a kind with its defaults, or several of them joined by +, or the import path of a class,
+    `package.module:Class`, which then has its defaults and may be named by its kind from then on.
 
     Raises:
         UserError: there is no such defense, or its parts cannot be combined.
     """
+    if ":" in text:
+        kind = kind_of(DEFENSES.import_member(text))
+        return next((one for one in known if one.name == kind), None) or DEFENSES.member(kind).model_validate({})
     members = {kind_of(member): member.model_validate({}) for member in SINGLE_DEFENSES}
     members |= {defense.name: defense for defense in known}
     if text in members:
@@ -83,8 +87,8 @@ def parse_defense(text: str, known: Sequence[Defense] = ()) -> Defense:
     parts = _parts(text, members)
     if not parts:
         raise UserError(
-            f"{text!r} is not a defense.{did_you_mean(text, members)} Expected one of {', '.join(members)}, or several "
-            "joined by +."
+            f"{text!r} is not a defense.{did_you_mean(text, members)} Expected one of {', '.join(members)}, several "
+            "joined by +, or the import path of a class, package.module:Class."
         )
     try:
         return Stacked(parts=parts)
