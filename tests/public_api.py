@@ -25,6 +25,7 @@ ROOMS = (
     "trapmid.recipes",
     "trapmid.report",
     "trapmid.testing",
+    "trapmid.targets",
     "trapmid.trapdoor",
     "trapmid.types",
 )
