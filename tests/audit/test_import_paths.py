@@ -1,6 +1,7 @@
 """Members of one's own that are not installed: a command names them by their import path."""
 
 import json
+import shutil
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -8,11 +9,13 @@ from pathlib import Path
 
 import pytest
 
+from trapmid.attacks import ATTACKS, parse_attack
 from trapmid.defenses import DEFENSES, parse_defense
 from trapmid.recipes import choose_recipe
 from trapmid.registry import NAMED
 from trapmid.types import UserError
 
+PLUGIN = Path(__file__).parents[2] / "examples" / "plugin" / "src" / "trapmid_example"
 OWN = """
 from typing import Literal
 from trapmid.defenses import Changes, Defense
@@ -49,8 +52,10 @@ def own_module(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[None
     monkeypatch.setattr(sys, "path", [*sys.path, str(tmp_path)])
     monkeypatch.setenv(NAMED, "")
     yield
+    ATTACKS._added.clear()
     DEFENSES._added.clear()
-    sys.modules.pop("own_defenses", None)
+    for module in ("own_attacks", "own_defenses"):
+        sys.modules.pop(module, None)
 
 
 def test_a_defense_by_its_import_path() -> None:
@@ -64,6 +69,14 @@ def test_a_defense_by_its_import_path() -> None:
     assert [one.name for one in recipe.defenses] == ["none", "small-features"]
 
 
+def test_an_attack_by_its_import_path(tmp_path: Path) -> None:
+    shutil.copy(PLUGIN / "attack.py", tmp_path / "own_attacks.py")
+    recipe = choose_recipe("demo", attacks=("plgmi", "own_attacks:PublicMean"))
+    assert [one.name for one in recipe.attacks] == ["plgmi", "public-mean"]
+    known = recipe.attacks[1].model_copy(update={"images": 3})
+    assert parse_attack("own_attacks:PublicMean", [known]) is known
+
+
 @pytest.mark.parametrize("path", ["own_defenses:Nothing", "no_such_module:SmallFeatures", "own_defenses:Changes"])
 def test_an_import_path_that_leads_nowhere_is_refused(path: str) -> None:
     with pytest.raises(UserError, match=r"cannot be used as a defense|is not a subclass"):
@@ -73,16 +86,16 @@ def test_an_import_path_that_leads_nowhere_is_refused(path: str) -> None:
 @pytest.mark.slow
 def test_an_audit_in_two_processes_and_its_resumption(tmp_path: Path) -> None:
     command = [sys.executable, "-m", "trapmid", "audit", "--out", "run", "--device", "cpu", "--jobs", "2"]
-    named = ["--defenses", "none", "own_defenses:SmallFeatures"]
+    shutil.copy(PLUGIN / "attack.py", tmp_path / "own_attacks.py")
+    named = ["--defenses", "none", "own_defenses:SmallFeatures", "--attacks", "plgmi", "own_attacks:PublicMean"]
     new = [*command, "--recipe", "demo", *named, "--set", *TINY]
     done = subprocess.run(new, cwd=tmp_path, capture_output=True, text=True, timeout=500)
     assert done.returncode == 0, done.stderr
-    assert {row["defense"] for row in json.loads((tmp_path / "run" / "scores.json").read_text())} >= {
-        "none",
-        "small-features",
-    }
+    rows = json.loads((tmp_path / "run" / "scores.json").read_text())
+    pairs = {(row["defense"], row["attack"]) for row in rows}
+    assert pairs >= {(defense, attack) for defense in ("none", "small-features") for attack in ("plgmi", "public-mean")}
     forgotten = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, timeout=500)
     assert forgotten.returncode == 2
-    assert "name it again (--defenses package.module:Class)" in " ".join(forgotten.stderr.split())
+    assert "name it again (--attacks or --defenses package.module:Class)" in " ".join(forgotten.stderr.split())
     again = subprocess.run([*command, *named], cwd=tmp_path, capture_output=True, text=True, timeout=500)
     assert again.returncode == 0, again.stderr

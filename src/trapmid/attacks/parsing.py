@@ -28,16 +28,20 @@ def parse_attack(text: str, known: Sequence[Attack[Any, Any]] = ()) -> Attack[An
     if text in own:
         return own[text]
     if ":" in text:
-        return ATTACKS.import_member(text).model_validate({})
+        kind = kind_of(ATTACKS.import_member(text))
+        return own.get(kind) or ATTACKS.member(kind).model_validate({})
     kinds = {kind_of(member): member for member in ATTACKS}
     if text in kinds:
         return kinds[text].model_validate({})
-    for name, kind in kinds.items():
-        if kind.wraps and text.startswith(f"{name}-"):
+    for name, wrapper in kinds.items():
+        if wrapper.wraps and text.startswith(f"{name}-"):
             base = parse_attack(text.removeprefix(f"{name}-"), known)
             try:
-                return kind.model_validate({"base": base.model_dump()})
+                return wrapper.model_validate({"base": base.model_dump()})
             except ValidationError as problem:
                 raise UserError(f"{name} cannot wrap {base.name}: {explain(problem)}.") from problem
     names = list(own | kinds)
-    raise UserError(f"{text!r} is not an attack.{did_you_mean(text, names)} Expected one of {', '.join(names)}.")
+    raise UserError(
+        f"{text!r} is not an attack.{did_you_mean(text, names)} Expected one of {', '.join(names)}, or the import "
+        "path of a class, package.module:Class."
+    )

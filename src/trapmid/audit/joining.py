@@ -60,7 +60,7 @@ def _read(out: Path) -> Recipe | None:
     except ValidationError as problem:
         raise UserError(
             f"{file} is not a recipe this trapmid can read: {explain(problem)}. If it names a member of your own by its import path, name "
-            f"it again (--defenses package.module:Class), or set {NAMED}=trapmid.defenses=package.module:Class. Otherwise choose "
+            f"it again (--attacks or --defenses package.module:Class), or set {NAMED}=trapmid.attacks=package.module:Class. Otherwise choose "
             "another --out."
         ) from problem
 

@@ -74,7 +74,7 @@ def audit(
             settings, other kinds have their published ones, and + combines several. The import path of a class of your own,
             e.g. my_module:MyDefense, works as well.
         attacks: attacks to use instead of the recipe's, e.g. --attacks plgmi gmi smoothed-gmi. Names of the recipe keep its
-            settings, and other kinds have their published ones.
+            settings, and other kinds have their published ones. The import path of a class of your own works as well.
         identities: number of private identities that take part: those with the most images.
         redact: leave private images out of the report.
         machine: the machine.

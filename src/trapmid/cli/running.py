@@ -48,6 +48,7 @@ def run_recipe(
         raise UserError("--identities changes a recipe: name it with --recipe.")
     check_machine(machine)
     with loading():
+        from trapmid.attacks import ATTACKS
         from trapmid.audit.plan import Task, plan
         from trapmid.audit.run import run, settle
         from trapmid.defenses import DEFENSES
@@ -59,9 +60,10 @@ def run_recipe(
     out = job.out or Path("runs") / str(job.recipe)
     task = None if only is None else Task(*only)
     also = None if task is None else task.defense
-    for path in defenses:
-        if ":" in path:
-            DEFENSES.import_member(path)  # before the recipe of a run folder is read, which may hold it
+    for registry, names in ((DEFENSES, defenses), (ATTACKS, attacks)):
+        for path in names:
+            if ":" in path:
+                registry.import_member(path)  # before the recipe of a run folder is read, which may hold it
     stored = settle(None, out) if exists(out / "recipe.json") or job.recipe is None else None
     if job.recipe is None and stored is not None:
         recipe = extend(stored, seeds=seeds or None, defenses=defenses or None, also=also, attacks=attacks or None)

@@ -79,7 +79,8 @@ def parse_defense(text: str, known: Sequence[Defense] = ()) -> Defense:
     """
     if ":" in text:
         kind = kind_of(DEFENSES.import_member(text))
-        return next((one for one in known if one.name == kind), None) or DEFENSES.member(kind).model_validate({})
+        own = next((one for one in known if one.name == kind), None)
+        return own or DEFENSES.member(kind).model_validate({})
     members = {kind_of(member): member.model_validate({}) for member in SINGLE_DEFENSES}
     members |= {defense.name: defense for defense in known}
     if text in members:

@@ -12,9 +12,10 @@ A check raises `AssertionError` with a sentence that says what to change. Data a
 the checks of a member take seconds on a CPU.
 """
 
+from trapmid.testing.attacks import attack_checks
 from trapmid.testing.check import Check
 from trapmid.testing.defenses import defense_checks
 from trapmid.testing.metrics import metric_checks
 from trapmid.testing.sources import source_checks
 
-__all__ = ["Check", "defense_checks", "metric_checks", "source_checks"]
+__all__ = ["Check", "attack_checks", "defense_checks", "metric_checks", "source_checks"]
