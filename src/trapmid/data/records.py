@@ -51,6 +51,15 @@ class StoredSource(Source, ABC):
     path: Path
     crop: CropSide | None = None
 
+    @classmethod
+    def recognises(cls, path: Path) -> bool:
+        """Whether images at this path are for this reader. Commands ask the readers of other packages before they guess.
+
+        By default a reader recognises no path, and recipes have to name its kind.
+        """
+        del path
+        return False
+
     @field_validator("path")
     @classmethod
     def _can_be_written_into_a_recipe(cls, path: Path) -> Path:

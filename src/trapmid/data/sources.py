@@ -9,7 +9,7 @@ from pydantic import Field
 
 from trapmid.config import CountOrZero, Seed
 from trapmid.data.celeba import CelebASource, identity_files
-from trapmid.data.contract import ReadProgress, Source
+from trapmid.data.contract import SOURCES, ReadProgress, Source
 from trapmid.data.folder import FlatFolderSource, FolderSource, is_image
 from trapmid.data.images import ImageSet
 from trapmid.data.parquet import ParquetSource
@@ -116,6 +116,9 @@ def guess_flat(path: Path, crop: int) -> StoredSource:
 
 
 def _guess(path: Path) -> StoredSource:
+    for reader in SOURCES:
+        if issubclass(reader, StoredSource) and reader.recognises(path):
+            return reader(path=path)
     if path.suffix == ".parquet" and path.is_file():
         return ParquetSource(path=path)
     if any(file.is_file() for file in identity_files(path)):

@@ -2,6 +2,7 @@
 
 from collections.abc import Iterator
 from io import BytesIO
+from pathlib import Path
 from typing import Literal
 
 import numpy as np
@@ -15,6 +16,11 @@ class NpzSource(StoredSource):
     """`npz`: a .npz file with the arrays `images` (n, height, width, 3), uint8, and `names` (n,), text."""
 
     kind: Literal["npz"] = "npz"
+
+    @classmethod
+    def recognises(cls, path: Path) -> bool:
+        """Every file whose name ends in .npz."""
+        return path.suffix == ".npz"
 
     @property
     def names_identities(self) -> bool:
