@@ -118,7 +118,7 @@ def guess_flat(path: Path, crop: int) -> StoredSource:
 def _guess(path: Path) -> StoredSource:
     for reader in SOURCES:
         if issubclass(reader, StoredSource) and reader.recognises(path):
-            return reader(path=path)
+            return reader.model_validate({"path": path})
     if path.suffix == ".parquet" and path.is_file():
         return ParquetSource(path=path)
     if any(file.is_file() for file in identity_files(path)):
