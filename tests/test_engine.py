@@ -432,6 +432,7 @@ def trainings() -> Iterator[Trainings]:
     found.process.communicate(timeout=20)  # closes its input, which ends it
 
 
+@pytest.mark.slow
 def test_kill_9_and_resume(tmp_path: Path, trainings: Trainings) -> None:
     """Killed twice, somewhere behind two given steps, a training ends as if nothing had been."""
     first, code = trainings.run(tmp_path / "killed", kill_at=6)
@@ -453,6 +454,7 @@ def test_kill_9_and_resume(tmp_path: Path, trainings: Trainings) -> None:
     assert log_of(tmp_path / "killed") == log_of(tmp_path / "whole")
 
 
+@pytest.mark.slow
 def test_peak_memory_where_there_is_neither_proc_nor_resource() -> None:
     """As on Windows, whose peak psutil tells; in a process of its own, since imports are what it is about."""
     code = """

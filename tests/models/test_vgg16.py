@@ -53,5 +53,5 @@ def test_bias_of_the_last_norm_is_frozen_at_zero(vgg: Classifier) -> None:
 
 
 def test_too_small_an_image() -> None:
-    with pytest.raises(UserError, match=r"needs at least 32 px; image_size is 31\. Use --model tiny"):
+    with pytest.raises(UserError, match=r"needs at least 32 px; image_size is 31\. Use another model, such as tiny"):
         VGG16().build(10, 31, 3)

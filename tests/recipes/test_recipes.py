@@ -73,6 +73,7 @@ def test_all_attacks_at_the_size_of_two_cores():
     assert {name for name, defense in attacked if defense == "none"} == {a.name for a in recipe.attacks} - {"plgmi++"}
 
 
+@pytest.mark.slow
 def test_the_papers_recipe_takes_its_first_steps(tmp_path):
     private = split(SyntheticSource(identities=4, images_per_identity=6).load(64), SplitConfig(val=0.17, test=0.17))
     recipe = choose_recipe("celeba64_vgg16")

@@ -1,6 +1,6 @@
 """Damaged and random files of every format that is read: images, Parquet, safetensors, torch.save's and ONNX.
 
-Each test prints its counts: `pytest -m slow -n 0 -s tests/fuzz/test_files.py`.
+Each test prints its counts: `pytest -m slow -n 0 -s tests/fuzz/test_damaged_files.py`.
 """
 
 import io
