@@ -11,7 +11,7 @@ from trapmid.targets import ScoreTarget
 CLASSES = 4
 
 
-def test_shows_the_images_the_target_is_surest_of(tmp_path: Path) -> None:
+def test_shows_the_images_the_target_is_most_confident_in(tmp_path: Path) -> None:
     model, public = trained_classifier(faces(CLASSES, 10)), faces(8, 4, first=100)
     target, run = ScoreTarget(model, CLASSES, (3, 32, 32)), Run(0, CPU, tmp_path)
     method = PublicNearest(images_per_identity=3)

@@ -159,7 +159,7 @@ def test_optimise_leaves_its_start_alone(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("chunk", [100, 3])
-def test_best_latents_are_those_the_target_is_surest_of(gan: GAN, model: Classifier, chunk: int) -> None:
+def test_best_latents_are_those_the_target_is_most_confident_in(gan: GAN, model: Classifier, chunk: int) -> None:
     identities, keep = torch.tensor([1, 3]), 2
     latents = initial_latents(identities, CLASSES, 6, gan.latent_size, seed=0)
     chosen = best_latents(latents, identities, keep, gan, target_of(model), lambda x: x, chunk)

@@ -25,7 +25,7 @@ from trapmid.attacks import IFGMI, MIRROR, PPA, Run
 from trapmid.attacks.ifgmi import _Layer, within_l1_ball
 from trapmid.attacks.mirror import _Herd, p_space, to_p, to_styles
 from trapmid.attacks.ppa import poincare_distance
-from trapmid.attacks.search import found_of, robust_confidence, surest
+from trapmid.attacks.search import found_of, most_confident, robust_confidence
 from trapmid.attacks.styles import Candidates, show_candidates, shown_candidates
 from trapmid.engine import generator
 from trapmid.models import Classifier
@@ -126,10 +126,10 @@ def test_best_candidates_are_each_identitys_own() -> None:
         assert row.flatten().tolist() == sorted(range(9), key=lambda i: -float(scores[i, identity]))[:2]
 
 
-def test_surest_keeps_the_best_of_each_identity() -> None:
+def test_most_confident_keeps_the_best_of_each_identity() -> None:
     pixels = torch.arange(6, dtype=torch.uint8)[:, None, None, None]
     labels = torch.tensor([4, 4, 4, 1, 1, 1])
-    kept, of = surest(pixels, labels, torch.tensor([0.1, 0.9, 0.5, 0.3, 0.2, 0.8]), 2)
+    kept, of = most_confident(pixels, labels, torch.tensor([0.1, 0.9, 0.5, 0.3, 0.2, 0.8]), 2)
     assert kept.flatten().tolist() == [1, 2, 5, 3]
     assert of.tolist() == [4, 4, 1, 1]
 

@@ -158,7 +158,7 @@ def test_the_report_shows_both_defenses_and_redacts(audited):
     assert "Unprotected" in page
     assert 'id="detection"' in page
     assert "ROC, Trap-MID, seed 0" in page
-    redacted = write_report(out, redact=True, target=out / "redacted.html").read_text()
+    redacted = write_report(out, redact=True, to=out / "redacted.html").read_text()
     assert len(redacted) < len(page)
     figures = {file.name: file.read_bytes() for file in (out / "report-figures").iterdir()}
     assert {"accuracy.svg", "accuracy.csv", "tradeoff.svg", "roc-01-trap-mid-seed-0.csv"} <= figures.keys()

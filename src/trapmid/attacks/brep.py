@@ -1,4 +1,4 @@
-"""BREP-MI (Kahla et al., CVPR 2022): by labels alone, away from the boundary of an identity's region in latent space (reference 4.6)."""
+"""BREP-MI (Kahla et al., CVPR 2022): a label-only attack that moves latents away from the boundary of an identity's region."""
 
 from collections.abc import Mapping
 from typing import Any, ClassVar, Literal, final
@@ -164,7 +164,7 @@ class BREP(Attack[LabelTarget, Prior]):
         named = self._labels(points.flatten(0, 1), prior, target).view(len(rows), self.sphere)
         outside = named != label[:, None]
         full = outside.double().mean(1) < 1 - self.filled
-        # "divided by R" (reference 4.6) undoes the length of the vectors to the sphere, so the mean is of directions
+        # "divided by R" in the paper's update undoes the length of the vectors to the sphere, so the mean is of directions
         away = -(outside[:, :, None] * directions[rows]).sum(1) / self.sphere
         length = (self.step * radius).clamp(max=self.longest_step)
         moved = (centre + length[:, None] * away).clamp(-self.bound, self.bound)

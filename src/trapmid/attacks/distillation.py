@@ -14,7 +14,7 @@ from trapmid.types import Logits, logits_of
 
 
 class Distillation(Config):
-    """How students learn; the defaults are LOMMA's published constants (reference 4.3).
+    """How students learn; the defaults are the published constants (LOMMA, Nguyen et al., CVPR 2023).
 
     The published rate is halved every 20 epochs, which 20 epochs do not reach.
 

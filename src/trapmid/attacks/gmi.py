@@ -1,4 +1,4 @@
-"""GMI (Zhang et al., CVPR 2020): latents of a GAN of public faces, moved until the critic finds them real and the target sure (reference 4.1)."""
+"""GMI (Zhang et al., CVPR 2020): searches latents of a GAN of public faces for images that the critic finds real and the target confident."""
 
 from functools import partial
 from typing import ClassVar, Literal, final

@@ -1,4 +1,4 @@
-"""KED-MI (Chen et al., ICCV 2021): a GAN whose discriminator knows the target's soft labels; a distribution of latents per identity (reference 4.2)."""
+"""KED-MI (Chen et al., ICCV 2021): a GAN whose discriminator learns the target's soft labels, and a distribution of latents per identity."""
 
 from typing import ClassVar, Literal, final
 

@@ -56,7 +56,7 @@ class LOKT(Attack[LabelTarget, Surrogates]):
         distillation: how they learn.
         search_augmentation: T_atk during the search.
         augmentations: independent draws that a search step sums over.
-        candidates: random latents per identity, of which those that the target is surest of start the search; up to
+        candidates: random latents per identity, of which those for which the target is most confident start the search; up to
             `images_per_identity`, as published, there is no choice.
         search_steps: of the optimiser.
         search_rate: learning rate of the optimiser.

@@ -1,4 +1,4 @@
-"""LOMMA (Nguyen et al., CVPR 2023): GMI or KED-MI with logits in place of cross-entropy, on the target and on students of it (reference 4.3).
+"""LOMMA (Nguyen et al., CVPR 2023): GMI or KED-MI with logits in place of cross-entropy, on the target and on students of it.
 
 Deviation: the mean features are those of all public images, not of some 5,000, since the students' teacher has seen all anyway.
 """

@@ -38,7 +38,7 @@ class MarginSearch:
         images_per_identity: searches per identity.
         augmentation: T_atk during the search.
         augmentations: independent draws that a step sums over.
-        candidates: random latents per identity, of which those that the target is surest of start the search; up to
+        candidates: random latents per identity, of which those for which the target is most confident start the search; up to
             `images_per_identity`, as published, there is no choice.
     """
 

@@ -1,4 +1,4 @@
-"""PLG-MI (Yuan et al., AAAI 2023): public images pseudo-labelled by the target train a conditional GAN, whose latents are searched (reference 4.4)."""
+"""PLG-MI (Yuan et al., AAAI 2023): trains a conditional GAN on public images that the target pseudo-labels, then searches its latents."""
 
 from abc import ABC
 from typing import ClassVar, Generic, Literal, TypeVar, final
@@ -32,7 +32,7 @@ class PseudoLabelGuided(Attack[W, R], ABC, Generic[W, R]):
         augmentation: T_atk while the GAN trains.
         search_augmentation: T_atk during the search.
         augmentations: independent draws that a search step sums over.
-        candidates: random latents per identity, of which those that the target is surest of start the search; up to
+        candidates: random latents per identity, of which those for which the target is most confident start the search; up to
             `images_per_identity`, as published, there is no choice.
         search_steps: of the optimiser.
         search_rate: learning rate of the optimiser.

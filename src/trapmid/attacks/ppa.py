@@ -1,4 +1,4 @@
-"""Plug & Play Attacks (Struppek et al., ICML 2022): a search in the style space of a StyleGAN2 that knows no target (reference 4.7)."""
+"""Plug & Play Attacks (Struppek et al., ICML 2022): a search in the style space of a StyleGAN2 that was trained without any target."""
 
 from collections.abc import Callable
 from functools import partial
@@ -9,7 +9,7 @@ from pydantic import model_validator
 from torch import Tensor
 
 from trapmid.attacks.attack import Attack, Effort, Found, Run
-from trapmid.attacks.search import found_of, optimise, robust_confidence, surest
+from trapmid.attacks.search import found_of, most_confident, optimise, robust_confidence
 from trapmid.attacks.styles import searchable, show_candidates, shown_candidates, style_prior
 from trapmid.augment import AnyAugmentation, KorniaAugmentation
 from trapmid.config import BelowOne, Count, CountOrZero, PositiveShare, Rate
@@ -165,7 +165,7 @@ class PPA(Attack[WhiteBoxTarget, StylePrior]):
                     for part, y in zip(pixels.split(self.chunk), labels.split(self.chunk), strict=True)
                 ]
             )
-        kept, of = surest(pixels, labels, sure, self.images_per_identity)
+        kept, of = most_confident(pixels, labels, sure, self.images_per_identity)
         return found_of(kept, of, target, self.chunk)
 
 

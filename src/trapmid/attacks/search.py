@@ -205,7 +205,7 @@ def best_latents(
     augment: Callable[[Images], Images],
     chunk: int,
 ) -> Tensor:
-    """(k, keep, latent_size): of an identity's latents (k, m, latent_size) those whose images the target is surest of, over two augmentations."""
+    """(k, keep, latent_size): of an identity's latents (k, m, latent_size) those for whose images the target is most confident, over two augmentations."""
     k, m, size = latents.shape
     labels = identities.repeat_interleave(m)
     sure = []
@@ -242,7 +242,7 @@ def robust_confidence(pixels: Pixels, labels: Labels, target: ScoreTarget, augme
     return total / draws
 
 
-def surest(pixels: Pixels, labels: Labels, sure: Tensor, keep: int) -> tuple[Tensor, Tensor]:
+def most_confident(pixels: Pixels, labels: Labels, sure: Tensor, keep: int) -> tuple[Tensor, Tensor]:
     """Of each identity's pictures the `keep` with the highest `sure` (n,); identities have equally many and follow one another."""
     per_identity = len(labels) // len(labels.unique())
     best = sure.view(-1, per_identity).topk(keep, dim=1).indices

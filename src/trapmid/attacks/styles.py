@@ -29,7 +29,7 @@ class Candidates:
     scores: Tensor
 
     def best(self, identities: Labels, keep: int) -> Tensor:
-        """(k, keep, style_size): for each identity the styles whose pictures the target is surest of, best first."""
+        """(k, keep, style_size): for each identity the styles whose pictures give the target the highest confidence, best first."""
         return self.styles[self.scores[:, identities].topk(keep, dim=0).indices.T]
 
 

@@ -141,4 +141,4 @@ def report(run: RunFolder, to: OptionalFile = None, redact: bool = False) -> Non
     """
     with loading():
         from trapmid.report.write import write_report
-    console.print(f"Report: {write_report(run, redact=redact, target=to)}")
+    console.print(f"Report: {write_report(run, redact=redact, to=to)}")

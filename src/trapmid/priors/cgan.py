@@ -1,4 +1,4 @@
-"""The conditional GAN prior: hinge losses, a projection discriminator, and room for an attack to guide the generator (reference 4.4)."""
+"""The conditional GAN prior: hinge losses, a projection discriminator, and room for an attack to guide the generator (PLG-MI, Yuan et al., AAAI 2023)."""
 
 from collections.abc import Callable
 from typing import Annotated, ClassVar, Literal, final

@@ -1,4 +1,4 @@
-"""GMI's prior: a DCGAN trained as a Wasserstein GAN with gradient penalty (Zhang et al., CVPR 2020; Gulrajani et al. 2017; reference 4.1)."""
+"""GMI's prior: a DCGAN trained as a Wasserstein GAN with gradient penalty (Zhang et al., CVPR 2020; Gulrajani et al., NeurIPS 2017)."""
 
 from collections.abc import Callable
 from itertools import pairwise

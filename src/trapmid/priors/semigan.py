@@ -1,4 +1,4 @@
-"""KED-MI's prior: a DCGAN generator against a discriminator that also learns the target's soft labels (Chen et al., ICCV 2021; reference 4.2)."""
+"""KED-MI's prior: a DCGAN generator against a discriminator that also learns the target's soft labels (Chen et al., ICCV 2021)."""
 
 from itertools import pairwise
 from typing import ClassVar, Literal, final

@@ -12,18 +12,18 @@ from trapmid.report.page import render
 from trapmid.report.sheet import gallery_sheet
 
 
-def write_report(out: Path, *, redact: bool = False, target: Path | None = None) -> Path:
+def write_report(out: Path, *, redact: bool = False, to: Path | None = None) -> Path:
     """Write the report about the audit in the folder `out`, by default to its report.html, and return the page's path.
 
     The folder beside the page (report-figures for report.html) gets each figure as NAME.svg, its numbers as NAME.csv,
     and pictures.png: up to ten identities as columns, each with a private image on top and a reconstruction for each
-    defense below. `redact` leaves out private images and the names of identities.
+    defense below. `redact` leaves out private images and the names of identities. `to` is the file to write instead.
 
     Raises:
         UserError: `out` holds no measured audit, or the private images have changed since the audit. With `redact`,
             private images are not needed.
     """
-    contents, file = collect(out, redact=redact), target or out / "report.html"
+    contents, file = collect(out, redact=redact), to or out / "report.html"
     charts, folder = draw(contents), file.with_name(f"{file.stem}-figures")
     page = render(contents, charts, redact=redact, folder=folder.name)
     write_figures(charts, folder)
