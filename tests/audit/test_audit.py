@@ -257,7 +257,7 @@ def test_an_attacker_who_knows_joins_where_there_is_a_trapdoor(audited):
     page = write_report(copy).read_text()
     assert "PLG-MI (detector evasion)" in page
     assert "score access, 5 reconstructions per identity, knows the defense" in page
-    assert "agrees with it on only 31% of the held-out public images" in page
+    assert "agrees with it on only 31\u00a0% of the held-out public images" in page
     assert "No attack in this audit knew of the defense" not in page
 
 
