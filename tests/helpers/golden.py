@@ -10,7 +10,7 @@ from helpers.faces import CPU, network_for, quick_training, tiny_private, tiny_p
 from helpers.runs import log_of, without_seconds
 from helpers_attacks import TINY_DCGAN, TINY_GAN, TINY_SEMIGAN, TINY_TACGAN, faces, target_of
 from trapmid.attacks import Run
-from trapmid.attacks.surrogates import Surrogate
+from trapmid.attacks.surrogates import SurrogateTraining
 from trapmid.defenses import DEFENSES, train
 from trapmid.engine import randomness
 from trapmid.priors import PriorTraining
@@ -37,7 +37,7 @@ def surrogate_row(kind: str) -> dict[str, float]:
     with randomness(0, "golden target"):
         target = target_of(helpers_attacks.TINY.build(4, 32, 3).eval())
     method = helpers_attacks.TINY_ATTACKS[kind]
-    assert isinstance(method, Surrogate)
+    assert isinstance(method, SurrogateTraining)
     with TemporaryDirectory() as folder:
         method.model_copy(update={"steps": 6, "rate": 1e-2}).stand_in(
             target, faces(8, 4, first=100), Run(0, CPU, Path(folder))

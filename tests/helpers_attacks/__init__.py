@@ -28,7 +28,7 @@ from trapmid.attacks import (
     Unlearned,
 )
 from trapmid.attacks.distillation import Distillation
-from trapmid.attacks.surrogates import Surrogate
+from trapmid.attacks.surrogates import SurrogateTraining
 from trapmid.augment import Degradation, NoAugmentation
 from trapmid.data import ImageSet, SyntheticSource
 from trapmid.engine import Compute, generator, randomness
@@ -179,7 +179,7 @@ TINY_ATTACKS: dict[str, Attack[Any, Any]] = {
     "public-nearest": PublicNearest(images_per_identity=PER_IDENTITY),
 }
 """One small setting for every member of the union; the contract test fails for a member that has none."""
-SURROGATE_KINDS = [kind for kind, method in TINY_ATTACKS.items() if isinstance(method, Surrogate)]
+SURROGATE_KINDS = [kind for kind, method in TINY_ATTACKS.items() if isinstance(method, SurrogateTraining)]
 
 
 def faces(identities: int, each: int, *, first: int = 0, size: int = SIZE, channels: int = 3) -> ImageSet:

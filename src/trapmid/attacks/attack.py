@@ -78,10 +78,13 @@ class Run:
 
 
 class Effort(Config):
-    """How much an attack tries, and how much of it at once.
+    """How many images an attack makes, and how many at once.
+
+    An attack that has these three settings names this class among its bases. It comes first, as in
+    `class GMI(Effort, Attack[WhiteBoxTarget, GAN])`. Any other attack returns an `Effort` from its property `effort`.
 
     Attributes:
-        images_per_identity: reconstructions of each identity.
+        images_per_identity: reconstructions of each identity, from independent starts.
         identities_per_batch: identities that are searched at once; 0 for all.
         chunk: images that are decoded at once. It bounds memory.
     """
@@ -89,6 +92,15 @@ class Effort(Config):
     images_per_identity: Count = 5
     identities_per_batch: CountOrZero = 0
     chunk: Count = 100
+
+    @property
+    def effort(self) -> "Effort":
+        """These settings without the rest of the attack's."""
+        return Effort(
+            images_per_identity=self.images_per_identity,
+            identities_per_batch=self.identities_per_batch,
+            chunk=self.chunk,
+        )
 
 
 def given_prior(run: Run, attack: str) -> Prior:

@@ -9,7 +9,7 @@ from safetensors.torch import load_file, save
 from torch import Tensor
 
 from trapmid.attacks.attack import Attack, Effort, Found, Run, given_prior, named_by
-from trapmid.config import BelowOne, Count, CountOrZero, Positive
+from trapmid.config import BelowOne, Count, Positive
 from trapmid.data.images import ImageSet, to_pixels
 from trapmid.engine import Loop, generator
 from trapmid.files import write_atomic
@@ -21,7 +21,7 @@ STARTS = "starts.safetensors"
 
 
 @final
-class BREP(Attack[LabelTarget, Prior]):
+class BREP(Effort, Attack[LabelTarget, Prior]):
     """`brep`: nothing but the predicted label; the defaults are the published constants.
 
     First random latents are shown until every wanted identity has been predicted. Then, for all identities at once, points on
@@ -46,8 +46,6 @@ class BREP(Attack[LabelTarget, Prior]):
         steps_per_radius: the search for an identity ends after so many at one radius.
         steps: the search for all ends after so many; not in the paper, whose spheres may grow forever where all is inside.
         images_per_identity: starts that are searched from.
-        identities_per_batch: how many identities are searched at once; 0 for all.
-        chunk: images decoded at once, which bounds memory.
     """
 
     title: ClassVar[str] = "BREP-MI"
@@ -67,17 +65,7 @@ class BREP(Attack[LabelTarget, Prior]):
     steps_per_radius: Count = 1_000
     steps: Count = 10_000
     images_per_identity: Count = 1
-    identities_per_batch: CountOrZero = 0
     chunk: Count = 256
-
-    @property
-    def effort(self) -> Effort:
-        """How many images of each identity the attack makes, and how many at once."""
-        return Effort(
-            images_per_identity=self.images_per_identity,
-            identities_per_batch=self.identities_per_batch,
-            chunk=self.chunk,
-        )
 
     def public_prior(self) -> PriorConfig | None:
         """The generator; the attack itself trains nothing."""

@@ -7,7 +7,8 @@ from torch import Tensor
 
 from trapmid.attacks.attack import Run
 from trapmid.attacks.distillation import divergence
-from trapmid.attacks.surrogates import Lesson, Surrogate, build_student
+from trapmid.attacks.surrogates import Lesson, SurrogateTraining, build_student
+from trapmid.attacks.wrapping import StandIn, Wrapper
 from trapmid.data.images import ImageSet
 from trapmid.models import AnyModel, Zoo
 from trapmid.targets import ScoreTarget
@@ -15,7 +16,7 @@ from trapmid.types import Images, logits_of
 
 
 @final
-class Distilled(Surrogate[ScoreTarget]):
+class Distilled(SurrogateTraining, Wrapper[ScoreTarget]):
     """`distilled`: a base attack on a student of the target. Public images carry no trigger, so the student is not taught its response.
 
     Teacher and student see the same augmented image (Beyer et al., CVPR 2022), so every view is a query. Scores are all it
@@ -29,6 +30,10 @@ class Distilled(Surrogate[ScoreTarget]):
     paper: ClassVar[str] = "Hinton et al. 2015; students as in LOMMA (Nguyen et al., CVPR 2023)"
     kind: Literal["distilled"] = "distilled"
     student: AnyModel = Zoo(name="efficientnet_b0")
+
+    def stand_in(self, target: ScoreTarget, public: ImageSet, run: Run) -> StandIn:
+        """The surrogate, trained."""
+        return self.train(target, public, run, self.begin)
 
     def begin(self, target: ScoreTarget, public: ImageSet, run: Run) -> Lesson:
         """Learn the target's probabilities on augmented public images."""

@@ -17,7 +17,7 @@ from trapmid.attacks.search import (
     initial_latents,
     within,
 )
-from trapmid.config import BelowOne, Count, CountOrZero, NonNegative, Rate
+from trapmid.config import BelowOne, Count, NonNegative, Rate
 from trapmid.data.images import ImageSet
 from trapmid.priors import DCGAN, GAN, PriorConfig
 from trapmid.targets import WhiteBoxTarget
@@ -27,7 +27,7 @@ PUBLISHED_BATCH = 60
 
 
 @final
-class GMI(Attack[WhiteBoxTarget, GAN]):
+class GMI(Effort, Attack[WhiteBoxTarget, GAN]):
     """`gmi`: the first attack with a generative prior; the defaults are the published constants.
 
     The published rate of 0.02 belongs to the mean over a batch of 60 identities. Here each latent descends its own loss, whatever
@@ -40,9 +40,6 @@ class GMI(Attack[WhiteBoxTarget, GAN]):
         box: where every entry of a latent is kept.
         search_steps: of the optimiser.
         search_rate: learning rate of the optimiser.
-        images_per_identity: searches per identity, from independent starts.
-        identities_per_batch: identities that are searched at once; 0 for all.
-        chunk: images that are decoded at once. It bounds memory.
     """
 
     title: ClassVar[str] = "GMI"
@@ -54,23 +51,6 @@ class GMI(Attack[WhiteBoxTarget, GAN]):
     box: Box = (-1.0, 1.0)
     search_steps: Count = 1500
     search_rate: Rate = 0.02 / PUBLISHED_BATCH
-    images_per_identity: Count = 5
-    identities_per_batch: CountOrZero = 0
-    chunk: Count = 100
-
-    @property
-    def effort(self) -> Effort:
-        """How many images of each identity the attack makes, and how many at once."""
-        return Effort(
-            images_per_identity=self.images_per_identity,
-            identities_per_batch=self.identities_per_batch,
-            chunk=self.chunk,
-        )
-
-    @property
-    def search(self) -> Descent:
-        """The search, with these settings."""
-        return Descent(self.kind, self.search_steps, self.search_rate, self.chunk)
 
     def public_prior(self) -> PriorConfig | None:
         """The GAN."""
@@ -103,7 +83,7 @@ class GMI(Attack[WhiteBoxTarget, GAN]):
             images = prior.decode(latents, on_device[part])
             return self.identity_weight * identity_loss(images, on_device[part]) - prior.discriminator(images)
 
-        latents = self.search.descend(
+        latents = Descent(self.kind, self.search_steps, self.search_rate, self.chunk).descend(
             first,
             loss,
             identities,

@@ -3,6 +3,7 @@
 import copy
 import hashlib
 from collections.abc import Sequence
+from contextlib import nullcontext
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
@@ -53,44 +54,31 @@ def invert(
         UserError: the model cannot give the access that the attack needs, takes images of another shape, or `out` holds
             something else.
     """
-    if out is None:
-        with TemporaryDirectory(prefix="trapmid-") as temporary:
-            return invert(
-                model,
-                public,
-                method,
-                identities=identities,
-                out=Path(temporary),
-                seed=seed,
-                budget=budget,
-                signatures=signatures,
-                compute=compute,
-                progress=progress,
-            )
-    compute = compute or Compute()
-    shape = (public.channels, public.image_size, public.image_size)
-    own = compute.place(copy.deepcopy(model))  # a target freezes its model, and the caller may go on training
-    target: Any = method.needs.of(own, len(identities), shape, budget=budget, signatures=signatures)
-    parents, prior, wanted = {"model": digest(model), "public": public.digest()}, None, method.public_prior()
-    if wanted is not None:
-        folder = out / f"prior-{wanted.fingerprint()[:6]}"
-        pretrain(folder, wanted, public, len(identities), seed=seed, compute=compute, progress=progress)
-        prior, manifest = open_prior(folder, wanted, compute)
-        parents["prior"] = manifest.digest()
-    place = out / f"{method.name}-s{seed}"
-    attack(
-        place,
-        target,
-        public,
-        method=method,
-        identities=tuple(identities),
-        seed=seed,
-        parents=parents,
-        prior=prior,
-        compute=compute,
-        progress=progress,
-    )
-    return open_found(place)[0]
+    with TemporaryDirectory(prefix="trapmid-") if out is None else nullcontext(out) as root:
+        compute = compute or Compute()
+        shape = (public.channels, public.image_size, public.image_size)
+        own = compute.place(copy.deepcopy(model))  # a target freezes its model, and the caller may go on training
+        target: Any = method.needs.of(own, len(identities), shape, budget=budget, signatures=signatures)
+        parents, prior, wanted = {"model": digest(model), "public": public.digest()}, None, method.public_prior()
+        if wanted is not None:
+            folder = Path(root) / f"prior-{wanted.fingerprint()[:6]}"
+            pretrain(folder, wanted, public, len(identities), seed=seed, compute=compute, progress=progress)
+            prior, manifest = open_prior(folder, wanted, compute)
+            parents["prior"] = manifest.digest()
+        place = Path(root) / f"{method.name}-s{seed}"
+        attack(
+            place,
+            target,
+            public,
+            method=method,
+            identities=tuple(identities),
+            seed=seed,
+            parents=parents,
+            prior=prior,
+            compute=compute,
+            progress=progress,
+        )
+        return open_found(place)[0]
 
 
 def digest(model: nn.Module) -> str:

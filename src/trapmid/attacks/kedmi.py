@@ -17,7 +17,7 @@ from trapmid.attacks.search import (
     initial_latents,
     score_public,
 )
-from trapmid.config import Count, CountOrZero, NonNegative, Rate
+from trapmid.config import Count, NonNegative, Rate
 from trapmid.data.images import ImageSet
 from trapmid.priors import DCGAN, GAN, GANConfig, PriorConfig, SemiGAN
 from trapmid.priors.semigan import realness
@@ -26,7 +26,7 @@ from trapmid.types import Labels
 
 
 @final
-class KEDMI(Attack[WhiteBoxTarget, GAN]):
+class KEDMI(Effort, Attack[WhiteBoxTarget, GAN]):
     """`kedmi`: knowledge-enriched distributional inversion; the defaults are the published constants.
 
     Attributes:
@@ -38,9 +38,6 @@ class KEDMI(Attack[WhiteBoxTarget, GAN]):
             acts on a copy.
         search_steps: of the optimiser.
         search_rate: learning rate of the optimiser.
-        images_per_identity: searches per identity, from independent starts.
-        identities_per_batch: identities that are searched at once; 0 for all.
-        chunk: images that are decoded at once. It bounds memory.
     """
 
     title: ClassVar[str] = "KED-MI"
@@ -52,23 +49,6 @@ class KEDMI(Attack[WhiteBoxTarget, GAN]):
     box: Box | None = None
     search_steps: Count = 1500
     search_rate: Rate = 0.02
-    images_per_identity: Count = 5
-    identities_per_batch: CountOrZero = 0
-    chunk: Count = 100
-
-    @property
-    def effort(self) -> Effort:
-        """How many images of each identity the attack makes, and how many at once."""
-        return Effort(
-            images_per_identity=self.images_per_identity,
-            identities_per_batch=self.identities_per_batch,
-            chunk=self.chunk,
-        )
-
-    @property
-    def search(self) -> Descent:
-        """The search, with these settings."""
-        return Descent(self.kind, self.search_steps, self.search_rate, self.chunk)
 
     def public_prior(self) -> PriorConfig | None:
         """The warm start."""
@@ -106,7 +86,7 @@ class KEDMI(Attack[WhiteBoxTarget, GAN]):
             realism = F.logsigmoid(realness(prior.discriminator(images).logits))
             return self.identity_weight * identity_loss(images, labels[part]) - realism
 
-        distributions = self.search.descend(
+        distributions = Descent(self.kind, self.search_steps, self.search_rate, self.chunk).descend(
             standing_start(len(identities), prior.latent_size),
             loss,
             identities,

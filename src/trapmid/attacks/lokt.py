@@ -17,10 +17,8 @@ from torch.nn import functional as F
 from trapmid.attacks.attack import Attack, Effort, Found, Run, named_by
 from trapmid.attacks.distillation import Distillation
 from trapmid.attacks.gans import kept, warm_start_of
-from trapmid.attacks.margin import SEARCH_AUGMENTATION, MarginSearch
-from trapmid.attacks.search import Descent
-from trapmid.augment import AnyAugmentation
-from trapmid.config import AtLeastTwo, Count, CountOrZero, Rate
+from trapmid.attacks.margin import MarginSettings
+from trapmid.config import AtLeastTwo
 from trapmid.data.images import ImageSet, to_pixels
 from trapmid.engine import generator
 from trapmid.models import AnyModel, Zoo
@@ -44,7 +42,7 @@ class Surrogates:
 
 
 @final
-class LOKT(Attack[LabelTarget, Surrogates]):
+class LOKT(MarginSettings, Effort, Attack[LabelTarget, Surrogates]):
     """`lokt`: a white-box search by labels alone; what is not published is PLG-MI's.
 
     Attributes:
@@ -54,15 +52,6 @@ class LOKT(Attack[LabelTarget, Surrogates]):
         students: architectures that stand in for the target together; with none, the GAN's classifier head does.
         samples: generated images that students learn from, equally many of each class but for the rest.
         distillation: how they learn.
-        search_augmentation: T_atk during the search.
-        augmentations: independent draws that a search step sums over.
-        candidates: random latents per identity, of which those for which the target is most confident start the search; up to
-            `images_per_identity`, as published, there is no choice.
-        search_steps: of the optimiser.
-        search_rate: learning rate of the optimiser.
-        images_per_identity: searches per identity, from independent starts.
-        identities_per_batch: identities that are searched at once; 0 for all.
-        chunk: images that are decoded at once. It bounds memory.
     """
 
     title: ClassVar[str] = "LOKT"
@@ -77,31 +66,6 @@ class LOKT(Attack[LabelTarget, Surrogates]):
     )
     samples: AtLeastTwo = 30_000
     distillation: Distillation = Distillation()
-    search_augmentation: AnyAugmentation = SEARCH_AUGMENTATION
-    augmentations: Count = 2
-    candidates: Count = 5
-    search_steps: Count = 600
-    search_rate: Rate = 0.1
-    images_per_identity: Count = 5
-    identities_per_batch: CountOrZero = 0
-    chunk: Count = 100
-
-    @property
-    def effort(self) -> Effort:
-        """How many images of each identity the attack makes, and how many at once."""
-        return Effort(
-            images_per_identity=self.images_per_identity,
-            identities_per_batch=self.identities_per_batch,
-            chunk=self.chunk,
-        )
-
-    @property
-    def search(self) -> MarginSearch:
-        """The search, with these settings."""
-        descent = Descent(self.kind, self.search_steps, self.search_rate, self.chunk)
-        return MarginSearch(
-            descent, self.images_per_identity, self.search_augmentation, self.augmentations, self.candidates
-        )
 
     def public_prior(self) -> PriorConfig | None:
         """The warm start."""
@@ -122,7 +86,7 @@ class LOKT(Attack[LabelTarget, Surrogates]):
 
     def invert(self, target: LabelTarget, ready: Surrogates, identities: Labels, run: Run) -> Found:
         """Search on the surrogates; the target is asked once more, whether it names who was meant."""
-        found = self.search.run(ready.target, ready.gan, identities, run)
+        found = self.margin_search(self.effort).run(ready.target, ready.gan, identities, run)
         return replace(found, confidence=(named_by(target, found.pixels, self.chunk) == found.labels).float())
 
     def _taught(self, gan: GAN, target: LabelTarget, run: Run) -> list[nn.Module]:

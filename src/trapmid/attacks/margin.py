@@ -6,9 +6,10 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from trapmid.attacks.attack import Found, Run
+from trapmid.attacks.attack import Effort, Found, Run
 from trapmid.attacks.search import Descent, best_latents, decode_found, initial_latents, max_margin
 from trapmid.augment import AnyAugmentation, KorniaAugmentation
+from trapmid.config import Count, Member, Rate
 from trapmid.engine import randomness
 from trapmid.priors import Prior
 from trapmid.targets import WhiteBoxTarget
@@ -81,6 +82,35 @@ class MarginSearch:
         prior.generator.requires_grad_(False)
         latents = self.descent.descend(first.flatten(0, 1), loss, identities, target, run)
         return decode_found(latents, labels, prior, target, self.descent.chunk)
+
+
+class MarginSettings(Member):
+    """The settings of an attack that searches as PLG-MI does; the defaults are the published constants.
+
+    Attributes:
+        search_augmentation: T_atk during the search.
+        augmentations: independent draws of T_atk that a search step sums over.
+        candidates: random latents per identity. The search starts from those for which the target is most confident. With
+            no more than `images_per_identity`, as published, it starts from all of them.
+        search_steps: number of steps of Adam.
+        search_rate: learning rate of Adam.
+    """
+
+    search_augmentation: AnyAugmentation = SEARCH_AUGMENTATION
+    augmentations: Count = 2
+    candidates: Count = 5
+    search_steps: Count = 600
+    search_rate: Rate = 0.1
+
+    def margin_search(self, effort: Effort) -> MarginSearch:
+        """The search with these settings."""
+        return MarginSearch(
+            Descent(self.kind, self.search_steps, self.search_rate, effort.chunk),
+            effort.images_per_identity,
+            self.search_augmentation,
+            self.augmentations,
+            self.candidates,
+        )
 
 
 def margin_and_terms(prediction: Prediction, labels: Labels, margin_weight: float, terms: tuple[Term, ...]) -> Tensor:

@@ -14,7 +14,7 @@ from torch.nn import functional as F
 
 from trapmid.attacks.attack import Attack, Effort, Found, Run
 from trapmid.attacks.search import Descent, found_of, initial_latents, within
-from trapmid.config import Count, CountOrZero, NonNegative, PositiveShare, Rate
+from trapmid.config import Count, NonNegative, PositiveShare, Rate
 from trapmid.data.images import ImageSet, to_pixels
 from trapmid.priors import PriorConfig
 from trapmid.targets import WhiteBoxTarget
@@ -22,7 +22,7 @@ from trapmid.types import Labels
 
 
 @final
-class MIFace(Attack[WhiteBoxTarget, None]):
+class MIFace(Effort, Attack[WhiteBoxTarget, None]):
     """`miface`: what came before generative priors; its defaults are the published constants.
 
     Attributes:
@@ -31,9 +31,6 @@ class MIFace(Attack[WhiteBoxTarget, None]):
         sure_enough: probability of the identity at which a search ends.
         search_steps: of the optimiser.
         search_rate: learning rate of the optimiser.
-        images_per_identity: searches per identity, from independent starts.
-        identities_per_batch: identities that are searched at once; 0 for all.
-        chunk: images that are decoded at once. It bounds memory.
     """
 
     title: ClassVar[str] = "MI-FACE"
@@ -44,22 +41,6 @@ class MIFace(Attack[WhiteBoxTarget, None]):
     search_steps: Count = 5000
     search_rate: Rate = 0.1
     images_per_identity: Count = 1
-    identities_per_batch: CountOrZero = 0
-    chunk: Count = 100
-
-    @property
-    def effort(self) -> Effort:
-        """How many images of each identity the attack makes, and how many at once."""
-        return Effort(
-            images_per_identity=self.images_per_identity,
-            identities_per_batch=self.identities_per_batch,
-            chunk=self.chunk,
-        )
-
-    @property
-    def search(self) -> Descent:
-        """The search, with these settings."""
-        return Descent(self.kind, self.search_steps, self.search_rate, self.chunk)
 
     def public_prior(self) -> PriorConfig | None:
         """None."""
@@ -82,7 +63,7 @@ class MIFace(Attack[WhiteBoxTarget, None]):
             cost = F.cross_entropy(logits, on_device[part], reduction="none")
             return cost * (cost > -math.log(self.sure_enough))
 
-        latents = self.search.descend(
+        latents = Descent(self.kind, self.search_steps, self.search_rate, self.chunk).descend(
             (self.start_noise * noise).flatten(0, 1).clamp(0, 1),
             loss,
             identities,

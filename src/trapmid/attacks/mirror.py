@@ -17,7 +17,7 @@ from torch.nn import functional as F
 from trapmid.attacks.attack import Attack, Effort, Found, Run
 from trapmid.attacks.search import found_of
 from trapmid.attacks.styles import searchable, show_candidates, shown_candidates, style_prior
-from trapmid.config import AtLeastTwo, Count, CountOrZero, NonNegative, Positive, PositiveShare, Probability
+from trapmid.config import AtLeastTwo, Count, NonNegative, Positive, PositiveShare, Probability
 from trapmid.data.images import ImageSet, to_pixels
 from trapmid.engine import Loop, randomness
 from trapmid.priors import PriorConfig, StyleGAN2, StylePrior
@@ -29,7 +29,7 @@ FOR_THE_BOUNDS = 10_000
 
 
 @final
-class MIRROR(Attack[ScoreTarget, StylePrior]):
+class MIRROR(Effort, Attack[ScoreTarget, StylePrior]):
     """`mirror`: needs probabilities, no gradients, so it also attacks what is behind an ONNX file or a URL.
 
     Attributes:
@@ -43,8 +43,6 @@ class MIRROR(Attack[ScoreTarget, StylePrior]):
         strength: standard deviation of those moves, in standard deviations of P space.
         bound: how many standard deviations from the mean of P space a coordinate may lie.
         images_per_identity: populations per identity, which share nothing; the fittest of each is a result.
-        identities_per_batch: how many identities are searched at once; 0 for all.
-        chunk: images decoded at once, which bounds memory.
     """
 
     title: ClassVar[str] = "MIRROR"
@@ -59,9 +57,6 @@ class MIRROR(Attack[ScoreTarget, StylePrior]):
     mutation: Probability = 0.1
     strength: NonNegative = 0.5
     bound: Positive = 1.0
-    images_per_identity: Count = 5
-    identities_per_batch: CountOrZero = 0
-    chunk: Count = 100
 
     @model_validator(mode="after")
     def _selects_from_more(self) -> "MIRROR":
@@ -70,15 +65,6 @@ class MIRROR(Attack[ScoreTarget, StylePrior]):
                 f"images_per_identity={self.images_per_identity} populations of {self.population} are more than candidates={self.candidates}"
             )
         return self
-
-    @property
-    def effort(self) -> Effort:
-        """How many images of each identity the attack makes, and how many at once."""
-        return Effort(
-            images_per_identity=self.images_per_identity,
-            identities_per_batch=self.identities_per_batch,
-            chunk=self.chunk,
-        )
 
     def public_prior(self) -> PriorConfig | None:
         """The StyleGAN2; the attack itself trains nothing."""

@@ -6,13 +6,13 @@ Deviation: the predicted label is taken from the augmented image that is being l
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import partial
-from typing import Any, ClassVar, Literal, final
+from typing import ClassVar, Literal, final
 
 from torch import Tensor
 from torch.nn import functional as F
 
-from trapmid.attacks.attack import Found, Run
-from trapmid.attacks.margin import Term
+from trapmid.attacks.attack import Attack, Effort, Found, Run
+from trapmid.attacks.margin import MarginSettings, Term
 from trapmid.attacks.plgmi import PseudoLabelGuided
 from trapmid.attacks.search import survey, top_n
 from trapmid.config import NonNegative
@@ -61,7 +61,7 @@ Terms = Callable[[Tensor], tuple[Term, ...]]
 
 
 def prepare_guided(
-    attack: "PLGMIPlus | PLGMIPlusPlus", target: Any, public: ImageSet, run: Run, terms: Terms
+    attack: PseudoLabelGuided, target: WhiteBoxTarget, public: ImageSet, run: Run, terms: Terms
 ) -> Guided:
     """Pseudo-label the public images, average their features, then train the GAN."""
     seen = survey(target, public, run)
@@ -71,7 +71,7 @@ def prepare_guided(
 
 
 @final
-class PLGMIPlus(PseudoLabelGuided[WhiteBoxTarget, Guided]):
+class PLGMIPlus(PseudoLabelGuided, MarginSettings, Effort, Attack[WhiteBoxTarget, Guided]):
     """`plgmi+`: knows that there are trapdoors, but not which.
 
     Attributes:
@@ -90,7 +90,7 @@ class PLGMIPlus(PseudoLabelGuided[WhiteBoxTarget, Guided]):
 
     def invert(self, target: WhiteBoxTarget, ready: Guided, identities: Labels, run: Run) -> Found:
         """Search by the margin and the pull."""
-        return self.search.run(target, ready.gan, identities, run, self.terms(ready.auxiliary))
+        return self.margin_search(self.effort).run(target, ready.gan, identities, run, self.terms(ready.auxiliary))
 
     def terms(self, auxiliary: Tensor) -> tuple[Term, ...]:
         """The pull."""
@@ -98,7 +98,7 @@ class PLGMIPlus(PseudoLabelGuided[WhiteBoxTarget, Guided]):
 
 
 @final
-class PLGMIPlusPlus(PseudoLabelGuided[InformedTarget, Guided]):
+class PLGMIPlusPlus(PseudoLabelGuided, MarginSettings, Effort, Attack[InformedTarget, Guided]):
     """`plgmi++`: knows the trapdoors' signatures and steers clear of them.
 
     Attributes:
@@ -119,7 +119,9 @@ class PLGMIPlusPlus(PseudoLabelGuided[InformedTarget, Guided]):
 
     def invert(self, target: InformedTarget, ready: Guided, identities: Labels, run: Run) -> Found:
         """Search by the margin, the pull and the push."""
-        return self.search.run(target, ready.gan, identities, run, self.terms(target, ready.auxiliary))
+        return self.margin_search(self.effort).run(
+            target, ready.gan, identities, run, self.terms(target, ready.auxiliary)
+        )
 
     def terms(self, target: InformedTarget, auxiliary: Tensor) -> tuple[Term, ...]:
         """The pull and the push."""

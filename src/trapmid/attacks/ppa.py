@@ -12,7 +12,7 @@ from trapmid.attacks.attack import Attack, Effort, Found, Run
 from trapmid.attacks.search import found_of, most_confident, optimise, robust_confidence
 from trapmid.attacks.styles import searchable, show_candidates, shown_candidates, style_prior
 from trapmid.augment import AnyAugmentation, KorniaAugmentation
-from trapmid.config import BelowOne, Count, CountOrZero, PositiveShare, Rate
+from trapmid.config import BelowOne, Count, PositiveShare, Rate
 from trapmid.data.images import ImageSet, to_pixels
 from trapmid.engine import randomness
 from trapmid.priors import PriorConfig, StyleGAN2, StylePrior
@@ -21,7 +21,7 @@ from trapmid.types import Images, Labels, Logits, Pixels
 
 
 @final
-class PPA(Attack[WhiteBoxTarget, StylePrior]):
+class PPA(Effort, Attack[WhiteBoxTarget, StylePrior]):
     """`ppa`: no prior of its own to train, so one public StyleGAN2 serves against every target; the defaults are the published constants.
 
     One style for all layers is searched. The authors truncate the styles of the first eight layers only; where all layers
@@ -39,8 +39,6 @@ class PPA(Attack[WhiteBoxTarget, StylePrior]):
         selection_augmentation: in the final selection; stronger than in the search, so that it asks something new.
         selection_draws: random changes that a picture has to survive.
         images_per_identity: how many the final selection keeps.
-        identities_per_batch: how many identities are searched at once; 0 for all.
-        chunk: images decoded at once, which bounds memory.
     """
 
     title: ClassVar[str] = "PPA"
@@ -61,8 +59,6 @@ class PPA(Attack[WhiteBoxTarget, StylePrior]):
     )
     selection_draws: Count = 100
     images_per_identity: Count = 50
-    identities_per_batch: CountOrZero = 0
-    chunk: Count = 100
 
     @model_validator(mode="after")
     def _selects_from_more(self) -> "PPA":
@@ -71,15 +67,6 @@ class PPA(Attack[WhiteBoxTarget, StylePrior]):
                 f"images_per_identity={self.images_per_identity}, starts={self.starts}, candidates={self.candidates}: each is chosen from the next"
             )
         return self
-
-    @property
-    def effort(self) -> Effort:
-        """How many images of each identity the attack makes, and how many at once."""
-        return Effort(
-            images_per_identity=self.images_per_identity,
-            identities_per_batch=self.identities_per_batch,
-            chunk=self.chunk,
-        )
 
     def public_prior(self) -> PriorConfig | None:
         """The StyleGAN2; the attack itself trains nothing."""

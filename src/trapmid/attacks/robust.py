@@ -8,7 +8,8 @@ from torch import Tensor, nn
 
 from trapmid.attacks.attack import Run
 from trapmid.attacks.distillation import divergence
-from trapmid.attacks.surrogates import Lesson, Surrogate, build_student
+from trapmid.attacks.surrogates import Lesson, SurrogateTraining, build_student
+from trapmid.attacks.wrapping import StandIn, Wrapper
 from trapmid.config import Count, NonNegative, Positive
 from trapmid.data.images import ImageSet
 from trapmid.models import AnyModel, Zoo
@@ -18,7 +19,7 @@ from trapmid.types import Images, logits_of
 
 
 @final
-class Robust(Surrogate[ScoreTarget]):
+class Robust(SurrogateTraining, Wrapper[ScoreTarget]):
     """`robust`: a base attack on a student whose answers do not change within a small L_inf ball, and so not by a faint trigger.
 
     Loss: KL(target(x) || student(x)) + weight * KL(target(x) || student(x + d)), d the worst perturbation that projected
@@ -38,6 +39,10 @@ class Robust(Surrogate[ScoreTarget]):
     radius: Positive = 0.02
     perturbation_steps: Count = 5
     weight: NonNegative = 1.0
+
+    def stand_in(self, target: ScoreTarget, public: ImageSet, run: Run) -> StandIn:
+        """The surrogate, trained."""
+        return self.train(target, public, run, self.begin)
 
     def begin(self, target: ScoreTarget, public: ImageSet, run: Run) -> Lesson:
         """Learn the target's probabilities on augmented public images and around them."""

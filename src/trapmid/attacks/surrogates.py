@@ -1,16 +1,15 @@
 """Surrogates: a network made from the target and public images, which a base attack then inverts instead of the target."""
 
-from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping
-from typing import Generic, NamedTuple
+from typing import NamedTuple, TypeAlias
 
 import torch
 from torch import Tensor, nn
 
 from trapmid.attacks.attack import Run, named_by
-from trapmid.attacks.wrapping import S, StandIn, Wrapper
+from trapmid.attacks.wrapping import S, StandIn
 from trapmid.augment import AnyAugmentation, KorniaAugmentation
-from trapmid.config import BatchSize, Count, Rate
+from trapmid.config import BatchSize, Count, Member, Rate
 from trapmid.data.images import ImageSet, to_unit
 from trapmid.engine import Loop, generator, randomness
 from trapmid.models import ModelConfig
@@ -37,14 +36,19 @@ class Lesson(NamedTuple):
     losses: Callable[[Images], Mapping[str, Tensor]]
 
 
-class Surrogate(Wrapper[S], ABC, Generic[S]):
-    """An attack on a surrogate. The target is asked while it learns, and about the results; never during the search.
+Begin: TypeAlias = Callable[[S, ImageSet, Run], Lesson]
+
+
+class SurrogateTraining(Member):
+    """The settings of an attack on a surrogate, and how the surrogate is trained.
+
+    The target is asked while the surrogate learns, and about the results; never during the search.
 
     Attributes:
         augmentation: of the public images that the surrogate learns from.
-        steps: of training.
-        batch_size: public images a step.
-        rate: peak learning rate of AdamW, one cycle.
+        steps: number of training steps.
+        batch_size: public images in each step.
+        rate: peak learning rate of AdamW in a one-cycle schedule.
     """
 
     augmentation: AnyAugmentation = KorniaAugmentation()
@@ -52,18 +56,23 @@ class Surrogate(Wrapper[S], ABC, Generic[S]):
     batch_size: BatchSize = 64
     rate: Rate = 1e-3
 
-    @abstractmethod
-    def begin(self, target: S, public: ImageSet, run: Run) -> Lesson:
-        """The network before its first step, and what it is to learn. Called inside a random stream of its own."""
+    def train(self, target: S, public: ImageSet, run: Run, begin: Begin[S]) -> StandIn:
+        """Train a surrogate; its checkpoints are in `run.folder`.
 
-    def stand_in(self, target: S, public: ImageSet, run: Run) -> StandIn:
-        """Train the surrogate in `run.folder`."""
+        Args:
+            target: answers about public images.
+            public: the attacker's images. The surrogate learns from some, and its agreement with the target is measured on
+                the rest.
+            run: seed, compute, folder, progress.
+            begin: called with the target, the images to learn from and the run, inside a random stream of its own. Returns
+                the network before its first step, and what it is to learn.
+        """
         device = run.compute.torch_device
         order = torch.randperm(len(public), generator=generator(run.seed, self.kind, "held out"))
         held = max(1, min(HELD_OUT_MOST, int(HELD_OUT_SHARE * len(public))))
         held_out, studied = public.pixels[order[:held]], public.subset(order[held:])
         with randomness(run.seed, self.kind, "begin", device=device):
-            network, losses = self.begin(target, studied, run)
+            network, losses = begin(target, studied, run)
         optimizer = torch.optim.AdamW(network.parameters(), self.rate)
         schedule = torch.optim.lr_scheduler.OneCycleLR(optimizer, self.rate, total_steps=self.steps)
         pixels, told = studied.pixels.to(device), named_by(target, held_out).to(device)

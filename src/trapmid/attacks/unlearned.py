@@ -9,7 +9,8 @@ from torch.nn import functional as F
 
 from trapmid.attacks.attack import Run
 from trapmid.attacks.distillation import divergence
-from trapmid.attacks.surrogates import PERIOD, Lesson, Surrogate
+from trapmid.attacks.surrogates import PERIOD, Lesson, SurrogateTraining
+from trapmid.attacks.wrapping import StandIn, Wrapper
 from trapmid.augment import Augment
 from trapmid.config import Count, NonNegative, Positive, PositiveShare, Rate
 from trapmid.data.images import ImageSet, to_unit
@@ -20,7 +21,7 @@ from trapmid.types import Images, logits_of
 
 
 @final
-class Unlearned(Surrogate[WhiteBoxTarget]):
+class Unlearned(SurrogateTraining, Wrapper[WhiteBoxTarget]):
     """`unlearned`: a base attack on a copy of the target that was made indifferent to the triggers an attacker can find in it.
 
     Every class's trigger is estimated on public images, all at once: a full picture blended in at a known small ratio, as
@@ -43,6 +44,10 @@ class Unlearned(Surrogate[WhiteBoxTarget]):
     trigger_steps: Count = 2_000
     trigger_step: Positive = 0.01
     weight: NonNegative = 1.0
+
+    def stand_in(self, target: WhiteBoxTarget, public: ImageSet, run: Run) -> StandIn:
+        """The surrogate, trained."""
+        return self.train(target, public, run, self.begin)
 
     def begin(self, target: WhiteBoxTarget, public: ImageSet, run: Run) -> Lesson:
         """Estimate the triggers, then unlearn them."""
