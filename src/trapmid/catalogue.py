@@ -1,6 +1,8 @@
 """Everything that can be named in a recipe or found in a report, with its paper: what `trapmid list` prints."""
 
-from typing import NamedTuple
+import inspect
+from collections.abc import Iterable
+from typing import Any, NamedTuple
 
 from trapmid.attacks import ATTACKS
 from trapmid.augment import AUGMENTATIONS
@@ -9,10 +11,13 @@ from trapmid.data import SOURCES
 from trapmid.defenses import DEFENSES, SGD, AdamW
 from trapmid.metrics.inception import FIDELITY
 from trapmid.metrics.judges import JUDGES
-from trapmid.metrics.table import metrics
+from trapmid.metrics.metric import Metric
+from trapmid.metrics.table import metrics, register
 from trapmid.models import MODELS
 from trapmid.priors import PRIORS, SNResNet, Strided
 from trapmid.recipes import RECIPES
+from trapmid.registry import Registry, import_path
+from trapmid.types import UserError
 
 
 class CatalogueEntry(NamedTuple):
@@ -71,3 +76,26 @@ def _kind(member: type[Config]) -> str:
 def _first_sentence(text: str) -> str:
     sentence = " ".join(text.split()).split(". ")[0].rstrip(".")
     return sentence.partition("`: ")[2] or sentence
+
+
+def import_members(paths: Iterable[str]) -> None:
+    """Add attacks, defenses, readers and metrics by their import paths, here and in the workers that this process starts.
+
+    Args:
+        paths: `package.module:Name` each: a class, or a `Metric`. The module may be in the working directory.
+
+    Raises:
+        UserError: a path leads nowhere, or to something that cannot be a member, or another member has the same name.
+    """
+    registries: tuple[Registry[Any], ...] = (ATTACKS, DEFENSES, SOURCES)
+    for path in paths:
+        found = import_path(path, "a member")
+        if isinstance(found, Metric):
+            register(found)
+            continue
+        own = [registry for registry in registries if inspect.isclass(found) and issubclass(found, registry.base)]
+        if not own:
+            raise UserError(
+                f"{path} is {found!r}. Expected a subclass of Attack, Defense or Source, or a Metric; docs/plugins.md shows each."
+            )
+        own[0].import_member(path)

@@ -147,16 +147,7 @@ class Registry(Generic[M]):
         return member
 
     def _import(self, path: str) -> type[M]:
-        module, _, name = path.partition(":")
-        here = str(Path.cwd())
-        if here not in sys.path:
-            sys.path.insert(0, here)  # as `python -m` does, since the module may be in the working directory
-        try:
-            return self._checked(getattr(import_module(module), name))
-        except (ImportError, AttributeError, ValueError) as problem:
-            raise UserError(
-                f"{path} cannot be used as {_a(self.noun)}: {explain(problem)}. Expected package.module:Class, importable from {here}."
-            ) from problem
+        return self._checked(import_path(path, _a(self.noun)))
 
     def _checked(self, member: Any) -> type[M]:
         base = f"{self.base.__module__}.{self.base.__qualname__}"
@@ -183,6 +174,28 @@ class Registry(Generic[M]):
         if not isinstance(value, dict) or not isinstance(value.get("kind"), str):
             raise ValueError(f"expected {_a(self.noun)}: an object whose `kind` is one of {', '.join(self.kinds())}")
         return self.member(value["kind"]).model_validate(value)
+
+
+def import_path(path: str, used_as: str) -> Any:
+    """What `package.module:Name` names. The module may be in the working directory.
+
+    Args:
+        path: the import path.
+        used_as: what messages say that it is to be used as, such as `an attack`.
+
+    Raises:
+        UserError: the module or the name does not exist.
+    """
+    module, _, name = path.partition(":")
+    here = str(Path.cwd())
+    if here not in sys.path:
+        sys.path.insert(0, here)  # as `python -m` does
+    try:
+        return getattr(import_module(module), name)
+    except (ImportError, AttributeError, ValueError) as problem:
+        raise UserError(
+            f"{path} cannot be used as {used_as}: {explain(problem)}. Expected package.module:Name, importable from {here}."
+        ) from problem
 
 
 def kind_of(member: type[Config]) -> str:

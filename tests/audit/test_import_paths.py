@@ -10,7 +10,12 @@ from pathlib import Path
 import pytest
 
 from trapmid.attacks import ATTACKS, parse_attack
+from trapmid.catalogue import entries, import_members
+from trapmid.cli.importing import importing
+from trapmid.cli.tools import list_
+from trapmid.data import SOURCES
 from trapmid.defenses import DEFENSES, parse_defense
+from trapmid.metrics import table
 from trapmid.recipes import choose_recipe
 from trapmid.registry import NAMED
 from trapmid.types import UserError
@@ -54,7 +59,9 @@ def own_module(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[None
     yield
     ATTACKS._added.clear()
     DEFENSES._added.clear()
-    for module in ("own_attacks", "own_defenses"):
+    SOURCES._added.clear()
+    table._registered.clear()
+    for module in ("own_attacks", "own_defenses", "own_metrics", "own_readers"):
         sys.modules.pop(module, None)
 
 
@@ -83,6 +90,43 @@ def test_an_import_path_that_leads_nowhere_is_refused(path: str) -> None:
         parse_defense(path)
 
 
+def test_members_of_every_room_by_their_import_paths(tmp_path: Path) -> None:
+    for name in ("attack", "metric", "reader"):
+        shutil.copy(PLUGIN / f"{name}.py", tmp_path / f"own_{name}s.py")
+    paths = (
+        "own_attacks:PublicMean",
+        "own_defenses:SmallFeatures",
+        "own_readers:NpzSource",
+        "own_metrics:MEAN_IMAGE_DISTANCE",
+    )
+    import_members(paths)
+    import_members(paths)  # a second time does no harm
+    found = {(entry.union, entry.kind) for entry in entries()}
+    assert found >= {
+        ("attack", "public-mean"),
+        ("defense", "small-features"),
+        ("source", "npz"),
+        ("metric", "mean_image_distance"),
+    }
+
+
+def test_what_cannot_be_a_member_is_refused() -> None:
+    with pytest.raises(
+        UserError, match=r"own_defenses:Changes is .* Expected a subclass of Attack, Defense or Source, or a Metric"
+    ):
+        import_members(["own_defenses:Changes"])
+    with pytest.raises(
+        UserError, match="no_such_module:Own cannot be used as a member: No module named 'no_such_module'"
+    ):
+        import_members(["no_such_module:Own"])
+
+
+def test_commands_import_members_first(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    shutil.copy(PLUGIN / "attack.py", tmp_path / "own_attacks.py")
+    importing(list_)(as_json=True, own=("own_attacks:PublicMean",))
+    assert "public-mean" in [entry["kind"] for entry in json.loads(capsys.readouterr().out)]
+
+
 @pytest.mark.slow
 def test_an_audit_in_two_processes_and_its_resumption(tmp_path: Path) -> None:
     command = [sys.executable, "-m", "trapmid", "audit", "--out", "run", "--device", "cpu", "--jobs", "2"]
@@ -96,6 +140,8 @@ def test_an_audit_in_two_processes_and_its_resumption(tmp_path: Path) -> None:
     assert pairs >= {(defense, attack) for defense in ("none", "small-features") for attack in ("plgmi", "public-mean")}
     forgotten = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, timeout=500)
     assert forgotten.returncode == 2
-    assert "name it again (--attacks or --defenses package.module:Class)" in " ".join(forgotten.stderr.split())
-    again = subprocess.run([*command, *named], cwd=tmp_path, capture_output=True, text=True, timeout=500)
-    assert again.returncode == 0, again.stderr
+    assert "import it: --import package.module:Class" in " ".join(forgotten.stderr.split())
+    own = ["--import", "own_defenses:SmallFeatures", "own_attacks:PublicMean"]
+    for again in (command, [*command[:3], "measure", "run"], [*command[:3], "report", "run"]):
+        done = subprocess.run([*again, *own], cwd=tmp_path, capture_output=True, text=True, timeout=500)
+        assert done.returncode == 0, done.stderr

@@ -11,7 +11,6 @@ from trapmid.audit.recipe import Recipe
 from trapmid.config import explain
 from trapmid.engine import Progress, no_progress
 from trapmid.files import alone, write_atomic
-from trapmid.registry import NAMED
 from trapmid.types import UserError
 
 
@@ -59,9 +58,8 @@ def _read(out: Path) -> Recipe | None:
         return Recipe.model_validate(read_json(file))
     except ValidationError as problem:
         raise UserError(
-            f"{file} is not a recipe this trapmid can read: {explain(problem)}. If it names a member of your own by its import path, name "
-            f"it again (--attacks or --defenses package.module:Class), or set {NAMED}=trapmid.attacks=package.module:Class. Otherwise choose "
-            "another --out."
+            f"{file} is not a recipe this trapmid can read: {explain(problem)}. If it holds a member "
+            "of your own, import it: --import package.module:Class. Otherwise choose another --out."
         ) from problem
 
 

@@ -17,6 +17,7 @@ import tyro
 from trapmid.cli.attacks import attack
 from trapmid.cli.audits import audit, demo, measure, report, train
 from trapmid.cli.detection import detect
+from trapmid.cli.importing import importing
 from trapmid.cli.reproductions import reproduce
 from trapmid.cli.tools import convert, doctor, list_
 from trapmid.console import visible
@@ -95,7 +96,8 @@ def _run(arguments: list[str]) -> int | None:
         return 0
     config = (tyro.conf.OmitArgPrefixes, tyro.conf.FlagCreatePairsOff)
     if first in COMMANDS:
-        return tyro.cli(COMMANDS[first], prog=f"trapmid {first}", args=arguments[1:], config=config)
+        command = COMMANDS[first] if first == "convert" else importing(COMMANDS[first])
+        return tyro.cli(command, prog=f"trapmid {first}", args=arguments[1:], config=config)
     if first not in ("--help", "-h"):
         raise UserError(
             f"{first!r} is not a command.{did_you_mean(first, [*COMMANDS, '--help', '--version'])} "

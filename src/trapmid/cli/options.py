@@ -9,15 +9,15 @@ import tyro
 
 from trapmid.errors import UserError
 
-Names = Annotated[tuple[str, ...], tyro.conf.arg(metavar="NAME ...")]
-Seeds = Annotated[tuple[int, ...], tyro.conf.arg(metavar="N ...")]
-Changes = Annotated[tuple[str, ...], tyro.conf.arg(metavar="KEY=VALUE ...", name="set")]
+Names = Annotated[tuple[str, ...], tyro.conf.arg(metavar="NAME ...", help_behavior_hint="")]
+Seeds = Annotated[tuple[int, ...], tyro.conf.arg(metavar="N ...", help_behavior_hint="")]
+Changes = Annotated[tuple[str, ...], tyro.conf.arg(metavar="KEY=VALUE ...", name="set", help_behavior_hint="")]
 AsJson = Annotated[bool, tyro.conf.arg(name="json")]
-OptionalPath = Annotated[Path | None, tyro.conf.arg(metavar="PATH")]
-OptionalFolder = Annotated[Path | None, tyro.conf.arg(metavar="FOLDER")]
-OptionalFile = Annotated[Path | None, tyro.conf.arg(metavar="FILE")]
-OptionalName = Annotated[str | None, tyro.conf.arg(metavar="NAME")]
-OptionalNumber = Annotated[int | None, tyro.conf.arg(metavar="N")]
+OptionalPath = Annotated[Path | None, tyro.conf.arg(metavar="PATH", help_behavior_hint="")]
+OptionalFolder = Annotated[Path | None, tyro.conf.arg(metavar="FOLDER", help_behavior_hint="")]
+OptionalFile = Annotated[Path | None, tyro.conf.arg(metavar="FILE", help_behavior_hint="")]
+OptionalName = Annotated[str | None, tyro.conf.arg(metavar="NAME", help_behavior_hint="")]
+OptionalNumber = Annotated[int | None, tyro.conf.arg(metavar="N", help_behavior_hint="")]
 RunFolder = Annotated[tyro.conf.Positional[Path], tyro.conf.arg(metavar="RUN")]
 
 
@@ -35,7 +35,7 @@ class Machine:
     device: str = "auto"
     precision: Literal["32-true", "bf16-mixed"] = "32-true"
     jobs: int = 0
-    max_memory: Annotated[str, tyro.conf.arg(metavar="SIZE")] = ""
+    max_memory: Annotated[str, tyro.conf.arg(metavar="SIZE", help_behavior_hint="")] = ""
 
 
 @dataclass(frozen=True)
