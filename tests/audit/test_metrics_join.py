@@ -1,6 +1,7 @@
 """A metric from outside joins a finished run folder: measured without measuring the rest again, and shown everywhere."""
 
 import shutil
+import sys
 from collections.abc import Iterator
 from io import StringIO
 from pathlib import Path
@@ -11,6 +12,7 @@ from rich.console import Console
 from helpers.old_runs import unpack_run
 from trapmid.audit.recipe import Recipe
 from trapmid.audit.run import measure_finished, run, settle
+from trapmid.catalogue import import_members
 from trapmid.console import print_scores
 from trapmid.engine import Compute
 from trapmid.metrics import Interval, JudgedImages, Measured, Metric, Score, Unit, read_scores, register, table
@@ -21,6 +23,7 @@ from trapmid.reproduction.command import EXPERIMENTS, SCALES, lay_out, markdown
 from trapmid.reproduction.results import collect
 
 CPU = Compute("cpu")
+PLUGIN = Path(__file__).parents[2] / "examples" / "plugin" / "src"
 SMALL = (
     "private.identities=4",
     "private.images_per_identity=8",
@@ -118,12 +121,34 @@ def test_another_version_of_it_is_measured_anew(finished: tuple[Path, Recipe], t
     for version in (1, 2):
         table._registered.clear()
         register(brightness(version))
-        measure_finished(recipe, out, compute=CPU)
+        measure_finished(recipe, out, compute=CPU, jobs=1)
         values.append([score.value for score in read_scores(out) if score.metric == "brightness"])
     assert values[1] == pytest.approx([2 * value for value in values[0]])
     table._registered.clear()
-    measure_finished(recipe, out, compute=CPU)
+    measure_finished(recipe, out, compute=CPU, jobs=1)
     assert of_others(out) == read_scores(out) == read_scores(finished[0])
+
+
+@pytest.mark.slow
+def test_it_is_measured_side_by_side(
+    finished: tuple[Path, Recipe], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Parts that lack nothing but a metric are measured in worker processes, as those that are not measured at all."""
+    out, recipe = tmp_path / "run", finished[1]
+    shutil.copytree(finished[0], out)
+    before, there = read_scores(out), made(out)
+    monkeypatch.setattr(sys, "path", [*sys.path, str(PLUGIN)])
+    import_members(["trapmid_example.metric:MEAN_IMAGE_DISTANCE"])
+    told: list[str] = []
+    measure_finished(recipe, out, compute=CPU, jobs=2, progress=lambda task, *_: told.append(task))
+    started = {task.removesuffix(": start a worker") for task in told if task.endswith("start a worker")}
+    assert started == {"measure floors", "measure plgmi none seed 0"}
+    assert [score for score in read_scores(out) if score.metric != "mean_image_distance"] == before
+    assert len(read_scores(out)) > len(before)
+    after = made(out)
+    assert {name for name, when in there.items() if after[name] == when} == {"model-none-s0", "detection-trapmid-s0"}
+    measure_finished(recipe, out, compute=CPU, jobs=2)
+    assert made(out) == after
 
 
 def test_it_is_a_column_of_a_reproduction(tmp_path: Path) -> None:

@@ -207,6 +207,15 @@ class Measuring:
         ]
         return Kept({metric.name: [one for one in scores if metric.names(one.metric)] for metric in same}, rows)
 
+    def up_to_date(self, task: Task) -> bool:
+        """Whether a part is measured with all metrics of today, from what is there today."""
+        wanted = self.settings(versions_of(self.part(task).kinds))
+        try:
+            there = open_artifact(self.folders.of(task), MEASURED)
+        except UserError:
+            return False
+        return there.parents == self.parents(task) and there.recipe == json.loads(json.dumps(wanted))
+
     def measured(self, task: Task) -> Manifest:
         """Measure a part, or what of it is not measured yet."""
         part = self.part(task)

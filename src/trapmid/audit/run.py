@@ -98,6 +98,8 @@ def measure_finished(
 ) -> None:
     """Measure everything that is finished, and leave out the rest of the recipe. Judges are trained if necessary.
 
+    What is measured already is kept. A part in which a metric is new or has another version is measured in that metric alone.
+
     Args:
         recipe: the recipe of the run.
         out: the run folder.
@@ -107,11 +109,12 @@ def measure_finished(
     """
     compute, folders = compute or Compute(), Folders(out)
     jobs = _side_by_side(jobs, compute)
-    waiting = [part for part in parts(recipe, folders) if not folders.of(part).exists()]
+    session = Session()
+    audit = session.measuring(recipe, out, compute, progress)
+    waiting = [part for part in parts(recipe, folders) if not audit.up_to_date(part)]
     jobs = max(1, min(jobs, len(waiting)))
     judges = [task for task in plan(recipe) if task.kind == "judge" and not folders.of(task).exists()]
     needs = dict.fromkeys(judges, ()) | dict.fromkeys(waiting, tuple(judges))
-    session = Session()
     with submitting(jobs, session, progress) as submit:
         _in_order(needs, jobs, lambda task: submit(task, recipe, out, compute), progress)
     with submitting(1, session, progress) as submit:

@@ -38,11 +38,15 @@ class Session:
             self._read = key, load_data(recipe, progress)
         return self._read[1]
 
+    def measuring(self, recipe: Recipe, root: Path, compute: Compute, progress: Progress) -> Measuring:
+        """The audit of a recipe, whose parts are to be measured."""
+        return Measuring(recipe, self.data(recipe, progress), Folders(root), compute, progress, self._panels)
+
     def do(self, task: Task, recipe: Recipe, root: Path, compute: Compute, progress: Progress) -> Manifest:
         """Carry out one task, or return its artifact if it is there. The tasks that it needs have to be finished."""
         data, folders = self.data(recipe, progress), Folders(root)
         if task.kind == "measure":
-            return measure(task, Measuring(recipe, data, folders, compute, progress, self._panels))
+            return measure(task, self.measuring(recipe, root, compute, progress))
         return {"prior": _prior, "judge": _judge, "train": _train, "attack": _attack}[task.kind](
             task, recipe, data, folders, compute, progress
         )
