@@ -21,16 +21,15 @@ from trapmid.artifacts import (
     SCHEMA,
     Draft,
     Manifest,
-    load_weights,
     make,
     open_artifact,
-    read_json,
     recorded,
     remake,
     sha256,
 )
 from trapmid.config import Config
 from trapmid.files import alone
+from trapmid.reading import load_weights, read_json
 from trapmid.types import UserError
 
 RECIPE = {"seed": 1, "model": {"kind": "tiny", "widths": (8, 16)}}

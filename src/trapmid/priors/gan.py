@@ -11,11 +11,11 @@ from safetensors.torch import save_file
 from torch import Tensor, nn
 from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 
-from trapmid.artifacts import load_weights
 from trapmid.config import BatchSize, BelowOne, Count, Member, Rate, Width
 from trapmid.engine import Compute, Loop, randomness
 from trapmid.models.batchnorm import recalibrate_batch_norm
 from trapmid.priors.prior import Prior, PriorTraining
+from trapmid.reading import load_weights
 from trapmid.types import Images, Labels, Stateful, UserError
 
 GENERATOR, DISCRIMINATOR = "generator.safetensors", "discriminator.safetensors"

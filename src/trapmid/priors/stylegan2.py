@@ -10,7 +10,6 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 
-from trapmid.artifacts import read_tensors
 from trapmid.augment import AnyAugmentation, NoAugmentation
 from trapmid.config import BatchSize, BelowOne, Count, NonNegative, Probability, Rate, Side, Width
 from trapmid.data.images import to_unit
@@ -18,6 +17,7 @@ from trapmid.engine import Compute, Loop, randomness
 from trapmid.priors.gan import GENERATOR, save_network
 from trapmid.priors.prior import PriorConfig, PriorTraining, StylePrior
 from trapmid.priors.style_networks import Features, Mapping, StyleDiscriminator, Synthesis
+from trapmid.reading import read_tensors
 from trapmid.types import Images, Stateful, UserError
 
 FOR_THE_MEAN = 10_000
