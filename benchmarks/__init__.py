@@ -10,7 +10,7 @@ from benchmarks.memory import memory
 from benchmarks.orders import orders
 from benchmarks.selection import selection
 from benchmarks.steps import steps
-from benchmarks.timing import Group, Measurement, Setting
+from benchmarks.timing import Bench, Group, Measurement
 from benchmarks.trainings import trainings
 from benchmarks.watching import watching
 from trapmid.engine import Compute, Progress, no_progress, randomness
@@ -52,9 +52,9 @@ def run(
     try:
         compute = Compute(device)
         with randomness(0, "bench", device=compute.torch_device):
-            setting = Setting(compute, quick=quick)
+            bench = Bench(compute, quick=quick)
             for done, name in enumerate(chosen):
-                for part in GROUPS[name](setting):
+                for part in GROUPS[name](bench):
                     progress("bench", done, len(chosen), f"{name}: {len(found)} measured")
                     found.append(part.measure())
         progress("bench", len(chosen), len(chosen), "")

@@ -2,22 +2,22 @@
 
 from collections.abc import Iterator
 
-from benchmarks.timing import Comparison, Setting, Work
+from benchmarks.timing import Bench, Comparison, Work
 from trapmid.augment import Augmentation, KorniaAugmentation, WarpAugmentation
 
 
-def augmentation(setting: Setting) -> Iterator[Comparison]:
+def augmentation(bench: Bench) -> Iterator[Comparison]:
     """The forward pass alone, and with the gradient."""
 
     def forward(config: Augmentation) -> Work:
-        augment = config.build(setting.size)
-        return lambda: augment(setting.images)
+        augment = config.build(bench.size)
+        return lambda: augment(bench.images)
 
     def backward(config: Augmentation) -> Work:
-        augment, images = config.build(setting.size), setting.images.clone().requires_grad_()
+        augment, images = config.build(bench.size), bench.images.clone().requires_grad_()
         return lambda: augment(images).sum().backward()
 
     note = "The same changes, resampled once instead of up to three times."
     for name, way in (("forward", forward), ("backward", backward)):
-        what = f"augmenting {setting.batch} images, {name}: kornia, as published -> warp"
-        yield setting.compare(f"warp-{name}", what, way(KorniaAugmentation()), way(WarpAugmentation()), note=note)
+        what = f"augmenting {bench.batch} images, {name}: kornia, as published -> warp"
+        yield bench.compare(f"warp-{name}", what, way(KorniaAugmentation()), way(WarpAugmentation()), note=note)

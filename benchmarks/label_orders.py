@@ -9,7 +9,7 @@ from safetensors.torch import load
 from torch import Tensor
 
 from benchmarks.stage import Stage
-from benchmarks.timing import Comparison, Setting
+from benchmarks.timing import Bench, Comparison
 from trapmid.attacks import BREP, Run
 from trapmid.attacks.brep import STARTS
 from trapmid.data.images import ImageSet, to_pixels, to_unit
@@ -20,7 +20,7 @@ NOTHING = ImageSet(torch.empty(0, 3, 1, 1, dtype=torch.uint8), torch.empty(0, dt
 """Public images for an attack that uses none."""
 
 
-def brep(stage: Stage, setting: Setting) -> Iterator[Comparison]:
+def brep(stage: Stage, bench: Bench) -> Iterator[Comparison]:
     """The search from starts that were found before. Both orders show the target the same points."""
     method = BREP(start_batches=4, steps=stage.steps // 2)
     gan = stage.dcgan
@@ -30,11 +30,11 @@ def brep(stage: Stage, setting: Setting) -> Iterator[Comparison]:
         found = (run.folder / STARTS).read_bytes()
     kept = load(found)
     stage = stage.attacking(kept["count"].nonzero().squeeze(1)[: len(stage.identities)])
-    latents, labels = kept["latents"][stage.identities, 0].to(setting.device), stage.identities.to(setting.device)
-    directions = _directions(method, len(labels), gan.latent_size, int(stage.identities[0]), setting.device)
+    latents, labels = kept["latents"][stage.identities, 0].to(bench.device), stage.identities.to(bench.device)
+    directions = _directions(method, len(labels), gan.latent_size, int(stage.identities[0]), bench.device)
 
     def pictures(latents: Tensor) -> Images:
-        return gan.decode(latents, torch.zeros(len(latents), dtype=torch.int64, device=setting.device))
+        return gan.decode(latents, torch.zeros(len(latents), dtype=torch.int64, device=bench.device))
 
     def inside(latents: Tensor, label: Tensor) -> Tensor:
         return stage.target.labels(pictures(latents)) == label
@@ -65,7 +65,7 @@ def brep(stage: Stage, setting: Setting) -> Iterator[Comparison]:
     what = f"BREP-MI search of {len(labels)} identities, at most {method.steps} steps: published order -> ours"
     ours = stage.ours(method.invert, gan, lambda run: _put(run.folder / STARTS, found))
     note = "Published: identity after identity, 32 points at once."
-    yield setting.compare("order-brep", what, published, ours, note=note, share=15, same=0.01)
+    yield bench.compare("order-brep", what, published, ours, note=note, share=15, same=0.01)
 
 
 def _directions(method: BREP, count: int, size: int, first: int, device: torch.device) -> Tensor:

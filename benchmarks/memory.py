@@ -12,7 +12,7 @@ from typing import Any, Literal
 
 import torch
 
-from benchmarks.timing import Measurement, Setting
+from benchmarks.timing import Bench, Measurement
 from trapmid.attacks import PLGMI, PPA, Attack, Run
 from trapmid.attacks.styles import show_candidates
 from trapmid.augment import WarpAugmentation
@@ -24,9 +24,9 @@ from trapmid.targets import WhiteBoxTarget
 IN_A_PROCESS = f"import sys; from {__name__} import report; report(sys.argv[1])"
 
 
-def memory(setting: Setting) -> Iterator["Footprint"]:
+def memory(bench: Bench) -> Iterator["Footprint"]:
     """PLG-MI and PPA. The full run searches 1,000 identities with 5 images each at 64 px."""
-    few = (8, 2, 2 * 1024) if setting.quick else (1000, 5, 8 * 1024)
+    few = (8, 2, 2 * 1024) if bench.quick else (1000, 5, 8 * 1024)
     yield Footprint("plgmi", *few)
     yield Footprint("ppa", *few)
 

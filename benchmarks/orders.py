@@ -14,7 +14,7 @@ from torch.nn import functional as F
 
 from benchmarks.label_orders import brep
 from benchmarks.stage import Stage
-from benchmarks.timing import CLASSES, Comparison, Setting
+from benchmarks.timing import CLASSES, Bench, Comparison
 from trapmid.attacks import GMI, KEDMI, PLGMI, PPA, Run
 from trapmid.attacks.kedmi import standing_start
 from trapmid.attacks.ppa import poincare_distance
@@ -38,20 +38,20 @@ WHOLE = "published order, weights that take gradients, contiguous memory -> ours
 SAVED = "Published: restart after restart, then the generator run over the batch for each picture saved."
 
 
-def orders(setting: Setting) -> Iterator[Comparison]:
+def orders(bench: Bench) -> Iterator[Comparison]:
     """One attack after another."""
-    stage = Stage(setting)
+    stage = Stage(bench)
     for attack in (_gmi, _kedmi, _plgmi, brep, _ppa):
-        yield from attack(stage, setting)
+        yield from attack(stage, bench)
 
 
-def _gmi(stage: Stage, setting: Setting) -> Iterator[Comparison]:
+def _gmi(stage: Stage, bench: Bench) -> Iterator[Comparison]:
     k, each = len(stage.identities), stage.each
     # the published rate belongs to the mean over a batch, ours to each latent
     method = GMI(images_per_identity=each, search_steps=stage.steps, search_rate=0.02 / k)
     gan = stage.dcgan
     first = _starts(stage, gan)
-    labels = stage.identities.to(setting.device)
+    labels = stage.identities.to(bench.device)
 
     def restart(latents: Tensor) -> Tensor:
         z, velocity = latents, torch.zeros_like(latents)
@@ -74,28 +74,28 @@ def _gmi(stage: Stage, setting: Setting) -> Iterator[Comparison]:
 
     what = f"GMI search of {k} identities x {each} restarts, {stage.steps} steps: {ORDER}"
     ours = stage.ours(method.invert, gan)
-    yield setting.compare("order-gmi", what, published, ours, note=SAVED, share=15, same=PIXEL)
+    yield bench.compare("order-gmi", what, published, ours, note=SAVED, share=15, same=PIXEL)
     what = "the same published search: networks whose weights take gradients -> frozen"
     note = "By default, PyTorch computes gradients of the weights, too."
     thawed = _taking_gradients(networks, published)
-    yield setting.compare("frozen-weights", what, thawed, published, note=note, share=15, same=PIXEL)
+    yield bench.compare("frozen-weights", what, thawed, published, note=note, share=15, same=PIXEL)
     what = f"GMI search of {k} identities x {each} restarts, {stage.steps} steps: {WHOLE}"
-    yield setting.compare("whole-gmi", what, _contiguous(networks, thawed), ours, share=15, same=PIXEL)
+    yield bench.compare("whole-gmi", what, _contiguous(networks, thawed), ours, share=15, same=PIXEL)
 
 
-def _kedmi(stage: Stage, setting: Setting) -> Iterator[Comparison]:
+def _kedmi(stage: Stage, bench: Bench) -> Iterator[Comparison]:
     k, each = len(stage.identities), stage.each
     method = KEDMI(images_per_identity=each, search_steps=stage.steps)
     gan = stage.prior(SemiGAN(width=16))
     noise = _starts(stage, gan)
-    labels = stage.identities.to(setting.device)
+    labels = stage.identities.to(bench.device)
 
     def published() -> Tensor:
-        held = standing_start(k, gan.latent_size).to(setting.device).clone().requires_grad_()
+        held = standing_start(k, gan.latent_size).to(bench.device).clone().requires_grad_()
         descent = torch.optim.Adam([held], method.search_rate)
         for number in range(stage.steps):
-            with randomness(0, "kedmi search", "step", number, 0, device=setting.device):
-                drawn = torch.randn(k, gan.latent_size, device=setting.device)
+            with randomness(0, "kedmi search", "step", number, 0, device=bench.device):
+                drawn = torch.randn(k, gan.latent_size, device=bench.device)
             images = gan.decode(held[:, 0] + (0.5 * held[:, 1]).exp() * drawn, labels)
             of = realness(gan.discriminator(images).logits)
             cost = method.identity_weight * F.cross_entropy(stage.target.predict(images).logits, labels)
@@ -109,17 +109,17 @@ def _kedmi(stage: Stage, setting: Setting) -> Iterator[Comparison]:
     what = f"KED-MI search of {k} identities, {stage.steps} steps, {each} pictures each: {ORDER}"
     note = "There are no restarts to batch; the generator is run over the batch for each picture saved."
     ours = stage.ours(method.invert, gan)
-    yield setting.compare("order-kedmi", what, published, ours, note=note, share=15, same=PIXEL)
+    yield bench.compare("order-kedmi", what, published, ours, note=note, share=15, same=PIXEL)
 
 
-def _plgmi(stage: Stage, setting: Setting) -> Iterator[Comparison]:
+def _plgmi(stage: Stage, bench: Bench) -> Iterator[Comparison]:
     k, each = len(stage.identities), stage.each
     method = PLGMI(
         images_per_identity=each, candidates=each, search_steps=stage.steps, search_augmentation=NoAugmentation()
     )
     gan = stage.prior(CGAN(networks=Strided()))
     first = _starts(stage, gan)
-    labels = stage.identities.to(setting.device)
+    labels = stage.identities.to(bench.device)
 
     def restart(latents: Tensor) -> Tensor:
         z = latents.clone().requires_grad_()
@@ -137,18 +137,18 @@ def _plgmi(stage: Stage, setting: Setting) -> Iterator[Comparison]:
 
     search = f"PLG-MI search of {k} identities x {each} restarts, {stage.steps} steps"
     ours = stage.ours(method.invert, gan)
-    yield setting.compare("order-plgmi", f"{search}: {ORDER}", published, ours, note=SAVED, share=15, same=PIXEL)
+    yield bench.compare("order-plgmi", f"{search}: {ORDER}", published, ours, note=SAVED, share=15, same=PIXEL)
     networks = (gan.generator, stage.target._model)
     whole = _contiguous(networks, _taking_gradients(networks, published))
-    yield setting.compare("whole-plgmi", f"{search}: {WHOLE}", whole, ours, share=15, same=PIXEL)
+    yield bench.compare("whole-plgmi", f"{search}: {WHOLE}", whole, ours, share=15, same=PIXEL)
 
 
-def _ppa(stage: Stage, setting: Setting) -> Iterator[Comparison]:
+def _ppa(stage: Stage, bench: Bench) -> Iterator[Comparison]:
     method = PPA(
-        candidates=2 * PPA_BATCH if setting.quick else 8 * PPA_BATCH,
-        starts=PPA_BATCH + 1 if setting.quick else 2 * PPA_BATCH,
-        search_steps=2 if setting.quick else 14,
-        selection_draws=2 if setting.quick else 20,
+        candidates=2 * PPA_BATCH if bench.quick else 8 * PPA_BATCH,
+        starts=PPA_BATCH + 1 if bench.quick else 2 * PPA_BATCH,
+        search_steps=2 if bench.quick else 14,
+        selection_draws=2 if bench.quick else 20,
         images_per_identity=stage.each,
         search_augmentation=NoAugmentation(),
         selection_augmentation=NoAugmentation(),
@@ -185,9 +185,9 @@ def _ppa(stage: Stage, setting: Setting) -> Iterator[Comparison]:
 
     def published(run: Run) -> Tensor:
         shown(run)
-        starts = shown_candidates(run).best(few.identities, method.starts).to(setting.device)
+        starts = shown_candidates(run).best(few.identities, method.starts).to(bench.device)
         found = []
-        for styles, label in zip(starts, few.identities.to(setting.device), strict=True):
+        for styles, label in zip(starts, few.identities.to(bench.device), strict=True):
             moved = torch.cat([optimised(part, label[None]) for part in styles.split(PPA_BATCH)])
             found.append(selected(moved, label[None]))
         return torch.cat(found).cpu()
@@ -197,7 +197,7 @@ def _ppa(stage: Stage, setting: Setting) -> Iterator[Comparison]:
     )
     note = f"Published: identity after identity, {PPA_BATCH} styles at once."
     theirs, ours = few.inside(published, prior), few.ours(method.invert, prior, shown)
-    yield setting.compare("order-ppa", what, theirs, ours, note=note, share=15, same=PIXEL)
+    yield bench.compare("order-ppa", what, theirs, ours, note=note, share=15, same=PIXEL)
 
 
 def _taking_gradients(networks: Sequence[nn.Module], work: Callable[[], Tensor]) -> Callable[[], Tensor]:

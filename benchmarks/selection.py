@@ -7,7 +7,7 @@ import torch
 from torch import Tensor
 
 from benchmarks.stage import Stage
-from benchmarks.timing import CLASSES, Comparison, Setting
+from benchmarks.timing import CLASSES, Bench, Comparison
 from trapmid import priors
 from trapmid.attacks.search import top_n
 from trapmid.data.images import ImageSet, to_pixels, to_unit
@@ -17,23 +17,23 @@ from trapmid.targets import ScoreTarget
 from trapmid.types import Pixels
 
 
-def selection(setting: Setting) -> Iterator[Comparison]:
+def selection(bench: Bench) -> Iterator[Comparison]:
     """PLG-MI's pseudo-labels and KED-MI's soft labels."""
-    images, classes = (500, 10) if setting.quick else (10_000, 100)
-    scores = setting.uniform("scores", images, classes).softmax(1)
+    images, classes = (500, 10) if bench.quick else (10_000, 100)
+    scores = bench.uniform("scores", images, classes).softmax(1)
     what = f"top 30 of {images:,} images for {classes} classes: loop over a priority queue, as published -> tensor.topk"
     queue, topk = lambda: queue_top_n(scores, 30), lambda: top_n(scores, 30)
-    yield setting.compare("top-n", what, queue, topk, share=5, same=0.0)
-    yield _soft_labels(setting)
+    yield bench.compare("top-n", what, queue, topk, share=5, same=0.0)
+    yield _soft_labels(bench)
 
 
-def _soft_labels(setting: Setting) -> Comparison:
+def _soft_labels(bench: Bench) -> Comparison:
     """Both sides query the target in eval mode, unlike the authors' code, so that they get the same answers."""
-    target, iterations = Stage(setting).target, 2 if setting.quick else 20
-    pixels = to_pixels(setting.uniform("public", 64, *target.image_shape))
+    target, iterations = Stage(bench).target, 2 if bench.quick else 20
+    pixels = to_pixels(bench.uniform("public", 64, *target.image_shape))
     public = ImageSet(pixels, torch.zeros(len(pixels), dtype=torch.int64), ("unknown",), ("noise",) * len(pixels))
     config = SemiGAN(width=16, iterations=iterations)
-    of_training = priors.PriorTraining(public, CLASSES, 0, setting.compute)
+    of_training = priors.PriorTraining(public, CLASSES, 0, bench.compute)
 
     def asked_once() -> Tensor:
         return _weights(SemiGANFit(config, of_training, target.scores(to_unit(pixels))).run())
@@ -46,7 +46,7 @@ def _soft_labels(setting: Setting) -> Comparison:
     what = (
         f"{iterations} iterations of KED-MI's GAN: the target asked at every step, as published -> once for each image"
     )
-    return setting.compare("soft-labels", what, asked_at_every_step, asked_once, share=5, same=1e-4)
+    return bench.compare("soft-labels", what, asked_at_every_step, asked_once, share=5, same=1e-4)
 
 
 class _Asking:

@@ -9,7 +9,7 @@ from typing import TypeVar
 import torch
 from torch import Tensor, nn
 
-from benchmarks.timing import CLASSES, Setting
+from benchmarks.timing import CLASSES, Bench
 from trapmid.attacks import Found, Run
 from trapmid.data.images import to_unit
 from trapmid.engine import generator
@@ -37,13 +37,13 @@ class Stage:
         target: the model under attack, with random weights.
     """
 
-    def __init__(self, setting: Setting) -> None:
-        self.compute, self.size = setting.compute, setting.size
-        count, self.each, self.steps = (3, 2, 3) if setting.quick else (20, 5, 40)
+    def __init__(self, bench: Bench) -> None:
+        self.compute, self.size = bench.compute, bench.size
+        count, self.each, self.steps = (3, 2, 3) if bench.quick else (20, 5, 40)
         self.identities: Labels = torch.arange(count)
         self.dcgan = self.prior(DCGAN(width=16))
         pictures = self.dcgan.sample(torch.zeros(64, dtype=torch.int64), generator(0, "bench pictures"))
-        network = Opinionated(Tiny().build(CLASSES, setting.size, 3), pictures)
+        network = Opinionated(Tiny().build(CLASSES, bench.size, 3), pictures)
         self.target = WhiteBoxTarget(self.compute.place(network), CLASSES, self.shape)
 
     def prior(self, config: GANConfig) -> GAN:

@@ -6,7 +6,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from benchmarks.timing import CLASSES, Comparison, Setting
+from benchmarks.timing import CLASSES, Bench, Comparison
 from trapmid.augment import WarpAugmentation
 from trapmid.models import VGG16, ModelConfig, Tiny
 from trapmid.objective import CROSS_ENTROPY
@@ -17,12 +17,12 @@ from trapmid.trapdoor.triggers import blend, signed_step, stratified_labels
 from trapmid.types import logits_of
 
 
-def steps(setting: Setting) -> Iterator[Comparison]:
+def steps(bench: Bench) -> Iterator[Comparison]:
     """Whole steps of two networks, and the shares of the parts of a step."""
-    few = max(2, setting.batch // 4) if setting.device.type == "cpu" else setting.batch
-    yield from _whole(setting, "tiny", Tiny(), setting.batch, 1)
-    yield from _whole(setting, "vgg16", VGG16(), few, 5)
-    step = Step(setting, Tiny())
+    few = max(2, bench.batch // 4) if bench.device.type == "cpu" else bench.batch
+    yield from _whole(bench, "tiny", Tiny(), bench.batch, 1)
+    yield from _whole(bench, "vgg16", VGG16(), few, 5)
+    step = Step(bench, Tiny())
     parts = {
         "discriminator": ("discriminator step on 2n images", step.train_discriminator),
         "trigger": ("trigger step with its augmentation", step.move_triggers),
@@ -31,23 +31,23 @@ def steps(setting: Setting) -> Iterator[Comparison]:
     }
     for name, (what, work) in parts.items():
         what = f"tiny: whole Trap-MID step -> its {what}"
-        yield setting.compare(f"share-{name}", what, step.trapmid, work, note="Share of the step's time.")
+        yield bench.compare(f"share-{name}", what, step.trapmid, work, note="Share of the step's time.")
 
 
-def _whole(setting: Setting, name: str, config: ModelConfig, batch: int, share: int) -> Iterator[Comparison]:
-    step = Step(setting, config, batch)
+def _whole(bench: Bench, name: str, config: ModelConfig, batch: int, share: int) -> Iterator[Comparison]:
+    step = Step(bench, config, batch)
     what = f"{name}: plain step -> Trap-MID step, same batch of {batch} and augmentation"
     note = (
         "In passes of the plain step the published order costs 6: discriminator on 2n images 2, triggers through "
         "both nets 2, classifier on 2n images 2. Ours, without weight gradients for the triggers, 5.3."
     )
-    yield setting.compare(f"trapmid-step-{name}", what, step.plain, step.trapmid, note=note, share=share)
+    yield bench.compare(f"trapmid-step-{name}", what, step.plain, step.trapmid, note=note, share=share)
     what = f"{name}: plain step -> one-pass step, discriminator of a quarter of tiny"
     note = "Half of the batch is poisoned: classifier on 1.5n images, discriminator on n."
-    yield setting.compare(f"onepass-step-{name}", what, step.plain, step.onepass, note=note, share=share)
+    yield bench.compare(f"onepass-step-{name}", what, step.plain, step.onepass, note=note, share=share)
     what = f"{name}: published order, full backward pass in the trigger step -> gradients of the triggers alone"
     note = "Same triggers; the ratio is of whole steps."
-    yield setting.compare(f"trigger-gradient-{name}", what, step.published, step.trapmid, note=note, share=share)
+    yield bench.compare(f"trigger-gradient-{name}", what, step.published, step.trapmid, note=note, share=share)
 
 
 class Step:
@@ -55,13 +55,13 @@ class Step:
 
     def __init__(
         self,
-        setting: Setting,
+        bench: Bench,
         config: ModelConfig,
         batch: int | None = None,
         layout: torch.memory_format = torch.channels_last,
     ) -> None:
-        images, self.labels = setting.images[:batch], setting.labels[:batch]
-        self.images, self.augment = images, WarpAugmentation().build(setting.size)
+        images, self.labels = bench.images[:batch], bench.labels[:batch]
+        self.images, self.augment = images, WarpAugmentation().build(bench.size)
         shape, device = (3, images.shape[2], images.shape[3]), images.device
         self.model: nn.Module = config.build(CLASSES, shape[1], 3).to(device).to(memory_format=layout)
         self.optimizer = torch.optim.SGD(self.model.parameters(), 1e-3, 0.9)

@@ -91,7 +91,7 @@ class Comparison:
             torch.cuda.synchronize(self.device)
 
 
-class Setting:
+class Bench:
     """The device and the sizes of the benchmarks.
 
     Attributes:
@@ -133,4 +133,4 @@ class Setting:
         return Comparison(name, what, baseline, other, max(1, self.repeats // share), self.device, note, same)
 
 
-Group = Callable[[Setting], Iterator[Measurable]]
+Group = Callable[[Bench], Iterator[Measurable]]

@@ -362,3 +362,11 @@ def test_weights_that_are_not_the_networks(junk: bytes, tmp_path: Path) -> None:
     (tmp_path / "w.safetensors").write_bytes(junk)
     with pytest.raises(UserError, match=r"w\.safetensors.*was damaged or changed"):
         load_weights(torch.nn.Linear(2, 1, bias=False), tmp_path / "w.safetensors")
+
+
+@pytest.mark.parametrize(("name", "kind"), [("missing", int), ("accuracy", int), ("accuracy", dict[str, float])])
+def test_a_fact_that_was_edited_is_refused(name: str, kind: Any, tmp_path: Path) -> None:
+    manifest = make(tmp_path / "model", "model", RECIPE, PARENTS, writes())
+    assert manifest.fact("accuracy", float) == 0.5
+    with pytest.raises(UserError, match=rf"as its {name}: .*It was changed"):
+        manifest.fact(name, kind)

@@ -11,7 +11,7 @@ import torch
 from benchmarks import GROUPS, Measurement, run
 from benchmarks.__main__ import command
 from benchmarks.selection import queue_top_n
-from benchmarks.timing import Comparison, Setting
+from benchmarks.timing import Bench, Comparison
 from trapmid.attacks.search import top_n
 from trapmid.defenses import NoDefense
 from trapmid.engine import Compute, randomness
@@ -100,7 +100,7 @@ def test_both_ways_of_selecting_agree() -> None:
 def test_published_order_and_ours_have_the_same_results() -> None:
     """And results that differ among themselves by more than the two ways may."""
     with randomness(0, "bench"):
-        setting = Setting(Compute("cpu"), quick=True)
+        setting = Bench(Compute("cpu"), quick=True)
         compared = [c for group in ("orders", "selection") for c in GROUPS[group](setting)]
         for one in compared:
             assert isinstance(one, Comparison)

@@ -14,9 +14,10 @@ from dataclasses import dataclass
 from functools import cache, partial
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path, PurePosixPath, PureWindowsPath
-from typing import Annotated, Any
+from types import GenericAlias
+from typing import Annotated, Any, TypeVar, cast
 
-from pydantic import AfterValidator, ValidationError
+from pydantic import AfterValidator, TypeAdapter, ValidationError
 
 from trapmid.config import Config, explain, fingerprint
 from trapmid.engine.progress import Progress, no_progress
@@ -24,6 +25,7 @@ from trapmid.files import alone, write_atomic
 from trapmid.reading import read_json
 from trapmid.types import UserError
 
+T = TypeVar("T")
 SCHEMA = 1
 MANIFEST = "manifest.json"
 RECIPE = "recipe.json"
@@ -87,6 +89,20 @@ class Manifest(Config):
         """
         content = {name: digest for name, digest in self.files.items() if not name.endswith(".jsonl")}
         return fingerprint([self.kind, self.recipe, self.parents, content])
+
+    def fact(self, name: str, kind: type[T] | GenericAlias) -> T:
+        """A number, a name or several of them that describe the result.
+
+        Raises:
+            UserError: there is no fact of this name, or it is not of this kind, because somebody edited the manifest.
+        """
+        try:
+            return TypeAdapter(cast("type[T]", kind)).validate_python(self.facts.get(name))
+        except ValidationError as problem:
+            raise UserError(
+                f"The {MANIFEST} of the {self.kind} made at {self.created} has {self.facts.get(name)!r} as its {name}: "
+                f"{explain(problem)}. It was changed: put back a copy that was not, or remove its folder and run the command again."
+            ) from problem
 
 
 @dataclass(frozen=True)

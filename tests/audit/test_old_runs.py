@@ -1,5 +1,6 @@
 """A run folder of the version before opens, resumes and reports."""
 
+import json
 from pathlib import Path
 
 import pytest
@@ -13,6 +14,7 @@ from trapmid.engine import Compute
 from trapmid.metrics.scores import read_scores
 from trapmid.report.write import write_report
 from trapmid.trapdoor import Secrets
+from trapmid.types import UserError
 
 CPU = Compute("cpu")
 
@@ -75,3 +77,22 @@ def test_it_reports(old: Path) -> None:
     page = (old / "report.html").read_text(encoding="utf-8")
     assert "plgmi" in page
     assert "trapmid" in page
+
+
+@pytest.mark.slow
+def test_edited_facts_are_refused(tmp_path: Path) -> None:
+    out = unpack_run(tmp_path)
+    for folder, facts in (
+        ("data", ("identities", "private_images", "public_images")),
+        ("models/trapmid-s0", ("warnings",)),
+        ("attacks/plgmi/trapmid-s0", ("images", "diversity")),
+    ):
+        file = out / folder / "manifest.json"
+        whole = json.loads(file.read_text())
+        for fact in facts:
+            for edited in ({fact: "many"}, {fact: None}):
+                file.write_text(json.dumps(whole | {"facts": whole["facts"] | edited}))
+                with pytest.raises(UserError, match=rf"as its {fact}: "):
+                    write_report(out, redact=True)
+        file.write_text(json.dumps(whole))
+    write_report(out, redact=True)

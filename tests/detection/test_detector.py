@@ -14,7 +14,7 @@ from trapmid.defenses import open_model
 from trapmid.defenses.opening import open_secrets
 from trapmid.detection import Detector, Learned, open_detector
 from trapmid.detection.detector import look
-from trapmid.trapdoor import DETECTOR, Secrets, signatures
+from trapmid.trapdoor import DETECTOR, SECRETS, Secrets, signatures
 from trapmid.types import UserError
 
 RATE = 0.1
@@ -118,6 +118,21 @@ def test_another_models_secrets_and_detector_are_refused(trapped: Trapped, detec
     detector.save(tmp_path / "detector", {"model": "another"})
     with pytest.raises(UserError, match="is the detector of another model"):
         open_detector(tmp_path / "detector", trapped.model, trapped.secrets_folder)
+
+
+@pytest.mark.parametrize("where", [0.3, 0.6, 0.9])
+def test_no_detector_is_calibrated_on_damaged_secrets(trapped: Trapped, where: float, tmp_path: Path) -> None:
+    """One bit of the triggers is enough: a detector whose signatures are wrong would be blind, and nobody would notice."""
+    learned = Learned.model_validate({"private": {"kind": "folder", "path": trapped.private}, "split": trapped_split()})
+    shutil.copytree(trapped.secrets_folder, tmp_path / "secrets")
+    file = tmp_path / "secrets" / SECRETS
+    content = bytearray(file.read_bytes())
+    content[int(where * len(content))] ^= 1
+    for damaged in (content, content[: len(content) // 2]):
+        file.write_bytes(damaged)
+        with pytest.raises(UserError, match=r"is damaged: its content|holds no trapdoor secrets"):
+            open_detector(tmp_path / "detector", trapped.model, tmp_path / "secrets", learned)
+        assert not (tmp_path / "detector").exists()
 
 
 def test_a_model_that_shows_logits_alone(trapped: Trapped) -> None:

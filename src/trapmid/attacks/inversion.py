@@ -134,7 +134,7 @@ def open_generator(folder: Path, method: Attack[TargetT, ReadyT], compute: Compu
         raise UserError(
             f"{folder} holds no {GENERATOR}: it was made when attacks did not keep the generator they trained. Remove that folder and run the attack again."
         )
-    channels, height, width = manifest.facts["image_shape"]
+    channels, height, width = manifest.fact("image_shape", tuple[int, int, int])
     classes = len(manifest.recipe["identities"])
     return config.open_generator(folder, classes, (channels, height, width), compute or Compute())
 

@@ -337,5 +337,4 @@ class AttackCost(Evidence):
 
     def note(self, name: str) -> float | None:
         """A number that the attack noted; None where it noted none of that name."""
-        notes = self.manifest.facts.get("notes", {})
-        return float(notes[name]) if isinstance(notes, dict) and name in notes else None
+        return self.manifest.fact("notes", dict[str, float]).get(name) if "notes" in self.manifest.facts else None

@@ -19,11 +19,11 @@ def _outside_range(evidence: PriorSamples) -> Iterator[Measured]:
 
 
 def _queries(evidence: FinishedAttack) -> Iterator[Measured]:
-    yield Measured(without(float(evidence.manifest.facts["queries"])))
+    yield Measured(without(float(evidence.manifest.fact("queries", int))))
 
 
 def _confidence(evidence: FinishedAttack) -> Iterator[Measured]:
-    yield Measured(without(float(evidence.manifest.facts["confidence"])))
+    yield Measured(without(evidence.manifest.fact("confidence", float)))
 
 
 def _seconds(evidence: AttackCost) -> Iterator[Measured]:

@@ -35,9 +35,9 @@ def _robust_accuracy(evidence: Model) -> Iterator[Measured]:
 
 
 def _privacy_epsilon(evidence: Model) -> Iterator[Measured]:
-    facts = evidence.model.manifest.facts
-    if "epsilon" in facts:
-        yield Measured(without(facts["epsilon"]))
+    manifest = evidence.model.manifest
+    if "epsilon" in manifest.facts:
+        yield Measured(without(manifest.fact("epsilon", float)))
 
 
 def _trapdoor_success(evidence: Model) -> Iterator[Measured]:

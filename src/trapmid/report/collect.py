@@ -1,6 +1,7 @@
 """Reads a run folder and collects the contents of its report."""
 
 from pathlib import Path
+from typing import Literal
 
 import pyarrow.parquet as pq
 import torch
@@ -91,7 +92,7 @@ def collect(out: Path, *, redact: bool = False) -> Contents:
         judges=[Judge(name=j.name, title=j.heading, note=JUDGE_NOTES.get(j.kind, "")) for j in recipe.judges],
         seeds=recipe.seeds,
         scores=_scores(read_scores(folders.measurement), several=len(recipe.seeds) > 1),
-        gallery=_gallery(recipe, folders, private, split.facts["identities"]),
+        gallery=_gallery(recipe, folders, private, split.fact("identities", int)),
         curves=_curves(recipe, folders, trained, attacked),
         ablations=ablations(recipe.defenses),
         detections=_detections(recipe, folders, read_scores(folders.measurement)),
@@ -110,16 +111,16 @@ def _scores(scores: list[Score], *, several: bool) -> list[Score]:
 
 
 def _data(recipe: Recipe, split: Manifest) -> Data:
-    facts = split.facts
+    images = split.fact("private_images", dict[Literal["train", "val", "test"], int])
     return Data(
         private=_given(recipe.private).title,
         public=_given(recipe.public).title,
-        identities=facts["identities"],
-        train_images=facts["private_images"]["train"],
-        val_images=facts["private_images"]["val"],
-        test_images=facts["private_images"]["test"],
-        public_identities=facts["public_identities"] if _given(recipe.public).names_identities else None,
-        public_images=facts["public_images"],
+        identities=split.fact("identities", int),
+        train_images=images["train"],
+        val_images=images["val"],
+        test_images=images["test"],
+        public_identities=split.fact("public_identities", int) if _given(recipe.public).names_identities else None,
+        public_images=split.fact("public_images", int),
         image_size=recipe.image_size,
         channels=recipe.channels,
         public_description=f"public {_given(recipe.public).depicts} of other people",
@@ -235,18 +236,21 @@ def _costs(recipe: Recipe, trained: dict[Task, Manifest], attacked: dict[Task, M
 
 def _warnings(recipe: Recipe, trained: dict[Task, Manifest], attacked: dict[Task, Manifest]) -> list[str]:
     said = [
-        f"{_cell(recipe, t)}: {warning}" for t, manifest in trained.items() for warning in manifest.facts["warnings"]
+        f"{_cell(recipe, t)}: {warning}"
+        for t, manifest in trained.items()
+        for warning in manifest.fact("warnings", list[str])
     ]
     for t, manifest in attacked.items():
-        diversity = manifest.facts["diversity"]
-        several = manifest.facts["images"] > len(manifest.recipe["identities"])
+        diversity = manifest.fact("diversity", dict[Literal["within", "between"], float])
+        several = manifest.fact("images", int) > len(manifest.recipe["identities"])
         if several and diversity["within"] < COLLAPSED * diversity["between"]:
             said.append(
                 f"{_cell(recipe, t)}: the reconstructions of one identity are nearly the same picture (mean pixel "
                 f"distance {diversity['within']:.3f} within an identity, {diversity['between']:.3f} between identities). "
                 "The generator has collapsed, so the pictures of one identity count as one."
             )
-        agreement = manifest.facts.get("notes", {}).get("surrogate_agreement", 1.0)
+        notes = manifest.fact("notes", dict[str, float]) if "notes" in manifest.facts else {}
+        agreement = notes.get("surrogate_agreement", 1.0)
         if agreement < UNLIKE:
             said.append(
                 f"{recipe.attack(t.member).heading}, {_cell(recipe, t)}: the attack used a copy of the model that agrees "

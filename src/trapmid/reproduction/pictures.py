@@ -32,7 +32,7 @@ def draw(experiment: Experiment, layout: Layout, folder: Path, *, redact: bool) 
     """
     rows: list[tuple[str, Pixels]] = []
     first = layout.sources[experiment.name, experiment.rows[0]].folder
-    shown = min(experiment.pictures, open_artifact(Folders(first).data, "data").facts["identities"])
+    shown = min(experiment.pictures, open_artifact(Folders(first).data, "data").fact("identities", int))
     if not redact:
         private = load_private_again(settle(None, first), first).part("train")
         rows.append(("private", torch.stack([private.pixels[private.of_identity(n)[0]] for n in range(shown)])))
