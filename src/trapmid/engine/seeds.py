@@ -31,6 +31,7 @@ def randomness(seed: int, *purpose: str | int, device: torch.device | str = "cpu
     with torch.random.fork_rng(devices=[device] if device.type == "cuda" else []):
         chosen = seed_of(seed, *purpose)
         torch.default_generator.manual_seed(chosen)  # not torch.manual_seed, which reseeds devices that are not forked
-        if device.type == "cuda":
-            torch.cuda.manual_seed(chosen)
+        if device.type == "cuda":  # not torch.cuda.manual_seed, which seeds the current device
+            index = torch.cuda.current_device() if device.index is None else device.index
+            torch.cuda.default_generators[index].manual_seed(chosen)
         yield

@@ -113,14 +113,13 @@ def undone_on_error(save: Callable[[], dict[str, Any]], load: Callable[[dict[str
     """
     before = cloned(save())
     on_cuda = torch.cuda.is_available() and torch.cuda.is_initialized()
-    random = torch.get_rng_state(), torch.cuda.get_rng_state() if on_cuda else None
+    random = torch.get_rng_state(), torch.cuda.get_rng_state_all() if on_cuda else []
     try:
         yield
     except BaseException:
         load(before)
         torch.set_rng_state(random[0])
-        if random[1] is not None:
-            torch.cuda.set_rng_state(random[1])
+        torch.cuda.set_rng_state_all(random[1])
         raise
 
 

@@ -123,7 +123,7 @@ class Planter(ABC):
             with frozen(model), torch.no_grad():
                 features = prediction_of(model(torch.zeros(1, *image_shape).to(weights))).features
             critic = FeatureCritic(features.shape[1], num_classes, self.settings.feature_discriminator.width)
-            self.feature_discriminator = critic.to(weights)
+            self.feature_discriminator = critic.to(device, weights.dtype)
             self.feature_discriminator_optimizer = like(optimizer, self.feature_discriminator)
         rng = torch.Generator().manual_seed(seed)
         triggers, masks = draw_triggers(self.settings.trigger_start, num_classes, image_shape, rng)
