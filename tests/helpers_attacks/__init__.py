@@ -35,6 +35,7 @@ from trapmid.engine import Compute, generator, randomness
 from trapmid.models import Classifier, Tiny
 from trapmid.models.batchnorm import recalibrate_batch_norm
 from trapmid.priors import CGAN, DCGAN, GAN, TACGAN, Prior, PriorConfig, PriorTraining, SemiGAN, Strided, StyleGAN2
+from trapmid.priors.gan import GANConfig
 from trapmid.recipes.two_cores import OF_ATTACK
 from trapmid.targets import InformedTarget, LabelTarget, WhiteBoxTarget
 from trapmid.types import logits_of
@@ -192,10 +193,9 @@ def faces(identities: int, each: int, *, first: int = 0, size: int = SIZE, chann
 def prior_of(method: Attack[Any, Any], seed: int = 0) -> Prior | None:
     """What `method` wants trained before it knows a target, trained on eight people; once per config and seed.
 
-    A conditional GAN, which only LOKT wants here, would show one or two of the four identities after so few adversarial steps.
-    A surrogate cannot learn of an identity that it is never shown, and where LOKT ended was then a matter of the seed:
-    20 seeds gave gains from -0.25 to 0.26. Published trainings are a thousand times longer. Here the generator learns the
-    public images by heart instead, which shows all identities at every seed.
+    A GAN would show one or two of the four identities after so few adversarial steps, and no search finds an identity
+    that its generator cannot paint: where it ended was then a matter of the seed. Published trainings are a thousand
+    times longer. Here the generator learns the public images by heart instead, which shows all identities at every seed.
     """
     wanted = method.public_prior()
     return None if wanted is None else _prior(wanted, seed)
@@ -204,12 +204,12 @@ def prior_of(method: Attack[Any, Any], seed: int = 0) -> Prior | None:
 @cache
 def _prior(config: PriorConfig, seed: int) -> Prior:
     public = faces(8, 4, first=100)
-    if isinstance(config, CGAN):
+    if isinstance(config, GANConfig):
         return by_heart(config, public, seed)
     return config.fit(PriorTraining(public, CLASSES, seed, CPU))
 
 
-def by_heart(config: CGAN, images: ImageSet, seed: int, steps: int = 40) -> GAN:
+def by_heart(config: GANConfig, images: ImageSet, seed: int, steps: int = 40) -> GAN:
     """A pair whose generator was trained to paint each of `images` from a latent of its own."""
     with randomness(seed, "by heart"):
         gan = config.build(CLASSES, images.image_size, images.channels, CPU)

@@ -19,6 +19,7 @@ from helpers_attacks import (
     SIZE,
     TINY,
     TINY_ATTACKS,
+    TINY_DCGAN,
     TINY_GAN,
     TINY_TACGAN,
     _prior,
@@ -27,10 +28,12 @@ from helpers_attacks import (
     target_of,
     trained_classifier,
 )
-from trapmid.attacks import IFGMI, PLGMI, Attack, Distilled, MIFace, Robust, Run, Unlearned
+from trapmid.attacks import IFGMI, KEDMI, PLGMI, Attack, Distilled, MIFace, Robust, Run, Unlearned
 from trapmid.attacks.distillation import Distillation, divergence
+from trapmid.attacks.plgmi import PseudoLabelGuided
 from trapmid.attacks.robust import perturbed
 from trapmid.attacks.surrogates import agreement
+from trapmid.attacks.wrapping import Wrapper
 from trapmid.augment import NoAugmentation
 from trapmid.data import ImageSet
 from trapmid.data.images import to_unit
@@ -62,12 +65,24 @@ def forget() -> None:
     _prior.cache_clear()
 
 
+def from_everyone(method: Attack[Any, Any]) -> Attack[Any, Any]:
+    """The same attack; if it trains a GAN, then from one that shows all identities (see `prior_of`)."""
+    match method:
+        case PseudoLabelGuided():
+            return method.model_copy(update={"warm_start": TINY_GAN})
+        case KEDMI():
+            return method.model_copy(update={"warm_start": TINY_DCGAN})
+        case Wrapper():
+            return method.model_copy(update={"base": from_everyone(method.base)})
+    return method
+
+
 def gain(kind: str, seed: int) -> dict[str, float]:
     """The target's mean probability of the identity, in what a search found and in random pictures that it starts from.
 
     Both are asked on the same scale, also where the attack sees labels alone.
     """
-    config, model = TINY_ATTACKS[kind], small_target(seed)
+    config, model = from_everyone(TINY_ATTACKS[kind]), small_target(seed)
     target = target_of(model, config.needs)
     with TemporaryDirectory() as folder:
         run = Run(3 * seed + 3, CPU, Path(folder), prior_of(config, seed))
