@@ -9,7 +9,7 @@ import pytest
 import torch
 from torch import nn
 
-from helpers_attacks import CLASSES, CPU, PER_IDENTITY, TINY_ATTACKS, faces, prior_of, target_for, trained_classifier
+from helpers_attacks import CLASSES, CPU, PER_IDENTITY, SHORT_ATTACKS, faces, prior_of, target_for, trained_classifier
 from trapmid.attacks import Run
 from trapmid.models import Classifier
 from trapmid.priors import Features, Prior
@@ -46,7 +46,7 @@ PUBLISHED: dict[str, tuple[int, int]] = {
 
 
 def short(kind: str) -> Any:
-    method = TINY_ATTACKS[kind]
+    method = SHORT_ATTACKS[kind]
     if kind == "lomma":
         base = method.base.model_copy(update={"search_steps": STEPS})
         return method.model_copy(update={"base": base})

@@ -9,14 +9,13 @@ from scipy.stats import entropy
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from helpers.faces import TINY, tiny_private
 from helpers_attacks import (
     CPU,
     PLGMI_TINY,
+    SHORT_ATTACKS,
     SIZE,
     SURROGATE_KINDS,
     TINY_ATTACKS,
-    TINY_TACGAN,
     KillAt,
     Killed,
     faces,
@@ -26,7 +25,6 @@ from helpers_attacks import (
 )
 from trapmid.attacks import (
     ATTACKS,
-    LOKT,
     Attack,
     Distilled,
     Evading,
@@ -49,7 +47,6 @@ from trapmid.data.images import to_unit
 from trapmid.engine import generator, randomness, read_log
 from trapmid.models import Classifier
 from trapmid.targets import InformedTarget, ScoreTarget, ViewedTarget, WhiteBoxTarget
-from trapmid.trapdoor import BlendSchedule, Trapdoor, TrapdoorSettings
 from trapmid.types import Prediction, logits_of
 
 CLASSES = 4
@@ -87,9 +84,7 @@ def test_a_view_and_a_surrogate_around_every_base(
     wrapper: str, base: str, model: Classifier, public: ImageSet, tmp_path: Path
 ) -> None:
     """Through the one the base asks the target, through the other only what the target has taught."""
-    around, inner = TINY_ATTACKS[wrapper], TINY_ATTACKS[base]
-    if isinstance(inner, LOKT):  # whose generator learns longest
-        inner = inner.model_copy(update={"prior": TINY_TACGAN, "search_steps": 3})
+    around, inner = SHORT_ATTACKS[wrapper], SHORT_ATTACKS[base]
     method = around.model_copy(update={"base": inner})
     assert type(method).model_validate_json(method.model_dump_json()) == method
     target = target_of(model, method.needs)
@@ -184,30 +179,6 @@ def test_perturbations_stay_in_the_ball_and_hurt(model: Classifier, public: Imag
     assert float((moved - images).abs().max()) <= 0.03 + 1e-6
     assert float(moved.min()) >= 0
     assert float(moved.max()) <= 1
-
-
-@pytest.fixture(scope="module")
-def trapped() -> tuple[Classifier, Trapdoor]:
-    """A Trap-MID model of five identities with triggers strong enough to take in a hundred steps."""
-    train = tiny_private().part("train")
-    with randomness(0, "trapped"):
-        network = TINY.build(5, 32, 3).train()
-        optimizer = torch.optim.AdamW(network.parameters(), 5e-3)
-        trapdoor = Trapdoor(
-            network,
-            optimizer,
-            num_classes=5,
-            image_shape=(3, 32, 32),
-            total_steps=100,
-            settings=TrapdoorSettings(blend=BlendSchedule(end=0.1), weight=0.5, trigger_step=0.03),
-            augment=lambda images: images,
-        )
-        for _ in range(100):
-            rows = torch.randint(len(train), (20,))
-            optimizer.zero_grad()
-            trapdoor.loss(train.images(rows), train.labels[rows]).backward()
-            optimizer.step()
-    return network.eval(), trapdoor
 
 
 def test_evasion_counts_no_evidence_beyond_the_threshold(model: Classifier, public: ImageSet, tmp_path: Path) -> None:

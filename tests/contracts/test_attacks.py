@@ -15,9 +15,8 @@ from helpers_attacks import (
     CLASSES,
     CPU,
     PER_IDENTITY,
+    SHORT_ATTACKS,
     SIZE,
-    TINY_ATTACKS,
-    TINY_TACGAN,
     Killed,
     faces,
     prior_of,
@@ -36,17 +35,11 @@ from trapmid.priors.gan import GENERATOR
 from trapmid.targets import InformedTarget, LabelTarget, ScoreTarget, WhiteBoxTarget
 from trapmid.types import UserError
 
-SHORT = TINY_ATTACKS | {
-    "lokt": TINY_ATTACKS["lokt"].model_copy(
-        update={"prior": TINY_TACGAN.model_copy(update={"iterations": 12}), "samples": 64}
-    )
-}
-"""As few steps as show everything but what they gain."""
 NAMES = tuple(f"person {i}" for i in range(CLASSES))
 
 
 def setting(member: type[Attack[Any, Any]]) -> Attack[Any, Any]:
-    return SHORT[member.model_fields["kind"].default]
+    return SHORT_ATTACKS[member.model_fields["kind"].default]
 
 
 def those(which: Callable[[type[Attack[Any, Any]]], bool]) -> pytest.MarkDecorator:
@@ -110,7 +103,7 @@ def finished(
 ) -> dict[str, Path]:
     """Every member, run once without a break."""
     folders = {}
-    for kind, method in SHORT.items():
+    for kind, method in SHORT_ATTACKS.items():
         folders[kind], told[kind] = tmp_path_factory.mktemp(kind) / "attack", 0
 
         def count(*_: object, kind: str = kind) -> None:
@@ -199,9 +192,9 @@ def test_the_generator_that_is_kept_is_the_one_that_was_searched(
 
 def test_says_why_there_is_no_generator(finished: dict[str, Path], tmp_path: Path) -> None:
     with pytest.raises(UserError, match="gmi trains no generator with the target's help"):
-        open_generator(finished["gmi"], SHORT["gmi"], CPU)
+        open_generator(finished["gmi"], SHORT_ATTACKS["gmi"], CPU)
     with pytest.raises(UserError, match="holds what another attack than this kedmi found"):
-        open_generator(finished["plgmi"], SHORT["kedmi"], CPU)
+        open_generator(finished["plgmi"], SHORT_ATTACKS["kedmi"], CPU)
 
 
 def test_an_attack_of_before_generators_were_kept_is_still_opened(
@@ -216,13 +209,13 @@ def test_an_attack_of_before_generators_were_kept_is_still_opened(
     manifest = manifest.model_copy(update={"files": files, "facts": facts})
     (old / MANIFEST).write_text(manifest.model_dump_json())
     assert torch.equal(open_found(old)[0].pixels, open_found(finished["plgmi"])[0].pixels)
-    again, target = run(old, model, public, SHORT["plgmi"])
+    again, target = run(old, model, public, SHORT_ATTACKS["plgmi"])
     assert again == manifest
     assert target.queries == 0
     with pytest.raises(
         UserError, match=r"holds no generator\.safetensors: .* Remove that folder and run the attack again"
     ):
-        open_generator(old, SHORT["plgmi"], CPU)
+        open_generator(old, SHORT_ATTACKS["plgmi"], CPU)
 
 
 @MEMBERS

@@ -36,16 +36,18 @@ class LastBit(TorchDispatchMode):
         super().__init__()
         self.rng = torch.Generator().manual_seed(seed)
         signs = torch.randint(2, (1 << 21,), generator=self.rng) * 2 - 1
-        self.factors = 1 + signs * torch.finfo(torch.float32).eps
+        kinds = (torch.float32, torch.float64)
+        self.factors = {kind: 1 + signs.to(kind) * torch.finfo(kind).eps for kind in kinds}
 
     def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
         """Compute, and change the last bit of the results."""
         result = func(*args, **(kwargs or {}))
         if func.overloadpacket in INEXACT:
             for tensor in result if isinstance(result, tuple | list) else (result,):
-                if isinstance(tensor, Tensor) and tensor.dtype == torch.float32 and tensor.numel() <= len(self.factors):
-                    begin = int(torch.randint(len(self.factors) - tensor.numel() + 1, (1,), generator=self.rng))
-                    tensor.mul_(self.factors[begin : begin + tensor.numel()].view(tensor.shape))
+                factors = self.factors.get(tensor.dtype) if isinstance(tensor, Tensor) else None
+                if factors is not None and tensor.numel() <= len(factors):
+                    begin = int(torch.randint(len(factors) - tensor.numel() + 1, (1,), generator=self.rng))
+                    tensor.mul_(factors[begin : begin + tensor.numel()].view(tensor.shape))
         return result
 
 
