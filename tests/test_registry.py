@@ -69,7 +69,7 @@ def own_module(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[str]
 def entry(monkeypatch: pytest.MonkeyPatch, name: str, value: str) -> None:
     """As if a package were installed that has this entry point."""
     point = EntryPoint(name=name, value=value, group=SHAPES.group)
-    monkeypatch.setattr("trapmid.registry.entry_points", lambda group: [point] if group == SHAPES.group else [])
+    monkeypatch.setattr("trapmid.registry.installed", lambda group, path: (point,) if group == SHAPES.group else ())
 
 
 def test_a_union_equals_its_own_json_however_deep() -> None:

@@ -197,6 +197,7 @@ def test_seeds_join_a_folder_and_other_settings_do_not(audited):
         run(recipe, out, only=lambda task: task.seed == 99, compute=CPU, jobs=1)
 
 
+@pytest.mark.slow
 def test_fidelity_joins_a_finished_folder_and_only_measures_again(audited, tmp_path, monkeypatch):
     out, _ = audited
     shutil.copytree(out, tmp_path / "run")
@@ -225,6 +226,7 @@ def test_robustness_can_be_left_out_of_a_finished_folder(audited, tmp_path):
     assert not any(metric.startswith("robust_accuracy") for metric in metrics)
 
 
+@pytest.mark.slow
 def test_an_attacker_who_knows_joins_where_there_is_a_trapdoor(audited):
     out, recipe = audited
     copy = out.with_name(out.name + "-adaptive")

@@ -10,7 +10,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from helpers_attacks import CLASSES, CPU, SIZE, TINY_ATTACKS, faces, trained_classifier
+from helpers_attacks import CLASSES, CPU, SHORT_ATTACKS, SIZE, faces, trained_classifier
 from trapmid import cli
 from trapmid.artifacts import Manifest
 from trapmid.attacks import open_found
@@ -46,7 +46,7 @@ class Asked(OpaqueModel):
 
 def recipe(**changes: Any) -> Recipe:
     public = SyntheticSource(identities=8, images_per_identity=4, first_identity=100)
-    attacks = (TINY_ATTACKS["mirror"], TINY_ATTACKS["brep"], TINY_ATTACKS["plgmi"])
+    attacks = (SHORT_ATTACKS["mirror"], SHORT_ATTACKS["brep"], SHORT_ATTACKS["plgmi"])
     return choose_recipe("demo").model_copy(update={"attacks": attacks, "public": public, **changes})
 
 

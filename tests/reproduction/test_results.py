@@ -185,6 +185,7 @@ def test_nothing_measured_leaves_a_blank_table(tmp_path):
     assert "- something" in (tmp_path / "table11" / "reproduction.md").read_text()
 
 
+@pytest.mark.slow
 def test_the_whole_way_on_drawn_faces(tmp_path, monkeypatch):
     figure = EXPERIMENTS["figure5"]
     one = replace(figure, name="small", also=("figure5",), rows=figure.rows[:2], pictures=2)
