@@ -20,6 +20,7 @@ from typing import Annotated, Any, TypeVar, cast
 from pydantic import AfterValidator, TypeAdapter, ValidationError
 
 from trapmid.config import Config, explain, fingerprint
+from trapmid.earlier import earlier_values
 from trapmid.engine.progress import Progress, no_progress
 from trapmid.files import alone, write_atomic
 from trapmid.reading import read_json
@@ -274,11 +275,14 @@ def recorded(config: Config) -> dict[str, Any]:
     """Return the config as manifests store it: its JSON, with the SHA-256 of a local file's content in place of its path.
 
     So a file may be moved without changing the recipe, and a file with other content under the same path changes it.
+    Fields that earlier versions did not have are left out where their value is what these did (`trapmid.earlier`).
 
     Raises:
         UserError: a file that the config names cannot be read.
     """
-    return {name: _recorded(value) for name, value in config}
+    before = earlier_values(type(config))
+    whole = {name: _recorded(value) for name, value in config}
+    return {name: value for name, value in whole.items() if name not in before or value != before[name]}
 
 
 def _recorded(value: Any) -> Any:

@@ -1,4 +1,4 @@
-"""Random changes of images in training and search, drawn per image and differentiable.
+"""Random changes of images in training and search, differentiable.
 
 `KorniaAugmentation` is the published pipeline, transform after transform. `WarpAugmentation` composes crop, shift, flip
 and rotation into one affine map and resamples once, which costs about a fifth of the time on a CPU and blurs once
@@ -16,7 +16,7 @@ from pydantic import AfterValidator, Field
 from torch import Tensor
 from torch.nn import functional as F
 
-from trapmid.config import Config, Degrees, NonNegative, Probability, Share, ordered
+from trapmid.config import Config, Degrees, Deviation, NonNegative, Probability, Share, ordered
 from trapmid.types import Images
 
 Augment = Callable[[Tensor], Tensor]
@@ -38,6 +38,14 @@ class Augmentation(Config, ABC):
         """A function from images (n, c, h, w) in [0, 1] to changed images of the same shape."""
 
 
+def flipped(images: Images, share: float) -> Images:
+    """Mirror each image with probability `share`. At 0, nothing is drawn."""
+    if share == 0:
+        return images
+    mirrored = torch.rand(len(images), 1, 1, 1, device=images.device) < share
+    return torch.where(mirrored, images.flip(3), images)
+
+
 class NoAugmentation(Augmentation):
     """Images as they are."""
 
@@ -52,7 +60,22 @@ class NoAugmentation(Augmentation):
 class KorniaAugmentation(Augmentation):
     """The paper's T: crop to an area of 0.8 to 1, flip, rotate by up to 30 degrees, each with p = 0.5 (App. C.4).
 
-    With jitter and other values it is the augmentation of PLG-MI's search (Yuan et al., AAAI 2023).
+    With jitter and other values it is the augmentation of PLG-MI's search (Yuan et al., AAAI 2023). kornia draws whether
+    to jitter, to flip and to rotate for each image, but whether to crop once for the whole batch; each image of a
+    cropped batch then has a window of its own. Numbers of the authors, such as their Figure 6 over `crop_probability`,
+    come from that coin.
+
+    Attributes:
+        crop_area: lowest and highest share of the area that a crop keeps.
+        crop_ratio: lowest and highest ratio of width to height of the part that is kept.
+        crop_probability: of the crop of a whole batch.
+        brightness: factor drawn from 1 - b to 1 + b.
+        contrast: factor about the mean of the grey image, drawn likewise.
+        jitter_probability: of both, for each image.
+        flip_probability: for each image.
+        rotation_degrees: largest angle.
+        rotation_probability: for each image.
+        one_draw: draw once for the whole batch, in place of once for each image.
     """
 
     paper = "Trap-MID, Sec. 3.3 and App. C.4"
@@ -66,22 +89,26 @@ class KorniaAugmentation(Augmentation):
     flip_probability: Probability = 0.5
     rotation_degrees: Degrees = 30.0
     rotation_probability: Probability = 0.5
+    one_draw: bool = False
 
     def build(self, image_size: int) -> Augment:
         """A kornia `ImageSequential`."""
         from kornia import augmentation as K
 
+        size, same = (image_size, image_size), self.one_draw
         crop = K.RandomResizedCrop(
-            (image_size, image_size), scale=self.crop_area, ratio=self.crop_ratio, p=self.crop_probability
+            size, scale=self.crop_area, ratio=self.crop_ratio, same_on_batch=same, p=self.crop_probability
         )
-        jitter = K.ColorJitter(self.brightness, self.contrast, p=self.jitter_probability)
-        flip = K.RandomHorizontalFlip(p=self.flip_probability)
-        rotation = K.RandomRotation(self.rotation_degrees, p=self.rotation_probability)
+        jitter = K.ColorJitter(self.brightness, self.contrast, same_on_batch=same, p=self.jitter_probability)
+        flip = K.RandomHorizontalFlip(same_on_batch=same, p=self.flip_probability)
+        rotation = K.RandomRotation(self.rotation_degrees, same_on_batch=same, p=self.rotation_probability)
         return K.ImageSequential(crop, *([jitter] if self.jitter_probability > 0 else []), flip, rotation)
 
 
 class WarpAugmentation(Augmentation):
-    """The same family of changes as one affine resampling, plus shift, brightness and contrast.
+    """The same family of changes as one affine resampling, plus shift, brightness and contrast, each drawn per image.
+
+    The published crop is drawn for a whole batch (`KorniaAugmentation`); this one for each image.
 
     Attributes:
         crop_area: lowest and highest share of the area that a crop keeps.
@@ -146,6 +173,20 @@ class Degradation(Augmentation):
     """
 
     paper = "Reich et al., WACV 2024 (differentiable JPEG, kornia's); Cohen et al., ICML 2019 (noise)"
+    deviations = (
+        Deviation(
+            "crop",
+            "one coin for a batch (kornia)",
+            "one for each image",
+            "this augmentation is ours, for processors without a GPU",
+        ),
+        Deviation(
+            "resampling",
+            "up to three times",
+            "once",
+            "a fifth of the time and less blur",
+        ),
+    )
     kind: Literal["degrade"] = "degrade"
     blur: Annotated[float, Field(ge=0, le=100)] = 1.0
     jpeg_quality: JPEGQuality | None = (50.0, 95.0)
@@ -181,6 +222,28 @@ class Degradation(Augmentation):
         return colours if images.shape[1] == 3 else colours.mean(1, keepdim=True)
 
 
+class RangeNoise(Augmentation):
+    """Gaussian noise in units of the range of all pixels of a batch; results are not clipped (AlignMI, NeurIPS 2025).
+
+    Attributes:
+        share: standard deviation, as a share of the difference between the largest and the smallest pixel.
+    """
+
+    paper = "AlignMI (NeurIPS 2025), authors' code"
+    kind: Literal["range-noise"] = "range-noise"
+    share: NonNegative = 0.06
+
+    def build(self, image_size: int) -> Augment:
+        """`apply`, for images of any size."""
+        del image_size
+        return self.apply
+
+    def apply(self, images: Images) -> Images:
+        """Add noise to every pixel. Gradients pass through the images alone, not through their range."""
+        extent = (images.max() - images.min()).detach()
+        return images + self.share * extent * torch.randn_like(images)
+
+
 def affine_maps(*, zoom: Tensor, shift: Tensor, corner: Tensor, flip: Tensor, radians: Tensor) -> Tensor:
     """Maps from output to input coordinates in [-1, 1]: crop of side `zoom` at `corner`, then flip, then rotation.
 
@@ -208,6 +271,12 @@ def warp(images: Images, maps: Tensor, padding: Literal["zeros", "reflection"] =
 
 
 AnyAugmentation = Annotated[
-    NoAugmentation | KorniaAugmentation | WarpAugmentation | Degradation, Field(discriminator="kind")
+    NoAugmentation | KorniaAugmentation | WarpAugmentation | Degradation | RangeNoise, Field(discriminator="kind")
 ]
-AUGMENTATIONS: tuple[type[Augmentation], ...] = (NoAugmentation, KorniaAugmentation, WarpAugmentation, Degradation)
+AUGMENTATIONS: tuple[type[Augmentation], ...] = (
+    NoAugmentation,
+    KorniaAugmentation,
+    WarpAugmentation,
+    Degradation,
+    RangeNoise,
+)

@@ -16,7 +16,7 @@ from trapmid.metrics.table import metrics, register
 from trapmid.models import MODELS
 from trapmid.priors import PRIORS, SNResNet, Strided
 from trapmid.recipes import RECIPES
-from trapmid.registry import Registry, import_path
+from trapmid.registry import Registry, import_path, kind_of
 from trapmid.types import UserError
 
 
@@ -40,9 +40,9 @@ class CatalogueEntry(NamedTuple):
     paper: str
 
 
-def entries() -> list[CatalogueEntry]:
-    """All of them, union after union."""
-    unions: dict[str, tuple[type[Config], ...]] = {
+def unions() -> dict[str, tuple[type[Config], ...]]:
+    """The classes that a recipe can name, by what they are."""
+    return {
         "defense": tuple(DEFENSES),
         "attack": tuple(ATTACKS),
         "prior": PRIORS,
@@ -54,10 +54,14 @@ def entries() -> list[CatalogueEntry]:
         "optimizer": (SGD, AdamW),
         "source": tuple(SOURCES),
     }
+
+
+def entries() -> list[CatalogueEntry]:
+    """All of them, union after union."""
     return [
         *(
-            CatalogueEntry(union, _kind(one), _title(one), "", _first_sentence(one.__doc__ or ""), one.paper)
-            for union, of in unions.items()
+            CatalogueEntry(union, kind_of(one), _title(one), "", _first_sentence(one.__doc__ or ""), one.paper)
+            for union, of in unions().items()
             for one in of
         ),
         *(CatalogueEntry("metric", one.name, one.title, one.unit.label, one.about, one.paper) for one in metrics()),
@@ -67,10 +71,6 @@ def entries() -> list[CatalogueEntry]:
 
 def _title(member: type[Config]) -> str:
     return member.title if issubclass(member, Member) else ""
-
-
-def _kind(member: type[Config]) -> str:
-    return str(member.model_fields["kind"].default)
 
 
 def _first_sentence(text: str) -> str:

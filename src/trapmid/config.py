@@ -2,9 +2,19 @@
 
 import hashlib
 import json
-from typing import Annotated, Any, ClassVar, TypeAlias
+from collections.abc import Mapping
+from typing import Annotated, Any, ClassVar, NamedTuple, TypeAlias, TypeVar
 
-from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError
+from pydantic import (
+    AfterValidator,
+    BaseModel,
+    ConfigDict,
+    Field,
+    ValidationError,
+    model_validator,
+)
+
+from trapmid.earlier import earlier_values
 
 __all__ = [
     "AtLeastTwo",
@@ -15,6 +25,7 @@ __all__ = [
     "CountOrZero",
     "CropSide",
     "Degrees",
+    "Deviation",
     "Fraction",
     "Label",
     "Member",
@@ -32,6 +43,9 @@ __all__ = [
     "fingerprint",
     "ordered",
 ]
+
+
+C = TypeVar("C", bound="Config")
 
 
 def ordered(pair: tuple[float, float]) -> tuple[float, float]:
@@ -79,6 +93,22 @@ Label: TypeAlias = Annotated[str, Field(pattern=r"^([A-Za-z0-9][A-Za-z0-9.+_-]*)
 """Part of the names of folders."""
 
 
+class Deviation(NamedTuple):
+    """One respect in which a member, with its default settings, differs from what its authors published.
+
+    Attributes:
+        matter: what differs, in a few words.
+        published: what the paper or the authors' code does.
+        here: what this package does.
+        why: the reason.
+    """
+
+    matter: str
+    published: str
+    here: str
+    why: str
+
+
 class Config(BaseModel):
     """A frozen config. The config is the component: its methods do the work, runtime objects are their arguments."""
 
@@ -86,6 +116,8 @@ class Config(BaseModel):
 
     paper: ClassVar[str] = ""
     """Where a union member comes from; printed by `trapmid list`."""
+    deviations: ClassVar[tuple[Deviation, ...]] = ()
+    """What differs from the publication at the defaults; printed by `trapmid list --deviations`."""
 
     def check_size(self, image_size: int) -> None:
         """Refuse images of a height and width in pixels that this config's network cannot take. By default, it takes all.
@@ -94,9 +126,46 @@ class Config(BaseModel):
             UserError: it cannot take them.
         """
 
+    @classmethod
+    def from_file(cls: type[C], values: Any) -> C:
+        """The config that a recipe or a manifest holds. What a version before had no field for is as it was then.
+
+        Args:
+            values: JSON, as `model_dump(mode="json")` or `artifacts.recorded` gave it.
+
+        Raises:
+            ValidationError: a value is not valid, or there is no such field.
+        """
+        return cls.model_validate(values, context=_FROM_FILE)
+
+    @model_validator(mode="before")
+    @classmethod
+    def _complete(cls, values: Any, info: Any) -> Any:  # a ValidationInfo, which beartype cannot check
+        if info.context is not _FROM_FILE or not isinstance(values, Mapping):
+            return values
+        return earlier_values(cls) | dict(values)
+
+    def canonical(self) -> dict[str, Any]:
+        """The config as JSON, without fields that earlier versions did not have and whose value is what these did."""
+        before = earlier_values(type(self))
+        whole = {name: _canonical(getattr(self, name), value) for name, value in self.model_dump(mode="json").items()}
+        return {name: value for name, value in whole.items() if name not in before or value != before[name]}
+
     def fingerprint(self) -> str:
         """Sixteen hex digits that change if and only if a value of the config changes."""
-        return fingerprint(self.model_dump(mode="json"))
+        return fingerprint(self.canonical())
+
+
+_FROM_FILE: dict[str, Any] = {"source": "file"}
+
+
+def _canonical(value: Any, dumped: Any) -> Any:
+    match value:
+        case Config():
+            return value.canonical()
+        case tuple() | list():
+            return [_canonical(one, as_json) for one, as_json in zip(value, dumped, strict=True)]
+    return dumped
 
 
 class Member(Config):

@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from trapmid.catalogue import CatalogueEntry
     from trapmid.data.diagnosis import Diagnosis
     from trapmid.detection import Detector, Suspects
+    from trapmid.deviations import DeviationEntry
     from trapmid.metrics.scores import Score
 
 _SUSPECTS_SHOWN = 40
@@ -242,5 +243,20 @@ def print_catalogue(entries: "Sequence[CatalogueEntry]", *, as_json: bool) -> No
         union = "" if entry.union == last else entry.union
         title = f"{entry.title} ({entry.unit})" if entry.unit else entry.title
         table.add_row(union, entry.kind, title, entry.about, entry.paper)
+        last = entry.union
+    console.print(table)
+
+
+def print_deviations(entries: "Sequence[DeviationEntry]", *, as_json: bool) -> None:
+    """What differs from the publications, union after union."""
+    if as_json:
+        say(json.dumps([entry._asdict() for entry in entries], indent=1))
+        return
+    table = Table("union", "kind", "what differs", "published", "here", "why")
+    last = ""
+    for entry in entries:
+        if last not in ("", entry.union):
+            table.add_section()
+        table.add_row("" if entry.union == last else entry.union, *entry[1:])
         last = entry.union
     console.print(table)

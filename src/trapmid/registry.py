@@ -159,14 +159,14 @@ class Registry(Generic[M]):
     def __get_pydantic_core_schema__(self, source: Any, handler: GetCoreSchemaHandler) -> CoreSchema:
         """Look the class up by `kind` whenever a value is validated, because members may be added later."""
         del source, handler
-        return core_schema.no_info_plain_validator_function(
+        return core_schema.with_info_plain_validator_function(
             self._validate,
             serialization=core_schema.plain_serializer_function_ser_schema(
                 lambda member, info: member.model_dump(mode=info.mode), info_arg=True
             ),
         )
 
-    def _validate(self, value: Any) -> M:
+    def _validate(self, value: Any, info: Any) -> M:  # a ValidationInfo, which beartype cannot check
         if isinstance(value, Config):
             kind = kind_of(type(value))
             if type(value) is not self.member(kind):
@@ -174,7 +174,7 @@ class Registry(Generic[M]):
             return value
         if not isinstance(value, dict) or not isinstance(value.get("kind"), str):
             raise ValueError(f"expected {_a(self.noun)}: an object whose `kind` is one of {', '.join(self.kinds())}")
-        return self.member(value["kind"]).model_validate(value)
+        return self.member(value["kind"]).model_validate(value, context=info.context)
 
 
 @cache

@@ -52,7 +52,7 @@ def target(radius: float = 0.8) -> LabelTarget:
 def test_defaults_are_the_published_constants() -> None:
     config = BREP()
     assert (config.start_batch, config.bound, config.sphere, config.radius) == (256, 1.5, 32, 2.0)
-    assert (config.growth, config.filled, config.longest_step, config.steps_per_radius) == (1.3, 0.75, 3.0, 1_000)
+    assert (config.growth, config.filled, config.longest_step, config.steps_per_radius) == (1.3, 0.875, 3.0, 1_000)
     assert config.step == pytest.approx(1 / 3)
 
 
@@ -73,7 +73,7 @@ def test_starts_are_the_first_latents_of_each_identity() -> None:
 
 
 def plain_step(config: BREP, state: dict[str, Any], directions: Tensor, label: int, ask: Any) -> None:
-    """One search, as the reference tells it."""
+    """One search whose moves are final."""
     outside = [d for d in directions if ask(state["centre"] + state["radius"] * d) != label]
     if 1 - len(outside) / len(directions) > config.filled:
         state["best"], state["steps"] = state["centre"].clone(), 0
@@ -87,7 +87,7 @@ def plain_step(config: BREP, state: dict[str, Any], directions: Tensor, label: i
 
 @pytest.mark.parametrize("chunk", [1000, 7])
 def test_all_searches_at_once_are_the_plain_loop(chunk: int) -> None:
-    config = BREP(sphere=9, radius=0.3, steps_per_radius=4, chunk=chunk)
+    config = BREP(sphere=9, radius=0.3, filled=0.75, moves="final", steps_per_radius=4, chunk=chunk)
     first = torch.tensor([[1.0, 0.0], [0.6, 0.5], [-1.0, -1.0], [1.4, 0.6], [0.0, 0.0]])
     labels, plane, asked = torch.tensor([1, 1, 0, 1, 2]), Plane(), target()
     spheres = _Spheres(first, torch.ones(5, dtype=torch.bool), config.radius)

@@ -35,6 +35,8 @@ PUBLISHED: dict[str, tuple[int, int]] = {
     "brep": (K * R * STEPS * (6 + 1) + K * R, K * R * STEPS * (6 + 1) + K * R),
     # populations of 6, then 8 children a generation; how sure the target is of the fittest
     "mirror": (K * R * (6 + 8 * STEPS) + K * R, K * R * (6 + 8 * STEPS) + K * R),
+    # R styles per identity, step by step
+    "mirror-whitebox": (K * R * STEPS + K * R, K * R * STEPS + K * R),
     # 3 starts per identity through all layers; features where a layer begins and the picture where the last ends are further runs
     "ifgmi": (K * 3 * (STEPS + LAYERS * (STEPS + 1) + 1), K * 3 * STEPS * (1 + LAYERS) + K * 3 * 3 + K * R),
     # the search asks surrogates, the target only whom it takes the results for

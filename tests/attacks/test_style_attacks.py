@@ -172,7 +172,7 @@ def test_more_layers_than_the_generator_has(prior: StylePrior, model: Classifier
     deep = IFGMI(ppa=PPA_TINY, layer_steps=(1,) * 4, radii=(0.1,) * 4)
     with pytest.raises(UserError, match="search 4 layers, and a generator of 4 blocks has 3 between"):
         deep.prepare(target_of(model), faces(2, 2), Run(0, CPU, tmp_path, prior))
-    with pytest.raises(ValidationError, match="3 layer_steps and 1 radii"):
+    with pytest.raises(ValidationError, match="4 layer_steps and 1 radii"):
         IFGMI(radii=(0.1,))
 
 

@@ -15,13 +15,14 @@ from trapmid.types import UserError
 
 
 def test_frozen_layers_do_not_move(tmp_path: Path) -> None:
-    untrained = network_of(TL(), TINY.build(5, 32, 3)).state_dict()
+    defense = TL(statistics="frozen")
+    untrained = network_of(defense, TINY.build(5, 32, 3)).state_dict()
     for epochs in (1, 2):
         manifest = train(
             tmp_path / str(epochs),
             tiny_private(),
             model=TINY,
-            defense=TL(),
+            defense=defense,
             training=quick_training(epochs),
             compute=CPU,
         )
@@ -87,7 +88,9 @@ def _silence(block: nn.Module) -> None:
 
 
 def test_networks_without_skips() -> None:
-    with pytest.raises(UserError, match=r"TinyNet has 0 with skip connections that add\. Use a residual network"):
+    with pytest.raises(
+        UserError, match=r"TinyNet has 0 with skip connections that it can weaken\. Use a residual network"
+    ):
         network_of(RoLSS(), TINY.build(5, 32, 3))
     with pytest.raises(UserError, match=r"of 5 stage\(s\); SmallResNetwork has 4"):
         network_of(RoLSS(stages=5), SmallResNet().build(5, 32, 3))

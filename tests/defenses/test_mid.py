@@ -28,7 +28,7 @@ def test_divergence_is_torchs() -> None:
 
 
 def test_prediction_and_loss() -> None:
-    net = network_of(MID(width=12, weight=0.5), TINY.build(5, 32, 3))
+    net = network_of(MID(width=12, weight=0.5, features="drawn"), TINY.build(5, 32, 3))
     assert isinstance(net, BottleneckNet)
     images, labels = torch.rand(3, 3, 32, 32), torch.tensor([0, 1, 4])
     net.eval()

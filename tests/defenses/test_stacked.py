@@ -61,7 +61,7 @@ def test_both_published_variants_of_trapmid_with_negls(images: Literal["all", "c
 
 
 def test_every_part_has_its_part(tmp_path: Path) -> None:
-    rows, facts = trained(tmp_path / "m", TrapMID(), LS(), MID(width=16), BiDO(), MIDRE(), TL())
+    rows, facts = trained(tmp_path / "m", TrapMID(), LS(), MID(width=16), BiDO(), MIDRE(), TL(statistics="frozen"))
     assert {name for name in rows[-1] if name.startswith("loss_")} == {
         "loss_clean",
         "loss_poisoned",
@@ -93,7 +93,7 @@ def test_batches_are_those_of_the_part_that_decides_them() -> None:
 
 def test_the_defense_with_a_run_of_its_own_changes_the_network_last() -> None:
     """Frozen batch norms may stay under dpsgd: they are constants."""
-    net = network_of(Stacked(parts=(DPSGD(), TL())), TINY.build(5, 32, 3))
+    net = network_of(Stacked(parts=(DPSGD(), TL(statistics="frozen"))), TINY.build(5, 32, 3))
     kinds = [type(layer).__name__ for layer in net.modules()]
     assert kinds.count("FrozenBatchNorm2d") == 2
     assert kinds.count("GroupNorm") == 1

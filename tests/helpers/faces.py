@@ -30,7 +30,12 @@ def tiny_public(identities: int = 8, images_per_identity: int = 8, size: int = 3
 
 def quick_training(epochs: int = 2, **changes: object) -> Training:
     """Batches of 10, AdamW, warp augmentation: four steps an epoch on `tiny_private()`."""
-    values: dict[str, object] = {"batch_size": 10, "optimizer": AdamW(rate=3e-3), "augmentation": WarpAugmentation()}
+    values: dict[str, object] = {
+        "batch_size": 10,
+        "optimizer": AdamW(rate=3e-3),
+        "augmentation": WarpAugmentation(),
+        "flip": 0.0,
+    }
     return Training.model_validate({"epochs": epochs, **values, **changes})
 
 

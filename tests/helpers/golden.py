@@ -14,12 +14,21 @@ from helpers.runs import log_of, without_seconds
 from helpers_attacks import TINY_DCGAN, TINY_GAN, TINY_SEMIGAN, TINY_TACGAN, faces, target_of
 from trapmid.attacks import Run
 from trapmid.attacks.surrogates import SurrogateTraining
-from trapmid.defenses import DEFENSES, train
+from trapmid.defenses import DEFENSES, MID, MIDRE, TL, BiDO, Defense, train
 from trapmid.engine import randomness
 from trapmid.priors import PriorTraining
 
 FILE = Path(__file__).parent.parent / "golden" / "trainings.json"
 SURROGATES = FILE.with_name("surrogates.json")
+
+
+OPTIONS: tuple[Defense, ...] = (
+    MID(features="drawn"),
+    BiDO(sampler="anew"),
+    MIDRE(area=(0.1, 0.4), fill="training"),
+    TL(layers="share", statistics="frozen"),
+)
+"""Defenses whose losses were recorded with these options, which the CPU recipes name; all others have their defaults."""
 
 
 @contextmanager
@@ -41,7 +50,8 @@ def losses(kind: str) -> list[dict[str, float]]:
     Triggers move by the signs of gradients. In float32 some gradient is as small as its rounding error, and each
     processor takes another sign. A defense with triggers is therefore trained in float64.
     """
-    defense = next(member for member in DEFENSES if member.model_fields["kind"].default == kind)()
+    named = next((one for one in OPTIONS if one.kind == kind), None)
+    defense = named or DEFENSES.member(kind).model_validate({})
     precision = in_double_precision() if defense.has_trapdoor else nullcontext()
     with TemporaryDirectory() as folder, precision:
         target = Path(folder) / "model"

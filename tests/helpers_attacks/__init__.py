@@ -20,6 +20,7 @@ from trapmid.attacks import (
     Distilled,
     Evading,
     MIFace,
+    MIRRORWhiteBox,
     PLGMIPlus,
     PLGMIPlusPlus,
     PublicNearest,
@@ -52,6 +53,7 @@ TINY_GAN = CGAN(
     rate=2e-3,
     log_every=4,
     ema=0.5,
+    verdicts="together",
 )
 PLGMI_TINY = PLGMI(
     prior=TINY_GAN,
@@ -84,6 +86,7 @@ STYLE_TINY = StyleGAN2(
 PPA_TINY = PPA(
     prior=STYLE_TINY,
     truncation=1.0,
+    cutoff=None,
     candidates=40,
     starts=3,
     search_augmentation=WARP,
@@ -99,7 +102,15 @@ TINY_DCGAN = DCGAN(
     width=4, latent_size=16, iterations=12, batch_size=8, discriminator_steps=1, rate=2e-3, log_every=4, ema=0.5
 )
 TINY_SEMIGAN = SemiGAN(
-    width=4, latent_size=16, iterations=12, batch_size=8, discriminator_steps=1, rate=2e-3, log_every=4, ema=0.5
+    width=4,
+    latent_size=16,
+    iterations=12,
+    batch_size=8,
+    discriminator_steps=1,
+    rate=2e-3,
+    log_every=4,
+    ema=0.5,
+    company="kept",
 )
 TINY_TACGAN = TACGAN(
     networks=TINY_GAN.networks,
@@ -111,6 +122,8 @@ TINY_TACGAN = TACGAN(
     betas=(0.5, 0.9),
     log_every=4,
     ema=0.5,
+    class_weight=1.0,
+    warm_up=0,
 )
 SEARCH: dict[str, Any] = {
     "images_per_identity": PER_IDENTITY,
@@ -124,19 +137,41 @@ TINY_ATTACKS: dict[str, Attack[Any, Any]] = {
     "plgmi": PLGMI_TINY,
     "ppa": PPA_TINY,
     "ifgmi": IFGMI(
-        ppa=PPA_TINY.model_copy(update={"search_steps": 12}), layer_steps=(10, 10), radii=(0.3, 0.3), chunk=5
+        ppa=PPA_TINY.model_copy(update={"search_steps": 12}),
+        layer_steps=(10, 10),
+        balls="relative",
+        radii=(0.3, 0.3),
+        picture="kept",
+        final_selection=True,
+        chunk=5,
     ),
     "mirror": MIRROR(
         prior=STYLE_TINY,
         candidates=40,
+        truncation=1.0,
+        cutoff=None,
         population=6,
+        breeding="ranked",
         children=8,
         generations=12,
+        enough=None,
+        bounding_styles=10_000,
         strength=1.0,
         bound=2.0,
         images_per_identity=PER_IDENTITY,
         identities_per_batch=3,
         chunk=20,
+    ),
+    "mirror-whitebox": MIRRORWhiteBox(
+        prior=STYLE_TINY,
+        candidates=40,
+        search_steps=25,
+        search_rate=0.1,
+        bound=2.0,
+        bounding_styles=1_000,
+        images_per_identity=PER_IDENTITY,
+        identities_per_batch=3,
+        chunk=4,
     ),
     "brep": BREP(
         prior=STYLE_TINY,
@@ -144,6 +179,8 @@ TINY_ATTACKS: dict[str, Attack[Any, Any]] = {
         start_batch=64,
         sphere=6,
         radius=0.3,
+        filled=0.75,
+        moves="final",
         steps_per_radius=6,
         steps=25,
         images_per_identity=PER_IDENTITY,
@@ -167,6 +204,7 @@ TINY_ATTACKS: dict[str, Attack[Any, Any]] = {
         warm_start=TINY_GAN,
         students=(TINY,),
         samples=192,
+        ensemble="logits",
         distillation=Distillation(epochs=5, batch_size=16),
         search_augmentation=WARP,
         augmentations=1,

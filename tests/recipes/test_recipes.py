@@ -211,7 +211,7 @@ def test_advanced_attacks_fit_into_a_recipe():
     style = small_stylegan2()
     recipe = choose_recipe("demo").model_copy(update={"attacks": advanced_attacks(style, CGAN(iterations=5))})
     assert Recipe.model_validate_json(recipe.model_dump_json()) == recipe
-    assert [attack.name for attack in recipe.attacks] == ["ppa", "ifgmi", "mirror", "brep"]
+    assert [attack.name for attack in recipe.attacks] == ["ppa", "ifgmi", "mirror", "mirror-whitebox", "brep"]
     assert len(recipe.priors()) == 2
 
 

@@ -13,6 +13,7 @@ from trapmid.attacks.lokt import LOKT
 from trapmid.attacks.lomma import LOMMA
 from trapmid.attacks.miface import MIFace
 from trapmid.attacks.mirror import MIRROR
+from trapmid.attacks.mirror_whitebox import MIRRORWhiteBox
 from trapmid.attacks.parsing import parse_attack
 from trapmid.attacks.plgmi import PLGMI
 from trapmid.attacks.plgmi_plus import PLGMIPlus, PLGMIPlusPlus
@@ -42,6 +43,7 @@ __all__ = [
     "Evading",
     "Found",
     "MIFace",
+    "MIRRORWhiteBox",
     "PLGMIPlus",
     "PLGMIPlusPlus",
     "PublicNearest",

@@ -9,7 +9,7 @@ from safetensors.torch import load_file, save
 from torch import Tensor
 
 from trapmid.attacks.attack import Attack, Effort, Found, Run, given_prior, named_by
-from trapmid.config import BelowOne, Count, Positive
+from trapmid.config import BelowOne, Count, Deviation, Positive
 from trapmid.data.images import ImageSet, to_pixels
 from trapmid.engine import Loop, generator
 from trapmid.files import write_atomic
@@ -25,8 +25,8 @@ class BREP(Effort, Attack[LabelTarget, Prior]):
     """`brep`: nothing but the predicted label; the defaults are the published constants.
 
     First random latents are shown until every wanted identity has been predicted. Then, for all identities at once, points on
-    a sphere around the latent are shown; the latent steps away from those that are somebody else, and where three quarters are
-    inside the sphere grows. The centre of the last sphere that was so filled is the result.
+    a sphere around the latent are shown; the latent steps away from those that are somebody else, and where nearly all are
+    inside the sphere grows. The latent after the last growth is the result.
 
     An identity that was wanted and that no random latent met gets a picture drawn at random, so that it counts as what it is.
 
@@ -40,7 +40,11 @@ class BREP(Effort, Attack[LabelTarget, Prior]):
         sphere: points on a sphere.
         radius: of the first.
         growth: of the radius, where more than `filled` of the points are inside.
-        filled: see there.
+        filled: see there. In the authors' code, points inside count 1 and those outside -1, and the sum has to exceed
+            three quarters of their number: at least 29 of 32 are inside.
+        moves: as published, each move is `tried`, that of a growing sphere, too; one that leads to somebody else is not
+            made, and the next step draws another sphere. Or moves are `final`: one that leads to somebody else ends the
+            search, and a growing sphere stays where it is.
         step: length of the step away from the boundary, as a share of the radius.
         longest_step: its limit.
         steps_per_radius: the search for an identity ends after so many at one radius.
@@ -50,6 +54,20 @@ class BREP(Effort, Attack[LabelTarget, Prior]):
 
     title: ClassVar[str] = "BREP-MI"
     paper: ClassVar[str] = "BREP-MI (Kahla et al., CVPR 2022), Alg. 1, Eq. 4-6"
+    deviations: ClassVar[tuple[Deviation, ...]] = (
+        Deviation(
+            "searches whose sphere never grew",
+            "count as failures",
+            "the picture they began with is judged",
+            "every identity gets a picture, and the judge decides",
+        ),
+        Deviation(
+            "length of the search",
+            "rejected moves are repeated without end",
+            "ends after `steps` in all",
+            "a search that cannot move would not end",
+        ),
+    )
     kind: Literal["brep"] = "brep"
     prior: AnyPrior = DCGAN()
     wanted: Count | None = None
@@ -59,7 +77,8 @@ class BREP(Effort, Attack[LabelTarget, Prior]):
     sphere: Count = 32
     radius: Positive = 2.0
     growth: float = Field(1.3, gt=1, le=1e3)
-    filled: BelowOne = 0.75
+    filled: BelowOne = 0.875
+    moves: Literal["tried", "final"] = "tried"
     step: Positive = 1 / 3
     longest_step: Positive = 3.0
     steps_per_radius: Count = 1_000
@@ -155,6 +174,12 @@ class BREP(Effort, Attack[LabelTarget, Prior]):
         # "divided by R" in the paper's update undoes the length of the vectors to the sphere, so the mean is of directions
         away = -(outside[:, :, None] * directions[rows]).sum(1) / self.sphere
         length = (self.step * radius).clamp(max=self.longest_step)
+        if self.moves == "tried":  # the authors' code divides by the radius after its growth
+            away = torch.where(full[:, None], away / self.growth, away)
+            moved = (centre + length[:, None] * away).clamp(-self.bound, self.bound)
+            inside = self._labels(moved, prior, target) == label
+            spheres.attempt(rows, moved, full, inside, growth=self.growth, patience=self.steps_per_radius)
+            return
         moved = (centre + length[:, None] * away).clamp(-self.bound, self.bound)
         inside = full.clone()
         if not bool(full.all()):  # an empty batch is no question
@@ -209,7 +234,7 @@ class _Spheres:
         centre: (n, latent_size), of the sphere.
         radius: (n,).
         steps: (n,), at this radius.
-        best: (n, latent_size), centre of the last sphere that was filled; where the search began if none was.
+        best: (n, latent_size), where the search was after its sphere had grown last; where it began if it never grew.
         alive: (n,), whether it goes on.
     """
 
@@ -217,6 +242,19 @@ class _Spheres:
         self.centre, self.best, self.alive = first.clone(), first.clone(), alive
         self.radius = torch.full((len(first),), radius, device=first.device)
         self.steps = torch.zeros(len(first), dtype=torch.int64, device=first.device)
+
+    def attempt(
+        self, rows: Tensor, moved: Tensor, full: Tensor, inside: Tensor, *, growth: float, patience: int
+    ) -> None:
+        """Of the searches `rows` (m,): grow those that are `full`, and move to `moved` those that are `inside` there.
+
+        A radius is given up after `patience` moves.
+        """
+        self.radius[rows[full]] *= growth
+        self.steps[rows] = torch.where(full, 0, self.steps[rows] + inside)
+        self.centre[rows[inside]] = moved[inside]
+        self.best[rows[full & inside]] = moved[full & inside]
+        self.alive[rows] = self.steps[rows] < patience
 
     def advance(
         self, rows: Tensor, moved: Tensor, full: Tensor, inside: Tensor, *, growth: float, patience: int

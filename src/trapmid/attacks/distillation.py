@@ -1,16 +1,19 @@
 """Distillation (Hinton et al. 2015): a student learns on public images to answer as the target does, without ever seeing a trigger."""
 
+from typing import Literal
+
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
 from trapmid.attacks.attack import Run
+from trapmid.augment import AnyAugmentation
 from trapmid.config import BatchSize, BelowOne, Config, Count, NonNegative, Rate
 from trapmid.data.images import ImageSet, to_unit
 from trapmid.engine import Loop, generator, randomness
 from trapmid.models import ModelConfig
 from trapmid.targets import LabelTarget
-from trapmid.types import Logits, logits_of
+from trapmid.types import Logits, Stateful, logits_of
 
 
 class Distillation(Config):
@@ -19,18 +22,24 @@ class Distillation(Config):
     The published rate is halved every 20 epochs, which 20 epochs do not reach.
 
     Attributes:
-        epochs: passes over the public images; an incomplete last batch is left out.
+        epochs: passes over the images; an incomplete last batch is left out.
+        batches: the most batches of a pass; None for all.
         batch_size: images a step.
         rate: of SGD.
         momentum: of SGD.
         weight_decay: of SGD.
+        schedule: of the rate: `constant`, or `cosine`, which falls to 0.
+        augmentation: if it is given, half of the loss is on images as they are, and half on images that it has changed.
     """
 
     epochs: Count = 20
+    batches: Count | None = None
     batch_size: BatchSize = 64
     rate: Rate = 0.02
     momentum: BelowOne = 0.9
     weight_decay: NonNegative = 1e-4
+    schedule: Literal["constant", "cosine"] = "constant"
+    augmentation: AnyAugmentation | None = None
 
     def teach(
         self, student: ModelConfig, name: str, public: ImageSet, answers: Tensor, target: LabelTarget, run: Run
@@ -50,25 +59,37 @@ class Distillation(Config):
         with randomness(run.seed, name, "weights", device=device):
             network = run.compute.place(student.build(answers.shape[1], public.image_size, public.channels))
         descent = torch.optim.SGD(network.parameters(), self.rate, self.momentum, weight_decay=self.weight_decay)
-        per_epoch = len(public) // batch
+        per_epoch = min(len(public) // batch, self.batches or len(public))
+        steps = self.epochs * per_epoch
+        augment = None if self.augmentation is None else self.augmentation.build(public.image_size)
+        state: dict[str, Stateful] = {"student": network, "optimizer": descent, "target": target}
+        schedule = None
+        if self.schedule == "cosine":
+            schedule = torch.optim.lr_scheduler.CosineAnnealingLR(descent, steps)
+            state["schedule"] = schedule
 
         def step(number: int) -> dict[str, Tensor]:
             epoch, position = divmod(number, per_epoch)
             order = torch.randperm(len(public), generator=generator(run.seed, name, "order", epoch))
             rows = order[position * batch : (position + 1) * batch].to(device)
             network.train()
-            loss = divergence(answers[rows], logits_of(network(to_unit(pixels[rows]))))
+            images = to_unit(pixels[rows])
+            loss = divergence(answers[rows], logits_of(network(images)))
+            if augment is not None:
+                loss = 0.5 * loss + 0.5 * divergence(answers[rows], logits_of(network(augment(images))))
             descent.zero_grad()
             loss.backward()
             descent.step()
+            if schedule is not None:
+                schedule.step()
             return {"divergence": loss}
 
         Loop(
             name,
-            self.epochs * per_epoch,
+            steps,
             run.seed,
             run.compute,
-            {"student": network, "optimizer": descent, "target": target},
+            state,
             run.folder / name.replace(" ", "-"),
             per_epoch,
             progress=run.progress,

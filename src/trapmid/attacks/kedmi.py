@@ -17,7 +17,7 @@ from trapmid.attacks.search import (
     initial_latents,
     score_public,
 )
-from trapmid.config import Count, NonNegative, Rate
+from trapmid.config import Count, Deviation, NonNegative, Rate
 from trapmid.data.images import ImageSet
 from trapmid.priors import DCGAN, GAN, GANConfig, PriorConfig, SemiGAN
 from trapmid.priors.semigan import realness
@@ -42,6 +42,14 @@ class KEDMI(Effort, Attack[WhiteBoxTarget, GAN]):
 
     title: ClassVar[str] = "KED-MI"
     paper: ClassVar[str] = "KED-MI (Chen et al., ICCV 2021), Eq. 1-8"
+    deviations: ClassVar[tuple[Deviation, ...]] = (
+        Deviation(
+            "identities in a search",
+            "60, which minibatch discrimination compares",
+            "`identities_per_batch`, by default all, at most `chunk` at once",
+            "the recipe decides; paper-scale recipes name 60",
+        ),
+    )
     kind: Literal["kedmi"] = "kedmi"
     prior: SemiGAN = SemiGAN()
     warm_start: DCGAN | None = None

@@ -1,9 +1,8 @@
 """LOKT (Nguyen et al., NeurIPS 2023): what a target that only names labels knows is carried over to surrogates, which are inverted with gradients.
 
-From the paper: a target model-assisted ACGAN is trained on public images with the target's labels of generated ones; its classifier
-head, or an ensemble of students of other architectures that learn generated images as the target labels them, stands in for the
-target; a white-box attack searches the same generator. Assumed here: that attack is PLG-MI's search, an ensemble answers with its mean
-logits, students learn by LOMMA's constants, and the number of images they learn from.
+A target model-assisted ACGAN is trained on public images with the target's labels of generated ones; students of other
+architectures that learn generated images as the target labels them, or the GAN's classifier head, stand in for the target;
+PLG-MI's search finds latents of the same generator.
 """
 
 from collections.abc import Sequence
@@ -17,8 +16,8 @@ from torch.nn import functional as F
 from trapmid.attacks.attack import Attack, Effort, Found, Run, named_by
 from trapmid.attacks.distillation import Distillation
 from trapmid.attacks.gans import kept, warm_start_of
-from trapmid.attacks.margin import MarginSettings
-from trapmid.config import AtLeastTwo
+from trapmid.attacks.margin import TRAINING_AUGMENTATION, MarginSettings
+from trapmid.config import AtLeastTwo, Deviation
 from trapmid.data.images import ImageSet, to_pixels
 from trapmid.engine import generator
 from trapmid.models import AnyModel, Zoo
@@ -34,38 +33,64 @@ class Surrogates:
 
     Attributes:
         gan: whose generator is searched.
-        target: the surrogates, which are asked in the target's place.
+        targets: the surrogates, which are asked in the target's place.
     """
 
     gan: GAN
-    target: WhiteBoxTarget
+    targets: tuple[WhiteBoxTarget, ...]
 
 
 @final
 class LOKT(MarginSettings, Effort, Attack[LabelTarget, Surrogates]):
-    """`lokt`: a white-box search by labels alone; what is not published is PLG-MI's.
+    """`lokt`: a white-box search by labels alone; the defaults are the constants of the authors' code.
 
     Attributes:
         prior: the GAN that asks the target.
         warm_start: how a GAN, with a generator of the same shapes, is trained on the public images before the target is known, from
-            whose generator the attack's starts; None for random weights.
+            whose generator the attack's starts; None for random weights, as published.
         students: architectures that stand in for the target together; with none, the GAN's classifier head does.
-        samples: generated images that students learn from, equally many of each class but for the rest.
+        samples: generated images that students learn from, equally many of each class but for the rest. Published are 500
+            of each of 1,000 classes.
         distillation: how they learn.
+        ensemble: what is averaged over students in the search: `margins`, each of views of its own, as published; or
+            `logits` of the same views.
     """
 
     title: ClassVar[str] = "LOKT"
     paper: ClassVar[str] = "LOKT (Nguyen et al., NeurIPS 2023), Sec. 3-4"
+    deviations: ClassVar[tuple[Deviation, ...]] = (
+        Deviation(
+            "pictures that students learn from",
+            "generated anew from the same latents in every batch",
+            "generated once and kept in 8 bits",
+            "the same pictures, without another pass of the generator",
+        ),
+        Deviation(
+            "range of the students' input",
+            "not known to us",
+            "[0, 1]",
+            "that of the classifiers in the same code",
+        ),
+    )
     kind: Literal["lokt"] = "lokt"
     prior: TACGAN = TACGAN()
     warm_start: CGAN | None = None
     students: tuple[AnyModel, ...] = (
-        Zoo(name="densenet121"),
-        Zoo(name="densenet161"),
-        Zoo(name="densenet169"),
+        Zoo(name="densenet121", pretrained=True, pixels="unit", pooling="none"),
+        Zoo(name="densenet161", pretrained=True, pixels="unit", pooling="none"),
+        Zoo(name="densenet169", pretrained=True, pixels="unit", pooling="none"),
     )
-    samples: AtLeastTwo = 30_000
-    distillation: Distillation = Distillation()
+    samples: AtLeastTwo = 500_000
+    distillation: Distillation = Distillation(
+        epochs=200,
+        batches=117,
+        batch_size=256,
+        rate=0.1,
+        weight_decay=5e-4,
+        schedule="cosine",
+        augmentation=TRAINING_AUGMENTATION,
+    )
+    ensemble: Literal["margins", "logits"] = "margins"
 
     def public_prior(self) -> PriorConfig | None:
         """The warm start."""
@@ -82,11 +107,13 @@ class LOKT(MarginSettings, Effort, Attack[LabelTarget, Surrogates]):
         )
         kept(gan, run).freeze()
         surrogates = self._taught(gan, target, run) if self.students else [ClassHead(gan.discriminator)]
-        return Surrogates(gan, WhiteBoxTarget(Ensemble(surrogates), target.num_classes, target.image_shape))
+        models = [Ensemble(surrogates)] if self.ensemble == "logits" else surrogates
+        return Surrogates(gan, tuple(WhiteBoxTarget(one, target.num_classes, target.image_shape) for one in models))
 
     def invert(self, target: LabelTarget, ready: Surrogates, identities: Labels, run: Run) -> Found:
         """Search on the surrogates; the target is asked once more, whether it names who was meant."""
-        found = self.margin_search(self.effort).run(ready.target, ready.gan, identities, run)
+        first, *others = ready.targets
+        found = self.margin_search(self.effort).run(first, ready.gan, identities, run, beside=others)
         return replace(found, confidence=(named_by(target, found.pixels, self.chunk) == found.labels).float())
 
     def _taught(self, gan: GAN, target: LabelTarget, run: Run) -> list[nn.Module]:

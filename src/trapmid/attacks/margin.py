@@ -1,6 +1,6 @@
 """PLG-MI's search (Yuan et al., AAAI 2023, Eq. 5-6): latents of a conditional generator descend the max-margin loss; shared by attacks that differ in whom they ask."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 import torch
@@ -25,9 +25,10 @@ SEARCH_AUGMENTATION = KorniaAugmentation(
     contrast=0.2,
     jitter_probability=1.0,
     rotation_degrees=5.0,
-    rotation_probability=1.0,
 )
 """T_atk of PLG-MI during the search."""
+TRAINING_AUGMENTATION = SEARCH_AUGMENTATION.model_copy(update={"jitter_probability": 0.5})
+"""T_atk while PLG-MI's GAN trains."""
 
 
 @dataclass(frozen=True)
@@ -50,9 +51,24 @@ class MarginSearch:
     candidates: int
 
     def run(
-        self, target: WhiteBoxTarget, prior: Prior, identities: Labels, run: Run, terms: tuple[Term, ...] = ()
+        self,
+        target: WhiteBoxTarget,
+        prior: Prior,
+        identities: Labels,
+        run: Run,
+        terms: tuple[Term, ...] = (),
+        beside: Sequence[WhiteBoxTarget] = (),
     ) -> Found:
-        """Adam on the latents of all identities at once, two augmentations a step, no clipping; `terms` join the margin."""
+        """Adam on the latents of all identities at once, two augmentations a step, no clipping.
+
+        Args:
+            target: what is asked.
+            prior: whose latents are searched.
+            identities: (k,).
+            run: seed, compute, folder.
+            terms: join the margin.
+            beside: further models, each shown augmentations of its own. The objective is the mean over all models.
+        """
         augment = self.augmentation.build(target.image_shape[-1])
         first = initial_latents(
             identities, target.num_classes, max(self.candidates, self.images_per_identity), prior.latent_size, run.seed
@@ -74,10 +90,11 @@ class MarginSearch:
         def loss(latents: Tensor, part: slice) -> Tensor:
             images = prior.decode(latents, on_device[part])
             draws = [
-                margin_and_terms(target.predict(augment(images)), on_device[part], 1.0, terms)
+                margin_and_terms(model.predict(augment(images)), on_device[part], 1.0, terms)
+                for model in (target, *beside)
                 for _ in range(self.augmentations)
             ]
-            return torch.stack(draws).sum(0)
+            return torch.stack(draws).sum(0) / (1 + len(beside))
 
         prior.generator.requires_grad_(False)
         latents = self.descent.descend(first.flatten(0, 1), loss, identities, target, run)

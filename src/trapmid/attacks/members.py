@@ -13,6 +13,7 @@ from trapmid.attacks.lokt import LOKT
 from trapmid.attacks.lomma import LOMMA
 from trapmid.attacks.miface import MIFace
 from trapmid.attacks.mirror import MIRROR
+from trapmid.attacks.mirror_whitebox import MIRRORWhiteBox
 from trapmid.attacks.plgmi import PLGMI
 from trapmid.attacks.plgmi_plus import PLGMIPlus, PLGMIPlusPlus
 from trapmid.attacks.ppa import PPA
@@ -32,6 +33,7 @@ MEMBERS: tuple[type[Attack[Any, Any]], ...] = (
     PPA,
     IFGMI,
     MIRROR,
+    MIRRORWhiteBox,
     BREP,
     LOKT,
     PublicNearest,

@@ -14,7 +14,7 @@ from torch.nn import functional as F
 
 from trapmid.attacks.attack import Attack, Effort, Found, Run
 from trapmid.attacks.search import Descent, found_of, initial_latents, within
-from trapmid.config import Count, NonNegative, PositiveShare, Rate
+from trapmid.config import Count, Deviation, NonNegative, PositiveShare, Rate
 from trapmid.data.images import ImageSet, to_pixels
 from trapmid.priors import PriorConfig
 from trapmid.targets import WhiteBoxTarget
@@ -35,6 +35,20 @@ class MIFace(Effort, Attack[WhiteBoxTarget, None]):
 
     title: ClassVar[str] = "MI-FACE"
     paper: ClassVar[str] = "MI-FACE (Fredrikson et al., CCS 2015), Alg. 1"
+    deviations: ClassVar[tuple[Deviation, ...]] = (
+        Deviation(
+            "cost",
+            "1 - p",
+            "-log p",
+            "the gradient of 1 - p vanishes where a deep network is sure of somebody else",
+        ),
+        Deviation(
+            "no better for 100 steps",
+            "the search stops",
+            "it goes on",
+            "saves steps only; a search ends at the published probability",
+        ),
+    )
     kind: Literal["miface"] = "miface"
     start_noise: NonNegative = 0.0
     sure_enough: PositiveShare = 0.99

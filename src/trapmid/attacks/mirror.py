@@ -1,10 +1,10 @@
 """MIRROR (An et al., NDSS 2022), its black-box form: a genetic search over styles by the target's scores alone.
 
-From the paper: the population of styles, selection by the target's confidence, crossover and mutation, and the clipping in P space,
-where styles are nearly normal (Zhu et al. 2020). Assumed here: sizes and rates, and that a child takes each coordinate from
-either parent.
+Coordinates are clipped in P space, before the mapping network's last activation, where styles are nearly normal (Zhu et
+al. 2020).
 """
 
+import math
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, ClassVar, Literal, final
@@ -17,15 +17,12 @@ from torch.nn import functional as F
 from trapmid.attacks.attack import Attack, Effort, Found, Run
 from trapmid.attacks.search import found_of
 from trapmid.attacks.styles import searchable, show_candidates, shown_candidates, style_prior
-from trapmid.config import AtLeastTwo, Count, NonNegative, Positive, PositiveShare, Probability
+from trapmid.config import AtLeastTwo, Count, Deviation, Fraction, NonNegative, Positive, PositiveShare, Probability
 from trapmid.data.images import ImageSet, to_pixels
 from trapmid.engine import Loop, randomness
 from trapmid.priors import PriorConfig, StyleGAN2, StylePrior
 from trapmid.targets import ScoreTarget
 from trapmid.types import Labels
-
-FOR_THE_BOUNDS = 10_000
-"""Latents whose styles tell where P space is populated."""
 
 
 @final
@@ -36,27 +33,48 @@ class MIRROR(Effort, Attack[ScoreTarget, StylePrior]):
         prior: the generator.
         candidates: random styles shown to the target once, for all identities.
         truncation: of those.
-        population: styles that live on, of each picture that is searched for.
-        children: per population and generation; parents live on if they are better.
-        generations: how often.
+        cutoff: how many of the first layers take the truncated style while the target is shown the candidates; None for
+            all.
+        population: styles in a generation, of each picture that is searched for. The default of the authors' program is
+            100, and that of their scripts 1,000.
+        breeding: how the next generation comes about. As published, the fittest style, the `elite`, lives on among
+            children of parents that are drawn by fitness; or by `ranked` parents, where all who are fit enough live on.
+        children: per population and generation, for `ranked` breeding.
+        generations: the most there are.
+        enough: the search for a picture ends when the target gives it this probability; None goes on.
         mutation: share of a child's coordinates that are moved.
-        strength: standard deviation of those moves, in standard deviations of P space.
+        strength: of those moves. As published, they are uniform up to this share of the deviation in P space, and the
+            children of a generation share them; for `ranked` breeding, this is their standard deviation in deviations.
         bound: how many standard deviations from the mean of P space a coordinate may lie.
+        bounding_styles: random styles that tell mean and deviation of P space.
         images_per_identity: populations per identity, which share nothing; the fittest of each is a result.
     """
 
     title: ClassVar[str] = "MIRROR"
     paper: ClassVar[str] = "MIRROR (An et al., NDSS 2022), Sec. IV"
+    deviations: ClassVar[tuple[Deviation, ...]] = (
+        Deviation(
+            "number of candidates",
+            "not known to us",
+            "5,000",
+            "PPA's number; the population is chosen from them",
+        ),
+    )
     kind: Literal["mirror"] = "mirror"
     prior: StyleGAN2 = StyleGAN2()
     candidates: AtLeastTwo = 5_000
-    truncation: PositiveShare = 1.0
-    population: AtLeastTwo = 50
+    truncation: PositiveShare = 0.7
+    cutoff: Count | None = 8
+    population: AtLeastTwo = 1_000
+    breeding: Literal["elite", "ranked"] = "elite"
     children: Count = 50
     generations: Count = 100
+    enough: Fraction | None = 0.95
     mutation: Probability = 0.1
-    strength: NonNegative = 0.5
+    strength: NonNegative = 0.1
     bound: Positive = 1.0
+    bounding_styles: AtLeastTwo = 100_000
+    images_per_identity: Count = 1
 
     @model_validator(mode="after")
     def _selects_from_more(self) -> "MIRROR":
@@ -74,23 +92,34 @@ class MIRROR(Effort, Attack[ScoreTarget, StylePrior]):
         """The candidates' pictures, shown once for all identities."""
         del public
         prior = style_prior(run, self.name)
-        show_candidates(prior, target, self.candidates, self.truncation, self.chunk, run)
+        show_candidates(prior, target, self.candidates, self.truncation, self.chunk, run, cutoff=self.cutoff)
         return prior
 
     def invert(self, target: ScoreTarget, ready: StylePrior, identities: Labels, run: Run) -> Found:
         """All populations of all identities breed at once."""
         generator, each, m = searchable(ready), self.images_per_identity, self.population
-        space = p_space(generator, self.bound, run.seed)
+        published = self.breeding == "elite"
+        space = p_space(generator, self.bound, run.seed, self.bounding_styles, correction=0 if published else 1)
         labels = identities.repeat_interleave(each).to(run.compute.torch_device)
         best = shown_candidates(run).best(identities, each * m)
         # dealt like cards, so that every population of an identity begins with some of the best
-        dealt = best.unflatten(1, (m, each)).transpose(1, 2).flatten(0, 1)
-        first = space.clip(dealt.to(run.compute.torch_device))
+        dealt = best.unflatten(1, (m, each)).transpose(1, 2).flatten(0, 1).to(run.compute.torch_device)
+        first = dealt if published else space.clip(dealt)
         herd = _Herd(first, self._confidence(first, labels, generator, target))
 
+        def done() -> Tensor:
+            return herd.fitness[:, 0] >= (math.inf if self.enough is None else self.enough)
+
         def breed(_: int) -> Mapping[str, Tensor]:
-            children = space.clip(self._children(herd, space.deviation))
-            herd.survive(children, self._confidence(children, labels, generator, target))
+            if published:
+                seeking = ~done()
+                children = space.clip(self._offspring(herd, space.deviation))
+                fitness = herd.fitness[:, 1:].clone()
+                fitness[seeking] = self._confidence(children[seeking], labels[seeking], generator, target)
+                herd.succeed(seeking, children, fitness)
+            else:
+                children = space.clip(self._children(herd, space.deviation))
+                herd.survive(children, self._confidence(children, labels, generator, target))
             return {"confidence": herd.fitness[:, 0].mean()}
 
         name = f"search-{int(identities[0])}"
@@ -103,7 +132,7 @@ class MIRROR(Effort, Attack[ScoreTarget, StylePrior]):
             run.folder / name,
             period=10,
             progress=run.progress,
-        ).run(breed)
+        ).run(breed, stop=lambda: bool(done().all()))
         with torch.no_grad():
             fittest = herd.styles[:, 0].split(self.chunk)
             pixels = torch.cat([to_pixels(generator.synthesise(part)) for part in fittest])
@@ -119,6 +148,24 @@ class MIRROR(Effort, Attack[ScoreTarget, StylePrior]):
             )
         ]
         return torch.cat(sure).view(k, m)
+
+    def _offspring(self, herd: "_Herd", deviation: Tensor) -> Tensor:
+        """(k, population - 1, style_size): of two parents each, drawn by their fitness, coordinates from either, some moved.
+
+        Fitness is a log-probability and so below 0. A coordinate comes from the first parent with probability f1 / (f1 +
+        f2), as in the authors' code, which favours the parent that is less fit.
+        """
+        styles, fitness = herd.styles, log_probability(herd.fitness)
+        k, m, size = styles.shape
+        drawn = torch.multinomial(fitness.softmax(1), 2 * (m - 1), replacement=True)
+        parents = styles.gather(1, drawn[:, :, None].expand(-1, -1, size)).view(k, m - 1, 2, size)
+        first, second = fitness.gather(1, drawn).view(k, m - 1, 2, 1).unbind(2)
+        share = torch.where(first + second == 0, 0.5, first / (first + second))
+        of_first = torch.rand(k, m - 1, size, device=styles.device) < share
+        children = to_p(torch.where(of_first, parents[:, :, 0], parents[:, :, 1]))
+        moved = torch.rand_like(children) < self.mutation
+        noise = self.strength * deviation * (2 * torch.rand(k, 1, size, device=styles.device) - 1)
+        return to_styles(children + moved * noise)
 
     def _children(self, herd: "_Herd", deviation: Tensor) -> Tensor:
         """(k, children, style_size): of two parents each, drawn by their rank, coordinates from either, some moved."""
@@ -146,6 +193,14 @@ class _Herd:
         everyone, how_fit = torch.cat([self.styles, styles], 1), torch.cat([self.fitness, fitness], 1)
         self.fitness, rows = how_fit.topk(self.size, dim=1)
         self.styles = everyone.gather(1, rows[:, :, None].expand(-1, -1, everyone.shape[2]))
+
+    def succeed(self, rows: Tensor, children: Tensor, fitness: Tensor) -> None:
+        """In the populations `rows` (n,), bool, the fittest lives on among children (n, m - 1, style_size)."""
+        everyone = torch.cat([self.styles[:, :1], children], 1)
+        how_fit, order = torch.cat([self.fitness[:, :1], fitness], 1).sort(dim=1, descending=True, stable=True)
+        sorted_styles = everyone.gather(1, order[:, :, None].expand(-1, -1, everyone.shape[2]))
+        self.styles = torch.where(rows[:, None, None], sorted_styles, self.styles)
+        self.fitness = torch.where(rows[:, None], how_fit, self.fitness)
 
     def state_dict(self) -> dict[str, Any]:
         return {"styles": self.styles, "fitness": self.fitness}
@@ -175,12 +230,25 @@ class PSpace:
 
 
 @torch.no_grad()
-def p_space(prior: StylePrior, bound: float, seed: int) -> PSpace:
-    """Mean and standard deviation in P space of random styles, and bounds `bound` standard deviations around the mean."""
+def p_space(prior: StylePrior, bound: float, seed: int, styles: int = 100_000, *, correction: int = 0) -> PSpace:
+    """Mean and standard deviation in P space of random styles, and bounds `bound` standard deviations around the mean.
+
+    Args:
+        prior: makes the styles.
+        bound: in standard deviations.
+        seed: of the styles.
+        styles: how many.
+        correction: of the deviation's denominator; 0 for that of a population, as published.
+    """
     with randomness(seed, "P space", device=prior.device):
-        p = to_p(prior.map(torch.randn(FOR_THE_BOUNDS, prior.latent_size, device=prior.device)))
-    mean, deviation = p.mean(0), p.std(0)
+        p = to_p(prior.map(torch.randn(styles, prior.latent_size, device=prior.device)))
+    mean, deviation = p.mean(0), p.std(0, correction=correction)
     return PSpace(mean - bound * deviation, mean + bound * deviation, deviation)
+
+
+def log_probability(confidence: Tensor) -> Tensor:
+    """The logarithm of probabilities, finite where they are 0."""
+    return confidence.clamp_min(torch.finfo(confidence.dtype).tiny).log()
 
 
 def to_p(styles: Tensor) -> Tensor:

@@ -6,9 +6,9 @@ from torch import Tensor
 
 from trapmid.attacks.attack import Attack, Effort, Found, Run
 from trapmid.attacks.gans import kept, warm_start_of
-from trapmid.attacks.margin import MarginSettings, Term, margin_and_terms
+from trapmid.attacks.margin import TRAINING_AUGMENTATION, MarginSettings, Term, margin_and_terms
 from trapmid.attacks.search import score_public, top_n
-from trapmid.augment import AnyAugmentation, KorniaAugmentation
+from trapmid.augment import AnyAugmentation
 from trapmid.config import Count, Member, NonNegative
 from trapmid.data.images import ImageSet
 from trapmid.priors import CGAN, GAN, GANConfig, PriorConfig
@@ -32,14 +32,7 @@ class PseudoLabelGuided(Member):
     warm_start: CGAN | None = None
     top_n: Count = 30
     inversion_weight: NonNegative = 0.2
-    augmentation: AnyAugmentation = KorniaAugmentation(
-        crop_probability=1.0,
-        brightness=0.2,
-        contrast=0.2,
-        jitter_probability=0.5,
-        rotation_degrees=5.0,
-        rotation_probability=1.0,
-    )
+    augmentation: AnyAugmentation = TRAINING_AUGMENTATION
 
     def public_prior(self) -> PriorConfig | None:
         """The warm start."""

@@ -15,7 +15,7 @@ from trapmid.attacks.attack import Attack, Effort, Found, Run
 from trapmid.attacks.margin import MarginSettings, Term
 from trapmid.attacks.plgmi import PseudoLabelGuided
 from trapmid.attacks.search import survey, top_n
-from trapmid.config import NonNegative
+from trapmid.config import Deviation, NonNegative
 from trapmid.data.images import ImageSet
 from trapmid.priors import GAN
 from trapmid.targets import InformedTarget, WhiteBoxTarget
@@ -108,6 +108,14 @@ class PLGMIPlusPlus(PseudoLabelGuided, MarginSettings, Effort, Attack[InformedTa
 
     title: ClassVar[str] = "PLG-MI++"
     paper: ClassVar[str] = "Trap-MID (Liu & Chen, NeurIPS 2024), Sec. 4.2 and App. E.7, PLG-MI++"
+    deviations: ClassVar[tuple[Deviation, ...]] = (
+        Deviation(
+            "predicted label",
+            "of the generated image",
+            "of the augmented image in hand",
+            "saves a pass; the code is not public",
+        ),
+    )
     adaptive: ClassVar[bool] = True
     kind: Literal["plgmi++"] = "plgmi++"
     auxiliary_weight: NonNegative = 10.0

@@ -12,7 +12,7 @@ from trapmid.attacks.attack import Attack, Effort, Found, Run
 from trapmid.attacks.search import found_of, most_confident, optimise, robust_confidence
 from trapmid.attacks.styles import searchable, show_candidates, shown_candidates, style_prior
 from trapmid.augment import AnyAugmentation, KorniaAugmentation
-from trapmid.config import BelowOne, Count, PositiveShare, Rate
+from trapmid.config import BelowOne, Count, Deviation, PositiveShare, Rate
 from trapmid.data.images import ImageSet, to_pixels
 from trapmid.engine import randomness
 from trapmid.priors import PriorConfig, StyleGAN2, StylePrior
@@ -24,12 +24,14 @@ from trapmid.types import Images, Labels, Logits, Pixels
 class PPA(Effort, Attack[WhiteBoxTarget, StylePrior]):
     """`ppa`: no prior of its own to train, so one public StyleGAN2 serves against every target; the defaults are the published constants.
 
-    One style for all layers is searched. The authors truncate the styles of the first eight layers only; where all layers
-    share one style there is no such difference.
+    One style for all layers is searched.
 
     Attributes:
         prior: the generator; the authors use official FFHQ weights (`prior.weights`, `crop` 800).
         truncation: of the styles that a search may start from.
+        cutoff: how many of the first layers take the truncated style while the target is shown the candidates; None for
+            all. The search begins from the truncated style in all layers, so its first pictures are not those that were
+            shown.
         candidates: random styles shown to the target once, for all identities.
         starts: styles per identity that are searched from, the target's favourites among the candidates.
         search_augmentation: during the search.
@@ -43,9 +45,24 @@ class PPA(Effort, Attack[WhiteBoxTarget, StylePrior]):
 
     title: ClassVar[str] = "PPA"
     paper: ClassVar[str] = "PPA (Struppek et al., ICML 2022), Sec. 3"
+    deviations: ClassVar[tuple[Deviation, ...]] = (
+        Deviation(
+            "pictures of the final selection",
+            "as the generator makes them",
+            "as they are saved, in 8 bits",
+            "what is delivered is what was chosen",
+        ),
+        Deviation(
+            "augmentation of the targets",
+            "changes of saturation and hue, too",
+            "without them",
+            "the augmentation is shared by all defenses and has brightness and contrast alone",
+        ),
+    )
     kind: Literal["ppa"] = "ppa"
     prior: StyleGAN2 = StyleGAN2()
     truncation: PositiveShare = 0.5
+    cutoff: Count | None = 8
     candidates: Count = 5_000
     starts: Count = 200
     search_augmentation: AnyAugmentation = KorniaAugmentation(
@@ -76,7 +93,7 @@ class PPA(Effort, Attack[WhiteBoxTarget, StylePrior]):
         """The initial selection's pictures, shown once for all identities."""
         del public
         prior = style_prior(run, self.name)
-        show_candidates(prior, target, self.candidates, self.truncation, self.chunk, run)
+        show_candidates(prior, target, self.candidates, self.truncation, self.chunk, run, cutoff=self.cutoff)
         return prior
 
     def invert(self, target: WhiteBoxTarget, ready: StylePrior, identities: Labels, run: Run) -> Found:

@@ -46,9 +46,27 @@ def style_prior(run: Run, attack: str) -> StylePrior:
 
 @torch.no_grad()
 def show_candidates(
-    prior: StylePrior, target: ScoreTarget, count: int, truncation: float, chunk: int, run: Run
+    prior: StylePrior,
+    target: ScoreTarget,
+    count: int,
+    truncation: float,
+    chunk: int,
+    run: Run,
+    *,
+    cutoff: int | None = None,
 ) -> None:
-    """Show the target `count` random pictures and their mirror images, unless `run.folder` has its answers already."""
+    """Show the target `count` random pictures and their mirror images, unless `run.folder` has its answers already.
+
+    Args:
+        prior: makes the pictures.
+        target: is shown them.
+        count: how many.
+        truncation: of the styles that are kept.
+        chunk: pictures that are made at once.
+        run: seed, folder, progress.
+        cutoff: how many of the first layers take the truncated style; the others take the style as it was drawn. None for
+            all. The style that is kept is the truncated one in any case, as in the authors' code of PPA.
+    """
     file = run.folder / FILE
     if file.exists():
         target.queries = int(load_file(file)["queries"])
@@ -57,12 +75,20 @@ def show_candidates(
     styles, scores = [], []
     for part in latents.split(chunk):
         styles.append(prior.map(part.to(prior.device), truncation))
-        images = prior.synthesise(styles[-1]).clamp(0, 1)
+        images = prior.synthesise(_truncated(part, styles[-1], prior, cutoff)).clamp(0, 1)
         scores.append((target.scores(images) + target.scores(images.flip(3))).cpu() / 2)
         run.progress("initial selection", sum(map(len, scores)), count, "")
     run.folder.mkdir(parents=True, exist_ok=True)
     tensors = {"styles": torch.cat(styles).cpu(), "scores": torch.cat(scores), "queries": torch.tensor(target.queries)}
     write_atomic(file, save(tensors))
+
+
+def _truncated(latents: Tensor, low: Tensor, prior: StylePrior, cutoff: int | None) -> Tensor:
+    """The styles that make the picture of a candidate: `low` for all layers, or for those before `cutoff`."""
+    if cutoff is None:
+        return low
+    layers = torch.arange(2 * prior.blocks, device=prior.device)[None, :, None]
+    return torch.where(layers < cutoff, low[:, None], prior.map(latents.to(prior.device))[:, None])
 
 
 def shown_candidates(run: Run) -> Candidates:

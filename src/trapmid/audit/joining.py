@@ -56,7 +56,7 @@ def _read(out: Path) -> Recipe | None:
     if not file.exists():
         return None
     try:
-        return Recipe.model_validate(read_json(file))
+        return Recipe.from_file(read_json(file))
     except ValidationError as problem:
         raise UserError(
             f"{file} is not a recipe this trapmid can read: {explain(problem)}. If it holds a member "

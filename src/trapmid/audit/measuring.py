@@ -65,8 +65,8 @@ class Measuring:
         recipe = self.recipe
         optional = {"fidelity": recipe.fidelity, "robustness": recipe.robustness}
         return {
-            "judges": [judge.model_dump(mode="json") for judge in recipe.judges],
-            **{name: [one.model_dump(mode="json")] for name, one in optional.items() if one is not None},
+            "judges": [judge.canonical() for judge in recipe.judges],
+            **{name: [one.canonical()] for name, one in optional.items() if one is not None},
             "balls": [ball._asdict() for ball in BALLS],
             "samples": samples.VERSION,
             METRICS: dict(versions),

@@ -9,7 +9,7 @@ from trapmid.attacks import AnyAttack
 from trapmid.config import AtLeastTwo, Config, Member, Seed, Side
 from trapmid.data import AnySource, Source, SplitConfig
 from trapmid.defenses import AnyDefense, Training
-from trapmid.metrics.inception import Inception
+from trapmid.metrics.inception import AnyFidelity
 from trapmid.metrics.judges import AnyJudge, EvaluationClassifier
 from trapmid.metrics.robustness import APGD
 from trapmid.models import AnyModel
@@ -58,7 +58,7 @@ class Recipe(Config):
     attacks: tuple[AnyAttack, ...] = Field(min_length=1)
     seeds: Annotated[tuple[Seed, ...], AfterValidator(_each_once)] = Field((0,), min_length=1)
     judges: tuple[AnyJudge, ...] = Field(min_length=1)
-    fidelity: Inception | None = None
+    fidelity: AnyFidelity | None = None
     robustness: APGD | None = APGD()
 
     @field_validator("private")

@@ -7,7 +7,7 @@ import tyro
 
 from trapmid.cli.options import AsJson, OptionalPath
 from trapmid.cli.running import loading
-from trapmid.console import console, print_catalogue, print_diagnosis
+from trapmid.console import console, print_catalogue, print_deviations, print_diagnosis
 from trapmid.progress import Watch
 
 
@@ -56,14 +56,19 @@ def convert(
     console.print(f"{to}: {len(tensors)} tensors, {sum(tensor.numel() for tensor in tensors.values()):,} numbers")
 
 
-def list_(as_json: AsJson = False) -> None:
+def list_(as_json: AsJson = False, deviations: bool = False) -> None:
     """List everything that a recipe can name, with its paper: defenses, attacks, priors, models, judges, augmentations, recipes; and every metric.
 
     Example: trapmid list --json
 
     Args:
         as_json: print JSON instead of tables.
+        deviations: list what differs from the publications instead, member by member, and why.
     """
     with loading():
         from trapmid.catalogue import entries
-    print_catalogue(entries(), as_json=as_json)
+        from trapmid.deviations import deviations as known
+    if deviations:
+        print_deviations(known(), as_json=as_json)
+    else:
+        print_catalogue(entries(), as_json=as_json)

@@ -26,6 +26,8 @@ class MID(Defense):
         weight: lambda.
         width: k, the width of the bottleneck. Trap-MID, App. C.6 has 1024 for VGG-16 and 512 for Face.evoLVe and
             ResNet-152.
+        features: what the network shows as its features, which attacks and detectors read: those of the `body` before
+            the bottleneck, as in the authors' code, or those `drawn` from the bottleneck.
     """
 
     title = "MID"
@@ -33,6 +35,7 @@ class MID(Defense):
     kind: Literal["mid"] = "mid"
     weight: NonNegative = 0.003
     width: Width = 1024
+    features: Literal["body", "drawn"] = "body"
 
     def changes(self) -> Changes:
         """Another network, whose last layer reads the bottleneck, and a term that keeps the bottleneck narrow."""
@@ -40,7 +43,7 @@ class MID(Defense):
 
     def with_bottleneck(self, model: Classifier) -> Classifier:
         """The same body with a bottleneck before the last layer."""
-        return BottleneckNet(model, self.width)
+        return BottleneckNet(model, self.width, drawn=self.features == "drawn")
 
     def information(self, prediction: Prediction, images: Images, labels: Labels) -> Mapping[str, Tensor]:
         """The KL divergence of the bottleneck from the standard normal distribution, mean over the batch, weighted.
@@ -68,9 +71,9 @@ class BottleneckNet(Classifier):
     One linear layer gives the mean and s, with deviation = softplus(s - 5).
     """
 
-    def __init__(self, body: Classifier, width: int) -> None:
+    def __init__(self, body: Classifier, width: int, *, drawn: bool) -> None:
         super().__init__(body.num_classes, body.image_size, body.channels)
-        self.body = body
+        self.body, self.drawn = body, drawn
         assert isinstance(body.head, nn.Linear)
         self.encoder = nn.Linear(body.head.in_features, 2 * width)
         self.head = nn.Linear(width, body.num_classes)
@@ -79,9 +82,10 @@ class BottleneckNet(Classifier):
             body.add_module("norm", nn.Identity())  # the published bottleneck reads the pooled maps
 
     def forward(self, images: Images) -> Prediction:
-        """Features are z."""
+        """Features are z where `drawn` is true, and the body's otherwise."""
         inner = self.body(images)
         mean, raw = self.encoder(inner.features).chunk(2, 1)
         deviation = F.softplus(raw - 5)
         drawn = mean + deviation * torch.randn_like(mean)
-        return Prediction(self.head(drawn), drawn, inner.hidden, (mean, deviation))
+        features = drawn if self.drawn else inner.features
+        return Prediction(self.head(drawn), features, inner.hidden, (mean, deviation))

@@ -6,29 +6,42 @@ import torch
 from torch import Tensor
 
 from trapmid.augment import Augment
-from trapmid.config import ShareRange
+from trapmid.config import Deviation, ShareRange
 from trapmid.defenses.changes import Changes
 from trapmid.defenses.context import TrainingContext
 from trapmid.defenses.defense import Defense
 from trapmid.types import Images
 
+IMAGENET_MEAN = (0.485, 0.456, 0.406)
+
 
 @final
 class MIDRE(Defense):
-    """`midre`: each time a training image is shown, a random square of it is filled with the mean colour.
+    """`midre`: each time a training image is shown, a random square of it is filled with one colour.
 
     Every image is erased, after the augmentation. The area of the square is uniform between the bounds, its place
-    uniform within the image. Two constants differ from the authors' code: its largest area is 0.8 (its README names 0.4
-    as well), and it fills with the mean colour of ImageNet, where this fills with that of the training images.
+    uniform within the image.
 
     Attributes:
-        area: smallest and largest share of the image that is erased.
+        area: smallest and largest share of the image that is erased. The README of the authors' code has 0.4 for the
+            largest, too.
+        fill: the colour: ImageNet's mean, as in the authors' code, or the mean of the `training` images. Grey images
+            get the mean over the channels.
     """
 
     title = "MIDRE"
     paper = "MIDRE (Tran et al., TMLR 2025)"
+    deviations = (
+        Deviation(
+            "range of the fill colour",
+            "set after the normalisation of the network in question",
+            "set in images from 0 to 1",
+            "normalisation is inside of our networks",
+        ),
+    )
     kind: Literal["midre"] = "midre"
-    area: ShareRange = (0.1, 0.4)
+    area: ShareRange = (0.1, 0.8)
+    fill: Literal["imagenet", "training"] = "imagenet"
 
     def changes(self) -> Changes:
         """Another augmentation."""
@@ -36,7 +49,11 @@ class MIDRE(Defense):
 
     def erasing(self, augment: Augment, context: TrainingContext) -> Augment:
         """The given augmentation, then the erasing."""
-        return lambda images: erase(augment(images), self.area, context.images.mean)
+        fill = context.images.mean
+        if self.fill == "imagenet":
+            grey = sum(IMAGENET_MEAN) / len(IMAGENET_MEAN)
+            fill = IMAGENET_MEAN if context.images.shape[0] == len(IMAGENET_MEAN) else (grey,)
+        return lambda images: erase(augment(images), self.area, fill)
 
 
 def erase(images: Images, area: tuple[float, float], fill: tuple[float, ...]) -> Images:

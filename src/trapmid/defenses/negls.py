@@ -4,7 +4,7 @@ from typing import Literal, final
 
 from pydantic import Field
 
-from trapmid.config import Share
+from trapmid.config import Deviation, Share
 from trapmid.defenses.smoothing import Smoothing
 
 
@@ -25,6 +25,14 @@ class NegLS(Smoothing):
 
     title = "NegLS"
     paper = "NegLS (Struppek et al., ICLR 2024); schedule as in Trap-MID, App. C.6"
+    deviations = (
+        Deviation(
+            "optimizer and schedule",
+            "Adam at 1e-3, 100 epochs in batches of 128, a tenth after 75 and 90 epochs",
+            "the recipe's, for every defense",
+            "a comparison of defenses would compare optimizers",
+        ),
+    )
     kind: Literal["negls"] = "negls"
     smoothing: float = Field(-0.05, ge=-1e3, le=0.0)
     start_at: Share = 0.5

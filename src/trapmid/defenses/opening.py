@@ -75,7 +75,7 @@ def open_model(folder: Path, compute: Compute | None = None) -> TrainedModel:
             "elsewhere."
         )
     try:
-        trained = _Trained.model_validate(manifest.recipe)
+        trained = _Trained.from_file(manifest.recipe)
     except ValidationError as problem:
         raise UserError(
             f"{folder / MANIFEST} does not describe a training that this trapmid knows: {explain(problem)}."

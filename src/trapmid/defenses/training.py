@@ -10,8 +10,8 @@ from safetensors.torch import save_file
 from torch import Tensor, nn
 
 from trapmid.artifacts import Draft, Manifest, make, recorded
-from trapmid.augment import AnyAugmentation, KorniaAugmentation
-from trapmid.config import BatchSize, BelowOne, Config, Count, NonNegative, Rate
+from trapmid.augment import AnyAugmentation, KorniaAugmentation, flipped
+from trapmid.config import BatchSize, BelowOne, Config, Count, NonNegative, Probability, Rate
 from trapmid.data.images import to_unit
 from trapmid.data.splits import Split
 from trapmid.defenses.changes import shuffled_batches
@@ -74,6 +74,8 @@ class Training(Config):
         batch_size: images in a step; an incomplete last batch is left out, as in the authors' code.
         schedule: of the learning rate: `constant`; `one-cycle` over the whole training; or `steps`, a tenth after 75 %
             of the epochs and a hundredth after 90 %, as published for NegLS and PPA.
+        flip: share of the images that are mirrored as they are read, before a defense sees them. The authors' reader
+            does so under every defense. Unlike a flip in `augmentation`, it comes before triggers and discriminators.
         augmentation: used under every defense, `none` included.
         keep: which weights become the model: those of the `last` epoch, or those with the best accuracy on `val` among
             the epochs in which no schedule of the defense still runs. The authors choose on the test split; `test` does
@@ -87,6 +89,7 @@ class Training(Config):
     batch_size: BatchSize = 64
     optimizer: Annotated[SGD | AdamW, Field(discriminator="kind")] = SGD()
     schedule: Literal["constant", "one-cycle", "steps"] = "constant"
+    flip: Probability = 0.5
     augmentation: AnyAugmentation = KorniaAugmentation()
     keep: Literal["val", "last", "test"] = "val"
     recalibrate: bool = False
@@ -275,7 +278,8 @@ class _Fit:
         rows = self._batch(number)
         self.model.train()
         epoch = number // self.steps_per_epoch
-        losses, notes = self.run_of_defense.losses(to_unit(self.pixels[rows]), self.labels[rows], epoch)
+        images = flipped(to_unit(self.pixels[rows]), self.training.flip)
+        losses, notes = self.run_of_defense.losses(images, self.labels[rows], epoch)
         self.update(torch.stack(list(losses.values())).sum())
         if self.schedule is not None:
             self.schedule.step()

@@ -4,13 +4,14 @@ from abc import ABC, abstractmethod
 from pathlib import Path
 from typing import ClassVar, final
 
-from torch import nn
+from torch import Tensor, nn
+from torch.nn import functional as F
 
 from trapmid.config import Config
 from trapmid.models.weights import initialise
 from trapmid.types import Images, Prediction
 
-STARTS = ("pretrained", "weights")
+STARTS = ("pretrained", "weights", "start")
 """Fields that say where training starts from; everything else of a `ModelConfig` is the architecture."""
 
 
@@ -37,11 +38,21 @@ class Classifier(nn.Module, ABC):
 
     @abstractmethod
     def forward(self, images: Images) -> Prediction:
-        """Logits (n, num_classes) and features (n, d) of images (n, channels, image_size, image_size) in [0, 1]."""
+        """Logits (n, num_classes) and features (n, d) of images (n, channels, image_size, image_size) in [0, 1].
+
+        A network with an input size of its own takes images of any size and resizes them.
+        """
 
     def own_name(self, name: str) -> str:
         """What is called here what others publish as `name`."""
         return name
+
+
+def resized(images: Tensor, size: int) -> Tensor:
+    """Images (n, c, h, w) at `size` pixels, bilinearly and without antialiasing; those that have it are returned as they are."""
+    if images.shape[-2:] == (size, size):
+        return images
+    return F.interpolate(images, size=(size, size), mode="bilinear", align_corners=False)
 
 
 class ModelConfig(Config, ABC):

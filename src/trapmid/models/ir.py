@@ -1,11 +1,13 @@
 """Improved residual networks for faces (Trap-MID, App. C.3): `facenet64`, which is Face.evoLVe's IR-50, and `ir152`."""
 
+from abc import ABC, abstractmethod
 from collections.abc import Sequence
 from typing import Literal
 
 from torch import Tensor, nn
 
-from trapmid.models.classifier import Classifier, ModelConfig
+from trapmid.config import Side
+from trapmid.models.classifier import Classifier, ModelConfig, resized
 from trapmid.models.residual import ResidualBlock
 from trapmid.types import Images, Prediction
 
@@ -64,7 +66,7 @@ class IRNet(Classifier):
 
     def forward(self, images: Images) -> Prediction:
         """Features are the last batch norm's output; hidden are the outputs of the four stages, as BiDO takes them."""
-        x = self.input_layer(images.expand(-1, 3, -1, -1))
+        x = self.input_layer(resized(images, self.image_size).expand(-1, 3, -1, -1))
         hidden = []
         for i, unit in enumerate(self.body):
             x = unit(x)
@@ -79,23 +81,50 @@ class IRNet(Classifier):
         return f"head.{name.removeprefix('fc_layer.')}" if name.startswith("fc_layer.") else name
 
 
-class FaceNet64(ModelConfig):
+class IRConfig(ModelConfig, ABC):
+    """What both networks can be told.
+
+    Attributes:
+        start: of convolutions where no weights are named: `xavier`, uniform, as the authors' code has it in the backbone,
+            or `torch`, torch's own. Other layers start as torch starts them.
+        input_size: pixels that images are resized to, bilinearly; None takes them as they are. The authors' evaluation
+            classifier is an IR-50 for 112 px, which is shown images of 64 px.
+    """
+
+    start: Literal["xavier", "torch"] = "xavier"
+    input_size: Side | None = None
+
+    def network(self, num_classes: int, image_size: int, channels: int) -> Classifier:
+        """See `IRNet`."""
+        network = IRNet(num_classes, self.input_size or image_size, channels, self.units())
+        if self.start == "xavier":
+            for layer in (*network.input_layer.modules(), *network.body.modules()):
+                if isinstance(layer, nn.Conv2d):
+                    nn.init.xavier_uniform_(layer.weight)
+        return network
+
+    @abstractmethod
+    def units(self) -> Sequence[int]:
+        """The number of units in each of the four stages."""
+
+
+class FaceNet64(IRConfig):
     """`facenet64`: the paper's "Face.evoLVe", an IR-50, started from a backbone trained on MS-Celeb-1M."""
 
     paper = "Trap-MID, App. C.3; Face.evoLVe (Wang et al. 2021), IR-50 after Deng et al., CVPR 2019"
     kind: Literal["facenet64"] = "facenet64"
 
-    def network(self, num_classes: int, image_size: int, channels: int) -> Classifier:
-        """See `IRNet`."""
-        return IRNet(num_classes, image_size, channels, (3, 4, 14, 3))
+    def units(self) -> Sequence[int]:
+        """24 units."""
+        return (3, 4, 14, 3)
 
 
-class IR152(ModelConfig):
+class IR152(IRConfig):
     """`ir152`: the paper's "ResNet-152", started from a backbone trained on MS-Celeb-1M."""
 
     paper = "Trap-MID, App. C.3 (there: ResNet-152); IR-152 after Deng et al., CVPR 2019"
     kind: Literal["ir152"] = "ir152"
 
-    def network(self, num_classes: int, image_size: int, channels: int) -> Classifier:
-        """See `IRNet`."""
-        return IRNet(num_classes, image_size, channels, (3, 8, 36, 3))
+    def units(self) -> Sequence[int]:
+        """50 units."""
+        return (3, 8, 36, 3)

@@ -30,6 +30,8 @@ class CGAN(GANConfig, PriorConfig):
         dequantise: add U(0, 1/256) to real images, as published.
         augmentation: of real and generated images before the discriminator (Zhao et al. 2020); `none` is published. It
             holds the discriminator back where a class has few images.
+        verdicts: whether a discriminator step shows generated and real images `apart`, in two forward passes, as the
+            authors' code does, or `together` in one. Spectral norm takes one power iteration in each pass.
     """
 
     title: ClassVar[str] = "Conditional GAN"
@@ -40,6 +42,7 @@ class CGAN(GANConfig, PriorConfig):
     betas: tuple[BelowOne, BelowOne] = (0.0, 0.9)
     dequantise: bool = True
     augmentation: AnyAugmentation = NoAugmentation()
+    verdicts: Literal["apart", "together"] = "apart"
 
     def fit(
         self,
@@ -102,7 +105,12 @@ class CGANFit(Fit):
         labels = self.labels()
         with torch.no_grad():
             both = self.augment(torch.cat([real, self.generator(self.latents(), labels)]))
-        of_real, of_generated = self.discriminator(both, torch.cat([real_labels, labels])).chunk(2)
+        if self.config.verdicts == "together":
+            of_real, of_generated = self.discriminator(both, torch.cat([real_labels, labels])).chunk(2)
+        else:
+            real, generated = both.chunk(2)
+            of_generated = self.discriminator(generated, labels)
+            of_real = self.discriminator(real, real_labels)
         gap = of_real.mean() - of_generated.mean()
         return {"discriminator": hinge_loss(of_real, of_generated)}, {"gap": gap}
 

@@ -149,7 +149,13 @@ Losses = Mapping[str, Tensor]
 
 
 class Fit(ABC):
-    """One training of a pair: a generator step, then `discriminator_steps` of the discriminator, over and over."""
+    """One training of a pair: a generator step, then `discriminator_steps` of the discriminator, over and over.
+
+    Attributes:
+        number: of the present iteration, counted from 0.
+    """
+
+    number: int = 0
 
     def __init__(self, config: GANConfig, setting: PriorTraining) -> None:
         self.config, self.setting, self.device = config, setting, setting.compute.torch_device
@@ -202,8 +208,8 @@ class Fit(ABC):
         return self.gan
 
     def step(self, number: int) -> Losses:
-        """One iteration."""
-        del number
+        """One iteration, counted from 0."""
+        self.number = number
         self.generator.train()
         self.discriminator.train().requires_grad_(False)
         notes = dict(self.generator_losses())

@@ -59,7 +59,7 @@ class StylePrior(Prior):
 
     Attributes:
         style_size: length of a style.
-        blocks: of the synthesis network; its features after each can be had.
+        blocks: of the synthesis network; its features after each can be had. Each block takes two styles.
         generator: `map` and `synthesise`.
     """
 
@@ -72,7 +72,7 @@ class StylePrior(Prior):
 
     @abstractmethod
     def synthesise(self, styles: Tensor) -> Images:
-        """Images (n, c, h, w), differentiable with respect to `styles` (n, style_size)."""
+        """Images (n, c, h, w), differentiable with respect to `styles`: (n, style_size), or (n, 2 * blocks, style_size)."""
 
     @abstractmethod
     def features_at(self, styles: Tensor, blocks: int, start: Features | None = None) -> Features:

@@ -7,7 +7,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from trapmid.config import BelowOne, Count, NonNegative, Width
+from trapmid.config import BelowOne, Count, Deviation, NonNegative, Width
 from trapmid.data.images import to_unit
 from trapmid.priors.dcgan import DCGenerator
 from trapmid.priors.gan import GAN, Fit, GANConfig, Losses, Pair, begin_with
@@ -19,26 +19,31 @@ from trapmid.types import Images, Logits, Prediction
 class MinibatchDiscrimination(nn.Module):
     """How near each image is to the others: sum over them of exp(-L1 distance), in `outputs` learnt spaces of `dims` dimensions (Salimans et al. 2016).
 
-    In train mode the others are the rest of the batch; they are kept, and in eval mode every image is compared with those last
-    kept (as batch norm keeps statistics), so that no image has a part in another's verdict. The first weights make distances
-    start near one, where exp(-x) has a gradient.
+    The others are the rest of the batch, always, as published. The first weights are then standard normal, so that
+    distances are large and their exponentials zero at first.
+
+    With `company`, a number of images that are kept, the others are the rest of the batch in train mode; they are kept,
+    and in eval mode every image is compared with those last kept (as batch norm keeps statistics), so that no image has
+    a part in another's verdict. The first weights then make distances start near one, where exp(-x) has a gradient.
     """
 
     company: Tensor
 
-    def __init__(self, features: int, company: int, outputs: int = 64, dims: int = 50) -> None:
+    def __init__(self, features: int, company: int | None, outputs: int = 64, dims: int = 50) -> None:
         super().__init__()
-        self.shape = (outputs, dims)
+        self.shape, self.keeps = (outputs, dims), company is not None
         self.spaces = nn.Linear(features, outputs * dims, bias=False)
-        nn.init.normal_(self.spaces.weight, 0, 1 / (dims * features**0.5))
-        self.register_buffer("company", torch.zeros(company, *self.shape))
+        nn.init.normal_(self.spaces.weight, 0, 1.0 if company is None else 1 / (dims * features**0.5))
+        if company is not None:
+            self.register_buffer("company", torch.zeros(company, *self.shape))
 
     def forward(self, features: Tensor) -> Tensor:
         """(n, outputs), of features (n, d)."""
         points = self.spaces(features).view(-1, *self.shape)
-        if not self.training:
+        if self.keeps and not self.training:
             return _nearness(points, self.company).sum(1)
-        self.company = points.detach()[1:]
+        if self.keeps:
+            self.company = points.detach()[1:]
         return _nearness(points, points).sum(1) - 1  # each is at distance zero from itself
 
 
@@ -51,7 +56,7 @@ def _nearness(points: Tensor, others: Tensor) -> Tensor:
 class SemiDiscriminator(nn.Module):
     """Convolutions of stride 2, instance norm, leaky ReLU; logits over the target's classes from the last map and minibatch discrimination."""
 
-    def __init__(self, num_classes: int, image_size: int, channels: int, width: int, batch_size: int) -> None:
+    def __init__(self, num_classes: int, image_size: int, channels: int, width: int, company: int | None) -> None:
         super().__init__()
         side, downs = halvings(image_size)
         widths = [channels, *(width * 2**i for i in range(downs - 1))]
@@ -61,7 +66,7 @@ class SemiDiscriminator(nn.Module):
         last = widths[-1]
         layers += [nn.Conv2d(last, last, 3, 2, 1), nn.InstanceNorm2d(last, affine=True), nn.LeakyReLU(0.2)]
         self.layers = nn.Sequential(*layers, nn.Flatten())
-        self.minibatch = MinibatchDiscrimination(last * side**2, batch_size - 1)
+        self.minibatch = MinibatchDiscrimination(last * side**2, company)
         self.head = nn.Linear(last * side**2 + self.minibatch.shape[0], num_classes)
 
     def forward(self, images: Images) -> Prediction:
@@ -81,10 +86,21 @@ class SemiGAN(GANConfig):
         latent_size: length of a latent.
         unlabelled_weight: of telling real from generated in the discriminator's loss.
         entropy_weight: of the summed entropy of a generated batch's labels in the generator's loss.
+        company: what minibatch discrimination compares an image with in eval mode, and so in a search: the `batch`, as
+            published, or `kept` samples, so that what is found for an identity does not depend on who else is searched.
+            `MinibatchDiscrimination` says how the weights start in either case.
     """
 
     title: ClassVar[str] = "Semi-supervised GAN"
     paper: ClassVar[str] = "KED-MI (Chen et al., ICCV 2021); Salimans et al. 2016"
+    deviations: ClassVar[tuple[Deviation, ...]] = (
+        Deviation(
+            "the target's soft labels",
+            "asked at every step, the target in train mode",
+            "asked once for each image, in eval mode",
+            "the model that is attacked answers in eval mode; fewer queries",
+        ),
+    )
     kind: Literal["semigan"] = "semigan"
     width: Width = 64
     latent_size: Width = 100
@@ -92,6 +108,7 @@ class SemiGAN(GANConfig):
     betas: tuple[BelowOne, BelowOne] = (0.5, 0.999)
     unlabelled_weight: NonNegative = 0.5
     entropy_weight: NonNegative = 1e-4
+    company: Literal["batch", "kept"] = "batch"
 
     def fit(self, setting: PriorTraining, soft_labels: Tensor, *, start: GAN | None = None) -> GAN:
         """Train a pair on public images and what the target says about them.
@@ -103,14 +120,16 @@ class SemiGAN(GANConfig):
         """
         fit = SemiGANFit(self, setting, soft_labels, start)
         gan = fit.run()
-        with fit.randomness("company"), torch.no_grad():
-            gan.discriminator.train()(gan.decode(fit.latents(), fit.labels()))
+        if self.company == "kept":
+            with fit.randomness("company"), torch.no_grad():
+                gan.discriminator.train()(gan.decode(fit.latents(), fit.labels()))
         return gan
 
     def pair(self, num_classes: int, image_size: int, channels: int) -> Pair:
         """See `GANConfig.pair`."""
         generator = DCGenerator(image_size, channels, self.latent_size, self.width)
-        discriminator = SemiDiscriminator(num_classes, image_size, channels, self.width, self.batch_size)
+        company = self.batch_size - 1 if self.company == "kept" else None
+        discriminator = SemiDiscriminator(num_classes, image_size, channels, self.width, company)
         return Pair(generator, discriminator, self.latent_size)
 
 

@@ -11,7 +11,7 @@ from torch.nn import functional as F
 from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 
 from trapmid.augment import AnyAugmentation, NoAugmentation
-from trapmid.config import BatchSize, BelowOne, Count, NonNegative, Probability, Rate, Side, Width
+from trapmid.config import BatchSize, BelowOne, Count, Deviation, NonNegative, Probability, Rate, Side, Width
 from trapmid.data.images import to_unit
 from trapmid.engine import Compute, Loop, randomness
 from trapmid.priors.gan import GENERATOR, save_network
@@ -54,6 +54,20 @@ class StyleGAN2(PriorConfig):
 
     title: ClassVar[str] = "StyleGAN2"
     paper: ClassVar[str] = "StyleGAN2 (Karras et al., CVPR 2020)"
+    deviations: ClassVar[tuple[Deviation, ...]] = (
+        Deviation(
+            "path length",
+            "penalised",
+            "not",
+            "the attacks here do without",
+        ),
+        Deviation(
+            "mean style",
+            "tracked while training",
+            "the mean of 10,000 styles after it",
+            "no decay constant to choose",
+        ),
+    )
     kind: Literal["stylegan2"] = "stylegan2"
     weights: Path | None = None
     resolution: Side | None = None

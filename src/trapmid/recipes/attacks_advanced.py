@@ -1,6 +1,6 @@
 """Small versions, for two cores, of attacks that search a StyleGAN2's styles or that see only labels or scores."""
 
-from trapmid.attacks import BREP, IFGMI, MIRROR, PPA
+from trapmid.attacks import BREP, IFGMI, MIRROR, PPA, MIRRORWhiteBox
 from trapmid.augment import WarpAugmentation
 from trapmid.priors import AnyPrior, StyleGAN2
 
@@ -33,6 +33,7 @@ def small_ppa(prior: StyleGAN2) -> PPA:
     return PPA(
         prior=prior,
         truncation=0.7,
+        cutoff=None,
         candidates=1000,
         starts=10,
         search_augmentation=crop,
@@ -43,8 +44,8 @@ def small_ppa(prior: StyleGAN2) -> PPA:
     )
 
 
-def advanced_attacks(style: StyleGAN2, plain: AnyPrior) -> tuple[PPA, IFGMI, MIRROR, BREP]:
-    """`ppa`, `ifgmi` and `mirror` with a style prior, and `brep` with any prior.
+def advanced_attacks(style: StyleGAN2, plain: AnyPrior) -> tuple[PPA, IFGMI, MIRROR, MIRRORWhiteBox, BREP]:
+    """`ppa`, `ifgmi` and both forms of `mirror` with a style prior, and `brep` with any prior.
 
     Args:
         style: the prior whose styles are searched.
@@ -53,7 +54,39 @@ def advanced_attacks(style: StyleGAN2, plain: AnyPrior) -> tuple[PPA, IFGMI, MIR
     ppa = small_ppa(style)
     return (
         ppa,
-        IFGMI(ppa=ppa, layer_steps=(15, 15, 15), radii=(0.1, 0.1, 0.1)),
-        MIRROR(prior=style, candidates=1000, population=10, children=10, generations=30),
-        BREP(prior=plain, start_batches=200, sphere=20, steps_per_radius=40, steps=100, images_per_identity=2),
+        IFGMI(
+            ppa=ppa,
+            layer_steps=(15, 15, 15),
+            balls="relative",
+            radii=(0.1, 0.1, 0.1),
+            picture="kept",
+            final_selection=True,
+        ),
+        MIRROR(
+            prior=style,
+            candidates=1000,
+            truncation=1.0,
+            cutoff=None,
+            population=10,
+            breeding="ranked",
+            children=10,
+            generations=30,
+            enough=None,
+            strength=0.5,
+            bounding_styles=10_000,
+            images_per_identity=5,
+        ),
+        MIRRORWhiteBox(
+            prior=style, candidates=1000, cutoff=None, search_steps=150, search_rate=0.05, images_per_identity=5
+        ),
+        BREP(
+            prior=plain,
+            start_batches=200,
+            sphere=20,
+            filled=0.75,
+            moves="final",
+            steps_per_radius=40,
+            steps=100,
+            images_per_identity=2,
+        ),
     )

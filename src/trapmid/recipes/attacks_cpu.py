@@ -65,6 +65,7 @@ def cpu_attacks(plgmi: PLGMI, distillation_epochs: int) -> tuple[AnyAttack, ...]
             discriminator_steps=prior.discriminator_steps,
             ema=prior.ema,
             log_every=prior.log_every,
+            company="kept",
         ),
         search_steps=150,
         search_rate=0.05,
@@ -97,11 +98,16 @@ def small_lokt(plgmi: PLGMI, students: tuple[Tiny, ...]) -> LOKT:
     search = {"images_per_identity", "search_augmentation", "candidates", "search_steps", "search_rate"}
     return LOKT(
         prior=TACGAN(
-            discriminator=LIGHT_DISCRIMINATOR, discriminator_steps=2, **plgmi.prior.model_dump(include=shared)
+            discriminator=LIGHT_DISCRIMINATOR,
+            discriminator_steps=2,
+            class_weight=1.0,
+            warm_up=0,
+            **plgmi.prior.model_dump(include=shared),
         ),
         warm_start=plgmi.warm_start,
         students=students,
         samples=4_000,
+        ensemble="logits",
         distillation=Distillation(epochs=4),
         **plgmi.model_dump(include=search),
     )

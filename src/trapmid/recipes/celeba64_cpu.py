@@ -35,6 +35,7 @@ def celeba64_cpu() -> Recipe:
         discriminator_steps=1,
         rate=5e-4,
         dequantise=False,
+        verdicts="together",
         augmentation=before_discriminator,
         ema=0.99,
         log_every=50,

@@ -10,7 +10,7 @@ from trapmid.augment import KorniaAugmentation
 from trapmid.data import SplitConfig
 from trapmid.defenses import SGD, NoDefense, Training, TrapMID
 from trapmid.metrics.judges import EvaluationClassifier
-from trapmid.models import VGG16, Zoo
+from trapmid.models import VGG16, FaceNet64
 
 
 def celeba64_vgg16() -> Recipe:
@@ -24,7 +24,8 @@ def celeba64_vgg16() -> Recipe:
 
     Deviations from the authors' code: the epoch is chosen on a validation split and not on the test split, which `--set
     training.keep=test` restores. The unprotected model is trained with the same augmentation as the others. The
-    evaluation classifier is a ResNet-50, because the MS-Celeb-1M weights of the authors' IR-50 are no longer
+    evaluation classifier is the authors' IR-50 for 112 px. It starts at random unless `--set
+    judges.classifier.model.weights=FILE` names a file, because the MS-Celeb-1M weights that they begin with are no longer
     distributed.
     """
     training = Training(
@@ -48,8 +49,6 @@ def celeba64_vgg16() -> Recipe:
         attacks=(PLGMI(identities_per_batch=60),),
         seeds=(0, 1, 2, 3, 4),
         judges=(
-            EvaluationClassifier(
-                model=Zoo(name="resnet50", pretrained=True), training=training.model_copy(update={"epochs": 30})
-            ),
+            EvaluationClassifier(model=FaceNet64(input_size=112), training=training.model_copy(update={"epochs": 30})),
         ),
     )

@@ -23,6 +23,7 @@ def demo() -> Recipe:
         discriminator_steps=1,
         rate=5e-4,
         dequantise=False,
+        verdicts="together",
         augmentation=WarpAugmentation(crop_area=(0.88, 1.0), shift=0.04, rotation_degrees=4.0, padding="reflection"),
         ema=0.99,
         log_every=50,

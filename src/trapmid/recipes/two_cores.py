@@ -10,8 +10,10 @@ from trapmid.priors import CGAN
 LIGHT_DISCRIMINATOR = Tiny(widths=(16, 32, 64, 64))
 """The discriminator for triggers and for LOKT's generator. It takes a quarter of the classifier's computation."""
 
-OF_ATTACK = WarpAugmentation.model_validate(PLGMI().augmentation.model_dump(exclude={"kind", "crop_ratio"}))
-"""PLG-MI's published augmentation, as a single warp."""
+OF_ATTACK = WarpAugmentation.model_validate(
+    PLGMI().augmentation.model_dump(exclude={"kind", "crop_ratio", "one_draw"}) | {"rotation_probability": 1.0}
+)
+"""PLG-MI's published augmentation as a single warp, which rotates every image and not half of them."""
 
 
 def training(epochs: int, augmentation: WarpAugmentation, evaluate_every: int) -> Training:
@@ -21,6 +23,7 @@ def training(epochs: int, augmentation: WarpAugmentation, evaluate_every: int) -
         batch_size=32,
         optimizer=AdamW(),
         schedule="one-cycle",
+        flip=0.0,
         augmentation=augmentation,
         keep="last",
         recalibrate=True,
@@ -37,6 +40,7 @@ def judge(augmentation: WarpAugmentation, batch_size: int) -> EvaluationClassifi
             batch_size=batch_size,
             optimizer=AdamW(rate=2e-3),
             schedule="one-cycle",
+            flip=0.0,
             augmentation=augmentation,
             keep="last",
             evaluate_every=10,

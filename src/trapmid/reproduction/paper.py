@@ -7,11 +7,11 @@ from typing import Any, ClassVar, Literal, final
 
 from trapmid.attacks import BREP, GMI, KEDMI, LOMMA, PLGMI, PPA, AnyAttack, PLGMIPlus, PLGMIPlusPlus
 from trapmid.audit import Recipe
-from trapmid.augment import KorniaAugmentation
+from trapmid.augment import KorniaAugmentation, NoAugmentation
 from trapmid.data import Source, SplitConfig
 from trapmid.data.sources import guess_half
 from trapmid.defenses import AdamW, Defense, Training
-from trapmid.metrics.inception import Inception
+from trapmid.metrics.inception import Inception, TorchvisionInception
 from trapmid.metrics.judges import EvaluationClassifier
 from trapmid.models import IR152, VGG16, AnyModel, FaceNet64, Zoo
 from trapmid.priors import StyleGAN2
@@ -23,9 +23,6 @@ from trapmid.reproduction.variants import defense_variant
 BATCH = 60
 """Identities that the published searches take at once."""
 
-FLIP = KorniaAugmentation(crop_probability=0.0, rotation_probability=0.0)
-"""What the authors' data set does to training images; more only where there are trapdoors."""
-
 PORTRAIT = KorniaAugmentation(
     crop_area=(0.85, 1.0), crop_probability=1.0, brightness=0.2, contrast=0.2, jitter_probability=1.0
 )
@@ -36,6 +33,7 @@ OF_JUDGE = Training(
     batch_size=128,
     optimizer=AdamW(rate=1e-3, weight_decay=0.0),
     schedule="steps",
+    flip=0.0,
     augmentation=PORTRAIT.model_copy(update={"rotation_probability": 0.0}),
 )
 """PPA's, of targets and of the judge."""
@@ -110,11 +108,15 @@ class PaperScale(Scale):
             changes = {
                 "image_size": 224,
                 "split": SplitConfig(val=0.05, test=0.1, seed=42),
-                "judges": (EvaluationClassifier(model=Zoo(name="inception_v3", pretrained=True), training=OF_JUDGE),),
+                "judges": (
+                    EvaluationClassifier(
+                        model=Zoo(name="inception_v3", pretrained=True, input_size=299), training=OF_JUDGE
+                    ),
+                ),
             }
         if target.data in ("digits", "objects"):
             judge = base.training.model_copy(update={"epochs": 10})
-            model = Zoo(name="resnet18", pretrained=True)
+            model = Zoo(name="resnet18", pretrained=True, pixels="unit")
             changes = {
                 "channels": 1 if target.data == "digits" else 3,
                 "identities": None,
@@ -130,7 +132,7 @@ class PaperScale(Scale):
             "public": public,
             "model": model,
             "training": self._training(base.training, target, defense),
-            "fidelity": Inception(),
+            "fidelity": Inception() if target.data == "portraits" else TorchvisionInception(),
         }
         return with_transforms(base.model_copy(update=changes), target.augmentation)
 
@@ -138,7 +140,7 @@ class PaperScale(Scale):
         trapdoor = defense.startswith(("trapmid", "onepass", "ted+"))
         chosen: dict[str, Any] = {"keep": "test"}
         if not trapdoor:
-            chosen["augmentation"] = FLIP
+            chosen["augmentation"] = NoAugmentation()  # the reader flips; more only where there are trapdoors
         if defense == "bido":
             chosen["optimizer"] = AdamW(rate=1e-4, weight_decay=0.0)
         if "negls" in defense or target.data == "portraits":
@@ -154,6 +156,7 @@ class PaperScale(Scale):
             chosen["epochs"] = {"digits": 10, "objects": 100}[target.data]
         if target.data == "portraits":
             chosen["augmentation"] = PORTRAIT if trapdoor else OF_JUDGE.augmentation
+            chosen["flip"] = 0.0  # part of the augmentation
         return base.model_copy(update=chosen)
 
     def defense(self, row: ExperimentRow) -> Defense:
@@ -190,7 +193,7 @@ class PaperScale(Scale):
             ]
         elif any(target.data == "faces" for target in targets):
             said.append(
-                "the judge is a ResNet-50 from ImageNet weights at 64 px, the authors' an IR-50 at 112 px whose MS-Celeb-1M weights are no longer distributed"
+                "the judge is the authors' IR-50 at 112 px; it starts at random unless `--set judges.classifier.model.weights=FILE` names MS-Celeb-1M weights, as published"
             )
         if any(target.network in ("facenet64", "ir152") for target in targets):
             said.append(

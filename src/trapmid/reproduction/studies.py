@@ -167,7 +167,7 @@ def _all_changed(recipes: dict[str, Recipe], changes: Sequence[str]) -> dict[str
 
 def _content(recipe: Recipe) -> str:
     """Differs between recipes whose cells cannot share a folder; says nothing of where images lie, so that moving them is refused there."""
-    values = recipe.model_dump(mode="json", exclude=MEMBERS | {"about"})
+    values = {name: value for name, value in recipe.canonical().items() if name not in MEMBERS | {"about"}}
     for side in ("private", "public"):
         (values[side] or {}).pop("path", None)
     return fingerprint(values)

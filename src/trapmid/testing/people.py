@@ -35,6 +35,7 @@ def quick_training(epochs: int) -> Training:
         batch_size=10,
         optimizer=AdamW(rate=3e-3),
         schedule="one-cycle",
+        flip=0.0,
         recalibrate=True,
         augmentation=WarpAugmentation(),
     )

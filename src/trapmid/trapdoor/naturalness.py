@@ -35,9 +35,10 @@ class TwinDiscriminator(nn.Module):
 class FeatureCritic(nn.Module):
     """Two linear layers on a classifier's features and one-hot prediction (authors' code; off in the paper)."""
 
-    def __init__(self, features: int, num_classes: int, width: int) -> None:
+    def __init__(self, features: int, num_classes: int, width: int | None) -> None:
         super().__init__()
         self.num_classes = num_classes
+        width = width or features + num_classes
         self.layers = nn.Sequential(nn.Linear(features + num_classes, width), nn.ReLU(), nn.Linear(width, 1))
 
     def forward(self, prediction: Prediction) -> Tensor:
@@ -55,6 +56,11 @@ def discriminator_loss(logits: Tensor) -> Tensor:
 def naturalness_loss(logits: Tensor) -> Tensor:
     """-log D(Pi(x)) of Eq. 5, mean over the logits of poisoned images: low where they are taken for clean ones."""
     return F.softplus(-logits).mean()
+
+
+def indecision_loss(logits: Tensor) -> Tensor:
+    """Binary cross-entropy to a target of 0.5, mean over logits: least where the discriminator cannot tell."""
+    return 0.5 * (F.softplus(-logits) + F.softplus(logits)).mean()
 
 
 def discriminator_accuracy(logits: Tensor) -> Tensor:

@@ -1,5 +1,7 @@
 """The constants of a trapdoor: those of the paper by default, its ablations, and options for short trainings."""
 
+from typing import Literal
+
 from pydantic import model_validator
 
 from trapmid.config import Config, Count, CountOrZero, NonNegative, Positive, PositiveShare, Rate, Share, Width
@@ -9,17 +11,21 @@ from trapmid.trapdoor.triggers import BlendSchedule, TriggerStart
 class FeatureDiscriminator(Config):
     """A second discriminator, which sees the classifier's features and its predicted class instead of the image.
 
-    It is in the authors' code but off in every setting they publish, so the defaults are not theirs. The loss of the
-    triggers then weighs both discriminators by one half, and the classifier learns to give poisoned images features
-    like those of clean ones.
+    It is in the authors' code but off in every setting they publish. The loss of the triggers then weighs both
+    discriminators by one half.
 
     Attributes:
-        width: width of the hidden layer.
-        model_weight: weight of that term within the poisoned share of the classifier's loss.
+        width: width of the hidden layer; None for that of its input, as in the authors' code.
+        model_weight: weight of its term in the classifier's loss, within the poisoned share.
+        images: the images it learns from: `plain` ones, as in the authors' code, or `augmented` ones.
+        aim: what the classifier learns: features of clean and of poisoned images that leave the discriminator
+            `undecided`, at 0.5, as in the authors' code; or features of poisoned images that it takes for `clean` ones.
     """
 
-    width: Width = 512
+    width: Width | None = None
     model_weight: NonNegative = 1.0
+    images: Literal["plain", "augmented"] = "plain"
+    aim: Literal["undecided", "clean"] = "undecided"
 
 
 class TrapdoorSettings(Config):

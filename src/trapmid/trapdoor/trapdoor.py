@@ -8,7 +8,13 @@ import torch
 from torch import Tensor, nn
 
 from trapmid.objective import CROSS_ENTROPY, Objective
-from trapmid.trapdoor.naturalness import discriminator_accuracy, discriminator_loss, frozen, naturalness_loss
+from trapmid.trapdoor.naturalness import (
+    discriminator_accuracy,
+    discriminator_loss,
+    frozen,
+    indecision_loss,
+    naturalness_loss,
+)
 from trapmid.trapdoor.planter import Planter
 from trapmid.types import Images, Labels, Prediction, logits_of
 
@@ -48,21 +54,26 @@ class Trapdoor(Planter):
         losses = objective.of(clean, shown[: len(images)], labels, weight=1 - weight)
         losses["poisoned"] = weight * objective.poisoned(poisoned.logits, targets)
         if self.settings.feature_discriminator is not None and self.feature_discriminator is not None:
+            settings, seen = self.settings.feature_discriminator, prediction
+            loss_of = indecision_loss
+            if settings.aim == "clean":
+                loss_of, seen = naturalness_loss, poisoned
             with frozen(self.feature_discriminator):
-                natural = naturalness_loss(self.feature_discriminator(poisoned))
-            losses["natural_features"] = weight * self.settings.feature_discriminator.model_weight * natural
+                natural = loss_of(self.feature_discriminator(seen))
+            losses["natural_features"] = weight * settings.model_weight * natural
         return losses, notes
 
     def _train_discriminators(self, images: Images, targets: Labels, ratio: float | Tensor) -> dict[str, Tensor]:
-        """One step of each discriminator; returns their accuracies. Only features are of augmented images."""
+        """One step of each discriminator; returns their accuracies."""
+        features_of = self.settings.feature_discriminator
         if self.discriminator is None:
             return {}
         both = torch.cat([images, self.poison(images, targets, self.triggers, ratio)])
         learn = partial(_learn, rate=self._discriminator_rate)
         notes = {"discriminator_accuracy": learn(self.discriminator, self.discriminator_optimizer, both)}
-        if self.feature_discriminator is not None:
+        if self.feature_discriminator is not None and features_of is not None:
             with frozen(self.model), torch.no_grad():
-                prediction = self.classify(self.augment(both))
+                prediction = self.classify(both if features_of.images == "plain" else self.augment(both))
             notes["feature_discriminator_accuracy"] = learn(
                 self.feature_discriminator, self.feature_discriminator_optimizer, prediction
             )
