@@ -142,7 +142,7 @@ def test_it_is_measured_side_by_side(
     told: list[str] = []
     measure_finished(recipe, out, compute=CPU, jobs=2, progress=lambda task, *_: told.append(task))
     started = {task.removesuffix(": start a worker") for task in told if task.endswith("start a worker")}
-    assert started == {"measure floors", "measure plgmi none seed 0"}
+    assert started == {"measure floors", "measure trapmid seed 0"}
     assert [score for score in read_scores(out) if score.metric != "mean_image_distance"] == before
     assert len(read_scores(out)) > len(before)
     after = made(out)

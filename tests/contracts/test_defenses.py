@@ -2,13 +2,12 @@
 
 import math
 import shutil
-import stat
 from itertools import combinations
 from pathlib import Path
 
 import pytest
 import torch
-from pydantic import TypeAdapter, ValidationError
+from pydantic import ValidationError
 
 from helpers.faces import CPU, TINY, network_for, quick_training
 from helpers.runs import Killed, kill_after, log_of
@@ -19,7 +18,6 @@ from trapmid.defenses import (
     DEFENSES,
     DPSGD,
     SINGLE_DEFENSES,
-    AnyDefense,
     Defense,
     NoDefense,
     Stacked,
@@ -29,11 +27,11 @@ from trapmid.defenses import (
     train,
 )
 from trapmid.engine import Progress, no_progress, randomness
+from trapmid.testing import Check, defense_checks
 from trapmid.trapdoor import SECRETS, Secrets
 from trapmid.types import UserError
 
 every_defense = pytest.mark.parametrize("kind", list(DEFENSES), ids=lambda kind: kind.model_fields["kind"].default)
-any_defense: TypeAdapter[Defense] = TypeAdapter(AnyDefense)
 
 
 def trained(
@@ -52,16 +50,16 @@ def trained(
     )
 
 
-def weights(folder: Path) -> bytes:
-    return (folder / "model.safetensors").read_bytes()
+CHECKS = [
+    pytest.param(check, id=f"{kind.model_fields['kind'].default}-{check}")
+    for kind in DEFENSES
+    for check in defense_checks(kind.model_validate({}), network_for(kind.model_fields["kind"].default))
+]
 
 
-@every_defense
-def test_json_round_trip(kind: type[Defense]) -> None:
-    config = kind()
-    assert any_defense.validate_json(config.model_dump_json()) == config
-    assert config.paper
-    assert kind.__doc__
+@pytest.mark.parametrize("check", CHECKS)
+def test_keeps_a_promise(check: Check, tmp_path: Path) -> None:
+    check(tmp_path)
 
 
 @every_defense
@@ -88,71 +86,36 @@ def test_trains(kind: type[Defense], tmp_path: Path, private: Split) -> None:
     assert float((predicted == val.labels).double().mean()) == kept["val_accuracy"]
 
 
-@every_defense
-def test_two_epochs_are_a_function_of_the_seed_alone(kind: type[Defense], tmp_path: Path, private: Split) -> None:
-    training = quick_training()
-    for folder, seed in (("a", 3), ("elsewhere/b", 3), ("c", 4)):
-        torch.manual_seed(hash(folder) % 1000)  # the caller's random state must not matter, nor the folder's name
-        trained(tmp_path / folder, private, kind, training, seed)
-    assert weights(tmp_path / "a") == weights(tmp_path / "elsewhere/b")
-    assert log_of(tmp_path / "a") == log_of(tmp_path / "elsewhere/b")
-    assert weights(tmp_path / "a") != weights(tmp_path / "c")
-
-
-@every_defense
 @pytest.mark.usefixtures("every_period_a_checkpoint")
-def test_killed_and_resumed_is_as_if_never_killed(kind: type[Defense], tmp_path: Path, private: Split) -> None:
+def test_it_resumes_from_the_last_checkpoint(tmp_path: Path, private: Split) -> None:
     training = quick_training(epochs=3, schedule="one-cycle", recalibrate=True)
-    trained(tmp_path / "whole", private, kind, training)
     for steps in (6, 4):  # in the second epoch, and at the end of the third
         with pytest.raises(Killed):
-            trained(tmp_path / "parts", private, kind, training, progress=kill_after(steps))
-        assert not (tmp_path / "parts").exists()
+            trained(tmp_path / "m", private, TrapMID, training, progress=kill_after(steps))
     done: list[int] = []
-    trained(tmp_path / "parts", private, kind, training, progress=lambda task, step, total, note: done.append(step))
+    trained(tmp_path / "m", private, TrapMID, training, progress=lambda task, step, total, note: done.append(step))
     assert done == [9, 10, 11, 12]  # resumed from the second epoch's checkpoint
-    assert weights(tmp_path / "parts") == weights(tmp_path / "whole")
-    assert log_of(tmp_path / "parts") == log_of(tmp_path / "whole")
-    secrets = [tmp_path / f"{name}-secrets" / SECRETS for name in ("parts", "whole")]
-    assert [file.exists() for file in secrets] in ([True, True], [False, False])
-    if secrets[0].exists():
-        assert secrets[0].read_bytes() == secrets[1].read_bytes()
 
 
-@every_defense
-def test_finished_returns_at_once(kind: type[Defense], tmp_path: Path, private: Split) -> None:
-    training = quick_training(epochs=1)
-    first = trained(tmp_path / "m", private, kind, training)
-    assert trained(tmp_path / "m", private, kind, training, progress=kill_after(1)) == first
+def test_another_seed_in_the_same_folder_is_refused(tmp_path: Path, private: Split) -> None:
+    trained(tmp_path / "m", private, NoDefense, quick_training(epochs=1))
     with pytest.raises(UserError, match=r"holds the result of other settings \(recipe.seed: there 3, now 4\)"):
-        trained(tmp_path / "m", private, kind, training, seed=4)
+        trained(tmp_path / "m", private, NoDefense, quick_training(epochs=1), seed=4)
 
 
-@every_defense
-def test_secrets_stay_apart(kind: type[Defense], tmp_path: Path, private: Split) -> None:
-    trained(tmp_path / "m", private, kind, quick_training(epochs=1))
-    assert SECRETS not in {file.name for file in (tmp_path / "m").rglob("*")}
-    file = tmp_path / "m-secrets" / SECRETS
-    if not file.exists():
-        return
-    assert stat.S_IMODE(file.stat().st_mode) == 0o600
-    assert Secrets.load(file.parent).triggers.shape == (5, 3, 32, 32)
-    for place in (tmp_path / "m", tmp_path / "m" / "deep" / "down"):
-        place.mkdir(parents=True, exist_ok=True)
-        (place / SECRETS).write_bytes(file.read_bytes())
-        with pytest.raises(
-            UserError, match=r"secrets\.safetensors lies within the model's folder: whoever gets the model"
-        ):
-            open_model(tmp_path / "m", CPU)
-        (place / SECRETS).unlink()
+@pytest.mark.parametrize("deep", [(), ("deep", "down")])
+def test_a_model_with_secrets_in_its_folder_is_not_opened(
+    deep: tuple[str, ...], tmp_path: Path, private: Split
+) -> None:
+    trained(tmp_path / "m", private, TrapMID, quick_training(epochs=1))
+    assert Secrets.load(tmp_path / "m-secrets").triggers.shape == (5, 3, 32, 32)
+    place = (tmp_path / "m").joinpath(*deep)
+    place.mkdir(parents=True, exist_ok=True)
+    shutil.copy(tmp_path / "m-secrets" / SECRETS, place)
+    with pytest.raises(UserError, match=r"secrets\.safetensors lies within the model's folder: whoever gets the model"):
+        open_model(tmp_path / "m", CPU)
+    (place / SECRETS).unlink()
     open_model(tmp_path / "m", CPU)
-
-
-def test_some_defense_has_secrets(tmp_path: Path, private: Split) -> None:
-    """So that the branches above are not all skipped."""
-    (trapmid,) = (kind for kind in DEFENSES if kind.model_fields["kind"].default == "trapmid")
-    trained(tmp_path / "m", private, trapmid, quick_training(epochs=1))
-    assert (tmp_path / "m-secrets" / SECRETS).exists()
 
 
 def test_secrets_inside_the_model_are_refused(tmp_path: Path, private: Split) -> None:

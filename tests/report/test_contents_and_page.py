@@ -15,6 +15,7 @@ from trapmid.report import tables
 from trapmid.report.contents import Attack, Detection, GalleryRow, Judge
 from trapmid.report.figures import draw
 from trapmid.report.gallery import person, webp
+from trapmid.report.logs import training_curves
 from trapmid.report.page import render
 from trapmid.report.verdict import judge
 
@@ -298,3 +299,24 @@ def test_attacks_are_told_with_what_they_asked(make):
     assert re.findall(r"<td>(.*?)</td>", row) == [
         *("1\u00a0h 05\u00a0min", "1\u00a0min 05\u00a0s", "105,165", "87.5\u00a0%", "1,702\u00a0MiB", "\u2013")
     ]
+
+
+def test_a_row_without_scores_says_why(make) -> None:
+    attacks = [
+        Attack(name="plgmi", title="PLG-MI"),
+        Attack(name="evading", title="Detector evasion", needs_trapdoor=True),
+        Attack(name="gmi", title="GMI"),
+    ]
+    table = tables.main_table(make(attacks=attacks))
+    assert [(row.head, row.sub) for row in table.rows][:3] == [
+        ("Unprotected", "PLG-MI"),
+        ("Unprotected", "Detector evasion (not run: it needs a trapdoor, and this model has none)"),
+        ("Unprotected", "GMI (not measured yet)"),
+    ]
+
+
+def test_curves_are_named_in_words(make) -> None:
+    said = [training_curves(curves, 0).said for curves in make().curves]
+    assert said[0][0].startswith("clean loss: from ")
+    assert any(line.startswith("success of the trapdoor: from ") for line in said[0])
+    assert not any("_" in line for lines in said for line in lines)

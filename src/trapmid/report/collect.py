@@ -86,6 +86,7 @@ def collect(out: Path, *, redact: bool = False) -> Contents:
                 adaptive=a.adaptive,
                 attempts=a.effort.images_per_identity,
                 paper=a.paper,
+                needs_trapdoor=a.needs.knows_secrets,
             )
             for a in recipe.attacks
         ],

@@ -74,6 +74,7 @@ class Attack:
         adaptive: whether it knows the defense and works around it.
         attempts: reconstructions per identity. With one, an attack accuracy is a share of identities.
         paper: its source.
+        needs_trapdoor: whether it runs on models with a trapdoor only, because it uses what it knows about it.
     """
 
     name: str
@@ -82,6 +83,7 @@ class Attack:
     adaptive: bool = False
     attempts: int = 1
     paper: str = ""
+    needs_trapdoor: bool = False
 
 
 @dataclass(frozen=True, kw_only=True)

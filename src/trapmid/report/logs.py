@@ -156,5 +156,17 @@ def _legend_above(axes: Axes) -> None:
     )
 
 
+WORDS = {
+    "val_accuracy": "accuracy on validation images",
+    "accuracy_in_batch": "accuracy in training batches",
+    "trapdoor_success": "success of the trapdoor",
+    "discriminator_accuracy": "accuracy of the discriminator",
+}
+"""What charts call the entries of logs whose names do not say it."""
+
+
 def _words(key: str) -> str:
-    return key.replace("_", " ").replace("/", " ")
+    """The name of a log's entry as charts print it: "trapdoor loss" of `loss_trapdoor`."""
+    kind, _, of = key.partition("_")
+    words = f"{of} {kind}" if kind == "loss" and of else key
+    return WORDS.get(key, words.replace("_", " ").replace("/", " "))

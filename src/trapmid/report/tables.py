@@ -13,7 +13,7 @@ from trapmid.metrics.scores import HELD_OUT, NOT_APPLICABLE, PRIOR_FLOOR, PUBLIC
 from trapmid.metrics.sets import FID
 from trapmid.metrics.table import metrics, unit_of
 from trapmid.metrics.units import Unit, format_value, percent
-from trapmid.report.contents import UNPROTECTED, Contents, Cost, Defense
+from trapmid.report.contents import UNPROTECTED, Attack, Contents, Cost, Defense
 
 RELATIVE_COST = ("Training cost", "relative to unprotected")
 
@@ -85,7 +85,7 @@ def main_table(contents: Contents) -> Table:
                 _cell(contents.score(defense.name, NOT_APPLICABLE if one.of_model else attack.name, one.name))
                 for one in columns
             ]
-            rows.append(TableRow(defense.title, attack.title, (*cells, relative)))
+            rows.append(TableRow(defense.title, _attacked_by(contents, defense, attack), (*cells, relative)))
     for title, text, name in _frames(contents):
         cells = [_cell(contents.score(NOT_APPLICABLE, name, one.name)) for one in columns]
         if any(cell.value for cell in cells):
@@ -104,7 +104,11 @@ def further_tables(contents: Contents) -> list[tuple[str, Table]]:
         def row(head: str, sub: str, defense: str, attack: str, by: str = network) -> TableRow:
             return TableRow(head, sub, tuple(_cell(contents.score(defense, attack, one.name, by)) for one in columns))
 
-        rows = [row(d.title, a.title, d.name, a.name) for d in contents.defenses for a in contents.attacks]
+        rows = [
+            row(d.title, _attacked_by(contents, d, a), d.name, a.name)
+            for d in contents.defenses
+            for a in contents.attacks
+        ]
         frame = [row(title, text, NOT_APPLICABLE, attack) for title, text, attack in _frames(contents)]
         table = _measured(_heads(columns), rows, frame)
         if table.columns:
@@ -165,7 +169,11 @@ def judges_table(contents: Contents) -> Table | None:
             *((judge.title, judge.note) for judge in contents.judges),
             (JUDGE_DISAGREEMENT.title, JUDGE_DISAGREEMENT.hint),
         ],
-        [row(d.title, a.title, d.name, a.name) for d in contents.defenses for a in contents.attacks],
+        [
+            row(d.title, _attacked_by(contents, d, a), d.name, a.name)
+            for d in contents.defenses
+            for a in contents.attacks
+        ],
         [row(title, text, NOT_APPLICABLE, name) for title, text, name in _frames(contents)],
     )
 
@@ -187,6 +195,14 @@ def detection_table(contents: Contents) -> Table:
                 scores.append(score)
             rows.append(TableRow(title, detection.titles[name], tuple(map(_cell, scores))))
     return Table(tuple(_heads(columns)), tuple(rows), ())
+
+
+def _attacked_by(contents: Contents, defense: Defense, attack: Attack) -> str:
+    """The title of an attack, and the reason if it was not measured on the model of a defense."""
+    if any((row.defense, row.attack) == (defense.name, attack.name) for row in contents.scores):
+        return attack.title
+    reason = "not run: it needs a trapdoor, and this model has none" if attack.needs_trapdoor else "not measured yet"
+    return f"{attack.title} ({reason})"
 
 
 def _frames(contents: Contents) -> list[tuple[str, str, str]]:

@@ -77,6 +77,7 @@ def _is_a_function_of_the_seed(defense: Defense, network: ModelConfig, folder: P
         torch.manual_seed(len(name))  # the caller's random state must not matter
         _trained(defense, network, folder / name, seed)
     expect(_weights(folder / "one") == _weights(folder / "same"), "One seed gave two different models.")
+    expect(_log(folder / "one") == _log(folder / "same"), "One seed gave two different training logs.")
     expect(_weights(folder / "one") != _weights(folder / "other"), "Two seeds gave the same model.")
 
 
@@ -96,6 +97,7 @@ def _resumes_to_the_same_bytes(defense: Defense, network: ModelConfig, folder: P
         "A training that was interrupted and resumed ended with other weights. Everything that changes over the training has to "
         "be in the state of its run.",
     )
+    expect(_log(folder / "whole") == _log(folder / "parts"), "A training that was resumed logged other numbers.")
     whole, parts = (folder / f"{name}-secrets" / SECRETS for name in ("whole", "parts"))
     same = parts.read_bytes() == whole.read_bytes() if whole.exists() else not parts.exists()
     expect(same, "A training that was interrupted and resumed ended with other secrets.")
@@ -165,6 +167,11 @@ def _trained(defense: Defense, network: ModelConfig, out: Path, seed: int = 3, i
         compute=CPU,
         progress=interrupt_after(interrupted_after) if interrupted_after else no_progress,
     )
+
+
+def _log(model: Path) -> list[dict[str, float]]:
+    """The training log without the seconds, which differ from run to run."""
+    return [{name: value for name, value in row.items() if name != "seconds"} for row in read_log(model / "log.jsonl")]
 
 
 def _weights(model: Path) -> bytes:

@@ -13,7 +13,9 @@ from trapmid.types import Labels
 
 
 class PublicMean(Attack[ScoreTarget, Tensor]):
-    """`public-mean`: averages the public images of which the target is most confident. It needs scores and no gradients.
+    """`public-mean`: averages the public images of which the target is most confident.
+
+    It needs scores and no gradients.
 
     Attributes:
         images: how many public images are averaged for each identity.

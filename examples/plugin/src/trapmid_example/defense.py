@@ -1,4 +1,4 @@
-"""A defense that changes the network: bounded logits, so that no image can make the classifier arbitrarily confident."""
+"""A defense that changes the network: with bounded logits, no image makes the classifier arbitrarily confident."""
 
 from typing import ClassVar, Literal
 

@@ -18,7 +18,7 @@ MEAN_IMAGE_DISTANCE = Metric(
     better="neither",
     of=JudgedImages,
     compute=_distance,
-    about="Root mean square pixel difference, in [0, 1] units, between an image and the mean of all images of its set: how varied the "
-    "images are.",
+    about="Root mean square pixel difference, in [0, 1] units, between an image and the mean of all images of its set: "
+    "how varied the images are.",
     paper="trapmid's example of a plugin",
 )
