@@ -32,7 +32,8 @@ def command(
     Args:
         device: cpu, cuda or cuda:N.
         quick: smaller sizes and fewer repeats: rough numbers in seconds instead of minutes.
-        only: the groups to measure: steps, trainings, orders, selection, watching, layouts, augmentation, memory. Default: all.
+        only: the groups to measure: steps, trainings, orders, selection, watching, layouts, augmentation, memory.
+            Default: all.
         json_file: a file that gets the numbers as well.
     """
     with Watch() as progress:

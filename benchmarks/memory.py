@@ -62,7 +62,8 @@ class Footprint:
         )
         peak = float(done.stdout)
         what = (
-            f"{self.attack} search of {self.identities:,} identities x {self.each} images at 64 px, {self.steps} steps: "
+            f"{self.attack} search of {self.identities:,} identities x {self.each} images at 64 px, {self.steps} "
+            "steps: "
             "--max-memory -> peak of the process"
         )
         return Measurement(

@@ -1,9 +1,10 @@
 """Attacks in their authors' order of work, compared with the order used here. Both give the same results.
 
-The authors' code searches one restart or one identity after another, and runs the generator again for every image that it saves.
-An `order-...` comparison changes only that order: both sides freeze weights, keep images channels last and run networks in eval mode.
-`frozen-weights` measures what freezing saves. A `whole-...` comparison takes order, weights and memory format as published on one side
-and as used here on the other. Both sides leave out random augmentation, because two orders cannot draw the same random changes.
+The authors' code searches one restart or one identity after another, and runs the generator again for every image
+that it saves. An `order-...` comparison changes only that order: both sides freeze weights, keep images channels last
+and run networks in eval mode. `frozen-weights` measures what freezing saves. A `whole-...` comparison takes order,
+weights and memory format as published on one side and as used here on the other. Both sides leave out random
+augmentation, because two orders cannot draw the same random changes.
 """
 
 from collections.abc import Callable, Iterator, Sequence

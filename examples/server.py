@@ -35,7 +35,10 @@ def serve(
     answers: str = "scores",
     port: int = 8000,
 ) -> ThreadingHTTPServer:
-    """Return a server of `model`, which maps images in [0, 1] to logits. Call its `serve_forever`; port 0 is any free."""
+    """Return a server of `model`, which maps images in [0, 1] to logits.
+
+    Call its `serve_forever`; port 0 is any free.
+    """
     described = {"identities": identities, "image_shape": image_shape, "answers": answers}
     lock = Lock()
 

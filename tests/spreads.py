@@ -1,13 +1,15 @@
-"""Measure how far the numbers that tests bound are from their bounds, over seeds and over roundings, and write the table.
+"""Measure how far statistics are from their bounds, over seeds and over roundings, and write the table.
 
     uv run python tests/spreads.py
 
-takes an hour or two of one core, keeps every measurement in `--results` (by default spreads.jsonl in the folder of the repository,
-which git ignores), goes on where it was interrupted, and writes docs/experiments/test-spreads.md at its end. Remove the results to
-measure anew. `--only judge` measures the statistics whose names contain that word, `--table` only writes the table.
+takes an hour or two of one core, keeps every measurement in `--results` (by default spreads.jsonl in the folder of
+the repository, which git ignores), goes on where it was interrupted, and writes docs/experiments/test-spreads.md at
+its end. Remove the results to measure anew. `--only judge` measures the statistics whose names contain that word,
+`--table` only writes the table.
 
-Every statistic is measured from `--seeds` seeds; from the seed of its test as often with the last bits of all sums moved at random;
-and from `--others` seeds in every other rounding: two threads, no oneDNN, weights channels first, and each of torch's instruction sets.
+Every statistic is measured from `--seeds` seeds; from the seed of its test as often with the last bits of all sums
+moved at random; and from `--others` seeds in every other rounding: two threads, no oneDNN, weights channels first,
+and each of torch's instruction sets.
 """
 
 import argparse

@@ -1,4 +1,7 @@
-"""Warps against exact references; every augmentation keeps shape and range, lets gradients through and obeys `randomness`."""
+"""Warps against exact references.
+
+Every augmentation keeps shape and range, lets gradients through and obeys `randomness`.
+"""
 
 import io
 import math

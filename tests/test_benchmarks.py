@@ -1,4 +1,7 @@
-"""The benchmark runs in quick mode, one group by default and all of them in the slow tests. No test depends on how fast anything is."""
+"""The benchmark runs in quick mode, one group by default and all of them in the slow tests.
+
+No test depends on how fast anything is.
+"""
 
 import json
 import math

@@ -397,7 +397,7 @@ ZYGOTE = """
 
 
 class Trainings:
-    """A process that has imported everything and forks one training after another: each can be killed, none waits for imports."""
+    """A process that has imported everything and forks trainings, which can be killed and need not import."""
 
     def __init__(self) -> None:
         code = f"import sys; sys.path.insert(0, {str(Path(__file__).parent)!r})\n{textwrap.dedent(ZYGOTE)}"
@@ -406,7 +406,10 @@ class Trainings:
         )
 
     def run(self, folder: Path, kill_at: int | None = None) -> tuple[list[int], int]:
-        """The steps that a training reported, and its exit code; from step `kill_at` on it is killed where it happens to be."""
+        """The steps that a training reported, and its exit code.
+
+        From step `kill_at` on it is killed where it happens to be.
+        """
         assert self.process.stdin is not None
         assert self.process.stdout is not None
         self.process.stdin.write(f"{folder}\n")

@@ -1,6 +1,7 @@
 """Train image classifiers that resist model inversion, attack classifiers with it, and report the difference.
 
-`__init__.pyi` beside this file lists the public names. Each is imported when it is first used, so that `import trapmid` takes no time.
+`__init__.pyi` beside this file lists the public names. Each is imported when it is first used, so that `import
+trapmid` takes no time.
 """
 
 import lazy_loader

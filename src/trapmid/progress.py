@@ -37,8 +37,8 @@ def clock(seconds: float) -> str:
 class Watch:
     """Shows a bar for each running task and one for all; where stderr is not a terminal, it prints a line now and then.
 
-    An instance is an `engine.Progress` and may be called from any thread. `train none seed 0: load images` names a phase of the
-    task `train none seed 0` and uses its bar.
+    An instance is an `engine.Progress` and may be called from any thread. `train none seed 0: load images` names a
+    phase of the task `train none seed 0` and uses its bar.
 
     Args:
         console: where to show it; default: stderr.

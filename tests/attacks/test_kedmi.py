@@ -57,7 +57,7 @@ def test_without_a_step_pictures_are_samples_of_the_start(gan: GAN, model: Class
 
 
 def test_one_step_of_adam_follows_the_objective(gan: GAN, model: Classifier, tmp_path: Path) -> None:
-    """The first step of Adam goes `rate` against the sign of the gradient of -log D(G(z)) + 100 CE in mean and log-variance."""
+    """Adam's first step is `rate` against the sign of the gradient of -log D(G(z)) + 100 CE in both parts."""
     rate, identities = 0.3, torch.arange(CLASSES)
     method = KEDMI_TINY.model_copy(update={"search_steps": 1, "search_rate": rate, "chunk": 100, "label": ""})
     run = Run(5, CPU, tmp_path)

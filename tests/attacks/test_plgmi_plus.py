@@ -1,4 +1,4 @@
-"""PLG-MI+ and PLG-MI++: signatures and terms, each against a plain version of itself, and that both training and search feel them."""
+"""PLG-MI+ and PLG-MI++: signatures and terms against plain versions, and their effect on training and search."""
 
 from pathlib import Path
 

@@ -1,4 +1,7 @@
-"""The whole way: train, attack, measure, report; skipping what is done, refusing what does not fit, resuming what was killed."""
+"""The whole way: train, attack, measure, report.
+
+Skipping what is done, refusing what does not fit, resuming what was killed.
+"""
 
 import io
 import json

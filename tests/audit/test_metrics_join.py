@@ -1,4 +1,4 @@
-"""A metric from outside joins a finished run folder: measured without measuring the rest again, and shown everywhere."""
+"""A metric from outside joins a finished run folder: it is measured without the rest, and shown everywhere."""
 
 import shutil
 import sys

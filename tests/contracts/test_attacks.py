@@ -219,7 +219,7 @@ def test_resumes_to_the_same_bytes_and_queries(
     tmp_path: Path,
     every_period_a_checkpoint: None,
 ) -> None:
-    """Killed wherever that share of an unbroken run's progress has been told (here a checkpoint is written at every period)."""
+    """Killed after that share of an unbroken run's progress reports; a checkpoint is written at every period."""
     _, manifest = finished_of(member, finished)
     count = finished.told[member.model_fields["kind"].default]
     with pytest.raises(Interrupt):

@@ -1,4 +1,4 @@
-"""DP-SGD: epsilon against Opacus' accountant, clipping against gradients taken image by image, samples against their law."""
+"""DP-SGD: epsilon against Opacus' accountant, clipping against single gradients, samples against their law."""
 
 import copy
 import sys

@@ -1,4 +1,4 @@
-"""Trainings that start from a file: the file's content is part of the recipe, and the finished model needs it no more."""
+"""Trainings that start from a file: its content is part of the recipe, and the finished model does not need it."""
 
 import json
 from pathlib import Path

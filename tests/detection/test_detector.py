@@ -122,7 +122,7 @@ def test_another_models_secrets_and_detector_are_refused(trapped: Trapped, detec
 
 @pytest.mark.parametrize("where", [0.3, 0.6, 0.9])
 def test_no_detector_is_calibrated_on_damaged_secrets(trapped: Trapped, where: float, tmp_path: Path) -> None:
-    """One bit of the triggers is enough: a detector whose signatures are wrong would be blind, and nobody would notice."""
+    """One bit is enough: a detector with wrong signatures would be blind, and nobody would notice."""
     learned = Learned.model_validate({"private": {"kind": "folder", "path": trapped.private}, "split": trapped_split()})
     shutil.copytree(trapped.secrets_folder, tmp_path / "secrets")
     file = tmp_path / "secrets" / SECRETS

@@ -1,4 +1,4 @@
-"""A hostile server: answers that are damaged in their bytes, in their JSON or in their HTTP, and answers that never end.
+"""A hostile server: answers with damaged bytes, JSON or HTTP, and answers that never end.
 
 The test prints its counts: `pytest -m slow -n 0 -s tests/fuzz/test_answers.py`.
 """

@@ -1,4 +1,4 @@
-"""Record the losses of the tiny trainings and surrogates anew: `.venv/bin/python tests/golden/regenerate.py` (or `uv run python ...`).
+"""Record the losses of the tiny trainings and surrogates anew: `uv run python tests/golden/regenerate.py`.
 
 Do this only when a change is meant to change numbers, and say so in the commit.
 """
@@ -19,8 +19,10 @@ from trapmid.artifacts import versions
 from trapmid.defenses import DEFENSES
 
 TOLERANCE = (
-    "relative 1e-4. Other roundings move these losses by 2e-7 at most, those of defenses with triggers, which are trained in "
-    "float64, by 4e-16 (docs/experiments/test-spreads.md). Small changes of the algorithm (no naturalness term, trigger steps "
+    "relative 1e-4. Other roundings move these losses by 2e-7 at most, those of defenses with triggers, which are "
+    "trained in "
+    "float64, by 4e-16 (docs/experiments/test-spreads.md). Small changes of the algorithm (no naturalness term, "
+    "trigger steps "
     "longer by a tenth, two discriminator steps) move them by 1.7e-3 and more"
 )
 

@@ -1,4 +1,4 @@
-"""Every config that a recipe can hold, one instance of each, and the numbers in their fields, found by introspection."""
+"""One instance of every config that a recipe can hold, and the numbers in their fields, found by introspection."""
 
 import types
 from collections.abc import Iterator

@@ -1,4 +1,4 @@
-"""The one rule of all fuzz tests: a command succeeds, or says in one sentence what the user did wrong and changes no file."""
+"""The rule of all fuzz tests: a command succeeds, or says in one sentence what is wrong and changes no file."""
 
 import hashlib
 import random

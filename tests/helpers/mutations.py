@@ -92,8 +92,9 @@ def run(
 ) -> Counter[str]:
     """Write each content to `file` and read it: how many were read and how many refused.
 
-    A reader may return what `right` accepts or raise a `UserError`, whose text is one printable paragraph. Every other exception,
-    a hang, and a file that was changed or made, is a failure; the file then has the content that showed it.
+    A reader may return what `right` accepts or raise a `UserError`, whose text is one printable paragraph. Every
+    other exception, a hang, and a file that was changed or made, is a failure; the file then has the content that
+    showed it.
     """
     told: Counter[str] = Counter()
     for number, content in enumerate(contents):

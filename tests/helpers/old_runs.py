@@ -1,7 +1,8 @@
 """Run folders that earlier versions wrote, to be read by this one.
 
-`run-0.1.0.tar.xz` is an audit of the demo's recipe at a tiny size, made with version 0.1.0: four defenses (a trapdoor, one that
-changes batches, one that changes the network), eight attacks of every access level, a trained judge, detection and all scores.
+`run-0.1.0.tar.xz` is an audit of the demo's recipe at a tiny size, made with version 0.1.0: four defenses (a
+trapdoor, one that changes batches, one that changes the network), eight attacks of every access level, a trained
+judge, detection and all scores.
 """
 
 import tarfile

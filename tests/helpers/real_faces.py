@@ -1,4 +1,4 @@
-"""Real faces lie beside the repository and may never enter it, so a clone has none: what needs them is skipped there, and says where it looked."""
+"""Real faces may never enter the repository, so a clone skips the tests that need them."""
 
 import os
 from collections.abc import Callable

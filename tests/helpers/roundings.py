@@ -27,7 +27,7 @@ INEXACT = {
 
 
 class LastBit(TorchDispatchMode):
-    """Moves every result of a sum, a product of matrices or a convolution by one unit in its last place, up or down at random.
+    """Moves every result of a sum, a matrix product or a convolution up or down by one unit in the last place.
 
     No processor rounds worse, so this stands for all that are not at hand. The noise is a stream of its own.
     """

@@ -1,4 +1,7 @@
-"""A training under Hugging Face's Trainer that was interrupted and resumed ends as one that was not; triggers stay out of its folder."""
+"""A training under Hugging Face's Trainer that was interrupted and resumed ends as one that was not.
+
+Triggers stay out of its folder.
+"""
 
 import stat
 from pathlib import Path

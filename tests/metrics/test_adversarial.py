@@ -27,7 +27,7 @@ def grey(n: int) -> Tensor:
 
 
 def reach(model: nn.Module, ball: Ball) -> float:
-    """By how much the margin of a linear model can fall: the radius times the dual norm of the difference of its rows."""
+    """How far the margin of a linear model can fall: the radius times the dual norm of the difference of two rows."""
     weight = (model[1].weight[0] - model[1].weight[1]).detach()  # type: ignore[index]
     return ball.radius * float(weight.abs().sum() if ball.norm == "linf" else weight.norm())
 

@@ -1,4 +1,4 @@
-"""The table of metrics: what it says, that it is the only place that says so, and that a metric from outside joins it."""
+"""The table of metrics: what it says, that no other place says it, and that a metric from outside joins it."""
 
 import ast
 import math

@@ -98,7 +98,7 @@ def test_the_true_log_odds_reach_the_divergence(shift: float) -> None:
 
 
 def test_images_vouch_for_no_more_than_their_logarithm() -> None:
-    """A discriminator that is right about all of 50 images, and sure of it, has not shown that the distributions lie 200 apart."""
+    """A discriminator that is right and sure about 50 images has not shown that the distributions are 200 apart."""
     sure = LogOdds(torch.full((50,), 100.0), torch.full((50,), -100.0), torch.arange(50))
     assert sure.bound() == pytest.approx(math.log(50))
     interval = sure.interval(1.0)

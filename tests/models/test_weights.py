@@ -237,7 +237,7 @@ def test_torchvisions_file_starts_vgg16(tmp_path: Path) -> None:
 
 
 def test_published_names(tmp_path: Path) -> None:
-    """A Trap-MID checkpoint calls the body `feature`, the last norm `bn`, the classifier `fc_layer`, all within DataParallel."""
+    """A Trap-MID checkpoint has a body `feature`, a last norm `bn` and a classifier `fc_layer`, within DataParallel."""
     vgg, ir = VGG16().build(3, 32, 3), FaceNet64().build(3, 32, 3)
     published: dict[nn.Module, dict[str, Tensor]] = {
         vgg: {f"feature.{i}.{n}": v for i, layer in enumerate(layers_of(vgg)) for n, v in layer.state_dict().items()},

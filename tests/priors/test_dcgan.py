@@ -85,7 +85,7 @@ def test_penalty_of_a_critic_of_slope_one_is_zero() -> None:
 
 
 def test_penalty_trains_the_critics_weights() -> None:
-    """The gradient with respect to a weight, through the gradient with respect to the image, against finite differences."""
+    """The gradient of a weight through the gradient of the image, against finite differences."""
     real, generated = torch.rand(2, 2, 2, 2, dtype=torch.float64), torch.rand(2, 2, 2, 2, dtype=torch.float64)
 
     def penalty(first: Tensor, second: Tensor) -> Tensor:

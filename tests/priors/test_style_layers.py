@@ -1,4 +1,7 @@
-"""Modulated convolution and resampling, each against a plain version of itself; the networks' shapes and official names."""
+"""Modulated convolution and resampling, each against a plain version of itself.
+
+The networks' shapes and official names.
+"""
 
 import numpy as np
 import pytest
@@ -76,7 +79,10 @@ def test_low_pass_sums_to_one() -> None:
 
 
 def both_ways(x: np.ndarray, up: int, down: int, padding: tuple[int, int], gain: float) -> np.ndarray:
-    """scipy's upfirdn along rows, then columns; the zeros that `padding` asks for beside the signal are added before filtering."""
+    """scipy's upfirdn along rows, then columns.
+
+    The zeros that `padding` asks for beside the signal are added before filtering.
+    """
     taps = np.array(TAPS) / sum(TAPS) * gain**0.5
     for axis in (0, 1):
         x = np.apply_along_axis(lambda line: _line(line, taps, up, down, padding), axis, x)

@@ -38,7 +38,8 @@ def test_the_good_case_in_words(make):
     contents = make()
     assert said(contents).startswith(
         "An attacker who has public photographs of other people and full access to the model recovered a recognisable "
-        "face in 64 % of the attempts on the unprotected model, and in 5 % of those on the model trained with Trap-MID. "
+        "face in 64 % of the attempts on the unprotected model, and in 5 % of those on the model trained with "
+        "Trap-MID. "
         "Random pictures reach 3 %."
     )
     assert level(contents) == "protects"

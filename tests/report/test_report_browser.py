@@ -112,7 +112,7 @@ def test_prints_to_pdf(make, tmp_path):
 
 
 def test_a_thousand_identities_open(make, tmp_path, capsys, monkeypatch):
-    """Five pictures of each by two models: nothing behind the fold is laid out, and how long opening took is printed (pytest -s)."""
+    """Five pictures of each by two models: nothing below the fold is laid out; prints the time (-s)."""
     few, strips = make(identities=4).gallery, {}
 
     def encoded_once(pictures):
@@ -150,7 +150,8 @@ def test_a_thousand_identities_open(make, tmp_path, capsys, monkeypatch):
     seen = json.loads(re.search(r'<pre id="probe">(.*?)</pre>', dom)[1])
     with capsys.disabled():
         sys.stdout.write(
-            f"\n1,000 identities, {len(html) / 1e6:.1f} MB: parsed in {seen['parsed']:.0f} ms, opened in {seen['opened']:.0f} ms\n"
+            f"\n1,000 identities, {len(html) / 1e6:.1f} MB: parsed in {seen['parsed']:.0f} ms, opened in "
+            f"{seen['opened']:.0f} ms\n"
         )
     assert seen["images"] == 3000
     assert seen["shown"] <= 3 * 24

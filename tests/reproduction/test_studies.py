@@ -1,4 +1,7 @@
-"""Every experiment at every scale: recipes that hold, cells that are shared, plans that say what they take; mistakes are told."""
+"""Every experiment at every scale: recipes that hold, cells that are shared, plans that say what they take.
+
+Mistakes are told.
+"""
 
 import re
 from dataclasses import replace

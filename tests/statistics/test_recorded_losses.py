@@ -1,4 +1,7 @@
-"""Losses of tiny trainings are those that tests/golden records; docs/experiments/test-spreads.md has the rounding they allow."""
+"""Losses of tiny trainings are those that tests/golden records.
+
+docs/experiments/test-spreads.md has the rounding they allow.
+"""
 
 import pytest
 

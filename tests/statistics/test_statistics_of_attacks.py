@@ -1,4 +1,7 @@
-"""What searches and surrogates decide stays within its bounds; docs/experiments/test-spreads.md has how far from them."""
+"""What searches and surrogates decide stays within its bounds.
+
+docs/experiments/test-spreads.md has how far from them.
+"""
 
 import pytest
 

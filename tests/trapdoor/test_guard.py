@@ -28,7 +28,10 @@ every_drop_in = pytest.mark.parametrize("kind", DROP_INS, ids=lambda kind: getat
 
 
 class Network(nn.Sequential):
-    """Batch norm and dropout: a forward pass in train mode changes statistics and draws random numbers. It can be made to fail."""
+    """Batch norm and dropout: a forward pass in train mode changes statistics and draws random numbers.
+
+    It can be made to fail.
+    """
 
     def __init__(self, outputs: int = CLASSES) -> None:
         torch.manual_seed(0)

@@ -1,4 +1,4 @@
-"""One-pass trapdoors against separate passes, and the promise that they cost about half as much again as a plain step."""
+"""One-pass trapdoors against separate passes, and their cost: about half as much again as a plain step."""
 
 import pytest
 import torch

@@ -104,7 +104,10 @@ def test_blend_within_a_mask() -> None:
 
 @pytest.mark.parametrize(("size", "side"), [(64, 6), (32, 3), (8, 1)])
 def test_squares(size: int, side: int) -> None:
-    """Five squares of `side` pixels for each class; pixels away from the border are covered as often as uniform places say."""
+    """Five squares of `side` pixels for each class.
+
+    Pixels away from the border are covered as often as uniform places say.
+    """
     triggers, masks = draw_triggers("squares", 300, (3, size, size), rng())
     assert masks is not None
     assert triggers.shape == (300, 3, size, size)
@@ -125,7 +128,7 @@ def test_squares(size: int, side: int) -> None:
 
 
 def test_a_squares_pixels_are_normal_and_clipped() -> None:
-    """One square as large as the image, in one channel: five summed draws, so the sum of five clipped normals, clipped."""
+    """One square as large as the image, in one channel: the clipped sum of five clipped normal draws."""
     triggers, masks = draw_squares(4000, (1, 1, 1), rng(1))
     assert masks is not None
     assert masks.all()

@@ -1,4 +1,4 @@
-"""Distillation first (Hinton et al. 2015; LOMMA's students, Nguyen et al., CVPR 2023): a student that never saw a trigger is inverted instead."""
+"""Distillation (Hinton et al. 2015): the attack inverts a student of the target, which was never shown a trigger."""
 
 from collections.abc import Mapping
 from typing import ClassVar, Literal, final
@@ -17,10 +17,12 @@ from trapmid.types import Images, logits_of
 
 @final
 class Distilled(SurrogateTraining, Wrapper[ScoreTarget]):
-    """`distilled`: a base attack on a student of the target. Public images carry no trigger, so the student is not taught its response.
+    """`distilled`: a base attack on a student of the target.
 
-    Teacher and student see the same augmented image (Beyer et al., CVPR 2022), so every view is a query. Scores are all it
-    takes: a white-box attack becomes a score-only one.
+    Public images carry no trigger, so the student is not taught its response.
+
+    Teacher and student see the same augmented image (Beyer et al., CVPR 2022), so every view is a query. Scores are
+    all it takes: a white-box attack becomes a score-only one.
 
     Attributes:
         student: architecture; need not be the target's. The default is LOMMA's first, without its ImageNet weights.

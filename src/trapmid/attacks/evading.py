@@ -1,4 +1,4 @@
-"""The detector's own score against the trapdoor (Trap-MID Sec. 4.2, PLG-MI++ with a hinge): evidence that looks like a trigger does not count."""
+"""An attack that lowers the score of the trapdoor's detector (Trap-MID, Sec. 4.2: PLG-MI++, here with a hinge)."""
 
 from typing import ClassVar, Literal, final
 
@@ -48,7 +48,7 @@ class Evading(Wrapper[InformedTarget]):
 
     @torch.no_grad()
     def threshold(self, target: InformedTarget, public: ImageSet) -> float:
-        """The similarity to the predicted class's signature that all but `false_positives` of the public images stay below."""
+        """The similarity to the predicted class's signature that only `false_positives` of the public images exceed."""
         scores = []
         for pixels in public.pixels.split(256):
             said = target.predict(to_unit(pixels.to(target.device)))

@@ -35,12 +35,13 @@ def invert(
     """Reconstruct images of a classifier's identities.
 
     Args:
-        model: any module from images (n, c, h, w) in [0, 1] to logits or a `Prediction`. A copy in eval mode is attacked.
+        model: any module from images (n, c, h, w) in [0, 1] to logits or a `Prediction`. A copy in eval mode is
+            attacked.
         public: the attacker's images, at the model's size; they show other people.
         method: the attack, e.g. `PLGMI()`. It gets the access that it needs and no more.
         identities: names of the model's classes, in order.
-        out: where to write. The same call with the same folder goes on where it was interrupted, and returns at once what is
-            finished. None for a temporary folder, of which nothing stays.
+        out: where to write. The same call with the same folder goes on where it was interrupted, and returns at once
+            what is finished. None for a temporary folder, of which nothing stays.
         seed: of the prior, the attack and its search.
         budget: the most images that the model may be shown; None for no limit.
         signatures: computes the trapdoors' signatures (num_classes, d), for attacks that know them.

@@ -1,4 +1,4 @@
-"""How many images fit: what autograd keeps of one image is counted, so that a search stays within the memory it is given."""
+"""How many images fit into memory, from the number of bytes that autograd keeps for one image."""
 
 from collections.abc import Callable
 
@@ -9,7 +9,7 @@ from torch import Tensor
 from trapmid.types import UserError
 
 HEADROOM = 2.0
-"""A backward pass holds gradients and work space beside what autograd kept: about as much again, measured (docs/design.md)."""
+"""A backward pass needs about as much memory again for gradients and work space, as measured (docs/design.md)."""
 
 
 def bytes_kept(compute: Callable[[], Tensor]) -> int:
@@ -57,7 +57,8 @@ def fitting_chunk(wanted: int, each: int, max_memory: int, device: torch.device)
     fits = int((max_memory - taken) / (HEADROOM * each))
     if fits < 1:
         raise UserError(
-            f"--max-memory {_mib(float(max_memory))} is too little: {_mib(float(taken))} are taken before the search, and one image takes "
+            f"--max-memory {_mib(float(max_memory))} is too little: {_mib(float(taken))} are taken before the search, "
+            "and one image takes "
             f"{_mib(HEADROOM * each)}. Raise it to {_mib(taken + HEADROOM * each)} at least."
         )
     return min(wanted, fits)

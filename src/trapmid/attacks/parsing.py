@@ -16,9 +16,9 @@ def parse_attack(text: str, known: Sequence[Attack[Any, Any]] = ()) -> Attack[An
     """The attack that a text names.
 
     Args:
-        text: the name of one of `known`; or a kind, which then has its default settings; or the import path of a class,
-            `package.module:Class`; or the kind of an adaptive wrapper and the name of the attack that it wraps, joined by a
-            hyphen: `smoothed-gmi`.
+        text: the name of one of `known`; or a kind, which then has its default settings; or the import path of a
+            class, `package.module:Class`; or the kind of an adaptive wrapper and the name of the attack that it
+            wraps, joined by a hyphen: `smoothed-gmi`.
         known: attacks that have settings already, such as a recipe's.
 
     Raises:

@@ -1,4 +1,7 @@
-"""A baseline without any generator: the public images for which the target is most confident. What an attack scores beyond it, its search has earned."""
+"""A baseline without any generator: the public images for which the target is most confident.
+
+What an attack scores beyond it, its search has earned.
+"""
 
 from dataclasses import dataclass
 from typing import ClassVar, Literal, final

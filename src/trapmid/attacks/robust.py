@@ -1,4 +1,4 @@
-"""An adversarially robust student (ARD, Goldblum et al., AAAI 2020; TRADES, Zhang et al., ICML 2019): trapdoors ride on non-robust features."""
+"""An adversarially robust student (ARD, Goldblum et al., AAAI 2020): trapdoors rely on non-robust features."""
 
 from collections.abc import Mapping
 from typing import ClassVar, Literal, final
@@ -20,10 +20,11 @@ from trapmid.types import Images, logits_of
 
 @final
 class Robust(SurrogateTraining, Wrapper[ScoreTarget]):
-    """`robust`: a base attack on a student whose answers do not change within a small L_inf ball, and so not by a faint trigger.
+    """`robust`: a base attack on a student that is trained to ignore small perturbations, and so faint triggers.
 
-    Loss: KL(target(x) || student(x)) + weight * KL(target(x) || student(x + d)), d the worst perturbation that projected
-    gradient descent finds (Madry et al., ICLR 2018), as in ARD at temperature 1. The target only ever sees x.
+    Loss: KL(target(x) || student(x)) + weight * KL(target(x) || student(x + d)), d the worst perturbation that
+    projected gradient descent finds (Madry et al., ICLR 2018), as in ARD at temperature 1. The target only ever sees
+    x.
 
     Attributes:
         student: architecture; need not be the target's.
@@ -61,7 +62,7 @@ class Robust(SurrogateTraining, Wrapper[ScoreTarget]):
 
 
 def perturbed(network: nn.Module, images: Images, scores: Tensor, radius: float, steps: int) -> Images:
-    """Images (n, c, h, w) moved within an L_inf ball, and within [0, 1], to where the network is farthest from `scores` (n, classes)."""
+    """Images (n, c, h, w) in [0, 1], moved within an L_inf ball to where the network differs most from `scores`."""
     moved = (images + radius * (2 * torch.rand_like(images) - 1)).clamp(0, 1)
     for _ in range(steps):
         moved.requires_grad_()

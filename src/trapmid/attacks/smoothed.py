@@ -1,4 +1,4 @@
-"""Expectation over transformations (Athalye et al., ICML 2018): the search sees the target through blur, JPEG and noise."""
+"""Expectation over transformations (Athalye et al., ICML 2018): the target is attacked through blur, JPEG and noise."""
 
 from typing import ClassVar, Literal, final
 
@@ -15,10 +15,11 @@ from trapmid.types import Images, Prediction
 
 @final
 class Smoothed(Wrapper[WhiteBoxTarget]):
-    """`smoothed`: a base attack on the target's mean answer over random degradations, under which a faint trigger fades.
+    """`smoothed`: a base attack on the target's mean answer over random degradations, which weaken faint triggers.
 
-    Logits and features are averaged, so that what the base attack differentiates is E_t[f(t(x))] (Eq. 2 of the paper). With
-    noise alone this is the soft form of randomised smoothing (Salman et al., NeurIPS 2019), of logits instead of probabilities.
+    Logits and features are averaged, so that what the base attack differentiates is E_t[f(t(x))] (Eq. 2 of the
+    paper). With noise alone this is the soft form of randomised smoothing (Salman et al., NeurIPS 2019), of logits
+    instead of probabilities.
 
     Attributes:
         degradation: what is drawn anew for every image and draw.

@@ -1,4 +1,4 @@
-"""Surrogates: a network made from the target and public images, which a base attack then inverts instead of the target."""
+"""Surrogates: networks that learn from the target on public images, and are inverted in its place."""
 
 from collections.abc import Callable, Mapping
 from typing import NamedTuple, TypeAlias
@@ -61,11 +61,11 @@ class SurrogateTraining(Member):
 
         Args:
             target: answers about public images.
-            public: the attacker's images. The surrogate learns from some, and its agreement with the target is measured on
-                the rest.
+            public: the attacker's images. The surrogate learns from some, and its agreement with the target is
+                measured on the rest.
             run: seed, compute, folder, progress.
-            begin: called with the target, the images to learn from and the run, inside a random stream of its own. Returns
-                the network before its first step, and what it is to learn.
+            begin: called with the target, the images to learn from and the run, inside a random stream of its own.
+                Returns the network before its first step, and what it is to learn.
         """
         device = run.compute.torch_device
         order = torch.randperm(len(public), generator=generator(run.seed, self.kind, "held out"))

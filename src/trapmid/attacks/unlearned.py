@@ -1,4 +1,4 @@
-"""Triggers reverse-engineered and unlearned (Neural Cleanse, Wang et al., IEEE S&P 2019, Sec. III-B, VI-C) before the inversion."""
+"""Triggers are reverse-engineered and unlearned before the inversion (Neural Cleanse, Wang et al., IEEE S&P 2019)."""
 
 from collections.abc import Mapping
 from typing import ClassVar, Literal, final
@@ -22,11 +22,12 @@ from trapmid.types import Images, logits_of
 
 @final
 class Unlearned(SurrogateTraining, Wrapper[WhiteBoxTarget]):
-    """`unlearned`: a base attack on a copy of the target that was made indifferent to the triggers an attacker can find in it.
+    """`unlearned`: a base attack on a copy of the target that has unlearned the triggers an attacker can find.
 
-    Every class's trigger is estimated on public images, all at once: a full picture blended in at a known small ratio, as
-    the defense does it, where Neural Cleanse looks for a small patch and penalises its mask. Then a copy is fine-tuned so
-    that it answers public images as the target does, with an estimated trigger and without: batch norm statistics stay.
+    Every class's trigger is estimated on public images, all at once: a full picture blended in at a known small
+    ratio, as the defense does it, where Neural Cleanse looks for a small patch and penalises its mask. Then a copy is
+    fine-tuned so that it answers public images as the target does, with an estimated trigger and without: batch norm
+    statistics stay.
 
     Attributes:
         blend_ratio: of the estimated triggers; the default is the paper's, which an attacker can read there.
@@ -69,7 +70,7 @@ class Unlearned(SurrogateTraining, Wrapper[WhiteBoxTarget]):
         return Lesson(network, losses)
 
     def estimate_triggers(self, target: WhiteBoxTarget, public: ImageSet, augment: Augment, run: Run) -> Tensor:
-        """(num_classes, c, h, w) in [0, 1]: pictures that, blended into public images, make the target say each class."""
+        """(num_classes, c, h, w) in [0, 1]: for each class an image that, blended in, makes the target predict it."""
         device = run.compute.torch_device
         pixels = public.pixels.to(device)
         held = nn.ParameterDict(

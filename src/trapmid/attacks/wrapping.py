@@ -1,4 +1,4 @@
-"""Adaptive attacks as wrappers: any base attack, shown something else in the target's place (Tramer et al., NeurIPS 2020, on adaptive attacks)."""
+"""Adaptive attacks (Tramer et al., NeurIPS 2020): any base attack, run against a stand-in for the target."""
 
 from abc import ABC, abstractmethod
 from collections.abc import Mapping
@@ -47,8 +47,8 @@ class Shown:
 class Wrapper(Attack[S, Shown], ABC, Generic[S]):
     """An attack that knows about the defense, around a base attack that does not.
 
-    The base attack gets another target object, and that is all that changes for it: its GAN, its search and its choice of
-    results ask the stand-in. Confidence is the target's own, and queries are what the target was shown.
+    The base attack gets another target object, and that is all that changes for it: its GAN, its search and its
+    choice of results ask the stand-in. Confidence is the target's own, and queries are what the target was shown.
 
     Attributes:
         base: the attack that is wrapped.

@@ -1,4 +1,4 @@
-"""A part of a measurement: evidence that is opened when a metric needs it, and what an earlier measurement of it says that still holds."""
+"""A part of a measurement: evidence that is opened when a metric needs it, and earlier scores that are still valid."""
 
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field

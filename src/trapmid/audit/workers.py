@@ -38,12 +38,18 @@ sys.path[:] = json.loads(sys.argv[1])
 from trapmid.audit.workers import serve
 serve()
 """
-"""The program of a worker. Unlike the workers of `multiprocessing` it does not import the parent's main script again, so a script
-that runs an audit needs no `if __name__ == "__main__"`."""
+"""The program of a worker.
+
+Unlike a worker of `multiprocessing`, it does not import the parent's main script again, so a script that runs an audit
+needs no `if __name__ == "__main__"`.
+"""
 
 
 def submitting(jobs: int, session: Session, progress: Progress) -> AbstractContextManager[Submit]:
-    """Return what takes tasks and returns futures: `jobs` at once, in worker processes; one at a time in this process."""
+    """Return what takes tasks and returns futures: `jobs` at once, in worker processes.
+
+    One at a time in this process.
+    """
     return _worker_processes(jobs, progress) if jobs > 1 else _this_process(session, progress)
 
 
@@ -172,7 +178,8 @@ def _read(stream: IO[bytes], requests: "queue.SimpleQueue[Any]") -> None:
         except (AttributeError, ImportError) as problem:
             requests.put(
                 UserError(
-                    f"A worker process cannot find a class of the recipe ({problem}). Define it in a module that can be imported, "
+                    f"A worker process cannot find a class of the recipe ({problem}). Define it in a module that can "
+                    "be imported, "
                     "not in the script that is run; or run one task at a time, with jobs=1."
                 )
             )

@@ -25,10 +25,11 @@ def detect(
 ) -> None:
     """Find images that came out of an inversion of a model with a trapdoor, and say how unusual the set is as a whole.
 
-    The first run makes a detector from the private images that the model was trained on and keeps it in SECRETS/detector, which
-    only you can read. Later runs need no private images.
+    The first run makes a detector from the private images that the model was trained on and keeps it in
+    SECRETS/detector, which only you can read. Later runs need no private images.
 
-    Example: trapmid detect runs/demo/models/trapmid-s0 suspects/ --secrets runs/demo/secrets/trapmid-s0 --private private.parquet
+    Example: trapmid detect runs/demo/models/trapmid-s0 suspects/ --secrets runs/demo/secrets/trapmid-s0 --private
+    private.parquet
 
     Args:
         model: folder of the model.
@@ -37,7 +38,8 @@ def detect(
         private: images that the model was trained on, as `trapmid audit` takes them. Needed in the first run only.
         fpr: share of clean images that may be flagged by mistake, between 0 and 1.
         changes: how the private images were read, as in the recipe, e.g. --set private.crop=108 split.val=0.2.
-        crop: height and width in pixels of the central part of each suspected image that is used. Default: as large as fits.
+        crop: height and width in pixels of the central part of each suspected image that is used. Default: as large
+            as fits.
         as_json: print JSON instead of a table.
         device: auto, cpu, cuda or cuda:N.
     """

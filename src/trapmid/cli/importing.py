@@ -10,7 +10,8 @@ from trapmid.cli.running import loading
 
 Imports = Annotated[tuple[str, ...], tyro.conf.arg(metavar="MODULE:NAME ...", name="import", help_behavior_hint="")]
 _ABOUT = (
-    "attacks, defenses, metrics and readers of your own to use, by their import paths, e.g. --import my_module:MyAttack. "
+    "attacks, defenses, metrics and readers of your own to use, by their import paths, e.g. --import "
+    "my_module:MyAttack. "
     "Modules are looked for in the working directory, too."
 )
 

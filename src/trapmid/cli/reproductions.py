@@ -54,10 +54,11 @@ def reproduce(
 ) -> None:
     """Repeat tables and figures of the Trap-MID paper, and print the results beside the published numbers.
 
-    `trapmid reproduce list` shows all names: table1 to table20 and figure2, 3, 5 and 6. The scale cpu takes minutes to hours on
-    two CPU cores. The scale paper uses the published settings and needs CelebA and a GPU. --plan shows what would run, and how
-    much time, memory and disk it would take. Trainings and attacks that several tables share run once: name the tables together,
-    or one after another with the same --out. After an interruption, the same command resumes. Results go to OUT/NAME.
+    `trapmid reproduce list` shows all names: table1 to table20 and figure2, 3, 5 and 6. The scale cpu takes minutes
+    to hours on two CPU cores. The scale paper uses the published settings and needs CelebA and a GPU. --plan shows
+    what would run, and how much time, memory and disk it would take. Trainings and attacks that several tables share
+    run once: name the tables together, or one after another with the same --out. After an interruption, the same
+    command resumes. Results go to OUT/NAME.
 
     Example: trapmid reproduce table1 --plan
 
@@ -71,7 +72,8 @@ def reproduce(
         out: folder of all results.
         seeds: seeds to run instead of those of the scale.
         attacks: keep only the rows of these attacks.
-        changes: settings of the recipes to change, e.g. --set training.epochs=20. Each has to exist in at least one of them.
+        changes: settings of the recipes to change, e.g. --set training.epochs=20. Each has to exist in at least one
+            of them.
         redact: leave private images out of reports and figures.
         machine: the machine.
     """

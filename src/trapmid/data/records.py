@@ -53,7 +53,9 @@ class StoredSource(Source, ABC):
 
     @classmethod
     def recognises(cls, path: Path) -> bool:
-        """Whether images at this path are for this reader. Commands ask the readers of other packages before they guess.
+        """Whether images at this path are for this reader.
+
+        Commands ask the readers of other packages before they guess.
 
         By default a reader recognises no path, and recipes have to name its kind.
         """

@@ -106,7 +106,9 @@ def guess_half(path: Path, half: Literal["private", "public"]) -> StoredSource:
 
 
 def guess_flat(path: Path, crop: int) -> StoredSource:
-    """The source that a path looks like. A folder of images is read without names, at its central `crop` x `crop` pixels.
+    """The source that a path looks like.
+
+    A folder of images is read without names, at its central `crop` x `crop` pixels.
 
     Raises:
         UserError: it looks like none, or cannot be read.

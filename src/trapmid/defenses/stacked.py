@@ -71,8 +71,8 @@ class Stacked(Defense):
 def parse_defense(text: str, known: Sequence[Defense] = ()) -> Defense:
     """The defense that a command line names.
 
-    It is one of `known` by its name, else a kind with its defaults, or several of them joined by +, or the import path of a class,
-    `package.module:Class`, which then has its defaults and may be named by its kind from then on.
+    It is one of `known` by its name, else a kind with its defaults, or several of them joined by +, or the import
+    path of a class, `package.module:Class`, which then has its defaults and may be named by its kind from then on.
 
     Raises:
         UserError: there is no such defense, or its parts cannot be combined.

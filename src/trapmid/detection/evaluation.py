@@ -1,4 +1,4 @@
-"""How well detection works on one model, as in Figures 3 and 7 of the Trap-MID paper: the evidence that `trapmid.metrics.detecting` measures."""
+"""How well detection works on one model, as in Figures 3 and 7 of the Trap-MID paper."""
 
 from collections.abc import Iterator, Mapping
 from typing import Any
@@ -59,7 +59,8 @@ def evaluate(
         private: signatures come from train, the calibrated threshold from val, clean and adversarial images from test.
         public: (n, c, h, w), images of other people.
         found: reconstructions by attack.
-        false_positives: for the calibrated threshold; where there are too few validation images for it, the lowest rate they vouch for.
+        false_positives: for the calibrated threshold; where there are too few validation images for it, the lowest
+            rate they vouch for.
     """
     classifier = model.classifier
     device = next(classifier.parameters()).device

@@ -113,7 +113,8 @@ class Loop:
                 raise UserError(
                     f"{self.name} diverged: `{name}` is {value} between steps {first} and {done} of {self.steps}. "
                     "The steps of this period were not saved. Lower the learning rate, e.g. "
-                    "--set training.optimizer.rate=0.001, or look for broken images with `trapmid doctor`; then run the command again with another --out."
+                    "--set training.optimizer.rate=0.001, or look for broken images with `trapmid doctor`; then run "
+                    "the command again with another --out."
                 )
 
     def _resume(self) -> int:

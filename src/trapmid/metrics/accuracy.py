@@ -19,8 +19,9 @@ def rank_of_label(scores: Logits, labels: Labels) -> Tensor:
 class Acceptance:
     """A judge's answer "none of these".
 
-    An image counts for an identity only if it lies as near to that identity's private images as real held-out images of
-    the identity do. A classifier must name somebody, even for a black square; this is what keeps such pictures from counting.
+    An image counts for an identity only if it lies as near to that identity's private images as real held-out images
+    of the identity do. A classifier must name somebody, even for a black square; this is what keeps such pictures
+    from counting.
 
     Attributes:
         threshold: squared feature distance to the nearest private train image of the identity, below which 95 % of the

@@ -1,4 +1,4 @@
-"""Images that a model is made to misname: APGD-CE (Croce & Hein, ICML 2020, Alg. 1), the first of AutoAttack's four attacks, in both its norms."""
+"""Adversarial examples by APGD-CE, the first attack of AutoAttack, in both norms (Croce & Hein, ICML 2020, Alg. 1)."""
 
 import math
 from typing import Literal, NamedTuple
@@ -63,8 +63,9 @@ def adversarial(
 ) -> tuple[Images, Bool[Tensor, " n"]]:
     """The images as APGD-CE leaves them, and which of them the model names otherwise than `labels`.
 
-    As in AutoAttack, an image that the model misnames already stays as it is, and one that it comes to misname is changed no further. Of the
-    others, what is returned is the change with the largest cross-entropy. Deviation: a fifth of the published 100 steps.
+    As in AutoAttack, an image that the model misnames already stays as it is, and one that it comes to misname is
+    changed no further. Of the others, what is returned is the change with the largest cross-entropy. Deviation: a
+    fifth of the published 100 steps.
 
     Args:
         model: in eval mode; its weights get no gradients.

@@ -51,7 +51,7 @@ class CalibratedJudge:
         return lambda: self.of_public
 
     def nearer_to_private(self, features: Features) -> Tensor:
-        """(n,): whether a private image is nearest, of two sets of one size: all of the smaller one, as many at random of the larger one."""
+        """(n,): whether a private image is nearest. The larger set is reduced at random to the size of the smaller."""
         private, public = self.acceptance.reference.features, self.of_public.features
         n = min(len(private), len(public))
         chosen = torch.randperm(len(private), generator=generator(0, "private or public"))[:n]

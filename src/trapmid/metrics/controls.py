@@ -37,11 +37,11 @@ def false_positive_rates(named: Named, labels: Labels) -> Float[Tensor, " classe
 def corrected_accuracy(named: Named, labels: Labels) -> Float[Tensor, " classes"]:
     """Attack accuracy per class beyond the judge's false positives: (raw_y - fpr_y) / (1 - fpr_y).
 
-    raw_y is the share of the images of class y for which the judge names y. fpr_y is the same share among the images that the
-    same attack made of other classes (`false_positive_rates`). A judge that always names y yields 0 for y, a perfect attack
-    keeps its 1, and random answers yield 0 on average, so single classes can be negative. Near fpr_y = 1 the quotient is mostly
-    noise, so values are clamped at -1; at fpr_y = 1 the value is 0. A class without images, or without images of other
-    classes, is NaN.
+    raw_y is the share of the images of class y for which the judge names y. fpr_y is the same share among the images
+    that the same attack made of other classes (`false_positive_rates`). A judge that always names y yields 0 for y, a
+    perfect attack keeps its 1, and random answers yield 0 on average, so single classes can be negative. Near fpr_y =
+    1 the quotient is mostly noise, so values are clamped at -1; at fpr_y = 1 the value is 0. A class without images,
+    or without images of other classes, is NaN.
     """
     own = torch.zeros_like(named).scatter_(1, labels[:, None], True)
     raw = (named & own).sum(0).double() / own.sum(0)

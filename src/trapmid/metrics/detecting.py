@@ -144,7 +144,8 @@ DETECTION_AUC = Metric(
     better="higher",
     of=Detection,
     compute=_auc,
-    about="The probability that a recovered image scores higher than a public one, or an adversarial image higher than a clean one.",
+    about="The probability that a recovered image scores higher than a public one, or an adversarial image higher than "
+    "a clean one.",
     paper=_FIGURE,
     hint="50\u00a0%: no better than chance",
     tables=("detection",),
@@ -168,7 +169,8 @@ DETECTION_DSR = Metric(
     better="higher",
     of=Detection,
     compute=_dsr(_calibrated),
-    about="Detection success rate: the share of clean and adversarial images together that are on the right side of the calibrated threshold.",
+    about="Detection success rate: the share of clean and adversarial images together that are on the right side of "
+    "the calibrated threshold.",
     paper=_FIGURE,
     hint="right on clean and adversarial",
     tables=("detection",),
@@ -191,7 +193,8 @@ DETECTION_THRESHOLD = Metric(
     better="neither",
     of=Detection,
     compute=_threshold(_calibrated),
-    about="The calibrated threshold: with 95 % confidence no more than the allowed share of clean private images scores above it.",
+    about="The calibrated threshold: with 95 % confidence no more than the allowed share of clean private images "
+    "scores above it.",
     tables=(),
 )
 DETECTION_ALLOWED = Metric(

@@ -1,4 +1,4 @@
-"""How far images lie from private ones in a feature space: from those of their identity (KNN distance), and compared with public ones."""
+"""Distances of images to private ones in a feature space: to those of their identity, and compared with public ones."""
 
 import torch
 from jaxtyping import Bool, Float, Int64
@@ -13,7 +13,9 @@ _TO_THE_LAST_DIGIT = "donot_use_mm_for_euclid_dist"
 def nearest_of_identity(
     features: Features, labels: Labels, reference: Float[Tensor, "m features"], reference_labels: Int64[Tensor, " m"]
 ) -> Tensor:
-    """(n,): squared Euclidean distance to the nearest reference image of the same identity; infinite where there is none.
+    """(n,): squared Euclidean distance to the nearest reference image of the same identity.
+
+    Infinite where there is none.
 
     Trap-MID (Liu & Chen, NeurIPS 2024) calls it an l2 distance, but its code squares it. The published values around
     1,200 are squared, so these are, too.
@@ -32,10 +34,10 @@ def nearest_of_identity(
 def nearer_to_private(
     features: Features, private: Float[Tensor, "m features"], public: Float[Tensor, "k features"]
 ) -> Bool[Tensor, " n"]:
-    """Whether the nearest of all private and public images is a private one: the paper's analysis of synthetic distributions (Table 3).
+    """Whether the nearest of all private and public images is a private one (Trap-MID, Table 3).
 
-    The paper's two sets are of one size, some 30,000 images each. Give sets of one size here, too: the larger one is nearer to
-    anything.
+    The paper's two sets are of one size, some 30,000 images each. Give sets of one size here, too: the larger one is
+    nearer to anything.
     """
     parts = [
         torch.cdist(part, private).amin(1) < torch.cdist(part, public).amin(1) for part in features.split(_AT_A_TIME)

@@ -14,12 +14,13 @@ SECTIONS: dict[Subject, str] = {
 DIGITS = r"(\d+)"
 HEAD = """# Metrics
 
-This page is made from `trapmid.metrics.METRICS` by `python -m trapmid.metrics.document > docs/metrics.md`. The report, the table on the
-console, `trapmid reproduce` and `trapmid list` read the same table.
+This page is made from `trapmid.metrics.METRICS` by `python -m trapmid.metrics.document > docs/metrics.md`. The report,
+the table on the console, `trapmid reproduce` and `trapmid list` read the same table.
 
-`scores.json` and `scores.parquet` have one row for each value, with the columns `defense`, `attack`, `seed`, `judge`, `metric`, `value`,
-`low` and `high`. Shares are stored as fractions and printed as percent. "Better" is meant for whoever publishes the model. Metrics of
-an attack are also measured of the floors (random samples of a prior, public images) and of the ceiling (held-out private images).
+`scores.json` and `scores.parquet` have one row for each value, with the columns `defense`, `attack`, `seed`, `judge`,
+`metric`, `value`, `low` and `high`. Shares are stored as fractions and printed as percent. "Better" is meant for
+whoever publishes the model. Metrics of an attack are also measured for the floors (random samples of a prior,
+public images) and for the ceiling (held-out private images).
 """
 
 

@@ -1,8 +1,8 @@
-"""Metrics of images as a set: FID (Heusel et al. 2017), KID (Binkowski et al. 2018), precision, recall, density and coverage.
+"""Metrics of sets of images: FID (Heusel et al. 2017), KID (Binkowski et al. 2018), and the contract of networks.
 
-They compare reconstructions with the private training images. Values depend on the network that gives the features, so compare
-values of one network only. The authors of Trap-MID count only reconstructions that the judge recognises. Where few are, that
-compares a handful of images with thousands, so here all of them count.
+They compare reconstructions with the private training images. Values depend on the network that gives the features,
+so compare values of one network only. The authors of Trap-MID count only reconstructions that the judge recognises.
+Where few are, that compares a handful of images with thousands, so here all of them count.
 """
 
 from abc import ABC, abstractmethod
@@ -31,11 +31,11 @@ class FidelityNetwork(ABC):
 
 
 def frechet_distance(found: Features, private: Float[Tensor, "m features"]) -> float:
-    """FID: |mean difference|^2 + tr(S + T - 2 (S T)^(1/2)) of two sets of features (n, d) and (m, d), by covariances S and T.
+    """FID of features (n, d) and (m, d) with covariances S and T: |mean difference|^2 + tr(S + T - 2 (S T)^(1/2)).
 
-    With centred features X and Y the eigenvalues of S T are the squared singular values of X Y^T / ((n - 1) (m - 1))^(1/2),
-    and triangular factors of X and Y have the same. So nothing of size d x d is decomposed where there are fewer images
-    than features: 2,048 features of 100 and 480 images take 0.07 s, the eigenvalues of S T 13 s.
+    With centred features X and Y the eigenvalues of S T are the squared singular values of X Y^T / ((n - 1) (m -
+    1))^(1/2), and triangular factors of X and Y have the same. So nothing of size d x d is decomposed where there are
+    fewer images than features: 2,048 features of 100 and 480 images take 0.07 s, the eigenvalues of S T 13 s.
     """
     found, private = found.double(), private.double()
     shift = found.mean(0) - private.mean(0)
@@ -47,8 +47,8 @@ def frechet_distance(found: Features, private: Float[Tensor, "m features"]) -> f
 def kernel_distance(found: Features, private: Float[Tensor, "m features"]) -> float:
     """KID: the unbiased squared maximum mean discrepancy of the kernel (x . y / d + 1)^3, over all pairs.
 
-    Binkowski et al. average it over random subsets, whose expectation this is. Unlike FID it does not depend on how many
-    images there are; it may fall below zero where sets are alike.
+    Binkowski et al. average it over random subsets, whose expectation this is. Unlike FID it does not depend on how
+    many images there are; it may fall below zero where sets are alike.
     """
     within = [
         (_kernel_sum(features, features) - float(_kernel(features.double().square().sum(1), features.shape[1]).sum()))

@@ -1,15 +1,14 @@
-"""How well reconstructions cover the private images: precision and recall (Kynkäänniemi et al. 2019), density and coverage (Naeem et al. 2020), class by class.
+"""Precision, recall (Kynkäänniemi et al. 2019), density and coverage (Naeem et al. 2020) of images, class by class.
 
-A class's manifold is the union of spheres about its images, each with the distance to its k-th nearest image of the same class for a
-radius; an image is in a sphere if it lies strictly nearer than that. PPA and, after it, Trap-MID (App. E.3) compute three
-of the four in a way of their own, so those exist twice:
+A class's manifold is the union of spheres about its images, each with the distance to its k-th nearest image of the
+same class for a radius; an image is in a sphere if it lies strictly nearer than that. PPA and, after it, Trap-MID
+(App. E.3) compute three of the four in a way of their own, so those exist twice:
 
-| | as published with PPA and Trap-MID | Naeem et al., the package `prdc` |
-|---|---|---|
-| `precision` | share of reconstructions in the sphere of the *nearest* private image | in *any* private image's sphere |
-| `recall` | share of private images in the sphere of the *nearest* reconstruction | in *any* reconstruction's sphere |
-| `density` | pairs of private sphere and reconstruction within it, over k times the *private images* | over k times the *reconstructions* |
-| `coverage` | share of private images with a reconstruction in their sphere | the same |
+| | as published with PPA and Trap-MID | Naeem et al., the package `prdc` | |---|---|---| | `precision` | share of
+reconstructions in the sphere of the *nearest* private image | in *any* private image's sphere | | `recall` | share of
+private images in the sphere of the *nearest* reconstruction | in *any* reconstruction's sphere | | `density` | pairs
+of private sphere and reconstruction within it, over k times the *private images* | over k times the *reconstructions*
+| | `coverage` | share of private images with a reconstruction in their sphere | the same |
 """
 
 from typing import NamedTuple
@@ -72,7 +71,8 @@ def manifold(
         k: see above.
 
     Returns:
-        For each metric a value per class; not a number where the class has no images on one side, or not more than k on the
+        For each metric a value per class; not a number where the class has no images on one side, or not more than k
+            on the
         side whose spheres are asked for.
     """
     fake, real = by_class(found, labels, num_classes), by_class(private, private_labels, num_classes)

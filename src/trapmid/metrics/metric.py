@@ -57,17 +57,18 @@ class Metric(Generic[E]):
         title: in tables and figures.
         unit: of its values.
         better: which way is better for whoever publishes the model.
-        of: the evidence that it is computed from, which also says what it is of: a model, an attack, a prior or a trapdoor.
+        of: the evidence that it is computed from, which also says what it is of: a model, an attack, a prior or a
+            trapdoor.
         compute: yields its values from that evidence; nothing where it cannot be known.
         about: what it measures, in a sentence.
         paper: where it comes from.
-        version: raise it when the same evidence gives other values. A finished measurement is then computed anew for this
-            metric alone.
+        version: raise it when the same evidence gives other values. A finished measurement is then computed anew for
+            this metric alone.
         hint: a few words below the title in a table's head; by default, which way is better.
-        tables: where it is shown beside the list of every score: in the console's table, in the report's main table, further
-            measures, price of a defense, or detection.
-        variants: a regular expression for what may follow the name in scores.json; empty for metrics without variants. The
-            first group of a match fills the `{}` of the hint.
+        tables: where it is shown beside the list of every score: in the console's table, in the report's main table,
+            further measures, price of a defense, or detection.
+        variants: a regular expression for what may follow the name in scores.json; empty for metrics without
+            variants. The first group of a match fills the `{}` of the hint.
     """
 
     name: str

@@ -10,7 +10,7 @@ from trapmid.types import Images
 
 
 def outside_range(images: Images, rounding: float = 1e-3) -> float:
-    """The share of values outside [0, 1] by more than `rounding`, of images (n, c, h, w) as a generator makes them; NaN counts as outside."""
+    """The share of values of images (n, c, h, w) that are NaN or outside [0, 1] by more than `rounding`."""
     return 1 - float(((images >= -rounding) & (images <= 1 + rounding)).double().mean())
 
 
@@ -66,7 +66,8 @@ OUTSIDE_RANGE = Metric(
     better="neither",
     of=PriorSamples,
     compute=_outside_range,
-    about="The share of pixel values outside [0, 1] in random samples of a prior's generator. Attacks show these values to the target, "
+    about="The share of pixel values outside [0, 1] in random samples of a prior's generator. Attacks show these "
+    "values to the target, "
     "but saved images are clipped.",
     tables=(),
 )
@@ -87,7 +88,8 @@ START_BATCHES = Metric(
     better="higher",
     of=AttackCost,
     compute=_note("start_batches"),
-    about="The number of batches of random images that BREP-MI shows to the target until it has a start for each identity. In "
+    about="The number of batches of random images that BREP-MI shows to the target until it has a start for each "
+    "identity. In "
     "reproductions, not in scores.json.",
     paper="BREP-MI (Kahla et al., CVPR 2022); Trap-MID (Liu & Chen, NeurIPS 2024), App. E.9",
     tables=(),
@@ -99,7 +101,8 @@ IDENTITIES_WITHOUT_START = Metric(
     better="higher",
     of=AttackCost,
     compute=_note("identities_without_start"),
-    about="The number of identities for which BREP-MI finds no image that the target assigns to them. In reproductions, not in "
+    about="The number of identities for which BREP-MI finds no image that the target assigns to them. In "
+    "reproductions, not in "
     "scores.json.",
     paper="BREP-MI (Kahla et al., CVPR 2022); Trap-MID (Liu & Chen, NeurIPS 2024), App. E.9",
     tables=(),

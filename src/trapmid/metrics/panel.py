@@ -1,4 +1,7 @@
-"""The panel: judges with the private images that they are calibrated on. It makes the evidence that metrics of images take."""
+"""The panel: judges with the private images that they are calibrated on.
+
+It makes the evidence that metrics of images take.
+"""
 
 from collections.abc import Iterator, Sequence
 from functools import cached_property
@@ -116,7 +119,10 @@ class Panel:
         return GeneratorSamples(key, self._nearest(key, self.judge(pixels, labels), labels))
 
     def public_floor(self, seed: int = 0) -> Iterator[Evidence]:
-        """The public images as a floor, and as people whom judges should not take for private ones; nothing without public images."""
+        """The public images as a floor, and as people whom judges should not take for private ones.
+
+        Nothing without public images.
+        """
         if self.public is None:
             return
         key, labels = ScoreKey(NOT_APPLICABLE, PUBLIC, None), self._drawn("public", len(self.public), seed)

@@ -93,7 +93,8 @@ AA1_CORRECTED = Metric(
     better="lower",
     of=JudgedImages,
     compute=_corrected,
-    about="AA-1 corrected for chance: (raw - f) / (1 - f) for each identity, where f is how often the judge names that identity in "
+    about="AA-1 corrected for chance: (raw - f) / (1 - f) for each identity, where f is how often the judge names that "
+    "identity in "
     "the same attack's images of other identities. Chance level is 0.",
     hint="lower is safer",
     tables=("main",),
@@ -116,7 +117,8 @@ AA1_WRONG_IDENTITY = Metric(
     better="neither",
     of=JudgedImages,
     compute=by_judge(_under_another_name),
-    about="A negative control: AA-1 when the images of each identity are assigned to another one, the same for every model and attack.",
+    about="A negative control: AA-1 when the images of each identity are assigned to another one, the same for every "
+    "model and attack.",
     tables=("controls",),
 )
 KNN_DISTANCE = Metric(
@@ -126,7 +128,8 @@ KNN_DISTANCE = Metric(
     better="higher",
     of=JudgedImages,
     compute=by_judge(lambda said: said.distance),
-    about="Squared feature distance to the nearest private training image of the identity. By the evaluation classifier it is the "
+    about="Squared feature distance to the nearest private training image of the identity. By the evaluation "
+    "classifier it is the "
     "papers' delta_eval, by a face embedder their delta_face; compare values of one judge only.",
     paper="GMI (Zhang et al., CVPR 2020), Sec. 4; PPA (Struppek et al., ICML 2022)",
     hint="squared; higher is safer",
@@ -150,7 +153,8 @@ PRIVATE_NEAREST = Metric(
     better="lower",
     of=NearestImages,
     compute=_private_nearest,
-    about="The share of images that lie nearer to some private training image than to every one of an equal number of public images.",
+    about="The share of images that lie nearer to some private training image than to every one of an equal number of "
+    "public images.",
     paper="Trap-MID (Liu & Chen, NeurIPS 2024), Table 3, there of a generator's random samples",
     hint="lower is safer",
     tables=("further",),
@@ -162,7 +166,8 @@ GENERATOR_PRIVATE_NEAREST = Metric(
     better="lower",
     of=GeneratorSamples,
     compute=lambda evidence: _private_nearest(evidence.nearest),
-    about="Private nearest of random samples of the generator that an attack trained with the target, before any search.",
+    about="Private nearest of random samples of the generator that an attack trained with the target, before any "
+    "search.",
     paper="Trap-MID (Liu & Chen, NeurIPS 2024), Table 3",
     tables=(),
 )
@@ -184,7 +189,8 @@ FALSE_POSITIVE_RATE = Metric(
     better="neither",
     of=PublicImages,
     compute=_accepted_strangers,
-    about="A negative control: the share of public images that the judge accepts as the private identity that it names.",
+    about="A negative control: the share of public images that the judge accepts as the private identity that it "
+    "names.",
     tables=("controls",),
 )
 METRICS = (

@@ -17,8 +17,8 @@ from trapmid.types import Images, Labels, logits_of
 class APGD(Config):
     """`apgd`: the first and cheapest of AutoAttack's four attacks, on a few images and with a fifth of its steps.
 
-    A stronger attack would change more predictions, so the result is an upper bound of robust accuracy. Use it only to compare
-    models.
+    A stronger attack would change more predictions, so the result is an upper bound of robust accuracy. Use it only
+    to compare models.
 
     Attributes:
         budgets: L_inf radii in units of 1/255. An image that is misclassified at one radius also counts at larger ones.
@@ -33,7 +33,10 @@ class APGD(Config):
     steps: Count = 20
 
     def stands(self, model: nn.Module, images: Images, labels: Labels) -> dict[int, Bool[Tensor, " n"]]:
-        """For each budget, which of `images` (n, c, h, w) the model, in eval mode, still classifies correctly; on the CPU."""
+        """For each budget, which of `images` (n, c, h, w) the model, in eval mode, still classifies correctly.
+
+        On the CPU.
+        """
         standing = torch.ones(len(images), dtype=torch.bool, device=images.device)
         results = {}
         with randomness(0, "robustness", device=images.device):
@@ -56,8 +59,9 @@ def withstands(model: nn.Module, images: Images, labels: Labels, radius: float, 
 def without_gradient(model: nn.Module, images: Images, labels: Labels) -> Bool[Tensor, " n"]:
     """For each image, whether the loss of another class, drawn at random, has no gradient or no finite one.
 
-    The loss is that of another class because cross-entropy at the correct class of a confident model vanishes without any
-    defense. Without a gradient a white-box attack has no direction to follow, and its failure does not show protection.
+    The loss is that of another class because cross-entropy at the correct class of a confident model vanishes without
+    any defense. Without a gradient a white-box attack has no direction to follow, and its failure does not show
+    protection.
 
     Args:
         model: the classifier, in eval mode.

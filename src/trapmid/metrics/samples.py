@@ -22,7 +22,7 @@ VERSION = 1
 
 
 def draw_public(public: ImageSet, identities: int, seed: int = 0) -> Pixels:
-    """Public images drawn at random, (n, c, h, w), uint8: `SAMPLES_PER_IDENTITY` for each of the private identities, or all there are."""
+    """(n, c, h, w), uint8: `SAMPLES_PER_IDENTITY` random public images for each private identity, or all."""
     wanted = min(len(public), SAMPLES_PER_IDENTITY * identities)
     return public.pixels[torch.randperm(len(public), generator=generator(seed, "public floor"))[:wanted]]
 

@@ -47,7 +47,8 @@ class Score(Config):
     """One value of a metric with its 95 % interval.
 
     Attributes:
-        defense: name of the defense that the model was trained with; "-" for floors and the ceiling, which concern no model.
+        defense: name of the defense that the model was trained with; "-" for floors and the ceiling, which concern no
+            model.
         attack: name of the attack; "-" for a property of the model alone, "prior:NAME" for random samples of that prior
             (the floor), "public" for public images, "real" for held-out private images (the ceiling).
         seed: of the training and the attack; None for the mean over seeds.
@@ -69,7 +70,7 @@ class Score(Config):
 
 
 class ScoreKey(NamedTuple):
-    """The columns that say which run a score is of: how the model was trained, how it was attacked, and the seed of both."""
+    """The columns that name the run of a score: the defense of the model, the attack, and the seed of both."""
 
     defense: str
     attack: str
@@ -114,7 +115,8 @@ def read_scores(path: Path) -> list[Score]:
         return [Score.model_validate(row) for row in json.loads(file.read_text(encoding="utf-8"))]
     except (OSError, ValueError, TypeError) as problem:
         raise UserError(
-            f"{file} holds no scores ({problem}). Expected the scores.json that `trapmid measure` or `trapmid audit` writes."
+            f"{file} holds no scores ({problem}). Expected the scores.json that `trapmid measure` or `trapmid audit` "
+            "writes."
         ) from problem
 
 

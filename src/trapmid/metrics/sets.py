@@ -1,4 +1,4 @@
-"""Metrics of images as a set, compared with the private training images in the features of a judge or of a feature network."""
+"""Metrics of sets of images, compared with the private training images in the features of a judge or network."""
 
 from collections.abc import Callable, Iterator
 
@@ -54,7 +54,8 @@ FID = Metric(
     better="higher",
     of=ComparedSet,
     compute=distance(lambda one: frechet_distance(one.features, one.private)),
-    about="How far the images as a set lie from the private training images: the Fr\u00e9chet distance of two normal distributions over features.",
+    about="How far the images as a set lie from the private training images: the Fr\u00e9chet distance of two normal "
+    "distributions over features.",
     paper="FID (Heusel et al., NeurIPS 2017)",
     hint="higher is safer",
     tables=("console", "main", "further"),

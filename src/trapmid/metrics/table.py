@@ -43,7 +43,8 @@ def _installed() -> tuple[AnyMetric, ...]:
     """The metrics of installed packages, by name.
 
     Raises:
-        UserError: one cannot be loaded, is no metric, or has another name than its entry point or the name of a metric of trapmid.
+        UserError: one cannot be loaded, is no metric, or has another name than its entry point or the name of a
+            metric of trapmid.
     """
     found: list[AnyMetric] = []
     for entry in sorted(entry_points(group=GROUP), key=lambda entry: entry.name):
@@ -52,11 +53,13 @@ def _installed() -> tuple[AnyMetric, ...]:
             metric = entry.load()
         except Exception as problem:  # whatever another package does when it is imported
             raise UserError(
-                f"The metric {package} cannot be loaded: {type(problem).__name__}: {problem}. Repair or uninstall that package."
+                f"The metric {package} cannot be loaded: {type(problem).__name__}: {problem}. Repair or uninstall "
+                "that package."
             ) from problem
         if not isinstance(metric, Metric) or metric.name != entry.name:
             raise UserError(
-                f"The entry point {package} in the group {GROUP} names {metric!r}. Expected a Metric with the name {entry.name!r}."
+                f"The entry point {package} in the group {GROUP} names {metric!r}. Expected a Metric with the name "
+                f"{entry.name!r}."
             )
         if any(own.names(metric.name) for own in METRICS):
             raise UserError(
@@ -82,14 +85,17 @@ def registered_for_workers() -> tuple[AnyMetric, ...]:
             pickle.dumps(metric)
         except (pickle.PicklingError, AttributeError, TypeError) as problem:
             raise UserError(
-                f"The metric {metric.name!r} cannot be sent to worker processes ({problem}). Define its `compute` as a function of a "
+                f"The metric {metric.name!r} cannot be sent to worker processes ({problem}). Define its `compute` as "
+                "a function of a "
                 "module, or measure in one process (--jobs 1)."
             ) from problem
     return registered()
 
 
 def register(metric: AnyMetric) -> AnyMetric:
-    """Have a metric measured, printed and reported as those of the package are. The same metric may be registered again.
+    """Have a metric measured, printed and reported as those of the package are.
+
+    The same metric may be registered again.
 
     Raises:
         UserError: another metric has its name.
@@ -102,7 +108,7 @@ def register(metric: AnyMetric) -> AnyMetric:
 
 
 def of_name(name: str) -> AnyMetric | None:
-    """The metric of a score; None for scores of a metric that is not known here, such as one that somebody registered elsewhere."""
+    """The metric of a score; None if it is not known in this process."""
     return next((metric for metric in metrics() if metric.names(name)), None)
 
 
@@ -132,5 +138,5 @@ def measure(*evidence: Evidence, only: Sequence[AnyMetric] | None = None) -> Ite
 
 
 def versions_of(kinds: Sequence[type[Evidence]]) -> Mapping[str, int]:
-    """The version of every metric that is computed from these kinds of evidence, by name: what decides its values beside the evidence."""
+    """The version of every metric that is computed from these kinds of evidence, by name."""
     return {metric.name: metric.version for metric in metrics() if metric.of in kinds}

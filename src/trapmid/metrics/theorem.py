@@ -1,4 +1,4 @@
-"""The theorem's two numbers for a trained trapdoor (Trap-MID Sec. 3.4, Def. 1 and 2, Theorem 1): delta, how effective it is, epsilon, how unnatural."""
+"""Theorem 1 of Trap-MID for a trained trapdoor: delta says how effective it is, and epsilon how unnatural."""
 
 import math
 from collections.abc import Callable, Mapping
@@ -51,8 +51,8 @@ class Effectiveness:
     def of_classes(self, *, draws: int = 2000, seed: int = 0) -> list[Interval]:
         """delta of every class: E_x[log p_f(y | Pi_y(x))] - E_{x of y}[log p_f(y | x)], in nats.
 
-        The bootstrap redraws source identities and, by themselves, the images of y; where those are a handful, their part
-        of the interval is too narrow.
+        The bootstrap redraws source identities and, by themselves, the images of y; where those are a handful, their
+        part of the interval is too narrow.
         """
         rng = np.random.default_rng(seed)
         redrawn = self._redrawn_poisoned(self._weights(draws, rng))
@@ -65,7 +65,10 @@ class Effectiveness:
         return intervals
 
     def mean(self, *, draws: int = 2000, seed: int = 0) -> Interval:
-        """delta averaged over classes. The bootstrap redraws identities, each in both of its parts: as a class and as a source of images."""
+        """delta averaged over classes.
+
+        The bootstrap redraws identities, each in both of its parts: as a class and as a source of images.
+        """
         classes = len(self.poisoned)
         weights = self._weights(draws, np.random.default_rng(seed))
         benign = np.bincount(self.labels.numpy(), weights=self.benign.double().numpy()) / np.bincount(
@@ -75,7 +78,10 @@ class Effectiveness:
         return _interval(float(self.poisoned.double().mean() - benign.mean()), redrawn)
 
     def _weights(self, draws: int, rng: np.random.Generator) -> np.ndarray:
-        """(draws, num_classes): how often each identity is drawn; the rare draw that holds none of the source images is left out."""
+        """(draws, num_classes): how often each identity is drawn.
+
+        The rare draw that holds none of the source images is left out.
+        """
         classes = len(self.poisoned)
         counts = np.bincount(self.sources.numpy(), minlength=classes)
         weights = rng.multinomial(classes, np.full(classes, 1 / classes), size=draws)
@@ -146,9 +152,9 @@ class LogOdds:
     def bound(self, scale: float = 1.0) -> float:
         """E_benign[T] - log E_poisoned[exp T], T = `scale` times the log-odds (Donsker & Varadhan 1983), in nats.
 
-        For any T that did not see these images this is, up to the O(1/n) bias of the logarithm of a mean, a lower bound of
-        KL(benign || poisoned), reached by T = log p/q, which the perfect discriminator's log-odds are. It ends at log n:
-        n images cannot vouch for more (McAllester & Stratos, AISTATS 2020).
+        For any T that did not see these images this is, up to the O(1/n) bias of the logarithm of a mean, a lower
+        bound of KL(benign || poisoned), reached by T = log p/q, which the perfect discriminator's log-odds are. It
+        ends at log n: n images cannot vouch for more (McAllester & Stratos, AISTATS 2020).
         """
         bound = float(scale * self.benign.double().mean()) - _log_mean_exp(scale * self.poisoned.double().numpy())
         return min(bound, self.most)
@@ -159,7 +165,7 @@ class LogOdds:
         return math.log(len(self.poisoned))
 
     def best_scale(self) -> float:
-        """The scale from 0 to 1 with the highest bound, which is concave in it: an overconfident discriminator is toned down."""
+        """The scale from 0 to 1 with the highest bound. A discriminator that is too confident gets a scale below 1."""
         return float(minimize_scalar(lambda scale: -self.bound(scale), bounds=(0.0, 1.0), method="bounded").x)
 
     def interval(self, scale: float, *, draws: int = 2000, seed: int = 0) -> Interval:
@@ -190,7 +196,7 @@ def fit_log_odds(
     seed: int,
     compute: Compute,
 ) -> None:
-    """Train `network`, whose logit number y tells benign images from those with the trigger of y, by binary cross-entropy.
+    """Train `network` by binary cross-entropy. Its logit number y separates benign images from those with trigger y.
 
     `draw` gives as many pairs as it is asked for, out of torch's random numbers.
     """
@@ -225,15 +231,16 @@ def trapdoor_epsilon(
 ) -> Interval:
     """A lower bound of epsilon, E_y KL(p(X) || p(Pi_y(X))), on private test images, in nats.
 
-    A discriminator of one logit per class learns on the training images, once per epoch, flipped at random, each with and without the
-    trigger of a random class; its scale is chosen on the validation images; `LogOdds.bound` is evaluated on the test images.
-    The average over y of the divergence to one class's poisoned images is what the theorem's mean over classes needs, and is
-    at least that to their mixture.
+    A discriminator of one logit per class learns on the training images, once per epoch, flipped at random, each with
+    and without the trigger of a random class; its scale is chosen on the validation images; `LogOdds.bound` is
+    evaluated on the test images. The average over y of the divergence to one class's poisoned images is what the
+    theorem's mean over classes needs, and is at least that to their mixture.
 
-    What it is worth: it can only be too low, apart from chance, because this discriminator, with these images, sees less than the best
-    one. It ends at the logarithm of `PAIRS_PER_IMAGE` times the test images, which a discriminator reaches that makes no mistake
-    on them. The true divergence may be infinite: blending narrows the range of a pixel, so that a black or white one rules a
-    trigger out. Read it as what an attacker's discriminator of this size has to go by.
+    What it is worth: it can only be too low, apart from chance, because this discriminator, with these images, sees
+    less than the best one. It ends at the logarithm of `PAIRS_PER_IMAGE` times the test images, which a discriminator
+    reaches that makes no mistake on them. The true divergence may be infinite: blending narrows the range of a pixel,
+    so that a black or white one rules a trigger out. Read it as what an attacker's discriminator of this size has to
+    go by.
 
     Args:
         secrets: the triggers.

@@ -28,8 +28,8 @@ def format_value(
 ) -> str:
     """A value as tables print it; empty if it is not a number.
 
-    Shares have one decimal, counts and seconds none. Other numbers have three significant digits below 10, one decimal below
-    1,000 and none above.
+    Shares have one decimal, counts and seconds none. Other numbers have three significant digits below 10, one
+    decimal below 1,000 and none above.
 
     Args:
         value: in the unit that it is stored in.

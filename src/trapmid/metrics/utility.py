@@ -8,10 +8,10 @@ BINS = 15
 
 
 def calibration_error(logits: Logits, labels: Labels, bins: int = BINS) -> float:
-    """ECE: over bins of equal width of the predicted label's probability, the mean gap between that and accuracy, weighted by images.
+    """ECE: the mean gap between confidence and accuracy over bins of equal width, weighted by the number of images.
 
-    From 0, where the model is right as often as it says, to 1. Of few images it comes out too high, by chance gaps in each bin: compare
-    models on the same images.
+    From 0, where the model is right as often as it says, to 1. Of few images it comes out too high, by chance gaps in
+    each bin: compare models on the same images.
 
     Args:
         logits: (n, num_classes), of held-out images.

@@ -232,7 +232,8 @@ def _unwrap(file: Path, content: Any) -> dict[str, Tensor]:
         )
     if odd := [name for name, value in content.items() if not _is_dense(value)]:
         raise UserError(
-            f"{file} holds {len(odd)} tensors that are sparse, quantised or without numbers, such as {shown(odd[0], 80)}. "
+            f"{file} holds {len(odd)} tensors that are sparse, quantised or without numbers, such as "
+            f"{shown(odd[0], 80)}. "
             "Save them as dense tensors: value.to_dense() or value.dequantize()."
         )
     tensors = {str(name): value for name, value in content.items()}

@@ -1,4 +1,4 @@
-"""GMI's prior: a DCGAN trained as a Wasserstein GAN with gradient penalty (Zhang et al., CVPR 2020; Gulrajani et al., NeurIPS 2017)."""
+"""GMI's prior (Zhang et al., CVPR 2020): a DCGAN, trained as a Wasserstein GAN with gradient penalty."""
 
 from collections.abc import Callable
 from itertools import pairwise
@@ -16,7 +16,7 @@ from trapmid.types import Images, Labels
 
 
 class DCGenerator(nn.Module):
-    """Linear, batch norm, ReLU to 4 x 4, then transposed 5x5 convolutions of stride 2, batch norm and ReLU between; sigmoid."""
+    """A linear layer to 4 x 4, then transposed 5x5 convolutions of stride 2 with batch norm and ReLU, and a sigmoid."""
 
     def __init__(self, image_size: int, channels: int, latent_size: int, width: int) -> None:
         super().__init__()
@@ -36,7 +36,7 @@ class DCGenerator(nn.Module):
 
 
 class Critic(nn.Module):
-    """5x5 convolutions of stride 2 with leaky ReLU, all but the first instance-normalised, and one of the last map's size."""
+    """5x5 convolutions of stride 2 with leaky ReLU and, after the first, instance norm; then one of the map's size."""
 
     def __init__(self, image_size: int, channels: int, width: int) -> None:
         super().__init__()
@@ -107,7 +107,7 @@ class DCGANFit(Fit):
 
 
 def gradient_penalty(critic: Callable[[Images], Tensor], real: Images, generated: Images) -> Tensor:
-    """Mean of (|d critic / d x| - 1)^2 at one random point x between each real and generated image (Gulrajani et al., Eq. 3)."""
+    """Mean of (|d critic / d x| - 1)^2 at random points x between real and generated images (Gulrajani et al., Eq. 3)."""
     share = torch.rand(len(real), 1, 1, 1, device=real.device)
     between = (real + share * (generated - real)).requires_grad_()
     (gradient,) = torch.autograd.grad(critic(between).sum(), between, create_graph=True)

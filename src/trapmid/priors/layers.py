@@ -7,7 +7,10 @@ from trapmid.types import Labels
 
 
 class ConditionalBatchNorm(nn.Module):
-    """Batch norm whose scale and shift depend on the label; scale starts at 1, shift at 0 (PLG-MI, Yuan et al., AAAI 2023)."""
+    """Batch norm whose scale and shift depend on the label.
+
+    Scale starts at 1, shift at 0 (PLG-MI, Yuan et al., AAAI 2023).
+    """
 
     def __init__(self, channels: int, num_classes: int) -> None:
         super().__init__()

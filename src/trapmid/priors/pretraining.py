@@ -1,4 +1,4 @@
-"""Priors trained on public images before any target is known: shared by attacks, and the floor that says what luck scores."""
+"""Priors that are trained on public images before any target is known; attacks share them."""
 
 from pathlib import Path
 
@@ -22,7 +22,8 @@ def pretrain(
     """Train `config` on `public` without any target, into the folder `out`. Resumes; returns at once if finished.
 
     Raises:
-        UserError: the folder holds another prior, or one that began with another content of a file that the config names.
+        UserError: the folder holds another prior, or one that began with another content of a file that the config
+            names.
     """
     recipe = {
         "prior": recorded(config),

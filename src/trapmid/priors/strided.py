@@ -1,4 +1,4 @@
-"""A conditional GAN for CPUs: DCGAN shapes (Radford et al. 2016) with class-conditional batch norm and a projection discriminator."""
+"""A conditional GAN for CPUs: DCGAN shapes, class-conditional batch norm and a projection discriminator."""
 
 import math
 from itertools import pairwise
@@ -15,7 +15,7 @@ from trapmid.types import Images, Labels
 
 
 def halvings(size: int) -> tuple[int, int]:
-    """The smallest side of at least 4 that `size` halves down to without rest, and how many halvings that takes: 64 gives (4, 4)."""
+    """The smallest side of at least 4 that halving `size` leads to, and the number of halvings: 64 gives (4, 4)."""
     count = 0
     while size % 2 == 0 and size > 7:
         size, count = size // 2, count + 1
@@ -52,7 +52,7 @@ class StridedGenerator(nn.Module):
 
 
 class StridedDiscriminator(nn.Module):
-    """Spectrally normalised 4x4 convolutions of stride 2, a sum over positions, and a projection onto the label (Miyato & Koyama 2018)."""
+    """4x4 convolutions of stride 2 with spectral norm, a sum over positions, a projection (Miyato & Koyama 2018)."""
 
     def __init__(self, num_classes: int, image_size: int, channels: int, width: int, widest: int) -> None:
         super().__init__()

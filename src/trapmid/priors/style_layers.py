@@ -1,6 +1,7 @@
-"""Layers of StyleGAN2 (Karras et al., CVPR 2020, Sec. 2-3 and App. B): equalised learning rates, modulated convolution, noise.
+"""Layers of StyleGAN2 (Karras et al., CVPR 2020): equalised learning rates, modulated convolution, noise.
 
-Weights are stored as the official networks store them, unscaled and under their names, so that official weights can be read.
+Weights are stored as the official networks store them, unscaled and under their names, so that official weights can
+be read.
 """
 
 import math
@@ -46,8 +47,9 @@ def modulated_convolution(
 ) -> Tensor:
     """A convolution whose kernel is scaled per image (StyleGAN2 Eq. 1-3).
 
-    The published form makes one kernel per image and convolves in groups. Scaling the inputs before and the outputs after a
-    convolution that all images share gives the same numbers; on a CPU with frozen weights it takes a half to a third of the time.
+    The published form makes one kernel per image and convolves in groups. Scaling the inputs before and the outputs
+    after a convolution that all images share gives the same numbers; on a CPU with frozen weights it takes a half to
+    a third of the time.
 
     Args:
         x: (n, before, h, w).

@@ -1,6 +1,7 @@
-"""The networks of StyleGAN2 (Karras et al., CVPR 2020): mapping, synthesis with summed pictures, residual discriminator.
+"""The networks of StyleGAN2 (Karras et al., CVPR 2020): mapping, synthesis with skips, residual discriminator.
 
-Names and shapes of the generator's weights are those of the official PyTorch networks (StyleGAN2-ADA, Karras et al. 2020b).
+Names and shapes of the generator's weights are those of the official PyTorch networks (StyleGAN2-ADA, Karras et al.
+2020b).
 """
 
 from itertools import pairwise
@@ -117,7 +118,10 @@ class Synthesis(nn.Module):
 
 
 class DownBlock(nn.Module):
-    """conv3, activation, conv3 at half the side, activation; shortcut conv1 at half the side; both of half the variance."""
+    """conv3, activation, conv3 at half the side, activation.
+
+    Shortcut conv1 at half the side; both of half the variance.
+    """
 
     def __init__(self, before: int, after: int) -> None:
         super().__init__()
@@ -131,7 +135,7 @@ class DownBlock(nn.Module):
 
 
 def batch_deviation(x: Tensor, group: int = 4) -> Tensor:
-    """(n, 1, h, w): how much maps differ within a group of images, averaged over channels and positions (Karras et al. 2018).
+    """(n, 1, h, w): mean deviation of maps within a group of images, over channels and positions (Karras et al. 2018).
 
     Images i, i + n / group, i + 2 n / group ... are a group; where n is no multiple of `group`, all of them are.
     """
@@ -142,7 +146,7 @@ def batch_deviation(x: Tensor, group: int = 4) -> Tensor:
 
 
 class StyleDiscriminator(nn.Module):
-    """Residual blocks from the picture down to 4 x 4, the deviation within the batch as one more map, two linear layers."""
+    """Residual blocks down to 4 x 4, the deviation within the batch as one more map, and two linear layers."""
 
     def __init__(self, resolution: int, channels: int, capacity: int, widest: int) -> None:
         super().__init__()

@@ -145,7 +145,8 @@ def privacy_utility(contents: Contents) -> Chart | None:
         title="Privacy against usefulness, strongest attack",
         section="results",
         said=tuple(
-            f"{row['model']}: clean accuracy {percent(row[CLEAN_ACCURACY.name], 1)}, attack accuracy {percent(row[AA1.name], 1)}"
+            f"{row['model']}: clean accuracy {percent(row[CLEAN_ACCURACY.name], 1)}, attack accuracy "
+            f"{percent(row[AA1.name], 1)}"
             for row in means
         ),
         rows=rows,

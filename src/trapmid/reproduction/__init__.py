@@ -1,4 +1,4 @@
-"""The paper's tables and figures: each an experiment of cells and columns, run as audits at two scales, beside the published numbers."""
+"""The paper's tables and figures as experiments, run at two scales and shown beside the published numbers."""
 
 from trapmid.reproduction.experiments import EXPERIMENTS
 

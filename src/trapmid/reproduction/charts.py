@@ -1,4 +1,4 @@
-"""The paper's figures that are charts (Liu & Chen, NeurIPS 2024, Figures 3, 5 and 6): what came out here beside what is published, as one SVG."""
+"""Charts of the paper (Liu & Chen, NeurIPS 2024, Figures 3, 5 and 6): our results beside the published ones, as SVG."""
 
 import math
 from collections.abc import Mapping, Sequence
@@ -33,7 +33,8 @@ def draw(chart: Bars | Curve, made: Reproduction, folder: Path) -> tuple[Picture
         folder: for the file.
 
     Returns:
-        The picture, with what is in it; each number is said in the SVG's own description. Nothing where there is nothing to draw.
+        The picture, with what is in it; each number is said in the SVG's own description. Nothing where there is
+            nothing to draw.
     """
     panels = {
         metric: [

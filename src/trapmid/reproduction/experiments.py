@@ -38,7 +38,8 @@ _FIGURES = (
         rows=grid(TRAPMID, (*ALL_ATTACKS, "apgd-linf", "apgd-l2")),
         columns=DETECTION,
         notes=(
-            "adversarial examples are made by APGD-CE in 20 steps; the paper uses AutoAttack, of which APGD-CE is the first part",
+            "adversarial examples are made by APGD-CE in 20 steps; the paper uses AutoAttack, of which APGD-CE is the "
+            "first part",
         ),
         chart=Bars((DETECTION_RECALL.name, DETECTION_DSR.name, DETECTION_AUC.name)),
     ),
@@ -93,7 +94,8 @@ _BESIDE = (
         rows=grid({"none": "Unprotected", **TRAPMID}, ("plgmi",), Target(data="objects")),
         columns=MEASURES,
         notes=(
-            "the authors publish no configuration: network and optimizer are those of MNIST, and the 100 epochs follow from their "
+            "the authors publish no configuration: network and optimizer are those of MNIST, and the 100 epochs "
+            "follow from their "
             "NegLS schedule",
             "the judge is trained on the private classes only; the authors' judge on all ten",
         ),

@@ -155,7 +155,7 @@ def _costs(key: ScoreKey, manifest: Manifest) -> Iterator[Score]:
 
 
 def _of_priors(recipe: Recipe, scores: Sequence[Score]) -> Iterator[Score]:
-    """Scores of the generators of attacks that train none: the generator is the prior's, so its score is the floor's."""
+    """Scores of the generators of attacks that train none: they search the prior, so the score is that of the floor."""
     for attack in recipe.attacks:
         prior = attack.public_prior()
         if attack.own_prior() is None and prior is not None:
@@ -180,7 +180,8 @@ def _blank_generators(
     ]
     if without:
         yield (
-            f"{column(GENERATOR_PRIVATE_NEAREST.name).title}: blank for attacks that were run by a version that did not keep "
+            f"{column(GENERATOR_PRIVATE_NEAREST.name).title}: blank for attacks that were run by a version that did "
+            "not keep "
             f"generators. To fill it, remove {', '.join(without)} and run the same command again"
         )
 

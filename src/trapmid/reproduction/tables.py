@@ -85,7 +85,8 @@ TABLES = (
     Experiment(
         name="table1",
         title="Table 1: defenses against GMI, KED-MI and PLG-MI",
-        shows="The main comparison: how often an attack's pictures are recognised, and what the defense costs in accuracy.",
+        shows="The main comparison: how often an attack's pictures are recognised, and what the defense costs in "
+        "accuracy.",
         rows=grid(FIVE, MAIN_ATTACKS),
         columns=MEASURES,
         several=True,
@@ -102,7 +103,8 @@ TABLES = (
     Experiment(
         name="table3",
         title="Table 3: are generated images nearer to private or to public ones?",
-        shows="Where the attack's generator has moved to: how many of its random samples, before any search, are nearer to a private image "
+        shows="Where the attack's generator has moved to: how many of its random samples, before any search, are "
+        "nearer to a private image "
         "than to any public one. GMI's generator, which knows no target, is the ideal.",
         rows=(*grid(FIVE, ("plgmi",)), ExperimentRow("gmi", "GMI's generator", "none", "gmi")),
         columns=(GENERATOR_PRIVATE_NEAREST.name, PRIVATE_NEAREST.name),
@@ -224,7 +226,8 @@ TABLES = (
         several=True,
         also=("table1", "table2"),
         notes=(
-            "labels of clean and of poisoned images are smoothed; which of two shipped settings the paper used is not said",
+            "labels of clean and of poisoned images are smoothed; which of two shipped settings the paper used is not "
+            "said",
         ),
     ),
     Experiment(

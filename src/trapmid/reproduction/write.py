@@ -160,8 +160,10 @@ def plan_text(
         rows.append([folder, str(len(lines)), str(len(left)), hours(sum(line.seconds for line in left))])
     said.append(table(["folder", "tasks", "to do", "hours"], rows))
     said.append(
-        f"About {hours(counted.seconds)} hours one task after another, {hours(counted.seconds / jobs)} hours with {jobs} at "
-        f"a time. Each process needs {counted.memory:g} GiB of memory. The results need {counted.disk / GIB:.2f} GiB of "
+        f"About {hours(counted.seconds)} hours one task after another, {hours(counted.seconds / jobs)} hours with "
+        f"{jobs} at "
+        f"a time. Each process needs {counted.memory:g} GiB of memory. The results need {counted.disk / GIB:.2f} GiB "
+        "of "
         f"disk space, and checkpoints of running tasks need more.\nBasis of the estimates: {'; '.join(counted.bases)}."
     )
     return "\n\n".join(said)

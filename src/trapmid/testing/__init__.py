@@ -8,8 +8,8 @@ Each function takes a member and returns a list of checks. With pytest:
     def test_my_defense(check, tmp_path):
         check(tmp_path)
 
-A check raises `AssertionError` with a sentence that says what to change. Data and networks are tiny and drawn by code, so that
-the checks of a member take seconds on a CPU.
+A check raises `AssertionError` with a sentence that says what to change. Data and networks are tiny and drawn by
+code, so that the checks of a member take seconds on a CPU.
 """
 
 from trapmid.testing.attacks import attack_checks

@@ -113,7 +113,8 @@ class _Trial:
         own = scores[torch.arange(len(found.labels)), found.labels]
         expect(
             torch.allclose(found.confidence, own, atol=1e-5, rtol=1e-4),
-            "Confidence is not what the target says about the images as they are saved, with 256 values for each pixel.",
+            "Confidence is not what the target says about the images as they are saved, with 256 values for each "
+            "pixel.",
         )
 
     def keeps_the_generator_it_says(self, folder: Path) -> None:
@@ -122,7 +123,8 @@ class _Trial:
         own = self.method.own_prior() is not None
         expect(
             set(_contents(manifest)) == {FOUND} | ({GENERATOR} if own else set()),
-            f"It kept {', '.join(manifest.files)}; `own_prior` says that it {'trains a' if own else 'trains no'} generator.",
+            f"It kept {', '.join(manifest.files)}; `own_prior` says that it {'trains a' if own else 'trains no'} "
+            "generator.",
         )
         if own:
             kept = open_generator(out, self.method, CPU)
@@ -155,12 +157,14 @@ class _Trial:
             parts, target = _attacked(self.method, folder / "parts")
         expect(
             _contents(whole) == _contents(parts),
-            "An attack that was interrupted and resumed found other images. What changes over the search has to be in its "
+            "An attack that was interrupted and resumed found other images. What changes over the search has to be in "
+            "its "
             "checkpoints.",
         )
         expect(
             whole.facts["queries"] == parts.facts["queries"] == target.queries,
-            f"A resumed attack counted {parts.facts['queries']} queries instead of {whole.facts['queries']}: put the target among the "
+            f"A resumed attack counted {parts.facts['queries']} queries instead of {whole.facts['queries']}: put the "
+            "target among the "
             "parts of its checkpoints.",
         )
         expect(whole.facts["notes"] == parts.facts["notes"], "A resumed attack noted other numbers.")

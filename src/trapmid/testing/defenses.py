@@ -67,7 +67,8 @@ def _leaves_a_model_that_opens(defense: Defense, network: ModelConfig, folder: P
     accuracy = float((logits.argmax(1) == val.labels).double().mean())
     expect(
         accuracy == manifest.facts["val_accuracy"],
-        f"The opened model is right on {accuracy:.1%} of the validation images and was right on {manifest.facts['val_accuracy']:.1%} "
+        f"The opened model is right on {accuracy:.1%} of the validation images and was right on "
+        f"{manifest.facts['val_accuracy']:.1%} "
         "in training. What `network` changes has to be a function of the config.",
     )
 
@@ -94,7 +95,8 @@ def _resumes_to_the_same_bytes(defense: Defense, network: ModelConfig, folder: P
         _trained(defense, network, folder / "parts")
     expect(
         _weights(folder / "whole") == _weights(folder / "parts"),
-        "A training that was interrupted and resumed ended with other weights. Everything that changes over the training has to "
+        "A training that was interrupted and resumed ended with other weights. Everything that changes over the "
+        "training has to "
         "be in the state of its run.",
     )
     expect(_log(folder / "whole") == _log(folder / "parts"), "A training that was resumed logged other numbers.")

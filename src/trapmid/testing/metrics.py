@@ -20,8 +20,8 @@ from trapmid.testing.people import CPU, NETWORK, private_people, public_people, 
 def metric_checks(metric: AnyMetric) -> list[Check]:
     """The promises that a metric has to keep.
 
-    Its values are computed from a small classifier and from held-out and public images, if it takes such evidence. Evidence of
-    finished attacks, generators and detectors takes an audit.
+    Its values are computed from a small classifier and from held-out and public images, if it takes such evidence.
+    Evidence of finished attacks, generators and detectors takes an audit.
 
     Args:
         metric: an object; it need not be registered.

@@ -167,7 +167,7 @@ def perturbations(seed: int) -> dict[str, float]:
 
 
 def robust(seed: int) -> dict[str, float]:
-    """How far a robust student's answers can be moved, compared with a plain one's, and how far they are from its target's."""
+    """How far a robust student's answers move, relative to a plain one's, and their distance to the target's."""
     study: dict[str, Any] = {"base": PLGMI_TINY, "student": TINY, "augmentation": NoAugmentation(), "batch_size": 16}
     study |= {"steps": 150, "rate": 1e-2}
     target, images = target_of(small_target(seed)), strangers().images()
@@ -207,7 +207,7 @@ def trapped(seed: int) -> tuple[Classifier, Trapdoor]:
 
 
 def unlearned(seed: int) -> dict[str, float]:
-    """Success of the true triggers before and after unlearning, of the estimated ones, and what is left of the target."""
+    """Success of the true triggers before and after unlearning, of the estimated ones, and the copy's accuracy."""
     network, trapdoor = trapped(seed)
     secrets, test, public = trapdoor.secrets(), tiny_private().part("test").images(), tiny_public()
     config = Unlearned(
@@ -273,7 +273,7 @@ def head(seed: int) -> dict[str, float]:
 
 
 def students(seed: int) -> dict[str, float]:
-    """LOMMA's student: its divergence from the target, of a uniform answer's, and how often they name the same identity."""
+    """LOMMA's student: its divergence from the target relative to a uniform answer's, and their agreement."""
     target, public = target_of(small_target(seed)), strangers()
     answers = target.scores(public.images())
     with TemporaryDirectory() as folder:

@@ -185,7 +185,7 @@ def as_found(trapped: Trapped) -> Found:
 
 
 def detecting(trapped: Trapped) -> dict[str, float]:
-    """What a detector flags and how unlikely that is, on clean and on triggered test images and on what an attack would find."""
+    """What a detector flags, and how unlikely that is, on clean images, triggered images and recovered ones."""
     known, val = (trapped.split.part(name).images() for name in ("train", "val"))
     model, test = trapped.model.classifier, trapped.split.part("test").images()
     detector = Detector.fit(model, trapped.secrets, known, val, false_positives=0.1)

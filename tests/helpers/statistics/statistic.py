@@ -9,7 +9,8 @@ from math import inf
 class Statistic:
     """Some numbers as a function of a seed, each with the open interval in which it has to lie.
 
-    A test checks one seed; `tests/spreads.py` measures many, and in other roundings, and says how far from the bounds they stay.
+    A test checks one seed; `tests/spreads.py` measures many, and in other roundings, and says how far from the bounds
+    they stay.
     """
 
     measure: Callable[[int], dict[str, float]]
