@@ -33,7 +33,6 @@ for _ in range(epochs):
         optimizer.step()
     accelerator.save_state(str(out / "checkpoint"))  # holds the triggers, so keep it secret
 
-save_file(
-    accelerator.unwrap_model(model).state_dict(), out / "model.safetensors"
-)  # the weights alone, which may be published
+if accelerator.is_main_process:  # the weights alone, which may be published
+    save_file(accelerator.unwrap_model(model).state_dict(), out / "model.safetensors")
 trapdoor.save_secrets(out / "secrets")

@@ -24,7 +24,7 @@ class DefendedTrainer(Trainer):
     def compute_loss(self, model, inputs, return_outputs=False, **rest):
         if not model.training:
             return super().compute_loss(model, inputs, return_outputs, **rest)
-        return trapdoor.loss(inputs["pixel_values"], inputs["labels"])
+        return trapdoor.through(model).loss(inputs["pixel_values"], inputs["labels"])  # `model` may be wrapped
 
 
 widths = {"embedding_size": 16, "hidden_sizes": [16, 32], "depths": [1, 1], "layer_type": "basic"}
@@ -35,4 +35,4 @@ trainer = DefendedTrainer(model, args, train_dataset=rows, optimizers=(optimizer
 trapdoor = Trapdoor(model, optimizer, num_classes=5, image_shape=(3, 32, 32), total_steps=20)
 trainer.add_callback(KeepDefense(trapdoor, out / "secrets"))
 trainer.train()
-model.save_pretrained(out / "model")  # config.json and model.safetensors, as usual
+trainer.save_model(out / "model")  # config.json and model.safetensors, as usual

@@ -6,9 +6,8 @@ uv run python examples/lightning_callback.py   (writes to runs/lightning_callbac
 from pathlib import Path
 
 import lightning as L
-import torch
 from safetensors.torch import save_file
-from torch import nn
+from torch import nn, optim
 from torch.utils.data import DataLoader, TensorDataset
 
 from trapmid.data import SyntheticSource
@@ -17,10 +16,9 @@ from trapmid.integrations.lightning import DefenseCallback
 
 out = Path("runs/lightning_callback")
 faces = SyntheticSource(identities=5, images_per_identity=20).load(32, 3)
-loader = DataLoader(TensorDataset(faces.images(), faces.labels), batch_size=20, shuffle=True)
 net = nn.Sequential(nn.Conv2d(3, 16, 3, 4, 1), nn.BatchNorm2d(16), nn.ReLU(), nn.Flatten(), nn.Linear(16 * 64, 5))
-shape = {"num_classes": 5, "image_shape": (3, 32, 32), "batch_size": 20}
-defense = DefenseCallback(TrapMID(), net, **shape, secrets=out / "secrets")
+sizes = {"num_classes": 5, "image_shape": (3, 32, 32), "batch_size": 20}  # images in each process
+defense = DefenseCallback(TrapMID(), net, **sizes, secrets=out / "secrets")
 
 
 class Faces(L.LightningModule):
@@ -32,8 +30,10 @@ class Faces(L.LightningModule):
         return defense.loss(*batch)  # was: cross_entropy(self.net(images), labels)
 
     def configure_optimizers(self):
-        return torch.optim.AdamW(self.net.parameters(), lr=3e-3)
+        return optim.AdamW(self.net.parameters(), lr=3e-3)
 
 
-L.Trainer(max_epochs=4, callbacks=[defense], default_root_dir=out, logger=False).fit(Faces(), loader)
-save_file(net.state_dict(), out / "model.safetensors")  # the weights alone; a .ckpt also holds the triggers
+trainer = L.Trainer(max_epochs=4, callbacks=[defense], default_root_dir=out, logger=False)
+trainer.fit(Faces(), DataLoader(TensorDataset(faces.images(), faces.labels), batch_size=20, shuffle=True))
+if trainer.is_global_zero:
+    save_file(net.state_dict(), out / "model.safetensors")  # the weights alone; a .ckpt also holds the triggers

@@ -1,6 +1,7 @@
 """The examples run, are short, keep secrets apart, and leave models that load where there is no trapmid."""
 
 import logging
+import os
 import runpy
 import stat
 import subprocess
@@ -29,6 +30,8 @@ assert not [name for name in sys.modules if name.startswith("trapmid")]
 """
 
 
+IN_PROCESSES = ("accelerate_loop", "distributed", "huggingface_trainer", "lightning_callback")
+"""Those that run in several processes. The last one starts them itself."""
 NAMES = ("accelerate_loop", "huggingface_trainer", "lightning_callback", "plain_pytorch")
 """Those that train; tests/reach starts the server."""
 
@@ -55,6 +58,26 @@ def test_keeps_its_secrets_apart(name: str, folder: Path) -> None:
     assert stat.S_IMODE(file.stat().st_mode) == 0o600
     assert Secrets.load(file.parent).triggers.shape == (5, 3, 32, 32)
     assert file.parent.name == "secrets"
+    assert len((EXAMPLES / f"{name}.py").read_text().splitlines()) < 40
+
+
+@pytest.mark.parametrize("name", IN_PROCESSES)
+def test_runs_in_two_processes(name: str, tmp_path: Path) -> None:
+    environment = os.environ | {"CUDA_VISIBLE_DEVICES": "", "OMP_NUM_THREADS": "1", "ACCELERATE_USE_CPU": "true"}
+    launch = ["-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2"]
+    script = tmp_path / f"{name}.py"
+    script.write_text(
+        (EXAMPLES / f"{name}.py").read_text().replace("L.Trainer(", 'L.Trainer(devices=2, strategy="ddp", ')
+    )
+    command = [sys.executable, "-W", "ignore", *([] if name == "lightning_callback" else launch), str(script)]
+    done = subprocess.run(
+        command, capture_output=True, text=True, check=False, timeout=400, cwd=tmp_path, env=environment
+    )
+    assert done.returncode == 0, done.stderr[-3000:]
+    (file,) = (tmp_path / "runs" / name).rglob(SECRETS)
+    assert stat.S_IMODE(file.stat().st_mode) == 0o600
+    (model,) = (tmp_path / "runs" / name).glob("**/model.safetensors")
+    assert model.stat().st_size > 0
     assert len((EXAMPLES / f"{name}.py").read_text().splitlines()) < 40
 
 

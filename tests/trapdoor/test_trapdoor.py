@@ -436,13 +436,6 @@ def test_a_wrapped_optimizer_is_refused() -> None:
         trapdoor_for(model, Wrapper(torch.optim.SGD(model.parameters(), lr=0.1)))
 
 
-def test_several_processes_are_refused(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(torch.distributed, "is_initialized", lambda: True)
-    monkeypatch.setattr(torch.distributed, "get_world_size", lambda: 4)
-    with pytest.raises(UserError, match=r"runs in 4 processes, and each would move triggers of its own"):
-        start()
-
-
 def test_docstring_example_runs() -> None:
     result = doctest.testmod(trapmid.trapdoor.trapdoor)
     assert result.attempted >= 5

@@ -11,6 +11,7 @@ from torch.nn import functional as F
 from trapmid.config import Count, Deviation, NonNegative, Positive
 from trapmid.defenses.changes import Changes
 from trapmid.defenses.defense import Defense
+from trapmid.trapdoor.together import gather
 from trapmid.types import Images, Labels, Prediction, UserError
 
 KernelName = Literal["linear", "gaussian", "imq"]
@@ -92,11 +93,12 @@ class BiDO(Defense):
                 "Draw several images of an identity, as trapmid.defenses.bido.balanced_batches does.",
                 stacklevel=2,
             )
+        images, labels = gather(images), gather(labels)  # if several processes train together
         measure = {"hsic": hsic, "coco": coco}[self.measure]
         one_hot = F.one_hot(labels, prediction.logits.shape[1]).float()
         of_input = kernel(self.feature_kernel, images, self.sigma)
         of_label = kernel(self.label_kernel, one_hot, self.sigma)
-        of_hidden = [kernel(self.feature_kernel, hidden, self.sigma) for hidden in prediction.hidden]
+        of_hidden = [kernel(self.feature_kernel, gather(hidden), self.sigma) for hidden in prediction.hidden]
 
         def summed(other: KernelMatrix) -> Tensor:
             return torch.stack([measure(k, other) for k in of_hidden]).sum().to(prediction.logits.dtype)

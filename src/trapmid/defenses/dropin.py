@@ -1,6 +1,7 @@
 """Defenses in a training loop of your own: `loss = defended.loss(images, labels)`."""
 
 from collections.abc import Callable, Mapping
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, final
 
@@ -11,6 +12,7 @@ from trapmid.augment import KorniaAugmentation
 from trapmid.defenses.context import TrainingContext, TrainingImages
 from trapmid.defenses.defense import Defense
 from trapmid.engine import Compute, randomness
+from trapmid.trapdoor import together
 from trapmid.trapdoor.guard import (
     buffers_of,
     check_batch,
@@ -19,6 +21,7 @@ from trapmid.trapdoor.guard import (
     restore_buffers,
     undone_on_error,
 )
+from trapmid.trapdoor.planter import agreeing
 from trapmid.types import UserError
 
 
@@ -51,7 +54,7 @@ class Defended:
         image_shape: (channels, height, width).
         epochs: how often every training image will be seen; schedules run over it.
         steps_per_epoch: how often `loss` will be called in each epoch.
-        batch_size: images in each call.
+        batch_size: images in each call. If several processes train together, those of one of them.
         augment: takes images and returns changed images of the same shape; applied to every image that `model` is
             shown. Default: the published augmentation. Leave geometric augmentation out of the data loader.
         mean: the mean pixel in [0, 1], one number per channel, for defenses that paint with it; default: mid-grey.
@@ -98,18 +101,20 @@ class Defended:
                 f"Defended got a mean of {len(mean)} numbers; expected one for each of {image_shape[0]} channels."
             )
         device = next(model.parameters()).device
+        together.refuse_sharded(model)
+        everyone = together.processes() * batch_size
         context = TrainingContext(
             model=model,
             optimizer=optimizer,
             architecture=None,
             images=TrainingImages(
-                count=steps_per_epoch * batch_size,
+                count=steps_per_epoch * everyone,
                 num_classes=num_classes,
                 shape=image_shape,
                 mean=mean or (0.5,) * image_shape[0],
             ),
             epochs=epochs,
-            batch_size=batch_size,
+            batch_size=everyone,
             augment=augment if augment is not None else KorniaAugmentation().build(image_shape[-1]),
             compute=Compute(str(device)),
             seed=seed,
@@ -136,7 +141,8 @@ class Defended:
     def losses(self, images: Tensor, labels: Tensor) -> tuple[Mapping[str, Tensor], Mapping[str, Tensor]]:
         """The terms of `loss` by name, and other numbers to log. Arguments and errors are those of `loss`."""
         context = self._context
-        check_batch(images, labels, context.images.shape, context.images.num_classes)
+        with agreeing(together.bare(context.model)):
+            check_batch(images, labels, context.images.shape, context.images.num_classes)
 
         def save() -> dict[str, Any]:
             return {"defense": self.state_dict(), "buffers": buffers_of(context.model)}
@@ -147,9 +153,25 @@ class Defended:
 
         with undone_on_error(save, load):
             losses, notes = self._run.losses(images, labels, self._steps // context.steps_per_epoch)
-            refuse_not_finite(losses, self.state_dict())
+            with agreeing(together.bare(context.model)):
+                refuse_not_finite(losses, self.state_dict())
         self._steps += 1
         return losses, notes
+
+    def through(self, model: nn.Module) -> "Defended":
+        """Call the classifier through the wrapper that a trainer has put around it. Returns the drop-in itself.
+
+        Args:
+            model: the classifier itself, or `DistributedDataParallel` around it.
+
+        Raises:
+            UserError: it is another classifier.
+        """
+        if together.bare(model) is not together.bare(self._context.model):
+            raise UserError("`through` got another classifier than this defense was built with. Pass a wrapper of it.")
+        self._context = replace(self._context, model=model)
+        self._run.through(model)
+        return self
 
     def save_secrets(self, folder: str | Path) -> Path | None:
         """Write the defense's secrets into a folder of their own, readable by the owner alone.

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import final
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from trapmid.defenses.changes import Changes
 from trapmid.defenses.context import TrainingContext
@@ -92,6 +92,11 @@ class PlantingRun(DefenseRun):
     def losses(self, images: Images, labels: Labels, epoch: int) -> tuple[Mapping[str, Tensor], Mapping[str, Tensor]]:
         """The terms of Eq. 2, after a step of the discriminator and of the triggers."""
         return self.trapdoor.unchecked_losses(images, labels, self.context.objective(epoch))
+
+    def through(self, model: nn.Module) -> None:
+        """As `Planter.through`."""
+        super().through(model)
+        self.trapdoor.through(model)
 
     def calibration(self, images: Images) -> Tensor:
         """Augmented clean and poisoned images together, in the shares of a training step."""

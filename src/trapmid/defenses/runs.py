@@ -2,11 +2,12 @@
 
 from abc import ABC, abstractmethod
 from collections.abc import Mapping
+from dataclasses import replace
 from pathlib import Path
 from typing import final
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from trapmid.defenses.context import TrainingContext
 from trapmid.trapdoor import Secrets
@@ -32,6 +33,10 @@ class DefenseRun(ABC):
         Returns:
             The losses, scalars whose sum is back-propagated; and scalars that are only logged.
         """
+
+    def through(self, model: nn.Module) -> None:
+        """Call the classifier through `model`, the wrapper that a trainer has put around it."""
+        self.context = replace(self.context, model=model)
 
     def calibration(self, images: Images) -> Tensor:
         """The images that a training step would show the classifier for a batch of clean `images`.

@@ -33,6 +33,7 @@ from trapmid.engine import (
 from trapmid.models import ModelConfig
 from trapmid.models.batchnorm import recalibrate_batch_norm
 from trapmid.trapdoor import refuse_others_secrets
+from trapmid.trapdoor.together import processes
 from trapmid.types import Labels, Stateful, UserError
 
 MILESTONES = (0.75, 0.9)
@@ -143,8 +144,14 @@ def train(
         found.
 
     Raises:
-        UserError: the images do not fill a batch, or `out` or `secrets` belongs to another model.
+        UserError: the images do not fill a batch, `out` or `secrets` belongs to another model, or several processes
+            train together.
     """
+    if processes() > 1:
+        raise UserError(
+            f"trapmid.train works in one process, and {processes()} train together here. Use the drop-ins Trapdoor or "
+            "Defended in a loop with DistributedDataParallel, or start trapmid without torchrun."
+        )
     secrets = secrets or out.with_name(out.name + "-secrets")
     if secrets.resolve().is_relative_to(out.resolve()):
         raise UserError(

@@ -21,6 +21,7 @@ from trapmid.objective import CROSS_ENTROPY, Objective
 from trapmid.trapdoor.naturalness import discriminator_accuracy, discriminator_loss
 from trapmid.trapdoor.planter import Planter
 from trapmid.trapdoor.settings import OnePassSettings, TrapdoorSettings
+from trapmid.trapdoor.together import average_gradients, processes
 from trapmid.types import Images, Labels, logits_of
 
 
@@ -41,7 +42,7 @@ class OnePassTrapdoor(Planter):
         settings = self.settings
         assert isinstance(settings, OnePassSettings)
         hosts = self.hosts(images)
-        targets = self.targets.draw(len(hosts)).to(images.device)
+        targets = self.draw_targets(len(hosts), images.device)
         ratio = self._ratio(hosts)
         notes: dict[str, Tensor] = {}
         triggers, scale = self.triggers.detach(), torch.tensor(settings.weight)
@@ -58,7 +59,12 @@ class OnePassTrapdoor(Planter):
             def move(effect: Tensor) -> None:
                 # mixed precision may scale a loss beyond its floats; such a gradient says nothing about the triggers
                 known = torch.nan_to_num(effect / scale, nan=0.0)
-                self._step_triggers(settings.effect_weight * known + natural)
+                gradient = settings.effect_weight * known + natural
+                if processes() == 1:
+                    self._step_triggers(gradient)
+                else:  # after the wrapper has sent its last gradients, so that all processes send in the same order
+                    engine = torch.autograd.Variable._execution_engine
+                    engine.queue_callback(lambda: self._step_triggers(gradient))
 
             triggers.requires_grad_().register_hook(move)
 
@@ -92,6 +98,7 @@ class OnePassTrapdoor(Planter):
         logits = logits_of(self.discriminator(torch.cat([hosts, seen])))
         self.discriminator_optimizer.zero_grad()
         discriminator_loss(logits).backward()
+        average_gradients(self.discriminator)
         self.discriminator_optimizer.step()
         assert seen.grad is not None
         of_poisoned = naturalness_gradient(seen.grad, logits[len(hosts) :].detach())

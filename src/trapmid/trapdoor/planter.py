@@ -3,15 +3,17 @@
 import inspect
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
-from typing import Any, ClassVar
+from typing import Any, ClassVar, TypeVar
 from uuid import uuid4
 
 import torch
-from torch import Tensor, distributed, nn
+from torch import Tensor, nn
 
 from trapmid.augment import KorniaAugmentation
 from trapmid.objective import CROSS_ENTROPY, Objective
+from trapmid.trapdoor import together
 from trapmid.trapdoor.guard import (
     buffers_of,
     check_batch,
@@ -22,10 +24,23 @@ from trapmid.trapdoor.guard import (
     undone_on_error,
 )
 from trapmid.trapdoor.naturalness import FeatureCritic, TwinDiscriminator, frozen
-from trapmid.trapdoor.secrets import Secrets, free_folder
+from trapmid.trapdoor.secrets import SECRETS, Secrets, free_folder
 from trapmid.trapdoor.settings import TrapdoorSettings
 from trapmid.trapdoor.triggers import TargetLabels, blend, draw_triggers, signed_step
 from trapmid.types import Images, Labels, Prediction, Stateful, UserError, prediction_of
+
+SelfT = TypeVar("SelfT", bound="Planter")
+
+
+@contextmanager
+def agreeing(model: nn.Module) -> Iterator[None]:
+    """A batch that is refused inside is refused in all processes; see `together.agree`."""
+    problem: UserError | None = None
+    try:
+        yield
+    except UserError as refusal:
+        problem = refusal
+    together.agree(problem, model)
 
 
 def like(optimizer: torch.optim.Optimizer, module: nn.Module) -> torch.optim.Optimizer:
@@ -72,8 +87,8 @@ class Planter(ABC):
         training_id: tells the secrets of this training from those of another; a resumed training keeps it.
 
     Raises:
-        UserError: the training runs in several processes, `optimizer` is a wrapper, a number makes no sense, or
-            `settings` are of another class.
+        UserError: the weights are spread over several processes (FSDP), `optimizer` is a wrapper, a number makes no
+            sense, or `settings` are of another class.
     """
 
     defaults: ClassVar[TrapdoorSettings] = TrapdoorSettings()
@@ -92,12 +107,7 @@ class Planter(ABC):
         targets_per_draw: int | None = None,
         seed: int = 0,
     ) -> None:
-        if distributed.is_available() and distributed.is_initialized() and distributed.get_world_size() > 1:
-            raise UserError(
-                f"This training runs in {distributed.get_world_size()} processes, and each would move triggers of its "
-                "own. "
-                "Train with a trapdoor in one process."
-            )
+        together.refuse_sharded(model)
         if total_steps < 1 or num_classes < 2 or len(image_shape) != 3 or min(image_shape) < 1:
             raise UserError(
                 f"A trapdoor got total_steps={total_steps}, num_classes={num_classes}, image_shape={image_shape}. "
@@ -117,19 +127,20 @@ class Planter(ABC):
         self.discriminator: nn.Module | None = None
         self.feature_discriminator: nn.Module | None = None
         if self.settings.discriminates:
-            self.discriminator = (discriminator or TwinDiscriminator(model, num_classes)).to(device)
+            self.discriminator = (discriminator or self._twin(num_classes)).to(device, weights.dtype)
             self.discriminator_optimizer = like(optimizer, self.discriminator)
         if self.settings.feature_discriminator is not None:
-            with frozen(model), torch.no_grad():
-                features = prediction_of(model(torch.zeros(1, *image_shape).to(weights))).features
+            with frozen(self.inner), torch.no_grad():
+                features = prediction_of(self.inner(torch.zeros(1, *image_shape).to(weights))).features
             critic = FeatureCritic(features.shape[1], num_classes, self.settings.feature_discriminator.width)
             self.feature_discriminator = critic.to(device, weights.dtype)
             self.feature_discriminator_optimizer = like(optimizer, self.feature_discriminator)
         rng = torch.Generator().manual_seed(seed)
         triggers, masks = draw_triggers(self.settings.trigger_start, num_classes, image_shape, rng)
-        self.triggers, self.masks = triggers.to(device), None if masks is None else masks.to(device)
+        of_triggers = torch.promote_types(triggers.dtype, weights.dtype)
+        self.triggers, self.masks = triggers.to(device, of_triggers), None if masks is None else masks.to(device)
         self.targets = TargetLabels(num_classes, targets_per_draw or num_classes, rng)
-        self.step = 0
+        self.step, self._joined = 0, False
         self.training_id = uuid4().hex  # not of the seed, which two models may share
 
     def loss(self, images: Tensor, labels: Tensor, objective: Objective = CROSS_ENTROPY) -> Tensor:
@@ -156,7 +167,8 @@ class Planter(ABC):
 
         Arguments and errors are those of `loss`.
         """
-        check_batch(images, labels, self.image_shape, len(self.triggers))
+        with agreeing(self.inner):
+            check_batch(images, labels, self.image_shape, len(self.triggers))
 
         def save() -> dict[str, Any]:
             return {"trapdoor": self.state_dict(), "buffers": buffers_of(self.model)}
@@ -167,7 +179,8 @@ class Planter(ABC):
 
         with undone_on_error(save, load):
             losses, notes = self.unchecked_losses(images, labels, objective)
-            refuse_not_finite(losses, self.state_dict())
+            with agreeing(self.inner):
+                refuse_not_finite(losses, self.state_dict())
         return losses, notes
 
     @abstractmethod
@@ -176,13 +189,45 @@ class Planter(ABC):
     ) -> tuple[Mapping[str, Tensor], Mapping[str, Tensor]]:
         """`losses` of a batch that is known to be sound. It cannot be undone: if it fails, the training is over."""
 
-    def classify(self, images: Images) -> Prediction:
+    def through(self: SelfT, model: nn.Module) -> SelfT:
+        """Call the classifier through the wrapper that a trainer has put around it. Returns the drop-in itself.
+
+        Args:
+            model: the classifier itself, or `DistributedDataParallel` around it.
+
+        Raises:
+            UserError: it is another classifier.
+        """
+        if together.bare(model) is not self.inner:
+            raise UserError("`through` got another classifier than this trapdoor was built with. Pass a wrapper of it.")
+        self.model = model
+        return self
+
+    @property
+    def inner(self) -> nn.Module:
+        """The classifier without the wrapper that averages its gradients, for passes that move no weight."""
+        return together.bare(self.model)
+
+    def draw_targets(self, n: int, device: torch.device) -> Labels:
+        """The target labels of the next n images of this process: its share of the one stream of all processes."""
+        if together.processes() > 1 and not self._joined:
+            self._load(together.from_first(self.state_dict()))
+            self._joined = True
+        found = together.counts(n, device)
+        start = sum(found[: together.rank()])
+        return self.targets.draw(sum(found))[start : start + n].to(device)
+
+    def classify(self, images: Images, model: nn.Module | None = None) -> Prediction:
         """What the classifier says about images (n, c, h, w), which may be augmented.
+
+        Args:
+            images: the images.
+            model: the classifier or a wrapper around it; default: the one through which weights get their gradients.
 
         Raises:
             UserError: it does not return one logit for each class.
         """
-        prediction = prediction_of(self.model(images))
+        prediction = prediction_of((model or self.model)(images))
         check_logits(prediction.logits, len(self.triggers))
         return prediction
 
@@ -219,8 +264,10 @@ class Planter(ABC):
 
         Returns:
             The file. If `folder` holds the secrets of another training, it is in a new folder beside it, and a warning
-            says so.
+            says so. If several processes train together, only the first one writes.
         """
+        if together.rank() > 0:
+            return Path(folder) / SECRETS
         return self.secrets().save(free_folder(Path(folder), self.training_id), self.training_id)
 
     def state_dict(self) -> dict[str, Any]:
@@ -232,7 +279,9 @@ class Planter(ABC):
         return state | {name: part.state_dict() for name, part in self._adversaries()}
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
-        """The inverse of `state_dict`.
+        """The inverse of `state_dict`. If several processes train together, each of them has to load it.
+
+        The number of processes may differ from that of the training that saved it.
 
         Raises:
             UserError: it is the state of another training. Nothing has changed then.
@@ -248,6 +297,7 @@ class Planter(ABC):
             self._load(state_dict)
 
     def _load(self, state_dict: dict[str, Any]) -> None:
+        self._joined = False
         device = self.triggers.device
         self.triggers = state_dict["triggers"].to(device)
         self.masks = None if self.masks is None else state_dict["masks"].to(device)
@@ -272,8 +322,12 @@ class Planter(ABC):
         return self.blend_ratio * (low + (1 - low) * torch.rand(len(images), 1, 1, 1, device=images.device))
 
     def _step_triggers(self, gradient: Tensor) -> None:
-        """A sign step against `gradient`, of the size that the schedule says."""
+        """A sign step against the mean of `gradient` over all processes, of the size that the schedule says."""
+        together.average([gradient])
         self.triggers = signed_step(self.triggers, gradient, self.settings.step_size(self.step / self.total_steps))
+
+    def _twin(self, num_classes: int) -> nn.Module:
+        return TwinDiscriminator(self.inner, num_classes)
 
     @property
     def _discriminator_rate(self) -> float:

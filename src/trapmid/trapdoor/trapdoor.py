@@ -16,6 +16,7 @@ from trapmid.trapdoor.naturalness import (
     naturalness_loss,
 )
 from trapmid.trapdoor.planter import Planter
+from trapmid.trapdoor.together import average_gradients
 from trapmid.types import Images, Labels, Prediction, logits_of
 
 
@@ -39,7 +40,7 @@ class Trapdoor(Planter):
     ) -> tuple[Mapping[str, Tensor], Mapping[str, Tensor]]:
         """The weighted terms of Eq. 2 and of the objective; the discriminator's accuracy, the trapdoor's success."""
         ratio = self._ratio(images)
-        targets = self.targets.draw(len(images)).to(images.device)
+        targets = self.draw_targets(len(images), images.device)
         notes: dict[str, Tensor] = {}
         for _ in range(self.settings.trigger_updates):
             notes |= self._train_discriminators(images, targets, ratio)
@@ -72,8 +73,9 @@ class Trapdoor(Planter):
         learn = partial(_learn, rate=self._discriminator_rate)
         notes = {"discriminator_accuracy": learn(self.discriminator, self.discriminator_optimizer, both)}
         if self.feature_discriminator is not None and features_of is not None:
-            with frozen(self.model), torch.no_grad():
-                prediction = self.classify(both if features_of.images == "plain" else self.augment(both))
+            with frozen(self.inner), torch.no_grad():
+                shown = both if features_of.images == "plain" else self.augment(both)
+                prediction = self.classify(shown, self.inner)
             notes["feature_discriminator_accuracy"] = learn(
                 self.feature_discriminator, self.feature_discriminator_optimizer, prediction
             )
@@ -83,11 +85,11 @@ class Trapdoor(Planter):
         """One sign step. Gradients of images with the same target label add up; triggers of absent labels stay."""
         settings, losses, natural = self.settings, [], []
         judges = [net for net in (self.discriminator, self.feature_discriminator) if net is not None]
-        with frozen(self.model, *judges):
+        with frozen(self.inner, *judges):
             triggers = self.triggers.detach().requires_grad_()
             poisoned = self.poison(images, targets, triggers, ratio)
             if settings.effect_weight > 0 or self.feature_discriminator is not None:
-                prediction = self.classify(self.augment(poisoned))
+                prediction = self.classify(self.augment(poisoned), self.inner)
                 losses.append(settings.effect_weight * objective.poisoned(prediction.logits, targets))
                 if self.feature_discriminator is not None:
                     natural.append(naturalness_loss(self.feature_discriminator(prediction)))
@@ -106,5 +108,6 @@ def _learn(network: nn.Module, optimizer: torch.optim.Optimizer, inputs: Tensor 
     logits = logits_of(network(inputs))
     optimizer.zero_grad()
     discriminator_loss(logits).backward()
+    average_gradients(network)
     optimizer.step()
     return discriminator_accuracy(logits.detach())

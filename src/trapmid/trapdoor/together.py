@@ -1,0 +1,153 @@
+"""Several processes that train one model with `torch.distributed`: what they agree on, share and average.
+
+With one process, or without a process group, every function returns what one process needs.
+"""
+
+import copy
+from collections.abc import Sequence
+from typing import Any
+
+import torch
+from torch import Tensor, distributed, nn
+from torch.nn.parallel import DistributedDataParallel
+
+from trapmid.types import UserError
+
+
+def processes() -> int:
+    """The number of processes that train together."""
+    together = distributed.is_available() and distributed.is_initialized()
+    return distributed.get_world_size() if together else 1
+
+
+def rank() -> int:
+    """The number of this process, counted from 0."""
+    return distributed.get_rank() if processes() > 1 else 0
+
+
+def bare(model: nn.Module) -> nn.Module:
+    """The module inside of `DistributedDataParallel`; any other module is returned as it is."""
+    return model.module if isinstance(model, DistributedDataParallel) else model
+
+
+def refuse_sharded(model: nn.Module) -> None:
+    """Refuse a model whose weights are spread over processes.
+
+    Raises:
+        UserError: FSDP, or another kind of sharding, holds the weights.
+    """
+    if any(type(one).__name__ in ("FullyShardedDataParallel", "DTensor") for one in (*model.modules(), *_data(model))):
+        raise UserError(
+            "The weights of this model are spread over several processes (FSDP), and a defense needs all of them in "
+            "each process. Wrap the model in torch.nn.parallel.DistributedDataParallel instead."
+        )
+
+
+def _data(model: nn.Module) -> list[Tensor]:
+    return [parameter.data for parameter in model.parameters()]
+
+
+def counts(n: int, device: torch.device) -> list[int]:
+    """How many images each process brings to this step, in the order of their ranks."""
+    return [n] if processes() == 1 else [int(row[0]) for row in _gathered([float(n)], device)]
+
+
+def average(tensors: Sequence[Tensor]) -> None:
+    """Replace each tensor by its mean over the processes. The tensors travel in one message."""
+    if processes() == 1 or not tensors:
+        return
+    flat = torch.cat([tensor.flatten() for tensor in tensors])
+    distributed.all_reduce(flat)
+    flat /= processes()
+    for tensor, mean in zip(tensors, flat.split([tensor.numel() for tensor in tensors]), strict=True):
+        tensor.copy_(mean.view_as(tensor))
+
+
+def average_gradients(module: nn.Module) -> None:
+    """Average the gradients of a module that is not wrapped, and give every process the buffers of the first one."""
+    if processes() == 1:
+        return
+    average([parameter.grad for parameter in module.parameters() if parameter.grad is not None])
+    for buffer in module.buffers():
+        distributed.broadcast(buffer, 0)
+
+
+def from_first(state: Any) -> Any:
+    """The state of the first process, with tensors on the CPU."""
+    box = [_on_cpu(state) if rank() == 0 else None]
+    distributed.broadcast_object_list(box, 0)
+    return box[0]
+
+
+def gather(tensor: Tensor) -> Tensor:
+    """The rows (n, ...) of all processes, in the order of their ranks. Gradients flow back to where rows come from.
+
+    Raises:
+        UserError: the processes bring different numbers of rows.
+    """
+    if processes() == 1:
+        return tensor
+    found = counts(len(tensor), tensor.device)
+    if len(set(found)) > 1:
+        raise UserError(
+            f"The processes bring {found} images to this step. This defense compares all images of a step, so each "
+            "process has to bring as many as the others: drop the incomplete last batch (drop_last=True)."
+        )
+    if not tensor.requires_grad:
+        parts = [torch.empty_like(tensor) for _ in found]
+        distributed.all_gather(parts, tensor.contiguous())
+        return torch.cat(parts)
+    from torch.distributed.nn.functional import all_gather
+
+    return torch.cat(all_gather(tensor.contiguous()))
+
+
+def agree(problem: UserError | None, model: nn.Module) -> None:
+    """Refuse a batch in all processes if one of them has to refuse its own, so that none waits for it without end.
+
+    The processes also compare their weights, which differ if nobody averages the gradients.
+
+    Args:
+        problem: what is wrong in this process, or None.
+        model: the classifier.
+
+    Raises:
+        UserError: `problem`; or another process has one; or the weights differ.
+    """
+    if processes() > 1:
+        last = [parameter for parameter in model.parameters() if parameter.requires_grad][-1].detach().double()
+        weighed = last.flatten() * torch.arange(
+            1, last.numel() + 1, device=last.device
+        )  # a plain sum may stay the same
+        rows = _gathered([float(problem is not None), float(weighed.sum()), float(weighed.abs().sum())], last.device)
+        refusing = [number for number, row in enumerate(rows) if row[0]]
+        if problem is None and refusing:
+            raise UserError(
+                f"Process {refusing[0]} refused its batch, so no process takes this step. Its own error says why. "
+                "Nothing has changed."
+            )
+        spread = max(row[1] for row in rows) - min(row[1] for row in rows)
+        if problem is None and spread > 1e-6 * rows[0][2]:
+            raise UserError(
+                f"The weights differ between the {len(rows)} processes, so nobody averages their gradients. Give the "
+                "loss the model that is wrapped in DistributedDataParallel, or call `.through(model)` with it."
+            )
+    if problem is not None:
+        raise problem
+
+
+def _gathered(values: list[float], device: torch.device) -> list[list[float]]:
+    mine = torch.tensor(values, dtype=torch.float64, device=device)
+    rows = [torch.empty_like(mine) for _ in range(processes())]
+    distributed.all_gather(rows, mine)
+    return torch.stack(rows).tolist()
+
+
+def _on_cpu(state: Any) -> Any:
+    if isinstance(state, Tensor):
+        return state.detach().cpu()
+    if isinstance(state, dict):
+        return {key: _on_cpu(value) for key, value in state.items()}
+    if isinstance(state, list | tuple):
+        return type(state)(_on_cpu(value) for value in state)
+    return copy.copy(state)
