@@ -35,4 +35,5 @@ trainer = DefendedTrainer(model, args, train_dataset=rows, optimizers=(optimizer
 trapdoor = Trapdoor(model, optimizer, num_classes=5, image_shape=(3, 32, 32), total_steps=20)
 trainer.add_callback(KeepDefense(trapdoor, out / "secrets"))
 trainer.train()
-trainer.save_model(out / "model")  # config.json and model.safetensors, as usual
+if trainer.is_world_process_zero():
+    model.save_pretrained(out / "model")  # config.json and model.safetensors, as usual

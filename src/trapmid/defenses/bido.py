@@ -86,6 +86,7 @@ class BiDO(Defense):
                 "bido regularises hidden maps, and this classifier returns none (`Prediction.hidden` is empty). Use "
                 "another --model: `trapmid list`."
             )
+        images, labels = gather(images), gather(labels)  # if several processes train together
         if len(labels.unique()) == len(labels):
             warnings.warn(
                 f"bido ties hidden maps to labels, and in this batch of {len(labels)} no two images show the same "
@@ -93,7 +94,6 @@ class BiDO(Defense):
                 "Draw several images of an identity, as trapmid.defenses.bido.balanced_batches does.",
                 stacklevel=2,
             )
-        images, labels = gather(images), gather(labels)  # if several processes train together
         measure = {"hsic": hsic, "coco": coco}[self.measure]
         one_hot = F.one_hot(labels, prediction.logits.shape[1]).float()
         of_input = kernel(self.feature_kernel, images, self.sigma)
