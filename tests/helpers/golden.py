@@ -48,11 +48,13 @@ def losses(kind: str) -> list[dict[str, float]]:
     """The losses of each of four epochs of four steps: five identities at 32 px, seed 0, all other constants the paper's.
 
     Triggers move by the signs of gradients. In float32 some gradient is as small as its rounding error, and each
-    processor takes another sign. A defense with triggers is therefore trained in float64.
+    processor takes another sign. A defense with triggers is therefore trained in float64, and so is one whose
+    adversarial images move by signs.
     """
     named = next((one for one in OPTIONS if one.kind == kind), None)
     defense = named or DEFENSES.member(kind).model_validate({})
-    precision = in_double_precision() if defense.has_trapdoor else nullcontext()
+    by_signs = defense.has_trapdoor or kind == "atat"
+    precision = in_double_precision() if by_signs else nullcontext()
     with TemporaryDirectory() as folder, precision:
         target = Path(folder) / "model"
         options = {"training": quick_training(epochs=4), "seed": 0, "compute": CPU}

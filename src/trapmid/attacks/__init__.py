@@ -1,5 +1,6 @@
 """Attacks: the contract, every member, and how one is run."""
 
+from trapmid.attacks.aligned import Aligned
 from trapmid.attacks.attack import Attack, Effort, Found, Run
 from trapmid.attacks.brep import BREP
 from trapmid.attacks.distilled import Distilled
@@ -23,6 +24,7 @@ from trapmid.attacks.robust import Robust
 from trapmid.attacks.smoothed import Smoothed
 from trapmid.attacks.union import ATTACKS, AnyAttack, AnyBase
 from trapmid.attacks.unlearned import Unlearned
+from trapmid.attacks.wrk import WRK
 
 __all__ = [
     "ATTACKS",
@@ -35,6 +37,8 @@ __all__ = [
     "MIRROR",
     "PLGMI",
     "PPA",
+    "WRK",
+    "Aligned",
     "AnyAttack",
     "AnyBase",
     "Attack",

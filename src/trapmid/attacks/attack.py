@@ -35,6 +35,8 @@ class Run:
         folder: for checkpoints and logs; survives a crash.
         prior: what the attack's `public_prior` was trained to, None if it wants none.
         progress: who is told how far it is.
+        evaluations: of the loss in each step of a search that descends gradients. Their gradients are averaged, which makes
+            a difference where something is drawn at random.
     """
 
     seed: int
@@ -42,6 +44,7 @@ class Run:
     folder: Path
     prior: Prior | None = None
     progress: Progress = no_progress
+    evaluations: int = 1
 
     def training(self, public: ImageSet, target: LabelTarget, kind: str) -> PriorTraining:
         """For training a GAN with the target's help; its checkpoints keep the count of queries."""

@@ -2,6 +2,7 @@
 
 from typing import Any
 
+from trapmid.attacks.aligned import Aligned
 from trapmid.attacks.attack import Attack
 from trapmid.attacks.brep import BREP
 from trapmid.attacks.distilled import Distilled
@@ -21,6 +22,7 @@ from trapmid.attacks.public_nearest import PublicNearest
 from trapmid.attacks.robust import Robust
 from trapmid.attacks.smoothed import Smoothed
 from trapmid.attacks.unlearned import Unlearned
+from trapmid.attacks.wrk import WRK
 
 MEMBERS: tuple[type[Attack[Any, Any]], ...] = (
     GMI,
@@ -37,9 +39,11 @@ MEMBERS: tuple[type[Attack[Any, Any]], ...] = (
     BREP,
     LOKT,
     PublicNearest,
+    Aligned,
     Distilled,
     Robust,
     Smoothed,
     Unlearned,
+    WRK,
     Evading,
 )

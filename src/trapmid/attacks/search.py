@@ -174,9 +174,10 @@ def optimise(
         total = torch.zeros((), device=device)
         for start in range(0, len(latents), chunk):
             part = slice(start, start + chunk)
-            losses = loss(moving[part], part)
-            losses.sum().backward()
-            total += losses.detach().sum()
+            for _ in range(run.evaluations):
+                losses = loss(moving[part], part)
+                (losses.sum() / run.evaluations).backward()
+                total += losses.detach().sum() / run.evaluations
         descent.step()
         with torch.no_grad():
             moving.copy_(project(moving))

@@ -23,5 +23,14 @@ def can_be_wrapped(member: type[Attack[Any, Any]]) -> bool:
 BASES = ATTACKS.where(can_be_wrapped, "attack that an adaptive attack can wrap")
 """The attacks that adaptive attacks can wrap."""
 
+
+def descends(member: type[Attack[Any, Any]]) -> bool:
+    """Whether a member can be wrapped and searches with the target's own gradients."""
+    return can_be_wrapped(member) and issubclass(member.needs, WhiteBoxTarget)
+
+
+GRADIENT_BASES = ATTACKS.where(descends, "attack that descends the target's gradients")
+"""The attacks that search by gradients of the target."""
+
 AnyAttack: TypeAlias = Annotated[Attack[Any, Any], ATTACKS]
 AnyBase: TypeAlias = Annotated[Attack[Any, Any], BASES]

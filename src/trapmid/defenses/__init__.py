@@ -1,11 +1,13 @@
 """Defenses: the contract, every member, and the training they all join."""
 
+from trapmid.defenses.atat import ATAT
 from trapmid.defenses.bido import BiDO, balanced_batches
 from trapmid.defenses.changes import Changes, Update
 from trapmid.defenses.context import TrainingContext, TrainingImages
 from trapmid.defenses.defense import Defense, Findings
 from trapmid.defenses.dpsgd import DPSGD
 from trapmid.defenses.dropin import Defended
+from trapmid.defenses.loft import LoFt
 from trapmid.defenses.ls import LS
 from trapmid.defenses.mid import MID
 from trapmid.defenses.midre import MIDRE
@@ -23,6 +25,7 @@ from trapmid.defenses.trapmid import TrapMID
 from trapmid.defenses.union import DEFENSES, SINGLE_DEFENSES, AnyDefense
 
 __all__ = [
+    "ATAT",
     "DEFENSES",
     "DPSGD",
     "LS",
@@ -39,6 +42,7 @@ __all__ = [
     "Defense",
     "DefenseRun",
     "Findings",
+    "LoFt",
     "NegLS",
     "NoDefense",
     "OnePass",

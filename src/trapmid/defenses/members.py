@@ -1,8 +1,10 @@
 """The package's own defenses, in the order of lists and tables. A new one joins by one line in `MEMBERS`."""
 
+from trapmid.defenses.atat import ATAT
 from trapmid.defenses.bido import BiDO
 from trapmid.defenses.defense import Defense
 from trapmid.defenses.dpsgd import DPSGD
+from trapmid.defenses.loft import LoFt
 from trapmid.defenses.ls import LS
 from trapmid.defenses.mid import MID
 from trapmid.defenses.midre import MIDRE
@@ -28,6 +30,8 @@ MEMBERS: tuple[type[Defense], ...] = (
     TL,
     MIDRE,
     RoLSS,
+    ATAT,
+    LoFt,
     DPSGD,
     Stacked,
 )

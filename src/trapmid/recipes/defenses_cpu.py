@@ -28,7 +28,7 @@ def defenses_cpu() -> Recipe:
         judges.classifier.model.kind=tiny`).
     """
     recipe = celeba64_cpu()
-    names = ("negls", "trapmid+negls", "mid", "bido", "ls", "ted", "ted+", "midre", "dpsgd")
+    names = ("negls", "trapmid+negls", "mid", "bido", "ls", "ted", "ted+", "midre", "atat", "loft", "dpsgd")
     others = tuple(parse_defense(name, (*recipe.defenses, *FOR_FEW_IMAGES)) for name in names)
     return recipe.model_copy(
         update={
