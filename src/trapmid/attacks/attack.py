@@ -34,7 +34,7 @@ class Run:
         compute: device and precision.
         folder: for checkpoints and logs; survives a crash.
         prior: what the attack's `public_prior` was trained to, None if it wants none.
-        progress: who is told how far it is.
+        progress: called with how far it is.
         evaluations: of the loss in each step of a search that descends gradients. Their gradients are averaged, which makes
             a difference where something is drawn at random.
     """
@@ -118,7 +118,7 @@ def given_prior(run: Run, attack: str) -> Prior:
 
 
 def named_by(target: LabelTarget, pixels: Pixels, chunk: int = 256) -> Labels:
-    """(n,), on the CPU: the identities that the target takes pictures (n, c, h, w) for, `chunk` of them shown at once."""
+    """(n,), on the CPU: the labels that the target predicts for pictures (n, c, h, w), `chunk` at once."""
     return torch.cat([target.labels(to_unit(part.to(target.device))).cpu() for part in pixels.split(chunk)])
 
 

@@ -25,7 +25,7 @@ class Evading(Wrapper[InformedTarget]):
 
     Attributes:
         weight: of the excess; the default is PLG-MI++'s.
-        false_positives: share of public images that the attacker's detector takes for triggered.
+        false_positives: share of public images that the attacker's detector flags.
     """
 
     title: ClassVar[str] = "Detector evasion"

@@ -46,7 +46,7 @@ def invert(
         budget: the most images that the model may be shown; None for no limit.
         signatures: computes the trapdoors' signatures (num_classes, d), for attacks that know them.
         compute: device and precision.
-        progress: is told how far the attack is.
+        progress: called with how far the attack is.
 
     Returns:
         The reconstructions, equally many of each identity, with the model's confidence in each.

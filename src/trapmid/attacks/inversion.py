@@ -50,7 +50,7 @@ def attack(
         parents: digests of the target (`model`), the public images (`public`), the prior trained before (`prior`).
         prior: that prior, already trained; None if `method.public_prior()` is.
         compute: device and precision.
-        progress: who is told how far it is.
+        progress: called with how far the attack is.
 
     Raises:
         UserError: the target gives less access than the attack needs, or takes other images than the public ones, or the

@@ -1,6 +1,6 @@
-"""A baseline without any generator: the public images for which the target is most confident.
+"""A baseline without a generator: the public images with the target's highest confidence.
 
-What an attack scores beyond it, its search has earned.
+What an attack scores beyond it is due to its search.
 """
 
 from dataclasses import dataclass
@@ -32,7 +32,7 @@ class Gallery:
 
 @final
 class PublicNearest(Attack[ScoreTarget, Gallery]):
-    """`public-nearest`: shows for each identity the public images that the target takes for it most surely.
+    """`public-nearest`: returns for each identity the public images with the target's highest confidence.
 
     Attributes:
         images_per_identity: how many.

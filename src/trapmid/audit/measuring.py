@@ -283,7 +283,7 @@ class Panels:
         return self._last[1]
 
     def _tell(self, task: str, done: int, total: int | None, note: str) -> None:
-        """Tell whoever measures now: judges outlive the part that they were first appointed for."""
+        """Report to the part that is measured now: judges are kept from part to part."""
         self._progress(task, done, total, note)
 
 

@@ -33,7 +33,7 @@ def run_audit(
         out: the run folder. Members and seeds that it holds already are kept; `recipe` can add to them.
         compute: device and precision.
         jobs: tasks side by side, as in `run`.
-        progress: told about every task.
+        progress: called for every task.
 
     Returns:
         The recipe as it is stored now.

@@ -16,7 +16,7 @@ class Findings:
 
     Attributes:
         facts: recorded in the manifest, by name; values are JSON.
-        notes: plain sentences for whoever trained the model.
+        notes: sentences for the person who trained the model.
         warnings: the same, where something is wrong.
     """
 

@@ -81,7 +81,7 @@ class DPSGD(Defense):
         return least_noise(self.epsilon, self.delta, _sample_rate(context), context.steps)
 
     def findings(self, context: TrainingContext, last: Mapping[str, float]) -> Findings:
-        """The guarantee, how much noise it took, and whether delta means anything for so many images."""
+        """The privacy guarantee, the noise, and a warning if delta is too large for the number of images."""
         del last
         noise, count = self.noise_multiplier(context), context.images.count
         spent = spent_epsilon(noise, self.delta, _sample_rate(context), context.steps)

@@ -45,8 +45,8 @@ class Planting(TrapdoorSettings, Defense, ABC):
         warnings = []
         if success < 0.95:
             warnings.append(
-                f"The trapdoor did not take: success {success:.1%} on validation images, where the paper asks for more "
-                "than 99 %. "
+                f"The model did not learn the trapdoor: success {success:.1%} on validation images, where the paper asks "
+                "for more than 99 %. "
                 "Train longer, start the blend schedule higher (blend.start=0.2), or let triggers move more "
                 "(trigger_updates=2). "
                 "A model without a working trapdoor is not protected by it."
@@ -54,7 +54,7 @@ class Planting(TrapdoorSettings, Defense, ABC):
         if self.trigger_updates == 0:
             warnings.append(
                 "These triggers do not move, so they follow from the seed alone, and manifest.json names the seed: "
-                "whoever reads it has them. "
+                "anybody who reads the manifest can make them. "
                 "Publish the weights without the manifest."
             )
         if accuracy > 0.9:

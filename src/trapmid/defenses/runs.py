@@ -16,7 +16,7 @@ from trapmid.types import Images, Labels, Stateful, prediction_of
 
 
 class DefenseRun(ABC):
-    """One training under a defense. It computes losses; whoever runs the training takes the steps."""
+    """One training under a defense. It computes losses; the training loop takes the steps."""
 
     def __init__(self, context: TrainingContext) -> None:
         self.context = context

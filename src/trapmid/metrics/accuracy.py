@@ -20,7 +20,7 @@ class Acceptance:
     """A judge's answer "none of these".
 
     An image counts for an identity only if it lies as near to that identity's private images as real held-out images
-    of the identity do. A classifier must name somebody, even for a black square; this is what keeps such pictures
+    of the identity do. A classifier has to name an identity, even for a black square; this keeps such images
     from counting.
 
     Attributes:

@@ -30,7 +30,7 @@ class CalibratedJudge:
 
     @cached_property
     def acceptance(self) -> Acceptance:
-        """The distance from private images above which an image shows nobody."""
+        """The distance to private images above which an image is not accepted as anybody."""
         train, val = self._private.part("train"), self._private.part("val")
         return Acceptance.calibrate(
             self.judge.opinion(train.pixels), train.labels, self.judge.opinion(val.pixels), val.labels

@@ -1,4 +1,4 @@
-"""Inception-v3 features of FID and KID (Szegedy et al. 2016): the standard network of a package, and torchvision's, as PLG-MI has it."""
+"""Inception-v3 features for FID and KID: the standard network, and torchvision's, which the code of PLG-MI uses."""
 
 import hashlib
 import warnings
@@ -25,10 +25,10 @@ SIDE = 299
 
 
 class Inception(Config):
-    """`inception`: the 2,048 pooled features of Inception-v3, in which papers give FID and KID.
+    """`inception`: the 2,048 pooled features of Inception-v3, with which papers compute FID and KID.
 
-    Needs the extra `trapmid[inception]`, 87 MB. A CPU manages five or six images a second per core, which is more time than
-    the demo has; so no recipe asks for it by itself.
+    It needs the extra `trapmid[inception]`, 87 MB. A CPU core processes five or six images per second, so no recipe
+    uses it by default.
     """
 
     paper = "FID (Heusel et al., NeurIPS 2017); KID (Binkowski et al., ICLR 2018)"
@@ -134,7 +134,7 @@ class InceptionFeatures(FidelityNetwork):
     Args:
         network: from images (n, 3, 299, 299), scaled, to features (n, d).
         device: where it is.
-        progress: told how many images of a set are done.
+        progress: called with the number of images of a set that are done.
         name: in the column `judge` of scores.
         scaled: from large images in [0, 1] to what the network takes; by default to [-1, 1].
     """

@@ -1,14 +1,21 @@
 """Precision, recall (Kynkäänniemi et al. 2019), density and coverage (Naeem et al. 2020) of images, class by class.
 
-A class's manifold is the union of spheres about its images, each with the distance to its k-th nearest image of the
-same class for a radius; an image is in a sphere if it lies strictly nearer than that. PPA and, after it, Trap-MID
-(App. E.3) compute three of the four in a way of their own, so those exist twice:
+The manifold of a class is the union of spheres around its images. The radius of a sphere is the distance to the k-th
+nearest image of the same class, and an image is in a sphere if it is strictly nearer than that. PPA and, after it,
+Trap-MID (App. E.3) compute three of the four measures in another way than Naeem et al. (the package `prdc`), so those
+exist twice. PPA and Trap-MID:
 
-| | as published with PPA and Trap-MID | Naeem et al., the package `prdc` | |---|---|---| | `precision` | share of
-reconstructions in the sphere of the *nearest* private image | in *any* private image's sphere | | `recall` | share of
-private images in the sphere of the *nearest* reconstruction | in *any* reconstruction's sphere | | `density` | pairs
-of private sphere and reconstruction within it, over k times the *private images* | over k times the *reconstructions*
-| | `coverage` | share of private images with a reconstruction in their sphere | the same |
+- `precision`: the share of reconstructions within the sphere of the *nearest* private image;
+- `recall`: the share of private images within the sphere of the *nearest* reconstruction;
+- `density`: pairs of a private sphere and a reconstruction in it, divided by k times the number of *private images*.
+
+Naeem et al.:
+
+- `precision`: the share of reconstructions within the sphere of *any* private image;
+- `recall`: the share of private images within the sphere of *any* reconstruction;
+- `density`: the same pairs, divided by k times the number of *reconstructions*.
+
+Both compute `coverage` alike: the share of private images whose sphere contains a reconstruction.
 """
 
 from typing import NamedTuple

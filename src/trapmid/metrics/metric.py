@@ -56,7 +56,7 @@ class Metric(Generic[E]):
         name: in the column `metric` of scores.json.
         title: in tables and figures.
         unit: of its values.
-        better: which way is better for whoever publishes the model.
+        better: whether higher or lower values are better for the owner of the model.
         of: the evidence that it is computed from, which also says what it is of: a model, an attack, a prior or a
             trapdoor.
         compute: yields its values from that evidence; nothing where it cannot be known.

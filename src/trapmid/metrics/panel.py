@@ -39,12 +39,12 @@ SAMPLES_PER_IDENTITY = 20
 """Random samples of a generator for each identity, and public images at most."""
 
 RAW_SAMPLES = 64
-"""Samples of a prior whose range is looked at."""
+"""Samples of a prior whose range of values is measured."""
 
 
 @final
 class Panel:
-    """The judges of an audit and, perhaps, a feature network that recognises nobody.
+    """The judges of an audit and, optionally, a feature network for FID and KID.
 
     Args:
         judges: who decides.
@@ -69,7 +69,7 @@ class Panel:
         return tuple(Judgement(one, labels, one.asking(pixels)) for one in self._calibrated)
 
     def images(self, key: ScoreKey, pixels: Pixels, labels: Labels) -> tuple[JudgedImages, ComparedSet, NearestImages]:
-        """Reconstructions, or what stands in their place: the evidence of everything that is measured of images.
+        """Reconstructions, or images that are compared with them, as the evidence of all metrics of images.
 
         Args:
             key: of their scores.
@@ -89,7 +89,7 @@ class Panel:
         return self.images(ScoreKey(NOT_APPLICABLE, HELD_OUT, None), test.pixels, test.labels)
 
     def floor(self, name: str, pixels: Pixels, seed: int = 0) -> tuple[Evidence, ...]:
-        """Images made without any look at the target, each taken for an identity drawn at random: what luck scores.
+        """Images that no target has influenced, each with a random identity: the score of guessing.
 
         Args:
             name: `prior:NAME` for random samples of a prior.
@@ -99,7 +99,7 @@ class Panel:
         return self.images(ScoreKey(NOT_APPLICABLE, name, None), pixels, self._drawn(name, len(pixels), seed))
 
     def prior(self, name: str, prior: Prior) -> tuple[Evidence, ...]:
-        """Random samples of a prior that knows no target: as a floor, and as the generator makes them.
+        """Random samples of a prior that knows no target: a floor, and the range of its values.
 
         Args:
             name: of the prior.
@@ -119,7 +119,7 @@ class Panel:
         return GeneratorSamples(key, self._nearest(key, self.judge(pixels, labels), labels))
 
     def public_floor(self, seed: int = 0) -> Iterator[Evidence]:
-        """The public images as a floor, and as people whom judges should not take for private ones.
+        """The public images: a floor, and strangers whom judges should not accept as private identities.
 
         Nothing without public images.
         """

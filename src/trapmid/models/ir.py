@@ -82,7 +82,7 @@ class IRNet(Classifier):
 
 
 class IRConfig(ModelConfig, ABC):
-    """What both networks can be told.
+    """The options of both networks.
 
     Attributes:
         start: of convolutions where no weights are named: `xavier`, uniform, as the authors' code has it in the backbone,

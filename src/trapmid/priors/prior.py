@@ -99,7 +99,7 @@ class PriorTraining:
         seed: of weights, latents, batches.
         compute: device and precision.
         folder: for checkpoint and log; a killed training resumes from there.
-        progress: who is told how far it is.
+        progress: called with how far the training is.
         name: shown in progress; part of the random stream's purpose.
         also: what else a checkpoint has to hold, such as the target's count of queries.
     """

@@ -19,7 +19,7 @@ class FeatureDiscriminator(Config):
         model_weight: weight of its term in the classifier's loss, within the poisoned share.
         images: the images it learns from: `plain` ones, as in the authors' code, or `augmented` ones.
         aim: what the classifier learns: features of clean and of poisoned images that leave the discriminator
-            `undecided`, at 0.5, as in the authors' code; or features of poisoned images that it takes for `clean` ones.
+            `undecided`, at 0.5, as in the authors' code; or features of poisoned images that it classifies as `clean`.
     """
 
     width: Width | None = None
