@@ -1,6 +1,7 @@
 """Artifacts: folders with a manifest.json that names their files with a SHA-256 each.
 
-An artifact is made in a folder beside its own, which is renamed when it is complete, and verified whenever it is opened.
+An artifact is made in a folder beside its own, which is renamed when it is complete, and verified whenever it is
+opened.
 """
 
 import hashlib
@@ -102,7 +103,8 @@ class Manifest(Config):
         except ValidationError as problem:
             raise UserError(
                 f"The {MANIFEST} of the {self.kind} made at {self.created} has {self.facts.get(name)!r} as its {name}: "
-                f"{explain(problem)}. It was changed: put back a copy that was not, or remove its folder and run the command again."
+                f"{explain(problem)}. It was changed: put back a copy that was not, or remove its folder and run the "
+                "command again."
             ) from problem
 
 
@@ -140,8 +142,8 @@ class Draft:
     def finish(self, files: list[str], facts: Mapping[str, Any], seconds: float, peak_memory_mib: float) -> Manifest:
         """Hash `files`, write the manifest, remove everything else, and rename the folder to its final name.
 
-        Everything has reached the disk before the folder is renamed. If the process is killed after the manifest is written, the
-        next call of `make` publishes the artifact without building it again.
+        Everything has reached the disk before the folder is renamed. If the process is killed after the manifest is
+        written, the next call of `make` publishes the artifact without building it again.
         """
         for name in files:
             _reach_disk(self.folder / name)
@@ -266,13 +268,14 @@ def open_artifact(folder: Path, kind: str) -> Manifest:
             raise UserError(f"{folder / name} is missing, though its manifest lists it. Copy the whole folder again.")
         if sha256(folder / name) != digest:
             raise UserError(
-                f"{folder / name} is not the file its manifest vouches for (SHA-256 differs). It is damaged or was changed: remove {folder} and run its command again."
+                f"{folder / name} is not the file its manifest vouches for (SHA-256 differs). It is damaged or was "
+                f"changed: remove {folder} and run its command again."
             )
     return manifest
 
 
 def recorded(config: Config) -> dict[str, Any]:
-    """Return the config as manifests store it: its JSON, with the SHA-256 of a local file's content in place of its path.
+    """Return the config as manifests store it: its JSON, with the SHA-256 of local files in place of their paths.
 
     So a file may be moved without changing the recipe, and a file with other content under the same path changes it.
     Fields that earlier versions did not have are left out where their value is what these did (`trapmid.earlier`).
@@ -294,7 +297,8 @@ def _recorded(value: Any) -> Any:
                 return f"sha256:{sha256(value)}"
             except OSError as problem:
                 raise UserError(
-                    f"{value} cannot be read ({problem.strerror}). It is part of this recipe, which goes by its content: bring it back or name it anew."
+                    f"{value} cannot be read ({problem.strerror}). It is part of this recipe, which goes by its "
+                    "content: bring it back or name it anew."
                 ) from problem
         case tuple() | list():
             return [_recorded(entry) for entry in value]

@@ -60,10 +60,10 @@ class NoAugmentation(Augmentation):
 class KorniaAugmentation(Augmentation):
     """The paper's T: crop to an area of 0.8 to 1, flip, rotate by up to 30 degrees, each with p = 0.5 (App. C.4).
 
-    With jitter and other values it is the augmentation of PLG-MI's search (Yuan et al., AAAI 2023). kornia draws whether
-    to jitter, to flip and to rotate for each image, but whether to crop once for the whole batch; each image of a
-    cropped batch then has a window of its own. Numbers of the authors, such as their Figure 6 over `crop_probability`,
-    come from that coin.
+    With jitter and other values it is the augmentation of PLG-MI's search (Yuan et al., AAAI 2023). kornia draws
+    whether to jitter, to flip and to rotate for each image, but whether to crop once for the whole batch; each image
+    of a cropped batch then has a window of its own. Numbers of the authors, such as their Figure 6 over
+    `crop_probability`, come from that coin.
 
     Attributes:
         crop_area: lowest and highest share of the area that a crop keeps.

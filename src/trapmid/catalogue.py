@@ -79,7 +79,7 @@ def _first_sentence(text: str) -> str:
 
 
 def import_members(paths: Iterable[str]) -> None:
-    """Add attacks, defenses, readers and metrics by their import paths, here and in the workers that this process starts.
+    """Add attacks, defenses, readers and metrics by their import paths, here and in worker processes.
 
     Args:
         paths: `package.module:Name` each: a class, or a `Metric`. The module may be in the working directory.
@@ -96,6 +96,7 @@ def import_members(paths: Iterable[str]) -> None:
         own = [registry for registry in registries if inspect.isclass(found) and issubclass(found, registry.base)]
         if not own:
             raise UserError(
-                f"{path} is {found!r}. Expected a subclass of Attack, Defense or Source, or a Metric; docs/plugins.md shows each."
+                f"{path} is {found!r}. Expected a subclass of Attack, Defense or Source, or a Metric; docs/plugins.md "
+                "shows each."
             )
         own[0].import_member(path)

@@ -120,7 +120,9 @@ class Config(BaseModel):
     """What differs from the publication at the defaults; printed by `trapmid list --deviations`."""
 
     def check_size(self, image_size: int) -> None:
-        """Refuse images of a height and width in pixels that this config's network cannot take. By default, it takes all.
+        """Refuse images of a height and width in pixels that this config's network cannot take.
+
+        By default, it takes all.
 
         Raises:
             UserError: it cannot take them.
@@ -174,8 +176,8 @@ class Member(Config):
     Attributes:
         title: the name that tables print for members of this kind, e.g. "PLG-MI".
         kind: the name of the kind in recipes and on the command line.
-        label: the name of this member in files and folders; empty for the kind. Members of one kind with different values can
-            stand side by side under different labels.
+        label: the name of this member in files and folders; empty for the kind. Members of one kind with different
+            values can stand side by side under different labels.
     """
 
     title: ClassVar[str] = ""
@@ -201,7 +203,8 @@ def fingerprint(value: Any) -> str:
 def explain(problem: Exception) -> str:
     """What is wrong with a value, and where, without a period at the end, so that it can stand within a sentence.
 
-    Of a `ValidationError`, it is the place and the reason of each error that pydantic found; of any other error, its text.
+    Of a `ValidationError`, it is the place and the reason of each error that pydantic found; of any other error, its
+    text.
     """
     if not isinstance(problem, ValidationError):
         return str(problem).removesuffix(".")
@@ -210,7 +213,7 @@ def explain(problem: Exception) -> str:
     found = []
     for error in errors:
         if any(place != error["loc"] and place[: len(error["loc"])] == error["loc"] for place in places):
-            continue  # a list counts as too short where an entry of it is not valid, and the entry's own error says it better
+            continue  # a list counts as too short if an entry is not valid, and the entry's own error is clearer
         place, reason = ".".join(map(str, error["loc"])), error["msg"].removeprefix("Value error, ").removesuffix(".")
         found.append(f"{place}: {reason}" if place else reason)
     return "; ".join(found)

@@ -137,12 +137,14 @@ class Registry(Generic[M]):
             member = self._checked(entry.load())
         except Exception as problem:  # importing another package can raise anything
             raise UserError(
-                f"The {self.noun} {entry.name!r}{package} cannot be loaded: {type(problem).__name__}: {explain(problem)}. "
+                f"The {self.noun} {entry.name!r}{package} cannot be loaded: {type(problem).__name__}: "
+                f"{explain(problem)}. "
                 "Repair or uninstall that package."
             ) from problem
         if kind_of(member) != entry.name:
             raise UserError(
-                f"The entry point {entry.name!r}{package} in the group {self.group} names a class of the kind {kind_of(member)!r}. "
+                f"The entry point {entry.name!r}{package} in the group {self.group} names a class of the kind "
+                f"{kind_of(member)!r}. "
                 "Both have to be the same."
             )
         return member
@@ -179,7 +181,9 @@ class Registry(Generic[M]):
 
 @cache
 def installed(group: str, path: tuple[str, ...]) -> tuple[EntryPoint, ...]:
-    """The entry points of a group. Every look-up of a member asks, and reading the metadata of all packages takes 30 ms.
+    """The entry points of a group.
+
+    Every look-up of a member asks, and reading the metadata of all packages takes 30 ms.
 
     Args:
         group: their group.
@@ -207,7 +211,8 @@ def import_path(path: str, used_as: str) -> Any:
         return getattr(import_module(module), name)
     except (ImportError, AttributeError, ValueError) as problem:
         raise UserError(
-            f"{path} cannot be used as {used_as}: {explain(problem)}. Expected package.module:Name, importable from {here}."
+            f"{path} cannot be used as {used_as}: {explain(problem)}. Expected package.module:Name, importable from "
+            f"{here}."
         ) from problem
 
 

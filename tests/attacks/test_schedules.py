@@ -37,7 +37,8 @@ PUBLISHED: dict[str, tuple[int, int]] = {
     "mirror": (K * R * (6 + 8 * STEPS) + K * R, K * R * (6 + 8 * STEPS) + K * R),
     # R styles per identity, step by step
     "mirror-whitebox": (K * R * STEPS + K * R, K * R * STEPS + K * R),
-    # 3 starts per identity through all layers; features where a layer begins and the picture where the last ends are further runs
+    # 3 starts per identity through all layers; features where a layer begins and the picture where the last ends are
+    # further runs
     "ifgmi": (K * 3 * (STEPS + LAYERS * (STEPS + 1) + 1), K * 3 * STEPS * (1 + LAYERS) + K * 3 * 3 + K * R),
     # the search asks surrogates, the target only whom it takes the results for
     "lokt": (K * R * STEPS + K * R, K * R),

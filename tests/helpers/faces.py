@@ -15,7 +15,10 @@ TINY = Tiny(widths=(8, 16, 32), strides=(2, 2, 2))
 
 @cache
 def tiny_private(identities: int = 5, images_per_identity: int = 12, size: int = 32, channels: int = 3) -> Split:
-    """Private faces 0, 1, ... and their split: with the defaults 5 x 8 train, 5 x 2 val, 5 x 2 test. Shared: do not change it."""
+    """Private faces 0, 1, ... and their split: with the defaults 5 x 8 train, 5 x 2 val, 5 x 2 test.
+
+    Shared: do not change it.
+    """
     images = SyntheticSource(identities=identities, images_per_identity=images_per_identity).load(size, channels)
     return split(images, SplitConfig(val=0.2, test=0.2))
 

@@ -1,4 +1,4 @@
-"""BiDO's sampler, MIDRE's colour, MID's features and the discriminator of features, as the authors' programs have them."""
+"""BiDO's sampler, MIDRE's colour, MID's features and the discriminator of features, as in the authors' code."""
 
 import torch
 from torch import nn

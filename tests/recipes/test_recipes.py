@@ -56,7 +56,7 @@ def test_the_papers_constants():
 
 
 def test_all_attacks_at_the_size_of_two_cores():
-    """The demo's own attack is among them unchanged, its informed kin have its settings, and every member that wraps no other is there."""
+    """It has the demo's attack unchanged, its informed variants, and every attack that wraps no other."""
     recipe, own = choose_recipe("attacks-demo"), choose_recipe("demo")
     bases = {kind.model_fields["kind"].default for kind in ATTACKS if not issubclass(kind, Wrapper)}
     assert {attack.kind for attack in recipe.attacks} == bases

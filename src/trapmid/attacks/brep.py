@@ -1,4 +1,4 @@
-"""BREP-MI (Kahla et al., CVPR 2022): a label-only attack that moves latents away from the boundary of an identity's region."""
+"""BREP-MI (Kahla et al., CVPR 2022): a label-only attack that moves latents away from the decision boundary."""
 
 from collections.abc import Mapping
 from typing import Any, ClassVar, Literal, final
@@ -24,16 +24,17 @@ STARTS = "starts.safetensors"
 class BREP(Effort, Attack[LabelTarget, Prior]):
     """`brep`: nothing but the predicted label; the defaults are the published constants.
 
-    First random latents are shown until every wanted identity has been predicted. Then, for all identities at once, points on
-    a sphere around the latent are shown; the latent steps away from those that are somebody else, and where nearly all are
-    inside the sphere grows. The latent after the last growth is the result.
+    First random latents are shown until every wanted identity has been predicted. Then, for all identities at once,
+    points on a sphere around the latent are shown; the latent steps away from those that are somebody else, and where
+    nearly all are inside the sphere grows. The latent after the last growth is the result.
 
-    An identity that was wanted and that no random latent met gets a picture drawn at random, so that it counts as what it is.
+    An identity that was wanted and that no random latent met gets a picture drawn at random, so that it counts as
+    what it is.
 
     Attributes:
         prior: the generator; it knows no target.
-        wanted: stop looking for starts when so many identities have one, and search for those alone (the published untargeted
-            protocol takes 300); None for all identities (targeted).
+        wanted: stop looking for starts when so many identities have one, and search for those alone (the published
+            untargeted protocol takes 300); None for all identities (targeted).
         start_batches: the most batches of random latents in the search for starts.
         start_batch: latents in one.
         bound: latents are clipped to plus and minus this.
@@ -48,7 +49,8 @@ class BREP(Effort, Attack[LabelTarget, Prior]):
         step: length of the step away from the boundary, as a share of the radius.
         longest_step: its limit.
         steps_per_radius: the search for an identity ends after so many at one radius.
-        steps: the search for all ends after so many; not in the paper, whose spheres may grow forever where all is inside.
+        steps: the search for all ends after so many; not in the paper, whose spheres may grow forever where all is
+            inside.
         images_per_identity: starts that are searched from.
     """
 
@@ -119,7 +121,8 @@ class BREP(Effort, Attack[LabelTarget, Prior]):
         ).run(look, stop=lambda: starts.complete >= wanted)
         if self.wanted is not None and not starts.complete:
             raise UserError(
-                f"{self.kind}: the target took none of {self.start_batches * self.start_batch:,} random images for an identity {self.images_per_identity} times, so no search begins. "
+                f"{self.kind}: the target took none of {self.start_batches * self.start_batch:,} random images for an "
+                f"identity {self.images_per_identity} times, so no search begins. "
                 "Raise start_batches, lower images_per_identity, or set wanted=null to begin with what there is."
             )
         run.note(start_batches=rows[-1]["step"], identities_without_start=float((starts.count == 0).sum()))
@@ -171,7 +174,8 @@ class BREP(Effort, Attack[LabelTarget, Prior]):
         named = self._labels(points.flatten(0, 1), prior, target).view(len(rows), self.sphere)
         outside = named != label[:, None]
         full = outside.double().mean(1) < 1 - self.filled
-        # "divided by R" in the paper's update undoes the length of the vectors to the sphere, so the mean is of directions
+        # "divided by R" in the paper's update undoes the length of the vectors to the sphere, so the mean is of
+        # directions
         away = -(outside[:, :, None] * directions[rows]).sum(1) / self.sphere
         length = (self.step * radius).clamp(max=self.longest_step)
         if self.moves == "tried":  # the authors' code divides by the radius after its growth
@@ -212,7 +216,10 @@ class _Starts:
         return int((self.count == self.latents.shape[1]).sum())
 
     def take(self, latents: Tensor, labels: Labels) -> None:
-        """Keep those of `latents` (n, latent_size), taken for `labels` (n,), that are still wanted; earlier rows first."""
+        """Keep those of `latents` (n, latent_size), taken for `labels` (n,), that are still wanted.
+
+        Earlier rows first.
+        """
         latents, labels = latents.cpu(), labels.cpu()
         each, hits = self.latents.shape[1], torch.nn.functional.one_hot(labels, len(self.count))
         place = self.count[labels] + hits.cumsum(0).gather(1, labels[:, None]).squeeze(1) - 1
@@ -259,7 +266,7 @@ class _Spheres:
     def advance(
         self, rows: Tensor, moved: Tensor, full: Tensor, inside: Tensor, *, growth: float, patience: int
     ) -> None:
-        """Of the searches `rows` (m,): grow those that are `full`, move the others to `moved`, end those that are not `inside`."""
+        """Of the searches `rows` (m,), grow those that are `full`, move the others, and end those not `inside`."""
         self.best[rows[full]] = self.centre[rows[full]]
         self.radius[rows[full]] *= growth
         self.steps[rows] = torch.where(full, 0, self.steps[rows] + 1)

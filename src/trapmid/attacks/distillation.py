@@ -1,4 +1,4 @@
-"""Distillation (Hinton et al. 2015): a student learns on public images to answer as the target does, without ever seeing a trigger."""
+"""Distillation (Hinton et al. 2015): a student learns on public images to answer as the target."""
 
 from typing import Literal
 
@@ -98,5 +98,5 @@ class Distillation(Config):
 
 
 def divergence(scores: Tensor, logits: Logits) -> Tensor:
-    """Mean over the batch of KL(scores || softmax(logits)): how far a student (n, classes) is from its teacher's probabilities, at temperature 1."""
+    """Mean of KL(scores || softmax(logits)) over a batch: how far a student is from its teacher, at temperature 1."""
     return F.kl_div(logits.log_softmax(1), scores, reduction="batchmean")

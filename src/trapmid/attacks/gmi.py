@@ -1,4 +1,4 @@
-"""GMI (Zhang et al., CVPR 2020): searches latents of a GAN of public faces for images that the critic finds real and the target confident."""
+"""GMI (Zhang et al., CVPR 2020): a search for latents of a GAN whose images the critic and the target accept."""
 
 from functools import partial
 from typing import ClassVar, Literal, final
@@ -30,8 +30,8 @@ PUBLISHED_BATCH = 60
 class GMI(Effort, Attack[WhiteBoxTarget, GAN]):
     """`gmi`: the first attack with a generative prior; the defaults are the published constants.
 
-    The published rate of 0.02 belongs to the mean over a batch of 60 identities. Here each latent descends its own loss, whatever
-    the batch, at a sixtieth of that rate: the same steps.
+    The published rate of 0.02 belongs to the mean over a batch of 60 identities. Here each latent descends its own
+    loss, whatever the batch, at a sixtieth of that rate: the same steps.
 
     Attributes:
         prior: the GAN, trained on public images alone.

@@ -22,12 +22,12 @@ from trapmid.types import Images, Labels, Pixels, UserError
 class IFGMI(Attack[WhiteBoxTarget, StylePrior]):
     """`ifgmi`: reaches pictures that no style gives, and stays near those that some style does.
 
-    The defaults are the authors' for CelebA and DenseNet-169. For FaceScrub, they take 50 steps for the styles and seven
-    stages of 10 steps; for MetFaces, 70 and seven of 25.
+    The defaults are the authors' for CelebA and DenseNet-169. For FaceScrub, they take 50 steps for the styles and
+    seven stages of 10 steps; for MetFaces, 70 and seven of 25.
 
     Attributes:
-        ppa: prior, initial selection, objective, and the search over styles, which comes first. By default, 50 candidates
-            of an identity are searched from, and all are results.
+        ppa: prior, initial selection, objective, and the search over styles, which comes first. By default, 50
+            candidates of an identity are searched from, and all are results.
         layer_steps: of Adam, for the features after one block, after two ... A stage moves the style of the blocks that
             remain, too.
         balls: how far features may move from where a stage begins: in l1 balls of `absolute` radii, as published, which
@@ -92,7 +92,8 @@ class IFGMI(Attack[WhiteBoxTarget, StylePrior]):
         prior = style_prior(run, self.name)
         if len(self.layer_steps) >= prior.blocks:
             raise UserError(
-                f"{self.name} is to search {len(self.layer_steps)} layers, and a generator of {prior.blocks} blocks has {prior.blocks - 1} between two blocks. Give fewer layer_steps and radii."
+                f"{self.name} is to search {len(self.layer_steps)} layers, and a generator of {prior.blocks} blocks "
+                f"has {prior.blocks - 1} between two blocks. Give fewer layer_steps and radii."
             )
         of = self.ppa
         show_candidates(prior, target, of.candidates, of.truncation, of.chunk, run, cutoff=of.cutoff)
@@ -188,7 +189,7 @@ class _Layer:
 
 
 def within_l1_ball(x: Tensor, radius: Tensor) -> Tensor:
-    """(n, d): for each row of x (n, d) the nearest point whose absolute values sum to no more than its radius (n,) (Duchi et al. 2008)."""
+    """(n, d): for each row of x the nearest point with an l1 norm of at most its radius (n,) (Duchi et al. 2008)."""
     size = x.abs()
     falling = size.sort(1, descending=True).values
     surplus = falling.cumsum(1) - radius[:, None]

@@ -1,4 +1,4 @@
-"""KED-MI (Chen et al., ICCV 2021): a GAN whose discriminator learns the target's soft labels, and a distribution of latents per identity."""
+"""KED-MI (Chen et al., ICCV 2021): a GAN that learns the target's soft labels, and a distribution of latents."""
 
 from typing import ClassVar, Literal, final
 
@@ -31,11 +31,11 @@ class KEDMI(Effort, Attack[WhiteBoxTarget, GAN]):
 
     Attributes:
         prior: the GAN, trained with the target's soft labels.
-        warm_start: how a GAN with a generator of the same shapes is trained on the public images before the target is known,
-            from whose generator the attack's starts; None for random weights, as published.
+        warm_start: how a GAN with a generator of the same shapes is trained on the public images before the target is
+            known, from whose generator the attack's starts; None for random weights, as published.
         identity_weight: of the cross-entropy, beside the discriminator's verdict.
-        box: where every entry of a latent is kept; None for no bounds, which is what the published clamp comes to, since it
-            acts on a copy.
+        box: where every entry of a latent is kept; None for no bounds, which is what the published clamp comes to,
+            since it acts on a copy.
         search_steps: of the optimiser.
         search_rate: learning rate of the optimiser.
     """
@@ -81,8 +81,8 @@ class KEDMI(Effort, Attack[WhiteBoxTarget, GAN]):
     ) -> Found:
         """Adam on mean and log-variance of every identity's latents, then `images_per_identity` samples of each.
 
-        Loss of a sample: -log D(G(z)) + identity_weight * identity_loss, where D = sigmoid(log sum exp of the discriminator's
-        logits).
+        Loss of a sample: -log D(G(z)) + identity_weight * identity_loss, where D = sigmoid(log sum exp of the
+        discriminator's logits).
         """
         prior.freeze()
         labels = identities.to(run.compute.torch_device)
@@ -105,7 +105,7 @@ class KEDMI(Effort, Attack[WhiteBoxTarget, GAN]):
         return decode_found(latents, identities.repeat_interleave(self.images_per_identity), prior, target, self.chunk)
 
     def _latents(self, distributions: Tensor, noise: Tensor) -> Tensor:
-        """(k, m, latent_size): mean + standard deviation * noise (k, m, latent_size), of distributions (k, 2, latent_size)."""
+        """(k, m, latent_size): mean + deviation * noise (k, m, latent_size), of distributions (k, 2, latent_size)."""
         mean, log_variance = distributions[:, :1], distributions[:, 1:]
         latents = mean + (0.5 * log_variance).exp() * noise
         return latents if self.box is None else latents.clamp(*self.box)

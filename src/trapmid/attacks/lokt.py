@@ -1,8 +1,8 @@
-"""LOKT (Nguyen et al., NeurIPS 2023): what a target that only names labels knows is carried over to surrogates, which are inverted with gradients.
+"""LOKT (Nguyen et al., NeurIPS 2023): surrogates learn from a label-only target and are inverted with gradients.
 
-A target model-assisted ACGAN is trained on public images with the target's labels of generated ones; students of other
-architectures that learn generated images as the target labels them, or the GAN's classifier head, stand in for the target;
-PLG-MI's search finds latents of the same generator.
+A target model-assisted ACGAN is trained on public images with the target's labels of generated ones; students of
+other architectures that learn generated images as the target labels them, or the GAN's classifier head, stand in for
+the target; PLG-MI's search finds latents of the same generator.
 """
 
 from collections.abc import Sequence
@@ -46,11 +46,11 @@ class LOKT(MarginSettings, Effort, Attack[LabelTarget, Surrogates]):
 
     Attributes:
         prior: the GAN that asks the target.
-        warm_start: how a GAN, with a generator of the same shapes, is trained on the public images before the target is known, from
-            whose generator the attack's starts; None for random weights, as published.
+        warm_start: how a GAN, with a generator of the same shapes, is trained on the public images before the target
+            is known, from whose generator the attack's starts; None for random weights, as published.
         students: architectures that stand in for the target together; with none, the GAN's classifier head does.
-        samples: generated images that students learn from, equally many of each class but for the rest. Published are 500
-            of each of 1,000 classes.
+        samples: generated images that students learn from, equally many of each class but for the rest. Published are
+            500 of each of 1,000 classes.
         distillation: how they learn.
         ensemble: what is averaged over students in the search: `margins`, each of views of its own, as published; or
             `logits` of the same views.

@@ -1,4 +1,4 @@
-"""LOMMA (Nguyen et al., CVPR 2023): GMI or KED-MI with logits in place of cross-entropy, on the target and on students of it."""
+"""LOMMA (Nguyen et al., CVPR 2023): GMI or KED-MI with a logit loss, on the target and on students of it."""
 
 from dataclasses import dataclass
 from typing import Annotated, ClassVar, Literal, final
@@ -109,7 +109,7 @@ class LOMMA(Attack[WhiteBoxTarget, Help]):
         return self.base.search_by(target, ready.gan, identities, run, self.identity_loss(target, ready))
 
     def identity_loss(self, target: WhiteBoxTarget, help_: Help) -> IdentityLoss:
-        """Minus the label's logit, mean over target and students, plus the mean square distance of the target's features to their public mean."""
+        """Minus the mean logit of the label, plus the mean squared distance of the features to their public mean."""
 
         def loss(images: Images, labels: Labels) -> Tensor:
             seen = target.predict(images)

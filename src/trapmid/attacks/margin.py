@@ -1,4 +1,4 @@
-"""PLG-MI's search (Yuan et al., AAAI 2023, Eq. 5-6): latents of a conditional generator descend the max-margin loss; shared by attacks that differ in whom they ask."""
+"""PLG-MI's search (Yuan et al., AAAI 2023, Eq. 5-6): latents of a conditional generator descend the max-margin loss."""
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -16,7 +16,7 @@ from trapmid.targets import WhiteBoxTarget
 from trapmid.types import Labels, Prediction
 
 Term = Callable[[Prediction, Labels], Tensor]
-"""A term of the objective beside the margin: (n,), of what the target says about augmented images and of their labels."""
+"""A term beside the margin: (n,), of the target's predictions on augmented images and of their labels."""
 
 
 SEARCH_AUGMENTATION = KorniaAugmentation(
@@ -40,8 +40,8 @@ class MarginSearch:
         images_per_identity: searches per identity.
         augmentation: T_atk during the search.
         augmentations: independent draws that a step sums over.
-        candidates: random latents per identity, of which those for which the target is most confident start the search; up to
-            `images_per_identity`, as published, there is no choice.
+        candidates: random latents per identity, of which those for which the target is most confident start the
+            search; up to `images_per_identity`, as published, there is no choice.
     """
 
     descent: Descent
@@ -107,8 +107,8 @@ class MarginSettings(Member):
     Attributes:
         search_augmentation: T_atk during the search.
         augmentations: independent draws of T_atk that a search step sums over.
-        candidates: random latents per identity. The search starts from those for which the target is most confident. With
-            no more than `images_per_identity`, as published, it starts from all of them.
+        candidates: random latents per identity. The search starts from those for which the target is most confident.
+            With no more than `images_per_identity`, as published, it starts from all of them.
         search_steps: number of steps of Adam.
         search_rate: learning rate of Adam.
     """

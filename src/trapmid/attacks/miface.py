@@ -1,8 +1,11 @@
-"""MI-FACE (Fredrikson et al., CCS 2015, Alg. 1): gradient descent on the pixels, with no prior at all, as general toolkits have it.
+"""MI-FACE (Fredrikson et al., CCS 2015, Alg.
 
-The variant for softmax models: no auxiliary term, no denoising between steps. Two deviations. The search descends -log p, not
-1 - p: the least is the same, but the gradient of 1 - p vanishes where a deep network is sure of somebody else, and images stay as
-black as they start. And it does not also stop where the cost has not fallen for 100 steps, which only saves steps.
+1): gradient descent on the pixels, with no prior at all, as general toolkits have it.
+
+The variant for softmax models: no auxiliary term, no denoising between steps. Two deviations. The search descends
+-log p, not 1 - p: the least is the same, but the gradient of 1 - p vanishes where a deep network is sure of somebody
+else, and images stay as black as they start. And it does not also stop where the cost has not fallen for 100 steps,
+which only saves steps.
 """
 
 import math
@@ -26,8 +29,8 @@ class MIFace(Effort, Attack[WhiteBoxTarget, None]):
     """`miface`: what came before generative priors; its defaults are the published constants.
 
     Attributes:
-        start_noise: standard deviation of the noise, cut off below zero, that a search starts from. At 0, as published, all start
-            from the black image and end alike.
+        start_noise: standard deviation of the noise, cut off below zero, that a search starts from. At 0, as
+            published, all start from the black image and end alike.
         sure_enough: probability of the identity at which a search ends.
         search_steps: of the optimiser.
         search_rate: learning rate of the optimiser.

@@ -80,7 +80,8 @@ class MIRROR(Effort, Attack[ScoreTarget, StylePrior]):
     def _selects_from_more(self) -> "MIRROR":
         if self.images_per_identity * self.population > self.candidates:
             raise ValueError(
-                f"images_per_identity={self.images_per_identity} populations of {self.population} are more than candidates={self.candidates}"
+                f"images_per_identity={self.images_per_identity} populations of {self.population} are more than "
+                f"candidates={self.candidates}"
             )
         return self
 
@@ -150,10 +151,10 @@ class MIRROR(Effort, Attack[ScoreTarget, StylePrior]):
         return torch.cat(sure).view(k, m)
 
     def _offspring(self, herd: "_Herd", deviation: Tensor) -> Tensor:
-        """(k, population - 1, style_size): of two parents each, drawn by their fitness, coordinates from either, some moved.
+        """(k, population - 1, style_size): children with coordinates of two parents, drawn by fitness, some moved.
 
-        Fitness is a log-probability and so below 0. A coordinate comes from the first parent with probability f1 / (f1 +
-        f2), as in the authors' code, which favours the parent that is less fit.
+        Fitness is a log-probability and so below 0. A coordinate comes from the first parent with probability f1 /
+        (f1 + f2), as in the authors' code, which favours the parent that is less fit.
         """
         styles, fitness = herd.styles, log_probability(herd.fitness)
         k, m, size = styles.shape

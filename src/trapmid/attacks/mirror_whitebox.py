@@ -35,8 +35,8 @@ from trapmid.types import Labels
 class MIRRORWhiteBox(Effort, Attack[WhiteBoxTarget, StylePrior]):
     """`mirror-whitebox`: the defaults are the constants of the authors' code.
 
-    Adam moves the styles of an identity's best candidates down their cross-entropy. After each step they are clipped in P
-    space. The styles at which the sum over an identity's pictures was lowest are the result.
+    Adam moves the styles of an identity's best candidates down their cross-entropy. After each step they are clipped
+    in P space. The styles at which the sum over an identity's pictures was lowest are the result.
 
     Attributes:
         prior: the generator.
@@ -45,7 +45,8 @@ class MIRRORWhiteBox(Effort, Attack[WhiteBoxTarget, StylePrior]):
         cutoff: how many of the first layers take the truncated style while the target is shown the candidates; None for
             all.
         search_steps: of Adam.
-        search_rate: of Adam at its highest. It rises over the first twentieth of the steps and falls over the last quarter.
+        search_rate: of Adam at its highest. It rises over the first twentieth of the steps and falls over the last
+            quarter.
         betas: of Adam.
         weight: of the cross-entropy.
         flip: probability that a step mirrors all pictures.

@@ -1,4 +1,4 @@
-"""PLG-MI (Yuan et al., AAAI 2023): trains a conditional GAN on public images that the target pseudo-labels, then searches its latents."""
+"""PLG-MI (Yuan et al., AAAI 2023): a conditional GAN on pseudo-labelled public images, and a search in its latents."""
 
 from typing import ClassVar, Literal, final
 
@@ -21,8 +21,8 @@ class PseudoLabelGuided(Member):
 
     Attributes:
         prior: the conditional GAN.
-        warm_start: a GAN of the same shapes, which is trained on the public images before the target is known. The attack's
-            GAN starts from its weights. None for random weights, as published.
+        warm_start: a GAN of the same shapes, which is trained on the public images before the target is known. The
+            attack's GAN starts from its weights. None for random weights, as published.
         top_n: number of public images that stand for each class.
         inversion_weight: weight of the max-margin loss on the target in the generator's loss.
         augmentation: T_atk while the GAN trains.

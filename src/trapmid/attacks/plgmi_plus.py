@@ -1,6 +1,7 @@
-"""PLG-MI+ and PLG-MI++ (Trap-MID Sec. 4.2, App. E.7): attackers who know of trapdoors pull towards public look-alikes, away from signatures.
+"""PLG-MI+ and PLG-MI++ (Trap-MID Sec. 4.2, App. E.7): attacks that know of trapdoors and avoid their signatures.
 
-Deviation: the predicted label is taken from the augmented image that is being looked at, not from another pass over the plain one.
+Deviation: the predicted label is taken from the augmented image that is being looked at, not from another pass over
+the plain one.
 """
 
 from collections.abc import Callable
@@ -24,7 +25,7 @@ from trapmid.types import Features, Labels, Prediction
 
 
 def auxiliary_signatures(features: Features, pseudo_labels: Tensor) -> Tensor:
-    """(num_classes, d): per class the mean features of the public images that stand for it, rows (num_classes, n) of `features`."""
+    """(num_classes, d): for each class the mean of the rows (num_classes, n) of `features` that stand for it."""
     return features[pseudo_labels].mean(1)
 
 
@@ -34,7 +35,7 @@ def towards(auxiliary: Tensor, weight: float) -> Term:
 
 
 def away_from(signatures: Tensor, weight: float) -> Term:
-    """The cosine of an image's features with the trapdoor signature (num_classes, d) of the label predicted for it, weighted."""
+    """The weighted cosine of an image's features with the trapdoor signature of the predicted label."""
 
     def term(seen: Prediction, labels: Labels) -> Tensor:
         del labels

@@ -1,4 +1,4 @@
-"""Plug & Play Attacks (Struppek et al., ICML 2022): a search in the style space of a StyleGAN2 that was trained without any target."""
+"""Plug & Play Attacks (Struppek et al., ICML 2022): a search in the styles of a StyleGAN2 that knows no target."""
 
 from collections.abc import Callable
 from functools import partial
@@ -22,7 +22,9 @@ from trapmid.types import Images, Labels, Logits, Pixels
 
 @final
 class PPA(Effort, Attack[WhiteBoxTarget, StylePrior]):
-    """`ppa`: no prior of its own to train, so one public StyleGAN2 serves against every target; the defaults are the published constants.
+    """`ppa`: one public StyleGAN2 serves against every target, since the attack trains no prior.
+
+    The defaults are the published constants.
 
     One style for all layers is searched.
 
@@ -81,7 +83,8 @@ class PPA(Effort, Attack[WhiteBoxTarget, StylePrior]):
     def _selects_from_more(self) -> "PPA":
         if not self.images_per_identity <= self.starts <= self.candidates:
             raise ValueError(
-                f"images_per_identity={self.images_per_identity}, starts={self.starts}, candidates={self.candidates}: each is chosen from the next"
+                f"images_per_identity={self.images_per_identity}, starts={self.starts}, candidates={self.candidates}: "
+                "each is chosen from the next"
             )
         return self
 
@@ -174,7 +177,7 @@ class PPA(Effort, Attack[WhiteBoxTarget, StylePrior]):
 
 
 def poincare_distance(logits: Logits, labels: Labels) -> Tensor:
-    """(n,): hyperbolic distance between the logits, scaled to an l1 norm of 1, and the label's corner of the ball (PPA Eq. 4).
+    """(n,): hyperbolic distance of the logits, at an l1 norm of 1, to the label's corner of the ball (PPA Eq. 4).
 
     Its gradient does not vanish as the label's probability nears 1, as that of cross-entropy does.
     """

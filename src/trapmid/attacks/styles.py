@@ -1,4 +1,4 @@
-"""The initial selection that attacks on a style prior share: random styles shown to the target once, for all identities (PPA, Sec. 3.2)."""
+"""The initial selection of attacks on a style prior: random styles, shown to the target once (PPA, Sec. 3.2)."""
 
 from dataclasses import dataclass
 
@@ -29,7 +29,7 @@ class Candidates:
     scores: Tensor
 
     def best(self, identities: Labels, keep: int) -> Tensor:
-        """(k, keep, style_size): for each identity the styles whose pictures give the target the highest confidence, best first."""
+        """(k, keep, style_size): for each identity the styles with the target's highest confidence, best first."""
         return self.styles[self.scores[:, identities].topk(keep, dim=0).indices.T]
 
 
@@ -64,8 +64,8 @@ def show_candidates(
         truncation: of the styles that are kept.
         chunk: pictures that are made at once.
         run: seed, folder, progress.
-        cutoff: how many of the first layers take the truncated style; the others take the style as it was drawn. None for
-            all. The style that is kept is the truncated one in any case, as in the authors' code of PPA.
+        cutoff: how many of the first layers take the truncated style; the others take the style as it was drawn. None
+            for all. The style that is kept is the truncated one in any case, as in the authors' code of PPA.
     """
     file = run.folder / FILE
     if file.exists():

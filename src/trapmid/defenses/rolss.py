@@ -30,15 +30,15 @@ PUBLISHED: dict[str, Factors] = {
 class RoLSS(Defense):
     """`rolss`: the skip connections of some stages carry only a share of a map, projections included.
 
-    A residual block gives F(x) + factor * skip(x). In a DenseNet each map reaches the next layer whole, and later layers
-    of its block get only the first share of its channels.
+    A residual block gives F(x) + factor * skip(x). In a DenseNet each map reaches the next layer whole, and later
+    layers of its block get only the first share of its channels.
 
     Attributes:
-        factors: for each of the last stages, the share that skip connections carry; 1 leaves a stage as it is. None given,
-            they are the published factors for FaceScrub: 0 in the last stage of a ResNet, 0.6 there for ResNet-18 (which the paper
-            calls SSF), 0 in the first block of DenseNet-169 and in the second of other DenseNets, 0 in the first two
-            stages of ConvNeXt-T. Other residual networks get those of a ResNet. For dogs the authors take the last
-            stage of every network.
+        factors: for each of the last stages, the share that skip connections carry; 1 leaves a stage as it is. None
+            given, they are the published factors for FaceScrub: 0 in the last stage of a ResNet, 0.6 there for
+            ResNet-18 (which the paper calls SSF), 0 in the first block of DenseNet-169 and in the second of other
+            DenseNets, 0 in the first two stages of ConvNeXt-T. Other residual networks get those of a ResNet. For
+            dogs the authors take the last stage of every network.
         stages: remove the skip connections of so many stages, counted from the last, in place of `factors`.
     """
 
@@ -86,7 +86,8 @@ class RoLSS(Defense):
             raise UserError(
                 f"rolss weakens the skip connections of {self.stages or len(factors)} stage(s); {type(model).__name__} "
                 f"has {count} with skip connections that it can weaken. "
-                "Use a residual network: --model small-resnet, or zoo:NAME with a ResNet, ResNeSt, DenseNet or ConvNeXt of "
+                "Use a residual network: --model small-resnet, or zoo:NAME with a ResNet, ResNeSt, DenseNet or "
+                "ConvNeXt of "
                 "timm."
             )
         for number, factor in enumerate(factors, start=count - len(factors)):
@@ -99,7 +100,10 @@ class RoLSS(Defense):
         return model
 
     def _for(self, model: nn.Module, count: int) -> tuple[float, ...]:
-        """The factors of the last stages. A network with fewer than four stages has its last ones' if nothing is named."""
+        """The factors of the last stages.
+
+        A network with fewer than four stages has its last ones' if nothing is named.
+        """
         if self.stages is not None:
             return (0.0,) * self.stages
         if self.factors:

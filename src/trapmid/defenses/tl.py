@@ -29,8 +29,8 @@ class TL(Defense):
         layers: which layers are frozen: the `published` ones, which for any other network are those of `share`; or by
             `share`: in order, as long as they hold no more than a share of all parameters.
         share: the largest share of the network's parameters that is frozen.
-        statistics: whether the batch norm statistics of frozen layers keep `moving`, as published, or are `frozen`. Moving
-            ones are made of private images.
+        statistics: whether the batch norm statistics of frozen layers keep `moving`, as published, or are `frozen`.
+            Moving ones are made of private images.
     """
 
     title = "TL-DMI"

@@ -97,7 +97,7 @@ State = tuple[Tensor, Tensor, Tensor]
 
 
 def loss_gradient(model: nn.Module, x: Images, labels: Labels) -> State:
-    """Cross-entropy of each image (n,), its gradient (n, c, h, w), and whether the model predicts another label (n,)."""
+    """Cross-entropy of each image (n,), its gradient (n, c, h, w), and whether the prediction is wrong (n,)."""
     with torch.enable_grad():
         shown = x.detach().requires_grad_(True)
         logits = logits_of(model(shown)).float()

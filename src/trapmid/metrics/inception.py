@@ -86,7 +86,8 @@ class TorchvisionInception(Config):
             network = models.inception_v3(weights=weights, **options)
         except OSError as problem:
             raise UserError(
-                f"torchvision's weights of Inception-v3 could not be downloaded ({problem}). Name a local file with --set "
+                f"torchvision's weights of Inception-v3 could not be downloaded ({problem}). Name a local file with "
+                "--set "
                 "fidelity.weights=FILE, or use fidelity.kind=inception."
             ) from problem
         if self.weights is not None:
@@ -109,7 +110,9 @@ def symmetric(images: Images) -> Images:
 
 
 def checked_weights() -> Path:
-    """The file of weights in the installed package; TorchScript is code, so only the very file that was looked at is run.
+    """The file of weights in the installed package.
+
+    TorchScript is code, so only the very file that was looked at is run.
 
     Raises:
         UserError: it is not there, or another.

@@ -76,8 +76,8 @@ class Zoo(ModelConfig):
     Attributes:
         name: as `timm.list_models()` prints it.
         pretrained: start from timm's weights; they are downloaded, so the default is off.
-        pixels: the range in which the backbone gets images: `symmetric`, [-1, 1], as PPA's targets do, or `unit`, [0, 1],
-            as LOMMA's students do.
+        pixels: the range in which the backbone gets images: `symmetric`, [-1, 1], as PPA's targets do, or `unit`, [0,
+            1], as LOMMA's students do.
         input_size: pixels that images are resized to, bilinearly; None takes them as they are. PPA's judge is an
             `inception_v3` for 299 px, which is shown images of 224 px.
         pooling: of the backbone's last map: its own, such as the `average`, or `none`, which flattens the map as LOKT's

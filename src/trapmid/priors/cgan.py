@@ -1,4 +1,4 @@
-"""The conditional GAN prior: hinge losses, a projection discriminator, and room for an attack to guide the generator (PLG-MI, Yuan et al., AAAI 2023)."""
+"""The conditional GAN of PLG-MI (Yuan et al., AAAI 2023): hinge losses, a projection discriminator, guidance."""
 
 from collections.abc import Callable
 from typing import Annotated, ClassVar, Literal, final
@@ -56,8 +56,8 @@ class CGAN(GANConfig, PriorConfig):
 
         Args:
             setting: public images, seed, folder and the rest.
-            pseudo_labels: (num_classes, n), the rows of `public` that stand for each class; None draws images and labels
-                independently, which trains a prior that knows no classes yet.
+            pseudo_labels: (num_classes, n), the rows of `public` that stand for each class; None draws images and
+                labels independently, which trains a prior that knows no classes yet.
             guidance: an attack's term in the generator's loss.
             start: weights to begin with, of the same shapes.
         """

@@ -107,7 +107,7 @@ class DCGANFit(Fit):
 
 
 def gradient_penalty(critic: Callable[[Images], Tensor], real: Images, generated: Images) -> Tensor:
-    """Mean of (|d critic / d x| - 1)^2 at random points x between real and generated images (Gulrajani et al., Eq. 3)."""
+    """Mean of (|d critic / d x| - 1)^2 at random x between real and generated images (Gulrajani et al., Eq. 3)."""
     share = torch.rand(len(real), 1, 1, 1, device=real.device)
     between = (real + share * (generated - real)).requires_grad_()
     (gradient,) = torch.autograd.grad(critic(between).sum(), between, create_graph=True)

@@ -1,4 +1,4 @@
-"""What every pair of a generator and a discriminator shares: its constants, the skeleton of its training, what comes out of it."""
+"""What all pairs of a generator and a discriminator share: constants, the training loop, the trained pair."""
 
 from abc import ABC, abstractmethod
 from collections.abc import Mapping
@@ -45,7 +45,10 @@ class GAN(Prior):
         return self.generator.eval()(latents, labels)
 
     def freeze(self) -> "GAN":
-        """Both networks in eval mode and without gradients of their weights: a search moves latents only. Returns itself."""
+        """Both networks in eval mode and without gradients of their weights: a search moves latents only.
+
+        Returns itself.
+        """
         for module in (self.generator, self.discriminator):
             module.eval().requires_grad_(False)
         return self
@@ -66,7 +69,7 @@ class GAN(Prior):
 
 @final
 class LoneGenerator(Prior):
-    """The generator of a pair whose discriminator is not there: good for samples, and for searches that need no verdict."""
+    """A generator without its discriminator, for samples and for searches that need no discriminator."""
 
     def __init__(self, generator: nn.Module, latent_size: int, num_classes: int, device: torch.device) -> None:
         self.generator, self.latent_size, self.num_classes, self.device = generator, latent_size, num_classes, device
@@ -172,7 +175,10 @@ class Fit(ABC):
 
     @abstractmethod
     def generator_losses(self) -> Losses:
-        """One term each; their sum is what the generator descends. The discriminator's weights take no gradient here."""
+        """One term each; their sum is what the generator descends.
+
+        The discriminator's weights take no gradient here.
+        """
 
     @abstractmethod
     def discriminator_losses(self) -> tuple[Losses, Losses]:
@@ -256,7 +262,8 @@ def begin_with(module: nn.Module, start: nn.Module) -> None:
         module.load_state_dict(start.state_dict())
     except RuntimeError as problem:
         raise UserError(
-            f"The warm start has networks of other shapes than the prior it is to start: {problem}. Give both the same widths and latent_size."
+            f"The warm start has networks of other shapes than the prior it is to start: {problem}. Give both the "
+            "same widths and latent_size."
         ) from problem
 
 

@@ -1,4 +1,4 @@
-"""What a prior is: a generator of believable images that an attack searches, and the config that trains and opens one."""
+"""The contract of a prior: a generator that attacks search, and the config that trains and opens it."""
 
 from abc import ABC, abstractmethod
 from collections.abc import Mapping
@@ -46,7 +46,7 @@ class Prior(ABC):
 
     @torch.no_grad()
     def sample(self, labels: Labels, rng: torch.Generator, batch: int = 256) -> Images:
-        """Random images, one for each label (n,), on the CPU, clipped to [0, 1]: what the prior knows without any search."""
+        """Random images, one for each label (n,), on the CPU, clipped to [0, 1]."""
         latents = torch.randn(len(labels), self.latent_size, generator=rng)
         pairs = zip(latents.split(batch), labels.split(batch), strict=True)
         return torch.cat(
@@ -68,11 +68,14 @@ class StylePrior(Prior):
 
     @abstractmethod
     def map(self, latents: Tensor, truncation: float = 1.0) -> Tensor:
-        """Styles (n, style_size) of latents (n, latent_size); `truncation` below 1 pulls them towards the mean style."""
+        """Styles (n, style_size) of latents (n, latent_size).
+
+        `truncation` below 1 pulls them towards the mean style.
+        """
 
     @abstractmethod
     def synthesise(self, styles: Tensor) -> Images:
-        """Images (n, c, h, w), differentiable with respect to `styles`: (n, style_size), or (n, 2 * blocks, style_size)."""
+        """Images (n, c, h, w), differentiable in `styles`: (n, style_size) or (n, 2 * blocks, style_size)."""
 
     @abstractmethod
     def features_at(self, styles: Tensor, blocks: int, start: Features | None = None) -> Features:

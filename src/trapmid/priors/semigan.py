@@ -1,4 +1,4 @@
-"""KED-MI's prior: a DCGAN generator against a discriminator that also learns the target's soft labels (Chen et al., ICCV 2021)."""
+"""KED-MI's prior: a DCGAN whose discriminator learns the target's soft labels (Chen et al., ICCV 2021)."""
 
 from itertools import pairwise
 from typing import ClassVar, Literal, final
@@ -17,7 +17,7 @@ from trapmid.types import Images, Logits, Prediction
 
 
 class MinibatchDiscrimination(nn.Module):
-    """How near each image is to the others: sum over them of exp(-L1 distance), in `outputs` learnt spaces of `dims` dimensions (Salimans et al. 2016).
+    """Sum of exp(-L1 distance) to the other images in `outputs` learned spaces (Salimans et al. 2016).
 
     The others are the rest of the batch, always, as published. The first weights are then standard normal, so that
     distances are large and their exponentials zero at first.
@@ -54,7 +54,7 @@ def _nearness(points: Tensor, others: Tensor) -> Tensor:
 
 
 class SemiDiscriminator(nn.Module):
-    """Convolutions of stride 2, instance norm, leaky ReLU; logits over the target's classes from the last map and minibatch discrimination."""
+    """Convolutions of stride 2, instance norm and leaky ReLU; logits from the last map and minibatch statistics."""
 
     def __init__(self, num_classes: int, image_size: int, channels: int, width: int, company: int | None) -> None:
         super().__init__()
@@ -79,7 +79,8 @@ class SemiDiscriminator(nn.Module):
 class SemiGAN(GANConfig):
     """`semigan`: KED-MI's prior; the defaults are the published constants (see `DCGAN` for the number of iterations).
 
-    The authors ask the target, in train mode, for soft labels at every step; here it is asked once for each image, in eval mode.
+    The authors ask the target, in train mode, for soft labels at every step; here it is asked once for each image, in
+    eval mode.
 
     Attributes:
         width: channels next to the image; they double with every halving.

@@ -1,4 +1,4 @@
-"""PLG-MI's published pair: a residual generator with conditional batch norm, a spectrally normalised projection discriminator.
+"""PLG-MI's published pair: a residual generator with conditional batch norm, a projection discriminator.
 
 The shapes are those of SN-GAN projection (Miyato & Koyama 2018) at 64 px.
 """
@@ -84,7 +84,10 @@ class SNResNetGenerator(nn.Module):
 
 
 class DownBlock(nn.Module):
-    """(ReLU,) conv3, ReLU, conv3, average pool; shortcut conv1, average pool - pooled first in the block that sees the image."""
+    """(ReLU,) conv3, ReLU, conv3, average pool.
+
+    Shortcut conv1, average pool - pooled first in the block that sees the image.
+    """
 
     def __init__(self, before: int, after: int, *, first: bool, start: Start) -> None:
         super().__init__()

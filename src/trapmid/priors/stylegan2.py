@@ -1,4 +1,7 @@
-"""The StyleGAN2 prior (Karras et al., CVPR 2020): logistic losses, lazy R1, an average of weights; or official weights."""
+"""The StyleGAN2 prior (Karras et al., CVPR 2020): logistic losses, lazy R1, averaged weights.
+
+It can also start from official weights.
+"""
 
 from collections.abc import Mapping as Named
 from contextlib import AbstractContextManager
@@ -28,10 +31,11 @@ class StyleGAN2(PriorConfig):
     """`stylegan2`: PPA's prior; the defaults are the published constants.
 
     Attributes:
-        weights: official weights as a safetensors file: the state dict of the `G_ema` of a StyleGAN2-ADA network snapshot,
-            names unchanged. None to train.
+        weights: official weights as a safetensors file: the state dict of the `G_ema` of a StyleGAN2-ADA network
+            snapshot, names unchanged. None to train.
         resolution: side of the generator's pictures, a power of two; None for the side of the public images.
-        crop: side of the centre of a picture that is kept, before it is resized to the side of the public images; None for all.
+        crop: side of the centre of a picture that is kept, before it is resized to the side of the public images;
+            None for all.
         latent_size: length of a latent.
         style_size: length of a style.
         mapping_layers: between the two.
@@ -123,7 +127,8 @@ class StyleGAN2(PriorConfig):
         resolution = self.resolution or image_size
         if resolution & (resolution - 1) or resolution < 8:
             raise UserError(
-                f"stylegan2 makes pictures whose side is a power of two from 8 up; asked for {resolution} px. Set prior.resolution, or load the images at 32 or 64 px."
+                f"stylegan2 makes pictures whose side is a power of two from 8 up; asked for {resolution} px. Set "
+                "prior.resolution, or load the images at 32 or 64 px."
             )
         if self.crop is not None and self.crop > resolution:
             raise UserError(f"stylegan2 cannot keep the {self.crop} px in the middle of a picture of {resolution} px.")
@@ -198,7 +203,8 @@ class StyleGAN(StylePrior):
             there, here = (tuple(d[name].shape) if name in d else None for d in (given, wanted))
             if there != here:
                 raise UserError(
-                    f"{file} does not fit the generator: {name} is {there or 'missing'} there and {here or 'not wanted'} here. "
+                    f"{file} does not fit the generator: {name} is {there or 'missing'} there and "
+                    f"{here or 'not wanted'} here. "
                     "Set resolution, latent_size, style_size, mapping_layers, capacity and widest to the network's."
                 )
         self.generator.load_state_dict(given)
@@ -210,7 +216,8 @@ class _Fit:
         public, compute = setting.public, setting.compute
         if config.resolution_for(public.image_size) != public.image_size or config.crop is not None:
             raise UserError(
-                f"stylegan2 trains at the side of the public images, {public.image_size} px; resolution and crop are for official weights (prior.weights)."
+                f"stylegan2 trains at the side of the public images, {public.image_size} px; resolution and crop are "
+                "for official weights (prior.weights)."
             )
         self.config, self.setting, self.device = config, setting, compute.torch_device
         self.pixels = public.pixels.to(self.device)
@@ -297,7 +304,7 @@ def logistic_loss(of_real: Tensor, of_generated: Tensor) -> Tensor:
 
 
 def r1_penalty(discriminator: nn.Module, images: Images) -> Tensor:
-    """(n,): squared length of the discriminator's gradient at each real image (Mescheder et al. 2018, Eq. 9), differentiable."""
+    """(n,): squared length of the gradient at each real image, differentiable (Mescheder et al. 2018, Eq. 9)."""
     images = images.detach().requires_grad_()
     (gradient,) = torch.autograd.grad(discriminator(images).sum(), images, create_graph=True)
     return gradient.square().sum((1, 2, 3))

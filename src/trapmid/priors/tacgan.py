@@ -1,4 +1,4 @@
-"""LOKT's prior: an auxiliary-classifier GAN whose classifier head learns the labels that the target gives generated images (Nguyen et al., NeurIPS 2023)."""
+"""LOKT's prior: an ACGAN whose classifier learns the target's labels (Nguyen et al., NeurIPS 2023)."""
 
 from collections.abc import Callable
 from typing import Annotated, ClassVar, Literal, final
@@ -106,7 +106,10 @@ class TACGANFit(Fit):
         return losses
 
     def discriminator_losses(self) -> tuple[Losses, Losses]:
-        """Binary cross-entropy, and cross-entropy to the target's labels; how often those are the ones that were asked for."""
+        """Binary cross-entropy, and cross-entropy to the target's labels.
+
+        Also returns how often the generator was asked for that label.
+        """
         labels = self.labels()
         with torch.no_grad():
             images = self.generator(self.latents(), labels).clamp(0, 1)

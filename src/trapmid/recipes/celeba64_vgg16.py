@@ -22,11 +22,11 @@ def celeba64_vgg16() -> Recipe:
         model, an accuracy of 86.2 % and an AA-1 of 95.8 %; for Trap-MID, 81.4 % and about 6.3 % (1.2 to 15.8 % in five
         runs).
 
-    Deviations from the authors' code: the epoch is chosen on a validation split and not on the test split, which `--set
-    training.keep=test` restores. The unprotected model is trained with the same augmentation as the others. The
-    evaluation classifier is the authors' IR-50 for 112 px. It starts at random unless `--set
-    judges.classifier.model.weights=FILE` names a file, because the MS-Celeb-1M weights that they begin with are no longer
-    distributed.
+    Deviations from the authors' code: the epoch is chosen on a validation split and not on the test split, which
+    `--set training.keep=test` restores. The unprotected model is trained with the same augmentation as the others.
+    The evaluation classifier is the authors' IR-50 for 112 px. It starts at random unless `--set
+    judges.classifier.model.weights=FILE` names a file, because the MS-Celeb-1M weights that they begin with are no
+    longer distributed.
     """
     training = Training(
         epochs=50,

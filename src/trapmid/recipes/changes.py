@@ -28,9 +28,9 @@ def changed_values(kind: type[C], values: dict[str, Any], changes: Sequence[str]
     Args:
         kind: the class of the config.
         values: its JSON, which is changed in place.
-        changes: `path.to.key=value` each. The value is JSON or a bare word. An entry of a list goes by its name if it has
-            one, or by its number, counted from 0. Where `kind` is changed, settings that the old and the new kind share
-            are kept, and all others take the new kind's defaults.
+        changes: `path.to.key=value` each. The value is JSON or a bare word. An entry of a list goes by its name if it
+            has one, or by its number, counted from 0. Where `kind` is changed, settings that the old and the new kind
+            share are kept, and all others take the new kind's defaults.
 
     Raises:
         UserError: a path does not exist in the config, or a value is not valid.
@@ -104,7 +104,8 @@ def _key(place: Any, key: str, change: str) -> str | int:
         raise UserError(f"--set {change!r}: there is no {key!r}, because what stands before it has no parts.")
     if key not in place:
         raise UserError(
-            f"--set {change!r}: there is no {key!r}.{did_you_mean(key, list(place))} Expected one of {', '.join(place)}."
+            f"--set {change!r}: there is no {key!r}.{did_you_mean(key, list(place))} Expected one of "
+            f"{', '.join(place)}."
         )
     return key
 

@@ -11,7 +11,8 @@ from trapmid.metrics.scores import NOT_APPLICABLE
 Provenance = Literal["text", "figure", "notebook", "aggregator"]
 PROVENANCE: dict[Provenance, str] = {
     "text": "stated in the paper's text",
-    "figure": "read off a plot stored in the authors' notebooks, with an error of up to 0.15 points for accuracies (0.25 in "
+    "figure": "read off a plot stored in the authors' notebooks, with an error of up to 0.15 points for accuracies "
+    "(0.25 in "
     "figures 5 and 6), 5 for KNN distances and 0.3 for FID",
     "notebook": "printed in the authors' notebooks, exact",
     "aggregator": "from a third-party list of results, not verified",

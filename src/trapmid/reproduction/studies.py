@@ -1,4 +1,4 @@
-"""Experiments as audits: cells that train alike share a folder, whichever experiment asks for them, and so are run once."""
+"""Experiments as audits: cells with the same training share a folder, so that they run once."""
 
 import shutil
 from collections.abc import Sequence
@@ -91,7 +91,8 @@ def lay_out(
         scale: makes recipes of rows.
         out: folder of all.
         seeds: instead of the scale's.
-        changes: of values of recipes, as `--set` takes them; each has to fit at least one audit and leaves the others alone.
+        changes: of values of recipes, as `--set` takes them; each has to fit at least one audit and leaves the others
+            alone.
 
     Raises:
         UserError: a change fits nowhere.
@@ -134,7 +135,7 @@ class _Audit:
         self.runs |= {(defense.name, name, seed): None for seed in seeds}
 
     def recipe(self) -> Recipe:
-        """A report shows what the first attack found, so a study of models alone names one, too, and leaves it out of its tasks."""
+        """A report needs an attack, so a study of models alone names one and leaves it out of its tasks."""
         attacks = tuple(self.attacks.values()) or self.base.attacks[:1]
         seeds = tuple(sorted({seed for _, _, seed in self.runs}))
         members = {"defenses": tuple(self.defenses.values()), "attacks": attacks, "seeds": seeds}
@@ -166,7 +167,10 @@ def _all_changed(recipes: dict[str, Recipe], changes: Sequence[str]) -> dict[str
 
 
 def _content(recipe: Recipe) -> str:
-    """Differs between recipes whose cells cannot share a folder; says nothing of where images lie, so that moving them is refused there."""
+    """Differs between recipes whose cells cannot share a folder.
+
+    Says nothing of where images lie, so that moving them is refused there.
+    """
     values = {name: value for name, value in recipe.canonical().items() if name not in MEMBERS | {"about"}}
     for side in ("private", "public"):
         (values[side] or {}).pop("path", None)

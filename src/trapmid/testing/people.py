@@ -16,7 +16,10 @@ NETWORK = Tiny(widths=(8, 16, 32), strides=(2, 2, 2))
 
 @cache
 def private_people(identities: int = 5, images_per_identity: int = 12) -> Split:
-    """Private faces and their split, by default 5 x 8 images to train, 5 x 2 to validate, 5 x 2 to test. Shared: do not change it."""
+    """Private faces and their split, by default 5 x 8 images to train, 5 x 2 to validate, 5 x 2 to test.
+
+    Shared: do not change it.
+    """
     images = SyntheticSource(identities=identities, images_per_identity=images_per_identity).load(SIZE)
     return split(images, SplitConfig(val=0.2, test=0.2))
 
