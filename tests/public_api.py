@@ -24,6 +24,7 @@ ROOMS = (
     "trapmid.priors",
     "trapmid.recipes",
     "trapmid.report",
+    "trapmid.starts",
     "trapmid.testing",
     "trapmid.targets",
     "trapmid.trapdoor",

@@ -4,6 +4,7 @@ from . import defenses as defenses
 from . import metrics as metrics
 from . import models as models
 from . import priors as priors
+from . import starts as starts
 from . import targets as targets
 from . import testing as testing
 from .attacks import invert as invert

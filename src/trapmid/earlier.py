@@ -12,7 +12,8 @@ from typing import Any
 
 EARLIER: Mapping[str, Mapping[str, Any]] = MappingProxyType(
     {
-        "IRConfig": {"start": "torch", "input_size": None},
+        "ModelConfig": {"start": None},
+        "IRConfig": {"convolutions": "torch", "input_size": None},
         "Zoo": {"pixels": "symmetric", "input_size": None, "pooling": "average"},
         "KorniaAugmentation": {"one_draw": False},
         "Training": {"flip": 0.0},

@@ -31,7 +31,6 @@ from trapmid.metrics.judges import (
     FaceEmbedder,
     Judge,
     Opinion,
-    align_to_arcface,
     check_independent,
 )
 from trapmid.metrics.panel import SAMPLES_PER_IDENTITY, Panel
@@ -41,6 +40,7 @@ from trapmid.metrics.samples import draw_public, over_all_seeds, sample_rows
 from trapmid.metrics.scores import ScoreKey, find
 from trapmid.metrics.table import measure
 from trapmid.models import SmallResNet
+from trapmid.models.embedder import align_to_arcface
 from trapmid.priors import Prior
 from trapmid.trapdoor import Secrets
 from trapmid.types import Images, Labels, Pixels, UserError

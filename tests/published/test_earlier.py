@@ -55,4 +55,7 @@ def test_nested_configs_are_left_out_of_fingerprints_one_by_one() -> None:
     assert "verdicts" not in old.canonical()
     assert CGAN().canonical()["networks"]["start"] == "published"
     assert old.fingerprint() != CGAN().fingerprint()
-    assert recorded(TrapMID(discriminator=FaceNet64(start="torch")))["discriminator"].keys() == {"weights", "kind"}
+    assert recorded(TrapMID(discriminator=FaceNet64(convolutions="torch")))["discriminator"].keys() == {
+        "weights",
+        "kind",
+    }

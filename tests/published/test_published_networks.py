@@ -161,7 +161,7 @@ def test_rolss_refuses_networks_whose_skips_it_does_not_know() -> None:
 
 
 def test_two_input_sizes_are_two_architectures_and_two_starts_are_one() -> None:
-    assert FaceNet64(start="torch").without_pretraining() == FaceNet64().without_pretraining()
+    assert FaceNet64(convolutions="torch").without_pretraining() == FaceNet64().without_pretraining()
     assert FaceNet64(input_size=112).without_pretraining() != FaceNet64().without_pretraining()
     assert EvaluationClassifier.model_fields["model"].is_required()
     assert len(residual_stages(SmallResNet(width=8).build(2, 32, 3))) == 4

@@ -71,6 +71,7 @@ def test_judges_fooled_by_triggers(make, named, speaks):
         said = checks.fooled_judge(make(scores=scores))
         assert (said is not None) == speaks
         assert said is None or "Face embedder 50\u00a0% (Trap-MID)" in said
+        assert said is None or "the triggers are biometric data" in said
 
 
 def replaced(make, *rows: Score):

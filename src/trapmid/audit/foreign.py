@@ -6,9 +6,10 @@ from typing import Any
 from trapmid.artifacts import Manifest
 from trapmid.attacks import Attack, attack
 from trapmid.audit.plan import Folders
-from trapmid.audit.recipe import Recipe, prior_name
+from trapmid.audit.recipe import Recipe, prior_name, starts_in
 from trapmid.engine import Compute, Progress, no_progress
 from trapmid.priors import open_prior, pretrain
+from trapmid.starts import make_start, started
 from trapmid.targets import Budget, OpaqueModel, demand, open_target
 from trapmid.types import UserError
 
@@ -57,6 +58,9 @@ def attack_foreign(
     public = recipe.public.load(
         height, 1 if channels == 1 else 3, lambda done, total: progress("load public images", done, total, "")
     )
+    for student in starts_in(method).values():
+        make_start(folders.starts, student, public, compute=compute, progress=progress)
+    method = started(method, folders.starts, public)
     parents, prior, wanted = {"model": model.digest, "public": public.digest()}, None, method.public_prior()
     if wanted is not None:
         folder = folders.prior(prior_name(wanted))

@@ -39,6 +39,7 @@ def settle(recipe: Recipe | None, out: Path, progress: Progress = no_progress) -
         if stored is None:
             raise UserError(f"{out} holds no {RECIPE}. Name a recipe with --recipe: `trapmid list` shows them.")
         return stored
+    recipe.check_starts()
     recipe.check_judges()
     recipe.check_networks()
     if stored is not None and stored == (joined := _join(stored, recipe, out)):

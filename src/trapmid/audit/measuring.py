@@ -34,6 +34,7 @@ from trapmid.metrics.scores import NOT_APPLICABLE, ScoreKey, read_scores, write_
 from trapmid.metrics.table import metrics, versions_of
 from trapmid.priors import open_prior
 from trapmid.priors.gan import GENERATOR
+from trapmid.starts import started
 from trapmid.trapdoor import SECRETS, Secrets
 from trapmid.types import Pixels, UserError
 
@@ -157,7 +158,7 @@ class Measuring:
         images = cache(lambda: self.panel().images(key, found().pixels, found().labels))
 
         def generator() -> list[Evidence]:
-            method: Attack[Any, Any] = self.recipe.attack(task.member)
+            method: Attack[Any, Any] = started(self.recipe.attack(task.member), self.folders.starts, self.data.public)
             return [self.panel().generator(key, open_generator(folder, method, self.compute))]
 
         groups = [
@@ -273,7 +274,7 @@ class Panels:
         if self._last is None or self._last[0] != key:
             self._last = None  # its networks make room
             judges = [
-                judge.appoint(
+                started(judge, audit.folders.starts, data.public).appoint(
                     audit.folders.judge(judge.name), data.private, seed=0, compute=compute, progress=self._tell
                 )
                 for judge in recipe.judges

@@ -4,9 +4,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
-from trapmid.audit.recipe import Recipe, prior_name
+from trapmid.audit.recipe import Recipe, prior_name, starts_in
+from trapmid.config import Config
 
-TaskKind = Literal["prior", "judge", "train", "attack", "measure"]
+TaskKind = Literal["start", "prior", "judge", "train", "attack", "measure"]
 FLOORS, DETECTION = "floors", "detection"
 """Parts of a measurement that do not belong to a single model or attack."""
 
@@ -17,7 +18,7 @@ class Task:
 
     Attributes:
         kind: what the task does.
-        member: name of the prior, the judge or the attack; empty for a training. For a measurement it is the part that is measured;
+        member: name of the start, the prior, the judge or the attack; empty for a training. For a measurement it is the part that is measured;
             a measurement without member and defense puts all parts together.
         defense: name of the defense, for trainings, attacks and their measurements.
         seed: of the training and the attack, for the same tasks.
@@ -49,6 +50,11 @@ class Folders:
     def prior(self, name: str) -> Path:
         """A prior that was trained on public images alone."""
         return self.root / "priors" / name
+
+    @property
+    def starts(self) -> Path:
+        """Where pretrained starts lie, beside the run folder: runs with the same public images share them."""
+        return self.root.parent / "starts"
 
     @property
     def measurement(self) -> Path:
@@ -98,24 +104,29 @@ def plan(recipe: Recipe) -> dict[Task, tuple[Task, ...]]:
     Seeds come one after another, so that an audit that is stopped early has some seeds complete; within a seed, the slower
     defenses come first. An attack that needs the signatures of a trapdoor is planned only for models that have a trapdoor.
     """
-    tasks: dict[Task, tuple[Task, ...]] = {Task("prior", name): () for name in recipe.priors()}
+    tasks: dict[Task, tuple[Task, ...]] = {Task("start", name): () for name in recipe.starts()}
+    tasks |= {Task("prior", name): () for name in recipe.priors()}
     slowest_first = sorted(recipe.defenses, key=lambda defense: defense.kind == "none")
     for seed in recipe.seeds:
         trainings = [Task("train", defense=defense.name, seed=seed) for defense in slowest_first]
-        tasks |= dict.fromkeys(trainings, ())
+        tasks |= {t: (*_starts(recipe.model), *_starts(recipe.defense(t.defense))) for t in trainings}
         for attack in recipe.attacks:
             wanted = attack.public_prior()
             prior = (Task("prior", prior_name(wanted)),) if wanted is not None else ()
             tasks |= {
-                Task("attack", attack.name, t.defense, seed): (t, *prior)
+                Task("attack", attack.name, t.defense, seed): (t, *prior, *_starts(attack))
                 for t in trainings
                 if not attack.needs.knows_secrets or recipe.defense(t.defense).has_trapdoor
             }
-    judges = [Task("judge", judge.name) for judge in recipe.judges if judge.kind == "classifier"]
-    tasks |= dict.fromkeys(judges, ())
-    tasks |= _measuring(recipe, tasks, judges)
+    judges = {Task("judge", judge.name): _starts(judge) for judge in recipe.judges if judge.kind == "classifier"}
+    tasks |= judges
+    tasks |= _measuring(recipe, tasks, [*judges])
     tasks[Task("measure")] = tuple(tasks)
     return tasks
+
+
+def _starts(config: Config) -> tuple[Task, ...]:
+    return tuple(Task("start", name) for name in starts_in(config))
 
 
 def _measuring(recipe: Recipe, tasks: dict[Task, tuple[Task, ...]], judges: list[Task]) -> dict[Task, tuple[Task, ...]]:

@@ -5,15 +5,17 @@ from typing import Annotated, Literal, TypeVar
 
 from pydantic import AfterValidator, Field, field_validator
 
+from trapmid.artifacts import recorded, sha256
 from trapmid.attacks import AnyAttack
 from trapmid.config import AtLeastTwo, Config, Member, Seed, Side
 from trapmid.data import AnySource, Source, SplitConfig
 from trapmid.defenses import AnyDefense, Training
 from trapmid.metrics.inception import AnyFidelity
-from trapmid.metrics.judges import AnyJudge, EvaluationClassifier
+from trapmid.metrics.judges import AnyJudge, FaceEmbedder, embedder_file, refuse_shared_teacher
 from trapmid.metrics.robustness import APGD
-from trapmid.models import AnyModel
+from trapmid.models import AnyModel, ModelConfig, teacher_of
 from trapmid.priors import PriorConfig
+from trapmid.starts import check_start
 from trapmid.types import UserError
 
 
@@ -83,16 +85,30 @@ class Recipe(Config):
         """Refuse a judge that images which fool the model under attack would fool as well.
 
         Raises:
-            UserError: a judge has the architecture of the model under attack.
+            UserError: a judge has the architecture of the model under attack, or both learned from the same teacher.
         """
+        taught = teacher_of(recorded(self.model))
         for judge in self.judges:
-            if not isinstance(judge, EvaluationClassifier):
+            if isinstance(judge, FaceEmbedder):
+                if taught is not None:
+                    refuse_shared_teacher(judge.name, f"sha256:{sha256(embedder_file())}", taught)
                 continue
+            refuse_shared_teacher(judge.name, teacher_of(recorded(judge.model)), taught)
             if judge.model.without_pretraining() == self.model.without_pretraining():
                 raise UserError(
                     f"The judge {judge.name} has the target's architecture ({self.model.kind}) and would be fooled by what fools the target. "
                     f"Give it another one, e.g. --set judges.{judge.name}.model.kind={'tiny' if self.model.kind != 'tiny' else 'small-resnet'}."
                 )
+
+    def check_starts(self) -> None:
+        """Refuse a start that cannot be made, before anything is trained.
+
+        Raises:
+            UserError: a start lacks its teacher, or a model has both a start and weights.
+        """
+        for place, config in configs_in(self):
+            if isinstance(config, ModelConfig):
+                check_start(config, place)
 
     def check_networks(self) -> None:
         """Refuse an image size that some network of the recipe cannot take.
@@ -105,6 +121,10 @@ class Recipe(Config):
                 config.check_size(self.image_size)
             except UserError as problem:
                 raise UserError(f"{place}: {problem}") from problem
+
+    def starts(self) -> dict[str, ModelConfig]:
+        """The models of this recipe that start from a pretraining on the public images, by the name of their task."""
+        return starts_in(self)
 
     def priors(self) -> dict[str, PriorConfig]:
         """The priors that have to be trained on the public images for the attacks, by the name of their folder."""
@@ -129,6 +149,12 @@ def configs_in(value: object, place: tuple[str, ...] = ()) -> Iterator[tuple[str
     elif isinstance(value, tuple):
         for number, one in enumerate(value):
             yield from configs_in(one, (*place, getattr(one, "name", str(number))))
+
+
+def starts_in(config: Config) -> dict[str, ModelConfig]:
+    """The models within a config that have a start, by a name that differs where their settings do."""
+    models = [one for _, one in configs_in(config) if isinstance(one, ModelConfig) and one.start is not None]
+    return {f"{model.model_dump()['kind']}-{model.fingerprint()[:6]}": model for model in models}
 
 
 def prior_name(prior: PriorConfig) -> str:

@@ -113,8 +113,9 @@ def measure_finished(
     audit = session.measuring(recipe, out, compute, progress)
     waiting = [part for part in parts(recipe, folders) if not audit.up_to_date(part)]
     jobs = max(1, min(jobs, len(waiting)))
-    judges = [task for task in plan(recipe) if task.kind == "judge" and not folders.of(task).exists()]
-    needs = dict.fromkeys(judges, ()) | dict.fromkeys(waiting, tuple(judges))
+    everything = plan(recipe)
+    judges = [task for task in everything if task.kind == "judge" and not folders.of(task).exists()]
+    needs = with_needs(judges, everything) | dict.fromkeys(waiting, tuple(judges))
     with submitting(jobs, session, progress) as submit:
         _in_order(needs, jobs, lambda task: submit(task, recipe, out, compute), progress)
     with submitting(1, session, progress) as submit:

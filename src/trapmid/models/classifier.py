@@ -8,10 +8,11 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from trapmid.config import Config
+from trapmid.models.start import AnyStart
 from trapmid.models.weights import initialise
-from trapmid.types import Images, Prediction
+from trapmid.types import Images, Prediction, UserError
 
-STARTS = ("pretrained", "weights", "start")
+STARTS = ("pretrained", "weights", "start", "convolutions")
 """Fields that say where training starts from; everything else of a `ModelConfig` is the architecture."""
 
 
@@ -62,18 +63,27 @@ class ModelConfig(Config, ABC):
         weights: a local file to start from, safetensors or a legacy checkpoint (`trapmid.models.weights`), instead of
             random or downloaded weights. Layers whose size depends on the identities start at random where they do not
             fit.
+        start: a pretraining on public images that makes the weights to start from. `trapmid.starts.started` replaces it
+            by `weights` once they are made.
     """
 
     paper: ClassVar[str]
     weights: Path | None = None
+    start: AnyStart | None = None
 
     @final
     def build(self, num_classes: int, image_size: int, channels: int) -> Classifier:
         """A new network. Random weights come from torch's global generator, which `engine.randomness` governs.
 
         Raises:
-            UserError: the architecture cannot take such images, or the weights cannot be had or are another network's.
+            UserError: the architecture cannot take such images, the weights cannot be had or are another network's, or
+                a start was not made.
         """
+        if self.weights is None and self.start is not None:
+            raise UserError(
+                "This network is to start from weights that are not there yet. Audits make them first; in Python, "
+                "`trapmid.starts.make_start` does, and `trapmid.starts.started` names them."
+            )
         if self.weights is None:
             return self.network(num_classes, image_size, channels)
         network = self.without_pretraining().network(num_classes, image_size, channels)

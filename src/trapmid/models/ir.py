@@ -85,19 +85,19 @@ class IRConfig(ModelConfig, ABC):
     """The options of both networks.
 
     Attributes:
-        start: of convolutions where no weights are named: `xavier`, uniform, as the authors' code has it in the backbone,
+        convolutions: their weights where no file is named: `xavier`, uniform, as the authors have it in the backbone,
             or `torch`, torch's own. Other layers start as torch starts them.
         input_size: pixels that images are resized to, bilinearly; None takes them as they are. The authors' evaluation
             classifier is an IR-50 for 112 px, which is shown images of 64 px.
     """
 
-    start: Literal["xavier", "torch"] = "xavier"
+    convolutions: Literal["xavier", "torch"] = "xavier"
     input_size: Side | None = None
 
     def network(self, num_classes: int, image_size: int, channels: int) -> Classifier:
         """See `IRNet`."""
         network = IRNet(num_classes, self.input_size or image_size, channels, self.units())
-        if self.start == "xavier":
+        if self.convolutions == "xavier":
             for layer in (*network.input_layer.modules(), *network.body.modules()):
                 if isinstance(layer, nn.Conv2d):
                     nn.init.xavier_uniform_(layer.weight)

@@ -14,18 +14,24 @@ from trapmid.data import SplitConfig, guess_source
 from trapmid.defenses import parse_defense
 from trapmid.detection import Learned
 from trapmid.errors import UserError, did_you_mean
-from trapmid.recipes.attacks_adaptive import adaptive_cpu, adaptive_demo
-from trapmid.recipes.attacks_cpu import attacks_cpu, attacks_demo
+from trapmid.recipes.attacks_adaptive import adaptive_cpu, adaptive_demo, adaptive_pretrained
+from trapmid.recipes.attacks_cpu import attacks_cpu, attacks_demo, attacks_pretrained
 from trapmid.recipes.celeba64_cpu import celeba64_cpu
+from trapmid.recipes.celeba64_pretrained import celeba64_pretrained, celeba64_vgg16_cpu
 from trapmid.recipes.celeba64_vgg16 import celeba64_vgg16
 from trapmid.recipes.changes import changed, changed_values
-from trapmid.recipes.defenses_cpu import defenses_cpu
+from trapmid.recipes.defenses_cpu import defenses_cpu, defenses_pretrained
 from trapmid.recipes.demo import demo
 
 RECIPES: dict[str, Callable[[], Recipe]] = {
     "demo": demo,
+    "celeba64-pretrained": celeba64_pretrained,
     "celeba64-cpu": celeba64_cpu,
+    "celeba64-vgg16-cpu": celeba64_vgg16_cpu,
     "celeba64_vgg16": celeba64_vgg16,
+    "defenses-pretrained": defenses_pretrained,
+    "attacks-pretrained": attacks_pretrained,
+    "adaptive-pretrained": adaptive_pretrained,
     "defenses-cpu": defenses_cpu,
     "adaptive-cpu": adaptive_cpu,
     "adaptive-demo": adaptive_demo,
@@ -44,6 +50,7 @@ def choose_recipe(
     also: str | None = None,
     attacks: tuple[str, ...] | None = None,
     identities: int | None = None,
+    teacher: Path | None = None,
     changes: tuple[str, ...] = (),
 ) -> Recipe:
     """Return a recipe by name, with other data, other members or single values changed.
@@ -59,6 +66,7 @@ def choose_recipe(
         attacks: replace the attacks of the recipe. Each is the name of an attack of the recipe, or another kind with
             its default settings; see `parse_attack`.
         identities: the number of private identities; those with the most images are used.
+        teacher: the face embedder, an ONNX file, that every start of the recipe learns from if it learns from one.
         changes: `path.to.key=value` each, e.g. `training.epochs=5` or `defenses.trapmid.weight=0.1`; see
             `trapmid.recipes.changes`.
 
@@ -76,7 +84,23 @@ def choose_recipe(
     for side, path in (("private", private), ("public", public)):
         if path is not None:
             values[side] = _json(guess_source(path))
+    if teacher is not None and not _name_teacher(values, str(teacher)):
+        raise UserError(
+            f"No network of {name} starts from a face embedder's knowledge, so there is nobody to teach. Leave --teacher out."
+        )
     return changed_values(Recipe, values, changes)
+
+
+def _name_teacher(values: Any, teacher: str) -> int:
+    """Put a teacher into every start that wants one, in the JSON of a recipe. Returns their number."""
+    if isinstance(values, list):
+        return sum(_name_teacher(entry, teacher) for entry in values)
+    if not isinstance(values, dict):
+        return 0
+    found = sum(_name_teacher(entry, teacher) for entry in values.values())
+    if "teacher" in values:
+        values["teacher"], found = teacher, found + 1
+    return found
 
 
 def extend(

@@ -18,6 +18,7 @@ from trapmid.models import Tiny
 from trapmid.priors import DCGAN, TACGAN, SemiGAN
 from trapmid.recipes.attacks_advanced import advanced_attacks, small_stylegan2
 from trapmid.recipes.celeba64_cpu import celeba64_cpu
+from trapmid.recipes.celeba64_pretrained import celeba64_pretrained
 from trapmid.recipes.demo import demo
 from trapmid.recipes.two_cores import LIGHT_DISCRIMINATOR
 
@@ -29,6 +30,15 @@ def attacks_cpu() -> Recipe:
         kedmi` runs only these two.
     """
     return _with_all_attacks(celeba64_cpu(), "attacks-cpu", distillation_epochs=2)
+
+
+def attacks_pretrained() -> Recipe:
+    """All attacks on the classifiers of `celeba64-pretrained`, one seed.
+
+    Command: `trapmid audit --recipe attacks-pretrained --private PRIVATE.parquet --public PUBLIC.parquet --teacher
+        FILE.onnx`. It was not run.
+    """
+    return _with_all_attacks(celeba64_pretrained(), "attacks-pretrained", distillation_epochs=2)
 
 
 def attacks_demo() -> Recipe:

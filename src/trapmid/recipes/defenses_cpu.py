@@ -3,6 +3,7 @@
 from trapmid.audit import Recipe
 from trapmid.defenses import MID, MIDRE, BiDO, Defense, parse_defense
 from trapmid.recipes.celeba64_cpu import celeba64_cpu
+from trapmid.recipes.celeba64_pretrained import celeba64_pretrained
 
 FOR_FEW_IMAGES: tuple[Defense, ...] = (
     MID(features="drawn"),
@@ -27,13 +28,27 @@ def defenses_cpu() -> Recipe:
         (`--set model.weights=FILE`), and `rolss` needs a residual network (`--set model.kind=small-resnet
         judges.classifier.model.kind=tiny`).
     """
-    recipe = celeba64_cpu()
-    names = ("negls", "trapmid+negls", "mid", "bido", "ls", "ted", "ted+", "midre", "atat", "loft", "dpsgd")
-    others = tuple(parse_defense(name, (*recipe.defenses, *FOR_FEW_IMAGES)) for name in names)
+    return _with_defenses(celeba64_cpu(), "defenses-cpu", _KINDS)
+
+
+def defenses_pretrained() -> Recipe:
+    """`celeba64-pretrained` with all defenses and one seed. `tl` takes part, since there are weights to freeze.
+
+    Command: `trapmid audit --recipe defenses-pretrained --private PRIVATE.parquet --public PUBLIC.parquet --teacher
+        FILE.onnx`. It was not run. `rolss` is left out, because it needs a residual network.
+    """
+    return _with_defenses(celeba64_pretrained(), "defenses-pretrained", (*_KINDS, "tl"))
+
+
+_KINDS = ("negls", "trapmid+negls", "mid", "bido", "ls", "ted", "ted+", "midre", "atat", "loft", "dpsgd")
+
+
+def _with_defenses(recipe: Recipe, name: str, kinds: tuple[str, ...]) -> Recipe:
+    others = tuple(parse_defense(kind, (*recipe.defenses, *FOR_FEW_IMAGES)) for kind in kinds)
     return recipe.model_copy(
         update={
-            "name": "defenses-cpu",
-            "about": "Real faces, 64 px: every defense under PLG-MI, one seed, in about an hour and a half on two cores.",
+            "name": name,
+            "about": f"Real faces, 64 px: every defense under PLG-MI, with the networks of {recipe.name}, one seed.",
             "defenses": (*recipe.defenses, *others),
             "seeds": (0,),
         }

@@ -18,8 +18,10 @@ from trapmid.data import ImageSet, Source
 from trapmid.detection.evaluation import ADVERSARIAL, DETECTION
 from trapmid.engine import LOG, read_log
 from trapmid.metrics.detecting import DETECTION_THRESHOLD
+from trapmid.metrics.judges import AnyJudge, EvaluationClassifier
 from trapmid.metrics.scores import HELD_OUT, NOT_APPLICABLE, PUBLIC, Score, find, read_scores
 from trapmid.metrics.units import percent
+from trapmid.models import ModelConfig
 from trapmid.report.ablation import ablations
 from trapmid.report.contents import (
     Access,
@@ -76,7 +78,7 @@ def collect(out: Path, *, redact: bool = False) -> Contents:
     return Contents(
         title=f"Model inversion audit: {recipe.name}",
         data=_data(recipe, split),
-        architecture=f"{recipe.model.kind}, {recipe.image_size} px",
+        architecture=f"{recipe.model.kind}, {recipe.image_size} px{_pretrained(recipe.model)}",
         defenses=[Defense(name=d.name, title=d.heading, paper=d.paper) for d in recipe.defenses],
         attacks=[
             Attack(
@@ -90,7 +92,7 @@ def collect(out: Path, *, redact: bool = False) -> Contents:
             )
             for a in recipe.attacks
         ],
-        judges=[Judge(name=j.name, title=j.heading, note=JUDGE_NOTES.get(j.kind, "")) for j in recipe.judges],
+        judges=[Judge(name=j.name, title=j.heading, note=_judge_note(j)) for j in recipe.judges],
         seeds=recipe.seeds,
         scores=_scores(read_scores(folders.measurement), several=len(recipe.seeds) > 1),
         gallery=_gallery(recipe, folders, private, split.fact("identities", int)),
@@ -109,6 +111,15 @@ def collect(out: Path, *, redact: bool = False) -> Contents:
 def _scores(scores: list[Score], *, several: bool) -> list[Score]:
     """The scores without means over a single seed, because these have no interval; the seed's own rows do."""
     return [score for score in scores if several or score.seed is not None or score.defense == NOT_APPLICABLE]
+
+
+def _pretrained(model: ModelConfig) -> str:
+    return "" if model.start is None else f", pretrained on {model.start.teaches}"
+
+
+def _judge_note(judge: AnyJudge) -> str:
+    note = JUDGE_NOTES.get(judge.kind, "")
+    return f"{note}{_pretrained(judge.model)}" if isinstance(judge, EvaluationClassifier) else note
 
 
 def _data(recipe: Recipe, split: Manifest) -> Data:

@@ -27,6 +27,11 @@ SECRETS, DETECTOR = "secrets.safetensors", "detector.safetensors"
 class Secrets:
     """The trapdoor of one model.
 
+    Triggers are not only a secret of the defense. Steps along the classifier's gradient turn them into features of the
+    person, and a face embedder that never saw the model can name the person from the trigger (`attack_accuracy_1` of
+    `triggers-alone` in scores.json). Treat them as biometric data: where the private images have to be deleted, so do
+    the triggers.
+
     Attributes:
         triggers: (num_classes, c, h, w), in [0, 1]; one trigger for each identity.
         blend_ratio: weight of the trigger where it is blended into an image, in [0, 1].
