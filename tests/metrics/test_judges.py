@@ -51,6 +51,7 @@ TRAINING = Training(
     batch_size=16,
     optimizer=AdamW(rate=5e-3),
     schedule="one-cycle",
+    flip=0.0,
     augmentation=NoAugmentation(),
     recalibrate=True,
 )
