@@ -22,14 +22,15 @@ from trapmid.types import Images, Labels, Prediction
 class Aligned(Wrapper[WhiteBoxTarget]):
     """`aligned`: a base attack whose search descends the mean gradient over random neighbours of each image.
 
-    The target's gradient at an image is replaced by the mean of its gradients at neighbours of the image, in every step of
-    the search. What the base attack trains before the search, and how it chooses among results, asks the target itself.
+    The target's gradient at an image is replaced by the mean of its gradients at neighbours of the image, in every
+    step of the search. What the base attack trains before the search, and how it chooses among results, asks the
+    target itself.
 
     Attributes:
         base: an attack that descends gradients.
-        neighbourhood: draws a neighbour. The default is that of the paper's TAA for PPA: crop, flip and rotation, one draw
-            for a whole batch. PAA is `range-noise`; the authors take a share of 0.06 for PPA, 0.003 for GMI and 0.05 for
-            KED-MI.
+        neighbourhood: draws a neighbour. The default is that of the paper's TAA for PPA: crop, flip and rotation, one
+            draw for a whole batch. PAA is `range-noise`; the authors take a share of 0.06 for PPA, 0.003 for GMI and
+            0.05 for KED-MI.
         neighbours: of each image and step; each is a query. For GMI with TAA, the authors take 30.
     """
 
@@ -51,7 +52,8 @@ class Aligned(Wrapper[WhiteBoxTarget]):
         ),
         Deviation(
             "GMI and KED-MI",
-            "a StyleGAN without a prior loss, neighbours stretched to the range of the batch; two steps of Adam with PAA",
+            "a StyleGAN without a prior loss, neighbours stretched to the range of the batch; two steps of Adam with "
+            "PAA",
             "the bases as they are",
             "a wrapper leaves its base alone",
         ),
@@ -74,7 +76,7 @@ class Aligned(Wrapper[WhiteBoxTarget]):
         return StandIn(target)
 
     def invert(self, target: WhiteBoxTarget, ready: Shown, identities: Labels, run: Run) -> Found:
-        """The base's search, with one neighbour after another in the place of each image that gradients are taken of."""
+        """The base's search, with gradients of neighbours in the place of each image's gradient."""
         neighbour = self.neighbourhood.build(target.image_shape[-1])
 
         def answer(images: Images) -> Prediction:

@@ -1,4 +1,4 @@
-"""What an attack is: a frozen config that gets a target and public images - never private images, never secrets, never a judge."""
+"""The contract of an attack: a frozen config that gets a target and public images, and nothing private."""
 
 import inspect
 import json
@@ -35,8 +35,8 @@ class Run:
         folder: for checkpoints and logs; survives a crash.
         prior: what the attack's `public_prior` was trained to, None if it wants none.
         progress: called with how far it is.
-        evaluations: of the loss in each step of a search that descends gradients. Their gradients are averaged, which makes
-            a difference where something is drawn at random.
+        evaluations: of the loss in each step of a search that descends gradients. Their gradients are averaged, which
+            makes a difference where something is drawn at random.
     """
 
     seed: int
@@ -129,8 +129,8 @@ class Found:
     Attributes:
         pixels: (n, c, h, w), uint8.
         labels: (n,), the identity each is meant to show.
-        confidence: (n,), the target's own probability of that identity: the attacker's view of success. Of a target that
-            answers with labels only, 1 where it names the identity and 0 elsewhere.
+        confidence: (n,), the target's own probability of that identity: the attacker's view of success. Of a target
+            that answers with labels only, 1 where it names the identity and 0 elsewhere.
     """
 
     pixels: Pixels
@@ -156,7 +156,7 @@ class Attack(Member, ABC, Generic[TargetT, ReadyT]):
     wraps: ClassVar[bool] = False
 
     def __class_getitem__(cls, types: Any) -> Any:
-        """`Attack[Any, Any]` is `Attack`, where pydantic would make a class of its own that no attack is an instance of."""
+        """`Attack[Any, Any]` is `Attack`; pydantic would make a class that no attack is an instance of."""
         return cls if types == (Any, Any) else super().__class_getitem__(types)
 
     @classmethod
@@ -173,7 +173,8 @@ class Attack(Member, ABC, Generic[TargetT, ReadyT]):
             cls.needs = access
         elif not inspect.isabstract(cls):
             raise TypeError(
-                f"{cls.__name__} does not state the access it needs. Write `class {cls.__name__}(Attack[WhiteBoxTarget, Ready])` "
+                f"{cls.__name__} does not state the access it needs. Write "
+                f"`class {cls.__name__}(Attack[WhiteBoxTarget, Ready])` "
                 "with a target class of trapmid.targets and the type that `prepare` returns."
             )
 
@@ -187,7 +188,10 @@ class Attack(Member, ABC, Generic[TargetT, ReadyT]):
         """The prior to train on the public images before any target is known; attacks with the same one share it."""
 
     def own_prior(self) -> GANConfig | None:
-        """The GAN that `prepare` trains with the target's help and keeps with `Run.keep_generator`; None if it trains none."""
+        """The GAN that `prepare` trains with the target's help and keeps with `Run.keep_generator`.
+
+        None if it trains none.
+        """
         return None
 
     @abstractmethod
@@ -196,4 +200,7 @@ class Attack(Member, ABC, Generic[TargetT, ReadyT]):
 
     @abstractmethod
     def invert(self, target: TargetT, ready: ReadyT, identities: Labels, run: Run) -> Found:
-        """Search for all `identities` (k,) in one batch. Called batch after batch; finished batches are not repeated."""
+        """Search for all `identities` (k,) in one batch.
+
+        Called batch after batch; finished batches are not repeated.
+        """

@@ -1,4 +1,4 @@
-"""What searches share: initial latents, the objective, the optimisation of all identities at once, the choice of results."""
+"""What searches share: initial latents, objectives, optimisation of all identities at once, choice of results."""
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
@@ -21,7 +21,7 @@ from trapmid.targets import ScoreTarget, WhiteBoxTarget
 from trapmid.types import Images, Labels, Logits, Pixels, Prediction, Stateful
 
 IdentityLoss = Callable[[Images, Labels], Tensor]
-"""How far each image (n,) is from showing its label, as an attack sees it; differentiable with respect to the images."""
+"""A loss of each image (n,) that falls as the image shows its label; differentiable in the images."""
 
 
 _Coordinate = Annotated[float, Field(ge=-1e6, le=1e6)]
@@ -56,7 +56,10 @@ class Descent:
         optimizer: Callable[..., torch.optim.Optimizer] = torch.optim.Adam,
         project: Callable[[Tensor], Tensor] = lambda latents: latents,
     ) -> Tensor:
-        """`optimise` with these settings. The checkpoint is named after the first of the identities and holds the count of queries."""
+        """`optimise` with these settings.
+
+        The checkpoint is named after the first of the identities and holds the count of queries.
+        """
         return optimise(
             latents,
             loss,
@@ -100,7 +103,10 @@ def cross_entropy(target: WhiteBoxTarget) -> IdentityLoss:
 
 
 def max_margin(logits: Logits, labels: Labels) -> Tensor:
-    """(n,): the largest other logit minus the label's (PLG-MI Eq. 5): unlike cross-entropy its gradient does not vanish when the label wins."""
+    """(n,): the largest other logit minus the label's (PLG-MI Eq. 5).
+
+    Unlike that of cross-entropy, its gradient does not vanish when the label wins.
+    """
     own = logits.gather(1, labels[:, None]).squeeze(1)
     others = logits.scatter(1, labels[:, None], -torch.inf)
     return others.amax(1) - own
@@ -115,7 +121,10 @@ def top_n(scores: Tensor, n: int) -> Tensor:
 
 
 def initial_latents(identities: Labels, num_classes: int, per_identity: int, latent_size: int, seed: int) -> Tensor:
-    """(k, per_identity, latent_size), normal. An identity's latents depend on the seed alone, not on which batch it is in."""
+    """(k, per_identity, latent_size), normal.
+
+    The latents of an identity depend on the seed alone, not on the batch that it is in.
+    """
     everyone = torch.randn(num_classes, per_identity, latent_size, generator=generator(seed, "latents"))
     return everyone[identities]
 
@@ -149,8 +158,8 @@ def optimise(
         rate: its learning rate.
         run: seed, compute, progress.
         name: for progress, and the purpose of the random stream.
-        chunk: how many latents are decoded at once; bounds memory, changes no result but the draws of augmentation. Where
-            the run has a `max_memory` it is lowered to what fits.
+        chunk: how many latents are decoded at once; bounds memory, changes no result but the draws of augmentation.
+            Where the run has a `max_memory` it is lowered to what fits.
         folder: for a checkpoint.
         also: what else a checkpoint has to hold.
         optimizer: called with the latents and `lr`; one that treats every entry by itself, as Adam and SGD do.
@@ -206,7 +215,10 @@ def best_latents(
     augment: Callable[[Images], Images],
     chunk: int,
 ) -> Tensor:
-    """(k, keep, latent_size): of an identity's latents (k, m, latent_size) those for whose images the target is most confident, over two augmentations."""
+    """(k, keep, latent_size): of each identity's latents (k, m, latent_size) those with the highest confidence.
+
+    The confidence is the target's in two augmentations of the decoded image.
+    """
     k, m, size = latents.shape
     labels = identities.repeat_interleave(m)
     sure = []
@@ -221,7 +233,7 @@ def best_latents(
 
 @torch.no_grad()
 def decode_found(latents: Tensor, labels: Labels, prior: Prior, target: WhiteBoxTarget, chunk: int) -> Found:
-    """Decode the final latents (n, latent_size) once, and ask the target how sure it is of the pictures as they will be saved."""
+    """Decode the final latents (n, latent_size), with the target's confidence in the images as they are saved."""
     pixels, confidence = [], []
     for z, y in zip(latents.split(chunk), labels.split(chunk), strict=True):
         saved = to_pixels(prior.decode(z, y.to(z.device)))
@@ -244,7 +256,10 @@ def robust_confidence(pixels: Pixels, labels: Labels, target: ScoreTarget, augme
 
 
 def most_confident(pixels: Pixels, labels: Labels, sure: Tensor, keep: int) -> tuple[Tensor, Tensor]:
-    """Of each identity's pictures the `keep` with the highest `sure` (n,); identities have equally many and follow one another."""
+    """The `keep` pictures of each identity with the highest confidence `sure` (n,).
+
+    Identities have equally many pictures and follow one another.
+    """
     per_identity = len(labels) // len(labels.unique())
     best = sure.view(-1, per_identity).topk(keep, dim=1).indices
     rows = (best + torch.arange(len(best), device=best.device)[:, None] * per_identity).flatten().to(pixels.device)

@@ -21,10 +21,10 @@ from trapmid.types import Images, Labels, UserError, logits_of
 class WRK(Wrapper[WhiteBoxTarget]):
     """`wrk`: a base attack on a copy that was fine-tuned away from watermarks, and so from trapdoors.
 
-    A part of the public images, with the target's own labels, stands for clean data. Copies of them are moved by one large
-    sign step towards a random class, which finds what triggers find, and relabelled at random. Then the last layer is drawn
-    anew, and the whole copy learns both, while the last layer is kept away from its old weights. It is the attack of a
-    paper on watermarks, beside `unlearned`, which estimates triggers.
+    A part of the public images, with the target's own labels, stands for clean data. Copies of them are moved by one
+    large sign step towards a random class, which finds what triggers find, and relabelled at random. Then the last
+    layer is drawn anew, and the whole copy learns both, while the last layer is kept away from its old weights. It is
+    the attack of a paper on watermarks, beside `unlearned`, which estimates triggers.
 
     Attributes:
         share: of the public images that are clean data.
