@@ -11,7 +11,7 @@ from trapmid.audit.measuring import parts
 from trapmid.audit.plan import Folders, Task, plan, with_needs
 from trapmid.audit.recipe import Recipe
 from trapmid.audit.tasks import Session
-from trapmid.audit.workers import submitting
+from trapmid.audit.workers import Executor, submitting
 from trapmid.engine import Compute, Progress, no_progress
 from trapmid.files import alone
 from trapmid.metrics.scores import read_scores, write_scores
@@ -24,6 +24,7 @@ def run_audit(
     *,
     compute: Compute | None = None,
     jobs: int | None = None,
+    executor: Executor | None = None,
     progress: Progress = no_progress,
 ) -> Recipe:
     """Store a recipe in the folder `out`, and carry out all of it. A folder that was interrupted is resumed.
@@ -33,6 +34,7 @@ def run_audit(
         out: the run folder. Members and seeds that it holds already are kept; `recipe` can add to them.
         compute: device and precision.
         jobs: tasks side by side, as in `run`.
+        executor: where tasks run, as in `run`.
         progress: called for every task.
 
     Returns:
@@ -42,7 +44,7 @@ def run_audit(
         UserError: the recipe would change what the folder was made with, or a task failed; what was finished before stays.
     """
     recipe = settle(recipe, out, progress)
-    run(recipe, out, compute=compute, jobs=jobs, progress=progress)
+    run(recipe, out, compute=compute, jobs=jobs, executor=executor, progress=progress)
     return recipe
 
 
@@ -53,6 +55,7 @@ def run(
     only: Callable[[Task], bool] | None = None,
     compute: Compute | None = None,
     jobs: int | None = None,
+    executor: Executor | None = None,
     progress: Progress = no_progress,
 ) -> None:
     """Carry out an audit, or a part of it, in the folder `out`.
@@ -66,6 +69,8 @@ def run(
         jobs: the number of tasks that run at the same time, each in its own process; with 1, all tasks run in this
             process. Default: one per core on a CPU, one on a GPU. Results do not depend on it, because every task uses
             one thread on a CPU.
+        executor: where tasks run: `trapmid.audit.clusters.on_slurm(...)`, with as many tasks at once as the plan allows
+            unless `jobs` says less. Default: this machine.
         progress: called for every task. With several processes it is called from background threads, one call at a
             time.
 
@@ -73,7 +78,6 @@ def run(
         UserError: a task raised it. The tasks that were finished before are kept.
     """
     compute = compute or Compute()
-    jobs = _side_by_side(jobs, compute)
     everything = plan(recipe)
     wanted = [task for task in everything if only is None or only(task)]
     if not wanted:
@@ -82,9 +86,10 @@ def run(
     tasks = with_needs(wanted, everything)
     session = Session()
     write_split(recipe, out, session.data(recipe, progress), progress)
-    jobs = min(jobs, len(tasks))
-    with submitting(jobs, session, progress) as submit:
-        _in_order(tasks, jobs, lambda task: submit(task, recipe, out, compute), progress)
+    wanted_at_once = len(tasks) if executor is not None and jobs is None else jobs
+    at_once = min(len(tasks), _side_by_side(wanted_at_once, compute))
+    with (executor or submitting)(at_once, session, progress) as submit:
+        _in_order(tasks, at_once, lambda task: submit(task, recipe, out, compute), progress)
     _show_scores(Folders(out))
 
 

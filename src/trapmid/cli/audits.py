@@ -1,7 +1,7 @@
 """The commands that fill a run folder, or look at one again: demo, audit, train, measure, report."""
 
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Literal
 
 import tyro
 
@@ -16,6 +16,7 @@ from trapmid.cli.options import (
     OptionalNumber,
     RunFolder,
     Seeds,
+    Settings,
     check_count,
     check_device,
 )
@@ -58,6 +59,8 @@ def audit(
     attacks: Names = (),
     identities: OptionalNumber = None,
     redact: bool = False,
+    executor: Literal["local", "slurm"] = "local",
+    cluster: Settings = (),
     machine: Machine = HERE,
 ) -> None:
     """Train a classifier with every defense, attack each with every attack, measure, and write OUT/report.html.
@@ -77,9 +80,20 @@ def audit(
             settings, and other kinds have their published ones. The import path of a class of your own works as well.
         identities: number of private identities that take part: those with the most images.
         redact: leave private images out of the report.
+        executor: where tasks run: on this machine, or as jobs of Slurm (docs/scale.md).
+        cluster: settings of each job, as submitit takes them, e.g. --cluster slurm_partition=gpu gpus_per_node=1.
         machine: the machine.
     """
-    run_recipe(job, machine, seeds=seeds, defenses=defenses, attacks=attacks, identities=identities, redact=redact)
+    run_recipe(
+        job,
+        machine,
+        seeds=seeds,
+        defenses=defenses,
+        attacks=attacks,
+        identities=identities,
+        executor=(executor, cluster),
+        redact=redact,
+    )
 
 
 def train(

@@ -24,6 +24,7 @@ def run_recipe(
     defenses: tuple[str, ...] = (),
     attacks: tuple[str, ...] = (),
     identities: int | None = None,
+    executor: tuple[str, tuple[str, ...]] = ("local", ()),
     only: tuple[Literal["train", "attack"], str, str, int] | None = None,
     redact: bool = False,
 ) -> None:
@@ -36,6 +37,7 @@ def run_recipe(
         defenses: replace the recipe's, if there are any.
         attacks: replace the recipe's, if there are any.
         identities: how many take part; None leaves the recipe's number.
+        executor: where tasks run, and its settings.
         only: the one task that is wanted, as kind, attack, defense and seed; it runs after those that it needs, and its defense
             is added to the recipe if it is not there. None runs and reports the whole audit.
         redact: leave private images out of the report.
@@ -49,6 +51,7 @@ def run_recipe(
     check_machine(machine)
     with loading():
         from trapmid.attacks import ATTACKS
+        from trapmid.audit.clusters import on_slurm, parse_settings
         from trapmid.audit.plan import Task, plan
         from trapmid.audit.run import run, settle
         from trapmid.defenses import DEFENSES
@@ -56,7 +59,11 @@ def run_recipe(
         from trapmid.recipes import choose_recipe, extend
         from trapmid.report.write import write_report
     compute = Compute(machine.device, machine.precision, parse_bytes(machine.max_memory))
-    compute.torch_device  # noqa: B018 (a device that is not there is refused before anything is written)
+    cluster = None if executor[0] == "local" else on_slurm(**parse_settings(executor[1]))
+    if cluster is None and executor[1]:
+        raise UserError("--cluster has settings of a cluster: name one with --executor slurm.")
+    if cluster is None:
+        compute.torch_device  # noqa: B018 (a device that is not there is refused before anything is written)
     out = job.out or Path("runs") / str(job.recipe)
     task = None if only is None else Task(*only)
     also = None if task is None else task.defense
@@ -93,6 +100,7 @@ def run_recipe(
             only=None if task is None else task.__eq__,
             compute=compute,
             jobs=machine.jobs or None,
+            executor=cluster,
             progress=progress,
         )
     print_models([one for one in plan(recipe) if one.defense and task in (None, one)], out)
