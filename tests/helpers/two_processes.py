@@ -5,7 +5,7 @@ case, then runs every check, and the first process writes what it has seen into 
 """
 
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from datetime import timedelta
 from io import BytesIO
@@ -26,8 +26,7 @@ from trapmid.types import Prediction, UserError
 
 STEPS, BATCH = 4, 8
 CASES: dict[str, Defense] = {
-    # the random points of ATAT are drawn by functions that `draws_by_image` does not govern
-    **{defense.name: defense for defense in IN_THEIR_LOSS if defense.kind != "atat"},
+    **{defense.name: defense for defense in IN_THEIR_LOSS},
     "both discriminators": TrapMID(feature_discriminator=FeatureDiscriminator(width=8), blend_low=0.5),
     "every second batch": OnePass(trigger_period=2),
 }
@@ -53,15 +52,29 @@ class Net(nn.Module):
 @contextmanager
 def draws_by_image(rank: int, world: int) -> Iterator[None]:
     """Each process draws for all images, and takes the numbers of its own; so one process draws the same for each."""
-    rng, rand = torch.Generator().manual_seed(5), torch.rand
+    rng, rand, randint = torch.Generator().manual_seed(5), torch.rand, torch.randint
+
+    def mine(drawn: Tensor) -> Tensor:
+        return drawn.chunk(world)[rank]
 
     def shared(*size: Any, device: Any = None, generator: Any = None) -> Tensor:
         if generator is not None:
             return rand(*size, generator=generator)
-        first, *rest = size
-        return rand(first * world, *rest, generator=rng)[rank * first : (rank + 1) * first]
+        return mine(rand(size[0] * world, *size[1:], generator=rng))
 
-    with patch.object(torch, "rand", shared):
+    def shared_like(tensor: Tensor) -> Tensor:
+        return mine(rand(len(tensor) * world, *tensor.shape[1:], dtype=tensor.dtype, generator=rng))
+
+    def shared_integers(high: int, size: Sequence[int], device: Any = None, generator: Any = None) -> Tensor:
+        if generator is not None:
+            return randint(high, size, generator=generator)
+        return mine(randint(high, (size[0] * world, *size[1:]), generator=rng))
+
+    with (
+        patch.object(torch, "rand", shared),
+        patch.object(torch, "rand_like", shared_like),
+        patch.object(torch, "randint", shared_integers),
+    ):
         yield
 
 

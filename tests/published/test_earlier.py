@@ -11,7 +11,9 @@ from trapmid.models import FaceNet64
 from trapmid.priors import CGAN, SNResNet
 from trapmid.recipes import RECIPES, Recipe
 
-OF_NOW = sorted((kind for kind in configs() if earlier_values(kind)), key=lambda kind: kind.__name__)  # as in every worker
+OF_NOW = sorted(
+    (kind for kind in configs() if earlier_values(kind)), key=lambda kind: kind.__name__
+)  # as in every worker
 
 
 def test_the_table_names_classes_and_fields_that_exist() -> None:
