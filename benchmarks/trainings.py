@@ -20,13 +20,13 @@ def trainings(bench: Bench) -> Iterator[Comparison]:
     pixels = to_pixels(bench.uniform("trainings", each * CLASSES, 3, bench.size, bench.size))
     labels, names = torch.arange(len(pixels)) % CLASSES, tuple(f"{n:02d}" for n in range(CLASSES))
     noise = split(ImageSet(pixels.cpu(), labels, names, ("noise",) * len(pixels)), SplitConfig())
-    training = recipe.training.model_copy(update={"epochs": epochs, "evaluate_every": epochs})
+    training = recipe.own_training.model_copy(update={"epochs": epochs, "evaluate_every": epochs})
 
     def of(defense: Defense) -> Work:
         def work() -> None:
             with TemporaryDirectory() as folder:
                 target = Path(folder) / "model"
-                train(target, noise, model=recipe.model, defense=defense, training=training, compute=bench.compute)
+                train(target, noise, model=recipe.own_model, defense=defense, training=training, compute=bench.compute)
 
         return work
 

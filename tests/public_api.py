@@ -25,6 +25,7 @@ ROOMS = (
     "trapmid.recipes",
     "trapmid.report",
     "trapmid.starts",
+    "trapmid.subjects",
     "trapmid.testing",
     "trapmid.targets",
     "trapmid.trapdoor",

@@ -5,6 +5,7 @@ from . import metrics as metrics
 from . import models as models
 from . import priors as priors
 from . import starts as starts
+from . import subjects as subjects
 from . import targets as targets
 from . import testing as testing
 from .attacks import invert as invert
@@ -16,6 +17,7 @@ from .defenses import train as train
 from .detection import Detector as Detector
 from .errors import UserError as UserError
 from .recipes import choose_recipe as choose_recipe
+from .report import audit_model as audit_model
 from .report import write_report as write_report
 from .trapdoor import OnePassTrapdoor as OnePassTrapdoor
 from .trapdoor import Secrets as Secrets

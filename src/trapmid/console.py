@@ -15,6 +15,7 @@ from rich.table import Table
 from rich.text import Text
 
 if TYPE_CHECKING:
+    from trapmid.audit.examination import Examination, Speed
     from trapmid.catalogue import CatalogueEntry
     from trapmid.data.diagnosis import Diagnosis
     from trapmid.detection import Detector, Suspects
@@ -130,6 +131,36 @@ def _score_text(score: "Score", scores: "Sequence[Score]") -> str:
             low, high = alone[0].low, alone[0].high
     ends = [format_value(end, unit, brief=True) for end in (low, high)]
     return format_value(score.value, unit) + (f" ({ends[0]} to {ends[1]})" if math.isfinite(low) else "")
+
+
+def print_examination(found: "Examination", speed: "Speed", durations: "Mapping[str, float]", *, as_json: bool) -> None:
+    """What a model makes of the private images, what is wrong with it, and how long an audit of it takes."""
+    if as_json:
+        say(json.dumps(found.model_dump() | {"speed": speed._asdict(), "seconds": dict(durations)}, indent=1))
+        return
+    channels, height, width = found.image_shape
+    say(f"{found.model}: {found.access} access, {found.classes} classes, answers with {found.answers}")
+    say(f"  takes: {width} x {height}, {'colour' if channels == 3 else 'grey'}, {found.normalise}")
+    say(f"  accuracy: {found.accuracy:.1%} of {found.images} private images of {len(found.by_identity)} identities")
+    worst = sorted(found.by_identity.items(), key=lambda one: one[1])[:5]
+    say("  lowest by identity: " + ", ".join(f"{name} {share:.0%}" for name, share in worst))
+    for colour, (name, sure) in found.plain.items():
+        say(f"  a {colour} image: {name} ({sure:.0%})")
+    told = "does not give any" if found.zero_gradients is None else f"none at {found.zero_gradients:.0%} of the images"
+    say(f"  gradients: {told}; the same image again: {found.differs:.1g} apart; alone: {found.batch_differs:.1g} apart")
+    pace = f"{1000 * speed.answer:.1f} ms an image"
+    say(f"  speed: {pace}" + (f", {1000 * speed.gradient:.1f} ms with its gradient" if speed.gradient else ""))
+    say("  an audit on one core: " + ", ".join(f"{name} about {_hours(one)}" for name, one in durations.items()))
+    colours = {"error": "bold red", "warning": "yellow", "note": "dim"}
+    for finding in found.findings:
+        console.print(
+            f"{finding.severity}: {finding.problem} {finding.remedy}".rstrip(), style=colours[finding.severity]
+        )
+    say("It can be audited." if found.healthy else "It cannot be audited before the errors are mended.")
+
+
+def _hours(seconds: float) -> str:
+    return f"{seconds / 60:.0f} minutes" if seconds < 5400 else f"{seconds / 3600:.1f} hours"
 
 
 def print_diagnosis(diagnosis: "Diagnosis", *, as_json: bool) -> None:

@@ -21,7 +21,6 @@ __all__ = [
     "ViewedTarget",
     "WhiteBoxTarget",
     "demand",
-    "open_target",
 ]
 
 Signatures: TypeAlias = Callable[[], Tensor]
@@ -274,17 +273,6 @@ class InformedTarget(WhiteBoxTarget):
                 "`trapmid.detection.known_signatures`, or choose an attack that does not know them: `trapmid list`."
             )
         return cls(model, num_classes, image_shape, signatures(), budget=budget)
-
-
-def open_target(model: OpaqueModel, budget: Budget | None = None) -> LabelTarget:
-    """A target with the access that the model's answers give: labels, or scores.
-
-    Args:
-        model: what is asked.
-        budget: the images it may be shown; None for no limit.
-    """
-    access = ScoreTarget if model.answers == "scores" else LabelTarget
-    return access(model, len(model.identities), model.image_shape, budget=budget)
 
 
 def demand(target: LabelTarget, needed: type[LabelTarget], attack: str) -> None:

@@ -20,7 +20,8 @@ from trapmid.cli.options import parse_bytes
 from trapmid.data import SyntheticSource
 from trapmid.models import Classifier
 from trapmid.recipes import choose_recipe
-from trapmid.targets import Budget, OpaqueModel
+from trapmid.subjects import Normalise, Subject
+from trapmid.targets import Budget, LabelTarget, OpaqueModel, ScoreTarget
 from trapmid.types import Images, UserError
 
 
@@ -44,6 +45,21 @@ class Asked(OpaqueModel):
         return self.net(images).logits.log_softmax(1)
 
 
+def asked(net: Classifier, answers: Any = "scores", shape: tuple[int, int, int] = (3, SIZE, SIZE)) -> Subject:
+    model = Asked(net, answers)
+    return Subject(
+        module=model,
+        identities=Asked.identities,
+        classes=CLASSES,
+        image_shape=shape,
+        access=ScoreTarget if answers == "scores" else LabelTarget,
+        digest=Asked.digest,
+        named=True,
+        normalise=Normalise.of("unit"),
+        probabilities=False,
+    )
+
+
 def recipe(**changes: Any) -> Recipe:
     public = SyntheticSource(identities=8, images_per_identity=4, first_identity=100)
     attacks = (SHORT_ATTACKS["mirror"], SHORT_ATTACKS["brep"], SHORT_ATTACKS["plgmi"])
@@ -51,7 +67,7 @@ def recipe(**changes: Any) -> Recipe:
 
 
 def test_scores_are_enough_for_mirror_and_a_finished_attack_is_not_repeated(net: Classifier, tmp_path: Path) -> None:
-    first = attack_foreign(Asked(net), recipe(), "mirror", tmp_path, compute=CPU)
+    first = attack_foreign(asked(net), recipe(), "mirror", tmp_path, compute=CPU)
     found, manifest = open_found(tmp_path / "attacks" / "mirror" / "foreign-s0")
     assert first == manifest
     assert manifest.parents["model"] == Asked.digest
@@ -59,12 +75,12 @@ def test_scores_are_enough_for_mirror_and_a_finished_attack_is_not_repeated(net:
     with torch.no_grad():
         scores = net(found.pixels.float() / 255).logits.softmax(1).gather(1, found.labels[:, None]).squeeze(1)
     torch.testing.assert_close(found.confidence, scores, atol=1e-5, rtol=1e-4)
-    assert attack_foreign(Asked(net), recipe(), "mirror", tmp_path, compute=CPU, budget=1) == first
+    assert attack_foreign(asked(net), recipe(), "mirror", tmp_path, compute=CPU, budget=1) == first
 
 
 def test_labels_are_enough_for_brep_and_a_spent_budget_can_be_raised(net: Classifier, tmp_path: Path) -> None:
     def run(budget: int | None, out: Path) -> Manifest:
-        return attack_foreign(Asked(net, "labels"), recipe(), "brep", out, compute=CPU, budget=budget)
+        return attack_foreign(asked(net, "labels"), recipe(), "brep", out, compute=CPU, budget=budget)
 
     whole = run(None, tmp_path / "whole")
     with pytest.raises(UserError, match=r"query budget of 150 images is spent: .* were shown"):
@@ -79,14 +95,13 @@ def test_labels_are_enough_for_brep_and_a_spent_budget_can_be_raised(net: Classi
 
 
 def test_what_is_refused(net: Classifier, tmp_path: Path) -> None:
-    with pytest.raises(UserError, match="plgmi needs white-box access and this target gives score-only"):
-        attack_foreign(Asked(net), recipe(), "plgmi", tmp_path, compute=CPU)
-    with pytest.raises(UserError, match="mirror needs score-only access and this target gives label-only"):
-        attack_foreign(Asked(net, "labels"), recipe(), "mirror", tmp_path, compute=CPU)
+    with pytest.raises(UserError, match="needs white-box access and this model gives score-only"):
+        attack_foreign(asked(net), recipe(), "plgmi", tmp_path, compute=CPU)
+    with pytest.raises(UserError, match="needs score-only access and this model gives label-only"):
+        attack_foreign(asked(net, "labels"), recipe(), "mirror", tmp_path, compute=CPU)
     with pytest.raises(UserError, match=r"needs public images\. Give --public"):
-        attack_foreign(Asked(net), recipe(public=None), "mirror", tmp_path, compute=CPU)
-    oblong = Asked(net)
-    oblong.image_shape = (3, 32, 40)
+        attack_foreign(asked(net), recipe(public=None), "mirror", tmp_path, compute=CPU)
+    oblong = asked(net, shape=(3, 32, 40))
     with pytest.raises(UserError, match="Expected square ones"):
         attack_foreign(oblong, recipe(), "mirror", tmp_path, compute=CPU)
     assert not list(tmp_path.iterdir())
@@ -116,11 +131,11 @@ def test_from_the_command_line(
     try:
         assert run("--target", url, "--attack", "mirror", "--device", "cpu") == 0
         told = capfd.readouterr().out
-        assert f"{url}: {CLASSES} identities, answers with scores" in told
+        assert f"{url}: {CLASSES} identities, gives score-only access" in told
         assert "images were made with" in told
         assert (tmp_path / "attacks" / "mirror" / "foreign-s0" / "reconstructions.parquet").exists()
         assert run("--target", url, "--attack", "plgmi") == 2
-        assert "needs white-box access" in capfd.readouterr().err
+        assert "white-box access was asked for" in capfd.readouterr().err
         assert run("--attack", "mirror", "--budget", "5") == 2
         assert "Name a --target" in capfd.readouterr().err
     finally:

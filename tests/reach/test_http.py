@@ -15,8 +15,9 @@ import pytest
 import torch
 from torch import nn
 
-from trapmid.reach import HttpModel, reach
-from trapmid.targets import Budget, LabelTarget, ScoreTarget, open_target
+from trapmid.reach import HttpModel
+from trapmid.subjects import parse_subject
+from trapmid.targets import Budget, LabelTarget, ScoreTarget
 from trapmid.types import UserError
 
 SHAPE, NAMES = (3, 8, 8), ("anna", "bob", "carl")
@@ -57,10 +58,9 @@ def network() -> nn.Module:
 def test_the_example_server_answers_as_the_model_does(answers: str) -> None:
     net = network()
     with serving(example().serve(net, NAMES, SHAPE, answers, 0)) as url:
-        model = reach(url)
-        assert isinstance(model, HttpModel)
+        model = HttpModel(url)
         assert (model.identities, model.image_shape, model.answers) == (NAMES, SHAPE, answers)
-        target = open_target(model)
+        target = parse_subject(url).open().target(ScoreTarget if answers == "scores" else LabelTarget)
         images = torch.rand(70, *SHAPE)  # more than one request takes
         with torch.no_grad():
             expected = net((images * 255).round() / 255)
@@ -331,7 +331,7 @@ def test_a_redirect_is_not_followed() -> None:
 def test_budget() -> None:
     counted = server((200, GOOD))
     with serving(counted) as url:
-        target = open_target(HttpModel(url), Budget(5))
+        target = ScoreTarget(HttpModel(url), len(NAMES), SHAPE, budget=Budget(5))
         for _ in range(2):
             target.labels(torch.rand(2, *SHAPE))
         with pytest.raises(UserError, match="budget of 5 images is spent: 4 were shown and the next batch has 2"):

@@ -10,8 +10,8 @@ import torch
 from onnx import TensorProto, helper, numpy_helper
 
 from trapmid.models import Tiny
-from trapmid.reach import OnnxModel, reach
-from trapmid.targets import LabelTarget, ScoreTarget, WhiteBoxTarget, open_target
+from trapmid.reach import OnnxModel
+from trapmid.targets import LabelTarget, ScoreTarget, WhiteBoxTarget
 from trapmid.types import UserError
 
 SHAPE, CLASSES = (3, 8, 8), 5
@@ -46,11 +46,9 @@ def written(
 @pytest.mark.parametrize("softmax", [False, True])
 @pytest.mark.parametrize("batch", ["n", 1, 4])
 def test_scores_are_the_networks(softmax: bool, batch: int | str, tmp_path: Path) -> None:
-    model = reach(str(written(tmp_path / "net.onnx", softmax=softmax, batch=batch)))
+    model = OnnxModel(written(tmp_path / "net.onnx", softmax=softmax, batch=batch))
     images = torch.rand(6, *SHAPE, generator=torch.Generator().manual_seed(0))
-    target = open_target(model)
-    assert isinstance(target, ScoreTarget)
-    assert (target.num_classes, target.image_shape) == (CLASSES, SHAPE)
+    target = ScoreTarget(model, CLASSES, SHAPE)
     expected = (images.flatten(1) @ torch.from_numpy(WEIGHTS)).softmax(1)
     torch.testing.assert_close(target.scores(images), expected, atol=1e-6, rtol=1e-4)
     assert torch.equal(LabelTarget(model, CLASSES, SHAPE).labels(images), expected.argmax(1))
@@ -60,9 +58,8 @@ def test_scores_are_the_networks(softmax: bool, batch: int | str, tmp_path: Path
 @pytest.mark.parametrize(("kind", "near"), [(TensorProto.FLOAT16, 0.02), (TensorProto.DOUBLE, 1e-5)])
 def test_pictures_are_given_in_the_networks_own_type(kind: int, near: float, tmp_path: Path) -> None:
     images = torch.rand(3, *SHAPE, generator=torch.Generator().manual_seed(0))
-    target = open_target(reach(str(written(tmp_path / "net.onnx", kind=kind))))
+    target = ScoreTarget(OnnxModel(written(tmp_path / "net.onnx", kind=kind)), CLASSES, SHAPE)
     expected = (images.flatten(1) @ torch.from_numpy(WEIGHTS)).softmax(1)
-    assert isinstance(target, ScoreTarget)
     torch.testing.assert_close(target.scores(images), expected, atol=near, rtol=near)
 
 
@@ -92,8 +89,7 @@ def test_an_exported_classifier_answers_as_it_did(tmp_path: Path) -> None:
         torch.onnx.export(
             network, (images[:2],), file, dynamo=False, input_names=["images"], dynamic_axes={"images": {0: "n"}}
         )
-    target = open_target(reach(str(file)))
-    assert isinstance(target, ScoreTarget)
+    target = ScoreTarget(OnnxModel(file), 4, (3, 32, 32))
     with torch.no_grad():
         torch.testing.assert_close(target.scores(images), network(images).logits.softmax(1), atol=1e-5, rtol=1e-4)
 
@@ -121,8 +117,6 @@ def test_what_is_no_classifier_of_images(tmp_path: Path) -> None:
         OnnxModel(tmp_path / "broken.onnx")
     with pytest.raises(UserError, match=r"absent\.onnx does not exist"):
         OnnxModel(tmp_path / "absent.onnx")
-    with pytest.raises(UserError, match=r"'model.pt' is neither an \.onnx file nor a http:// or https:// address"):
-        reach("model.pt")
 
 
 def graph(file: Path, nodes: list[onnx.NodeProto], weights: list[TensorProto], **shapes: list[int | str]) -> Path:

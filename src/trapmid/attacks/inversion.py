@@ -45,7 +45,7 @@ def attack(
         target: what is attacked.
         public: the attacker's images.
         method: which attack.
-        identities: names of the target's classes, in order.
+        identities: names of the target's classes, in order. Classes after these are not searched for.
         seed: of the attack's prior and search.
         parents: digests of the target (`model`), the public images (`public`), the prior trained before (`prior`).
         prior: that prior, already trained; None if `method.public_prior()` is.
@@ -78,9 +78,9 @@ def attack(
             run.log(())
             ready = method.prepare(target, public, run)
         clock.add("prior", time.monotonic() - started)
-        per_batch = method.effort.identities_per_batch or target.num_classes
+        per_batch = method.effort.identities_per_batch or len(identities)
         parts: list[Found] = []
-        for number, batch in enumerate(torch.arange(target.num_classes).split(per_batch)):
+        for number, batch in enumerate(torch.arange(len(identities)).split(per_batch)):
             file = draft.folder / f"found-{number}.safetensors"
             if not file.exists():
                 began = time.monotonic()

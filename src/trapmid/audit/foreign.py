@@ -1,21 +1,23 @@
-"""Attacking a model that trapmid did not train, such as an ONNX file or a service at a URL, with public images alone."""
+"""One attack on a model that trapmid did not train, with public images alone: nothing is judged."""
 
 from pathlib import Path
 from typing import Any
 
 from trapmid.artifacts import Manifest
-from trapmid.attacks import Attack, attack
+from trapmid.attacks import Attack
+from trapmid.audit.cells import attack_model
 from trapmid.audit.plan import Folders
 from trapmid.audit.recipe import Recipe, prior_name, starts_in
 from trapmid.engine import Compute, Progress, no_progress
-from trapmid.priors import open_prior, pretrain
+from trapmid.priors import pretrain
 from trapmid.starts import make_start, started
-from trapmid.targets import Budget, OpaqueModel, demand, open_target
+from trapmid.subjects import Subject
+from trapmid.targets import Budget
 from trapmid.types import UserError
 
 
 def attack_foreign(
-    model: OpaqueModel,
+    model: Subject,
     recipe: Recipe,
     member: str,
     out: Path,
@@ -30,7 +32,7 @@ def attack_foreign(
     The prior goes to OUT/priors. A run that was interrupted is resumed.
 
     Args:
-        model: the model under attack; `trapmid.reach` opens files and URLs.
+        model: the model under attack; `trapmid.subjects.parse_subject` finds it.
         recipe: gives the attack and the public images; the rest of it is not used.
         member: name of the attack.
         out: the run folder.
@@ -40,14 +42,13 @@ def attack_foreign(
         progress: called with the progress of each part.
 
     Raises:
-        UserError: the attack needs more than the model answers, there are no public images, or the budget is spent.
+        UserError: the attack needs more than the model gives, there are no public images, or the budget is spent.
     """
     compute, folders = compute or Compute(), Folders(out)
     method: Attack[Any, Any] = recipe.attack(member)
     place = folders.attack(method.name, "foreign", seed)
     bound = None if budget is None else Budget(budget, place.with_name(f"{place.name}.shown"))
-    target: Any = open_target(model, bound)  # `demand` makes it what the attack's type asks for
-    demand(target, method.needs, method.name)
+    target = model.target(method.needs, bound)
     channels, height, width = model.image_shape
     if height != width or channels not in (1, 3):
         raise UserError(
@@ -61,21 +62,8 @@ def attack_foreign(
     for student in starts_in(method).values():
         make_start(folders.starts, student, public, compute=compute, progress=progress)
     method = started(method, folders.starts, public)
-    parents, prior, wanted = {"model": model.digest, "public": public.digest()}, None, method.public_prior()
+    wanted = method.public_prior()
     if wanted is not None:
         folder = folders.prior(prior_name(wanted))
-        pretrain(folder, wanted, public, len(model.identities), compute=compute, progress=progress)
-        prior, manifest = open_prior(folder, wanted, compute)
-        parents["prior"] = manifest.digest()
-    return attack(
-        place,
-        target,
-        public,
-        method=method,
-        identities=model.identities,
-        seed=seed,
-        parents=parents,
-        prior=prior,
-        compute=compute,
-        progress=progress,
-    )
+        pretrain(folder, wanted, public, model.classes, compute=compute, progress=progress)
+    return attack_model(place, target, public, method, model.identities, seed, model.digest, folders, compute, progress)

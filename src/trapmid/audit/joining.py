@@ -18,7 +18,7 @@ from trapmid.types import UserError
 def settle(recipe: Recipe | None, out: Path, progress: Progress = no_progress) -> Recipe:
     """Return the recipe of the run folder `out`, and store there what `recipe` adds to it.
 
-    Seeds, defenses, attacks, judges, fidelity and robustness can be added to a folder at any time. Everything else has to stay as
+    Seeds, defenses, attacks, judges, fidelity, robustness and the budget can be added to a folder at any time. Everything else has to stay as
     it is, because it decides the numbers of what is finished. Any number of processes may add to one folder at once: each waits
     for the one before it, and nothing is lost.
 
@@ -67,11 +67,12 @@ def _read(out: Path) -> Recipe | None:
 
 def _join(stored: Recipe, recipe: Recipe, out: Path) -> Recipe:
     members = ("defenses", "attacks", "judges")
-    fixed = set(Recipe.model_fields) - {"seeds", "fidelity", "robustness", *members}
+    fixed = set(Recipe.model_fields) - {"seeds", "fidelity", "robustness", "budget", *members}
     differing = sorted(name for name in fixed if getattr(stored, name) != getattr(recipe, name))
     seeds = tuple(dict.fromkeys((*stored.seeds, *recipe.seeds)))
     fidelity = recipe.fidelity or stored.fidelity
     joined: dict[str, Any] = {"seeds": seeds, "fidelity": fidelity, "robustness": recipe.robustness}
+    joined["budget"] = recipe.budget
     for name in members:
         there = {member.name: member for member in getattr(stored, name)}
         here = {member.name: member for member in getattr(recipe, name)}

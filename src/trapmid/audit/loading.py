@@ -6,12 +6,13 @@ from pathlib import Path
 from typing import Any, Literal
 
 import pyarrow.parquet as pq
+import torch
 
 from trapmid.artifacts import Draft, Manifest, make, open_artifact
 from trapmid.audit.plan import Folders
 from trapmid.audit.recipe import Recipe
 from trapmid.data import ImageSet, Source, Split, check_disjoint, split
-from trapmid.engine import Progress, no_progress, peak_memory_mib
+from trapmid.engine import Progress, generator, no_progress, peak_memory_mib
 from trapmid.types import UserError
 
 SPLITS = "splits.parquet"
@@ -19,10 +20,17 @@ SPLITS = "splits.parquet"
 
 @dataclass(frozen=True, eq=False)
 class AuditData:
-    """The images of an audit: private ones in their splits, and the attacker's public ones."""
+    """The images of an audit: private ones in their splits, and the attacker's public ones.
+
+    Attributes:
+        private: the identities that take part.
+        public: the attacker's.
+        everybody: all identities of the private images, those that do not take part included, in order.
+    """
 
     private: Split
     public: ImageSet
+    everybody: tuple[str, ...]
 
     @cached_property
     def digests(self) -> dict[str, str]:
@@ -37,9 +45,12 @@ def load_data(recipe: Recipe, progress: Progress) -> AuditData:
         UserError: a source is missing from the recipe or cannot be read, or private and public images share people.
     """
     private, public = _side(recipe, "private", progress), _side(recipe, "public", progress)
+    if recipe.public_images is not None and recipe.public_images < len(public):
+        drawn = torch.randperm(len(public), generator=generator(0, "public images"))[: recipe.public_images]
+        public = public.subset(drawn.sort().values)
     chosen = private if recipe.identities is None else private.with_most_images(recipe.identities)
     check_disjoint(chosen, public)
-    return AuditData(split(chosen, recipe.split), public)
+    return AuditData(split(chosen, recipe.split), public, private.identities)
 
 
 def load_private_again(recipe: Recipe, root: Path, progress: Progress = no_progress) -> Split:

@@ -15,6 +15,7 @@ import pyarrow.parquet as pq
 
 from trapmid.artifacts import RECIPE, Draft, Manifest, open_artifact, remake, sha256
 from trapmid.attacks import Attack, open_found, open_generator
+from trapmid.audit.cells import model_manifest, open_classifier
 from trapmid.audit.joining import settle
 from trapmid.audit.loading import AuditData
 from trapmid.audit.part import Group, Kept, Part
@@ -80,7 +81,7 @@ class Measuring:
             priors = [name for name in self.recipe.priors() if folders.prior(name).exists()]
             return digests | {name: open_artifact(folders.prior(name), "prior").digest() for name in priors}
         if task.member in ("", DETECTION):
-            digests["model"] = open_artifact(folders.model(task.defense, task.seed), "model").digest()
+            digests["model"] = model_manifest(self.recipe, folders, task.defense, task.seed).digest()
             secrets = folders.secrets(task.defense, task.seed) / SECRETS
             digests |= {"secrets": sha256(secrets)} if secrets.exists() else {}
         attacks = self.attacks(task) if task.member == DETECTION else [task.member] if task.member else []
@@ -125,19 +126,23 @@ class Measuring:
         return opened
 
     def _model(self, task: Task) -> Part:
-        """A trained classifier, and the triggers of its trapdoor by themselves."""
+        """A classifier, and the triggers of its trapdoor by themselves."""
         secrets = self.secrets(task)
 
         def model() -> list[Evidence]:
+            opened, differentiable = open_classifier(
+                self.recipe, self.folders, task.defense, task.seed, self.data, self.compute
+            )
             return [
                 evidence.Model(
                     ScoreKey(task.defense, NOT_APPLICABLE, task.seed),
-                    open_model(self.folders.model(task.defense, task.seed), self.compute),
+                    opened,
                     self.data.private,
                     secrets,
                     self.panel().judges,
                     self.recipe.robustness,
                     self.compute,
+                    differentiable,
                 )
             ]
 
@@ -301,12 +306,12 @@ def measure(task: Task, audit: Measuring) -> Manifest:
 
 def parts(recipe: Recipe, folders: Folders) -> list[Task]:
     """What there is to measure: floors and ceiling, and all models, attacks and trapdoors that are finished."""
-    trained, attacks = folders.finished(recipe, "train"), folders.finished(recipe, "attack")
+    models, attacks = folders.finished(recipe, "train", "examine"), folders.finished(recipe, "attack")
     return [
         Task("measure", FLOORS),
-        *(Task("measure", "", t.defense, t.seed) for t in trained),
+        *(Task("measure", "", t.defense, t.seed) for t in models),
         *(Task("measure", t.member, t.defense, t.seed) for t in attacks),
-        *(Task("measure", DETECTION, t.defense, t.seed) for t in trained if recipe.defense(t.defense).has_trapdoor),
+        *(Task("measure", DETECTION, t.defense, t.seed) for t in models if recipe.has_trapdoor(t.defense)),
     ]
 
 

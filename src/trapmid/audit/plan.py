@@ -7,7 +7,7 @@ from typing import Literal
 from trapmid.audit.recipe import Recipe, prior_name, starts_in
 from trapmid.config import Config
 
-TaskKind = Literal["start", "prior", "judge", "train", "attack", "measure"]
+TaskKind = Literal["start", "prior", "judge", "train", "examine", "attack", "measure"]
 FLOORS, DETECTION = "floors", "detection"
 """Parts of a measurement that do not belong to a single model or attack."""
 
@@ -18,9 +18,11 @@ class Task:
 
     Attributes:
         kind: what the task does.
-        member: name of the start, the prior, the judge or the attack; empty for a training. For a measurement it is the part that is measured;
+        member: name of the start, the prior, the judge or the attack; empty for a training and an examination. For a
+            measurement it is the part that is measured;
             a measurement without member and defense puts all parts together.
-        defense: name of the defense, for trainings, attacks and their measurements.
+        defense: name of the defense, or of the model that is given, for trainings, examinations, attacks and their
+            measurements.
         seed: of the training and the attack, for the same tasks.
     """
 
@@ -70,7 +72,7 @@ class Folders:
         return self.root / "judges" / name
 
     def model(self, defense: str, seed: int) -> Path:
-        """A trained classifier."""
+        """A trained classifier, or what an examination says about one that is given."""
         return self.root / "models" / f"{defense}-s{seed}"
 
     def secrets(self, defense: str, seed: int) -> Path:
@@ -87,36 +89,43 @@ class Folders:
             "prior": self.prior(task.member),
             "judge": self.judge(task.member),
             "train": self.model(task.defense, task.seed),
+            "examine": self.model(task.defense, task.seed),
             "attack": self.attack(task.member, task.defense, task.seed),
             "measure": self.measurement
             if task == Task("measure")
             else self.measured(task.member, task.defense, task.seed),
         }[task.kind]
 
-    def finished(self, recipe: Recipe, kind: TaskKind) -> "list[Task]":
-        """Return the tasks of one kind whose artifact is complete."""
-        return [task for task in plan(recipe) if task.kind == kind and self.of(task).exists()]
+    def finished(self, recipe: Recipe, *kinds: TaskKind) -> "list[Task]":
+        """Return the tasks of some kinds whose artifact is complete."""
+        return [task for task in plan(recipe) if task.kind in kinds and self.of(task).exists()]
 
 
 def plan(recipe: Recipe) -> dict[Task, tuple[Task, ...]]:
     """Return every task of an audit with the tasks that must be finished before it, in the order in which to begin them.
 
     Seeds come one after another, so that an audit that is stopped early has some seeds complete; within a seed, the slower
-    defenses come first. An attack that needs the signatures of a trapdoor is planned only for models that have a trapdoor.
+    defenses come first. Models that are given are examined in place of trainings. An attack that needs the signatures of a trapdoor is planned only for models that have a trapdoor.
     """
     tasks: dict[Task, tuple[Task, ...]] = {Task("start", name): () for name in recipe.starts()}
     tasks |= {Task("prior", name): () for name in recipe.priors()}
-    slowest_first = sorted(recipe.defenses, key=lambda defense: defense.kind == "none")
+    slowest_first = sorted(recipe.cells, key=lambda cell: cell.kind == "none")
+    kind: TaskKind = "examine" if recipe.subjects else "train"
+    if recipe.subjects:  # a model that cannot be audited is found before anything is trained
+        examined = [Task(kind, defense=cell.name, seed=seed) for seed in recipe.seeds for cell in recipe.cells]
+        tasks = {task: tuple(examined) for task in tasks}
+        tasks = dict.fromkeys(examined, ()) | tasks
     for seed in recipe.seeds:
-        trainings = [Task("train", defense=defense.name, seed=seed) for defense in slowest_first]
-        tasks |= {t: (*_starts(recipe.model), *_starts(recipe.defense(t.defense))) for t in trainings}
+        models = [Task(kind, defense=cell.name, seed=seed) for cell in slowest_first]
+        own = () if recipe.model is None else _starts(recipe.model)
+        tasks |= {t: () if recipe.subjects else (*own, *_starts(recipe.defense(t.defense))) for t in models}
         for attack in recipe.attacks:
             wanted = attack.public_prior()
             prior = (Task("prior", prior_name(wanted)),) if wanted is not None else ()
             tasks |= {
                 Task("attack", attack.name, t.defense, seed): (t, *prior, *_starts(attack))
-                for t in trainings
-                if not attack.needs.knows_secrets or recipe.defense(t.defense).has_trapdoor
+                for t in models
+                if not attack.needs.knows_secrets or recipe.has_trapdoor(t.defense)
             }
     judges = {Task("judge", judge.name): _starts(judge) for judge in recipe.judges if judge.kind == "classifier"}
     tasks |= judges
@@ -133,9 +142,9 @@ def _measuring(recipe: Recipe, tasks: dict[Task, tuple[Task, ...]], judges: list
     """Return the parts of the measurement. Each needs the judges and what it measures."""
     measuring = {Task("measure", FLOORS): (*judges, *(task for task in tasks if task.kind == "prior"))}
     for task in tasks:
-        if task.kind in ("train", "attack"):
+        if task.kind in ("train", "examine", "attack"):
             measuring[Task("measure", task.member, task.defense, task.seed)] = (*judges, task)
-        if task.kind == "train" and recipe.defense(task.defense).has_trapdoor:
+        if task.kind == "train" and recipe.has_trapdoor(task.defense):
             same = [t for t in tasks if t.kind == "attack" and (t.defense, t.seed) == (task.defense, task.seed)]
             measuring[Task("measure", DETECTION, task.defense, task.seed)] = (task, *same)
     return measuring

@@ -3,11 +3,11 @@
 from collections.abc import Iterator
 from typing import Annotated, Literal, TypeVar
 
-from pydantic import AfterValidator, Field, field_validator
+from pydantic import AfterValidator, Field, field_validator, model_validator
 
 from trapmid.artifacts import recorded, sha256
 from trapmid.attacks import AnyAttack
-from trapmid.config import AtLeastTwo, Config, Member, Seed, Side
+from trapmid.config import AtLeastTwo, Config, Count, Member, Seed, Side
 from trapmid.data import AnySource, Source, SplitConfig
 from trapmid.defenses import AnyDefense, Training
 from trapmid.metrics.inception import AnyFidelity
@@ -16,6 +16,7 @@ from trapmid.metrics.robustness import APGD
 from trapmid.models import AnyModel, ModelConfig, teacher_of
 from trapmid.priors import PriorConfig
 from trapmid.starts import check_start
+from trapmid.subjects import AccessName, AnySubject
 from trapmid.types import UserError
 
 
@@ -31,14 +32,18 @@ class Recipe(Config):
         about: a sentence on what it is for.
         private: images that the classifiers are trained on; None until a path is given.
         public: the attacker's images of other people.
+        public_images: how many of the public images take part, drawn at random; None for all.
         image_size: pixels; all images are resized to it.
         channels: one or three.
         identities: private identities with the most images that take part; None for all.
         split: of the private images.
-        model: the architecture under attack.
-        training: the training of that architecture, the same for every defense.
-        defenses: the defenses that are compared.
-        attacks: the attacks on every defended model.
+        model: the architecture under attack; None if the models under attack are given.
+        training: the training of that architecture, the same for every defense; None likewise.
+        defenses: the defenses that are compared; empty likewise.
+        subjects: models that somebody else trained, in place of trainings.
+        access: what attacks get of these; None for all that a model gives.
+        budget: the most images that one attack may show one of these; None for no limit.
+        attacks: the attacks on every model.
         seeds: seeds of trainings and attacks. Every combination of defense and attack is run once with each seed.
         judges: they decide whether a reconstruction shows its identity. The report uses the first one.
         fidelity: the Inception network for FID and KID as in papers. If it is None, FID uses the features of the
@@ -50,13 +55,17 @@ class Recipe(Config):
     about: str
     private: AnySource | None = None
     public: AnySource | None = None
+    public_images: Count | None = Field(None, exclude_if=lambda count: count is None)
     image_size: Side = 64
     channels: Literal[1, 3] = 3
     identities: AtLeastTwo | None = None
     split: SplitConfig = SplitConfig()
-    model: AnyModel
-    training: Training
-    defenses: tuple[AnyDefense, ...] = Field(min_length=1)
+    model: AnyModel | None = None
+    training: Training | None = None
+    defenses: tuple[AnyDefense, ...] = ()
+    subjects: tuple[AnySubject, ...] = Field((), exclude_if=lambda subjects: not subjects)
+    access: AccessName | None = Field(None, exclude_if=lambda access: access is None)
+    budget: Count | None = Field(None, exclude_if=lambda budget: budget is None)
     attacks: tuple[AnyAttack, ...] = Field(min_length=1)
     seeds: Annotated[tuple[Seed, ...], AfterValidator(_each_once)] = Field((0,), min_length=1)
     judges: tuple[AnyJudge, ...] = Field(min_length=1)
@@ -73,7 +82,16 @@ class Recipe(Config):
             )
         return private
 
-    @field_validator("defenses", "attacks", "judges")
+    @model_validator(mode="after")
+    def _has_models(self) -> "Recipe":
+        trained = (self.model is not None, self.training is not None, bool(self.defenses))
+        if self.subjects and any(trained):
+            raise ValueError("models that are given (subjects) and models to train stand in recipes of their own")
+        if not self.subjects and not all(trained):
+            raise ValueError("expected model, training and at least one of the defenses, or subjects in their place")
+        return self
+
+    @field_validator("defenses", "subjects", "attacks", "judges")
     @classmethod
     def _one_of_each(cls, members: tuple[Member, ...]) -> tuple[Member, ...]:
         names = [member.name for member in members]
@@ -87,6 +105,8 @@ class Recipe(Config):
         Raises:
             UserError: a judge has the architecture of the model under attack, or both learned from the same teacher.
         """
+        if self.model is None:  # a model that is given is compared with the judges when it is open
+            return
         taught = teacher_of(recorded(self.model))
         for judge in self.judges:
             if isinstance(judge, FaceEmbedder):
@@ -134,6 +154,35 @@ class Recipe(Config):
     def defense(self, name: str) -> AnyDefense:
         """The member of `defenses` of that name."""
         return _pick(self.defenses, name, "defense", self.name)
+
+    def subject(self, name: str) -> AnySubject:
+        """The member of `subjects` of that name."""
+        return _pick(self.subjects, name, "model", self.name)
+
+    @property
+    def own_model(self) -> AnyModel:
+        """The architecture of a recipe that trains its models."""
+        assert self.model is not None, f"recipe {self.name} trains no model"
+        return self.model
+
+    @property
+    def own_training(self) -> Training:
+        """The training of a recipe that trains its models."""
+        assert self.training is not None, f"recipe {self.name} trains no model"
+        return self.training
+
+    @property
+    def cells(self) -> tuple[Member, ...]:
+        """What is compared: models that are given, or the defenses that models are trained with."""
+        return self.subjects or self.defenses
+
+    def cell(self, name: str) -> Member:
+        """The member of `cells` of that name."""
+        return _pick(self.cells, name, "model", self.name)
+
+    def has_trapdoor(self, name: str) -> bool:
+        """Whether the secrets of the trapdoor of a model are known here. Those of a model that is given are not."""
+        return not self.subjects and self.defense(name).has_trapdoor
 
     def attack(self, name: str) -> AnyAttack:
         """The member of `attacks` of that name."""

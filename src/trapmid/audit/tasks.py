@@ -4,18 +4,21 @@ from pathlib import Path
 from typing import Any, final
 
 from trapmid.artifacts import Manifest, open_artifact
-from trapmid.attacks import Attack, attack
+from trapmid.attacks import Attack
 from trapmid.attacks.attack import ReadyT, TargetT
+from trapmid.audit.cells import attack_model, classes_of, model_manifest, open_subject
+from trapmid.audit.examination import examine_subject
 from trapmid.audit.loading import AuditData, load_data
 from trapmid.audit.measuring import Measuring, Panels, measure
 from trapmid.audit.plan import Folders, Task
-from trapmid.audit.recipe import Recipe, prior_name
+from trapmid.audit.recipe import Recipe
 from trapmid.data import Split
 from trapmid.defenses import TrainedModel, open_model, train
 from trapmid.detection import known_signatures
 from trapmid.engine import Compute, Progress
-from trapmid.priors import open_prior, pretrain
+from trapmid.priors import pretrain
 from trapmid.starts import make_start, started
+from trapmid.targets import Budget
 from trapmid.trapdoor import Secrets
 
 
@@ -33,7 +36,9 @@ class Session:
         Raises:
             UserError: a source is missing from the recipe or cannot be read, or private and public images share people.
         """
-        key = recipe.model_dump_json(include={"private", "public", "image_size", "channels", "identities", "split"})
+        key = recipe.model_dump_json(
+            include={"private", "public", "public_images", "image_size", "channels", "identities", "split"}
+        )
         if self._read is None or self._read[0] != key:
             self._read = None  # before other images are read, since both may not fit into memory
             self._read = key, load_data(recipe, progress)
@@ -48,7 +53,14 @@ class Session:
         data, folders = self.data(recipe, progress), Folders(root)
         if task.kind == "measure":
             return measure(task, self.measuring(recipe, root, compute, progress))
-        done = {"start": _start, "prior": _prior, "judge": _judge, "train": _train, "attack": _attack}
+        done = {
+            "start": _start,
+            "prior": _prior,
+            "judge": _judge,
+            "train": _train,
+            "examine": _examine,
+            "attack": _attack,
+        }
         return done[task.kind](task, recipe, data, folders, compute, progress)
 
 
@@ -65,7 +77,7 @@ def _prior(
         folders.prior(task.member),
         recipe.priors()[task.member],
         data.public,
-        len(data.private.images.identities),
+        classes_of(recipe, data, compute),
         compute=compute,
         progress=progress,
     )
@@ -85,9 +97,9 @@ def _train(
     return train(
         folders.model(task.defense, task.seed),
         data.private,
-        model=started(recipe.model, folders.starts, data.public),
+        model=started(recipe.own_model, folders.starts, data.public),
         defense=started(recipe.defense(task.defense), folders.starts, data.public),
-        training=recipe.training,
+        training=recipe.own_training,
         seed=task.seed,
         compute=compute,
         secrets=folders.secrets(task.defense, task.seed),
@@ -95,29 +107,27 @@ def _train(
     )
 
 
+def _examine(
+    task: Task, recipe: Recipe, data: AuditData, folders: Folders, compute: Compute, progress: Progress
+) -> Manifest:
+    return examine_subject(folders.of(task), recipe, task.defense, data, compute, progress)
+
+
 def _attack(
     task: Task, recipe: Recipe, data: AuditData, folders: Folders, compute: Compute, progress: Progress
 ) -> Manifest:
-    model = open_model(folders.model(task.defense, task.seed), compute)
-    parents = {"model": model.manifest.digest(), "public": data.public.digest()}
-    prior = None
     method: Attack[Any, Any] = started(recipe.attack(task.member), folders.starts, data.public)
-    wanted = method.public_prior()
-    if wanted is not None:
-        prior, manifest = open_prior(folders.prior(prior_name(wanted)), wanted, compute)
-        parents["prior"] = manifest.digest()
-    return attack(
-        folders.attack(task.member, task.defense, task.seed),
-        _target(method, model, data.private, folders.secrets(task.defense, task.seed)),
-        data.public,
-        method=method,
-        identities=model.identities,
-        seed=task.seed,
-        parents=parents,
-        prior=prior,
-        compute=compute,
-        progress=progress,
-    )
+    place = folders.of(task)
+    if recipe.subjects:
+        subject = open_subject(recipe, folders, task.defense, task.seed, data, compute)
+        budget = None if recipe.budget is None else Budget(recipe.budget, place.with_name(f"{place.name}.shown"))
+        target, identities = subject.target(method.needs, budget), subject.identities
+    else:
+        model = open_model(folders.model(task.defense, task.seed), compute)
+        target = _target(method, model, data.private, folders.secrets(task.defense, task.seed))
+        identities = model.identities
+    digest = model_manifest(recipe, folders, task.defense, task.seed).digest()
+    return attack_model(place, target, data.public, method, identities, task.seed, digest, folders, compute, progress)
 
 
 def _target(method: Attack[TargetT, ReadyT], model: TrainedModel, private: Split, secrets: Path) -> Any:

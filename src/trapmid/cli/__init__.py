@@ -52,7 +52,7 @@ class _Terminated(BaseException):
 def main() -> None:
     """Run the command in `sys.argv`.
 
-    Exit codes: 0 for success, 2 for a mistake of the user, 1 for a bug of trapmid, 130 after Ctrl-C, 141 when the reader
+    Exit codes: 0 for success, 2 for a mistake of the user, 3 for an audit that does not pass its gates, 1 for a bug of trapmid, 130 after Ctrl-C, 141 when the reader
     of the output has gone, 143 after SIGTERM, which batch systems send before they take a machine away.
     """
     for stream in (sys.stdout, sys.stderr):

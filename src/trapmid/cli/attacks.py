@@ -5,9 +5,12 @@ from typing import Annotated
 
 import tyro
 
+from trapmid.cli.given import open_given
 from trapmid.cli.options import (
     HERE,
+    UNKNOWN,
     UNNAMED,
+    Given,
     Job,
     Machine,
     OptionalNumber,
@@ -30,13 +33,14 @@ def attack(
     defense: Name = "none",
     seed: int = 0,
     target: Annotated[str, tyro.conf.arg(metavar="MODEL")] = "",
+    given: Given = UNKNOWN,
     budget: OptionalNumber = None,
     machine: Machine = HERE,
 ) -> None:
     """Attack one classifier of a run folder, into OUT/attacks/ATTACK/DEFENSE-sSEED. It is trained first if it is not there.
 
     With --target, attack a model that trapmid did not train instead, into OUT/attacks/ATTACK/foreign-sSEED. Only the attack and
-    the public images of the recipe are used then.
+    the public images of the recipe are used then, and nothing is judged; `trapmid audit MODEL` makes a whole audit.
 
     Example: trapmid attack --out runs/demo --attack plgmi --defense none --seed 0
 
@@ -47,20 +51,23 @@ def attack(
         attack: one of the recipe's attacks.
         defense: defense that the attacked classifier was trained with.
         seed: seed of the training and of the attack.
-        target: the model to attack: an .onnx file, or the http:// or https:// address of a server like examples/server.py.
+        target: the model to attack: anything that `trapmid audit MODEL` takes.
+        given: what there is to say about the target.
         budget: the most images that may be sent to --target, over this run and the runs that it resumes.
         machine: the machine.
     """
     check_count("--budget", budget)
     if target:
-        _attack_foreign(target, job, attack, seed, budget, machine)
+        _attack_foreign(target, job, given, attack, seed, budget, machine)
         return
     if budget is not None:
         raise UserError("--budget limits what is sent to --target. Name a --target, or leave --budget out.")
     run_recipe(job, machine, seeds=(seed,), only=("attack", attack, defense, seed))
 
 
-def _attack_foreign(target: str, job: Job, attack: str, seed: int, budget: int | None, machine: Machine) -> None:
+def _attack_foreign(
+    target: str, job: Job, given: Given, attack: str, seed: int, budget: int | None, machine: Machine
+) -> None:
     check_paths(job.public)
     check_seeds((seed,))
     check_machine(machine)
@@ -69,14 +76,17 @@ def _attack_foreign(target: str, job: Job, attack: str, seed: int, budget: int |
     with loading():
         from trapmid.audit.foreign import attack_foreign
         from trapmid.engine import Compute
-        from trapmid.reach import reach
         from trapmid.recipes import choose_recipe
+        from trapmid.subjects import ACCESS, AccessName
     recipe = choose_recipe(job.recipe, public=job.public, teacher=job.teacher, changes=job.changes)
-    recipe.attack(attack)
-    model = reach(target)
+    needs = recipe.attack(attack).needs
     out = job.out or Path("runs") / "foreign"
     compute = Compute(machine.device, machine.precision, parse_bytes(machine.max_memory))
-    console.print(f"{target}: {len(model.identities)} identities, answers with {model.answers}\nRun folder: {out}")
+    least: AccessName | None = "white-box" if issubclass(needs, ACCESS["white-box"]) else None
+    model = open_given(target, given, least, compute)
+    console.print(
+        f"{target}: {len(model.identities)} identities, gives {model.access.access} access\nRun folder: {out}"
+    )
     with Watch() as progress:
         made = attack_foreign(model, recipe, attack, out, seed=seed, budget=budget, compute=compute, progress=progress)
     facts = made.facts

@@ -5,10 +5,15 @@ from typing import Annotated, Literal
 
 import tyro
 
+from trapmid.cli.given import audit_given, check_gates
 from trapmid.cli.options import (
     HERE,
+    UNKNOWN,
     UNNAMED,
+    Bounds,
     Changes,
+    Effort,
+    Given,
     Job,
     Machine,
     Names,
@@ -22,6 +27,7 @@ from trapmid.cli.options import (
 )
 from trapmid.cli.running import loading, run_recipe
 from trapmid.console import console, print_scores
+from trapmid.errors import UserError
 from trapmid.progress import Watch
 
 Name = Annotated[str, tyro.conf.arg(metavar="NAME")]
@@ -53,25 +59,46 @@ def demo(
 
 
 def audit(
+    model: Annotated[tyro.conf.Positional[str], tyro.conf.arg(metavar="[MODEL]")] = "",
     job: Job = UNNAMED,
+    given: Given = UNKNOWN,
+    effort: Effort = "quick",
+    budget: OptionalNumber = None,
+    resolution: OptionalNumber = None,
     seeds: Seeds = (),
     defenses: Names = (),
     attacks: Names = (),
     identities: OptionalNumber = None,
     redact: bool = False,
+    fail_above: Bounds = (),
+    fail_below: Bounds = (),
+    junit: OptionalFile = None,
     executor: Literal["local", "slurm"] = "local",
     cluster: Settings = (),
     machine: Machine = HERE,
-) -> None:
-    """Train a classifier with every defense, attack each with every attack, measure, and write OUT/report.html.
+) -> int:
+    """Audit MODEL, a classifier that you have: examine it, attack it, judge what was found, and write OUT/report.html.
+
+    MODEL is a .pt2 file of torch.export, an .onnx file, a local folder of Hugging Face, timm:NAME or package.module:factory
+    with --weights FILE, the http(s) address of a server, or a model's folder in a run folder. Without a MODEL, a --recipe
+    trains a classifier with every defense and compares them.
 
     The numbers are also in OUT/scores.json and OUT/scores.parquet. Finished parts are not repeated and interrupted ones resume,
     so run the same command until it is done. More seeds, defenses or attacks can be added to the same folder later.
 
+    Example: trapmid audit model.pt2 --private photos/ --public faces/
+
     Example: trapmid audit --recipe celeba64-cpu --private private.parquet --public public.parquet
 
     Args:
+        model: the classifier to audit.
         job: recipe, data and run folder.
+        given: what there is to say about MODEL.
+        effort: of an audit of MODEL. quick runs the strongest attack with 50 identities and 5,000 public images, standard
+            more attacks, and thorough every attack. `trapmid doctor MODEL` says how long each takes.
+        budget: the most images that one attack may show MODEL, over this run and those that it resumes.
+        resolution: height and width in pixels of the images of an audit of MODEL: 32, 64 or 128. Default: the model's own,
+            or 64 if that is another one.
         seeds: seeds to run instead of the recipe's, e.g. --seeds 0 1 2.
         defenses: defenses to use instead of the recipe's, e.g. --defenses none bido trapmid+negls. Names of the recipe keep its
             settings, other kinds have their published ones, and + combines several. The import path of a class of your own,
@@ -82,8 +109,38 @@ def audit(
         redact: leave private images out of the report.
         executor: where tasks run: on this machine, or as jobs of Slurm (docs/scale.md).
         cluster: settings of each job, as submitit takes them, e.g. --cluster slurm_partition=gpu gpus_per_node=1.
+        fail_above: end with exit code 3 if a score of a model is higher, e.g. --fail-above attack_accuracy_1=0.1, by the first
+            judge.
+        fail_below: the same if a score is lower, e.g. --fail-below clean_accuracy=0.9.
+        junit: file to write the outcome of these two to, as JUnit XML.
         machine: the machine.
     """
+    if model:
+        check_count("--budget", budget)
+        if executor != "local" or cluster:
+            raise UserError("An audit of a MODEL runs on this machine: leave out --executor and --cluster.")
+        return audit_given(
+            model,
+            job,
+            given,
+            machine,
+            effort=effort,
+            budget=budget,
+            resolution=resolution,
+            seeds=seeds,
+            attacks=attacks,
+            defenses=defenses,
+            identities=identities,
+            redact=redact,
+            fail_above=fail_above,
+            fail_below=fail_below,
+            junit=junit,
+        )
+    if given != UNKNOWN or budget is not None or resolution is not None:
+        raise UserError("--weights, --classes, --access and the like describe a MODEL: name it first.")
+    from trapmid.metrics.gates import parse_gates
+
+    gates = parse_gates(fail_above, fail_below)
     run_recipe(
         job,
         machine,
@@ -94,6 +151,7 @@ def audit(
         executor=(executor, cluster),
         redact=redact,
     )
+    return check_gates(job.out or Path("runs") / str(job.recipe), gates, junit)
 
 
 def train(

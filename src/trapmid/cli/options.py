@@ -19,6 +19,8 @@ OptionalFolder = Annotated[Path | None, tyro.conf.arg(metavar="FOLDER", help_beh
 OptionalFile = Annotated[Path | None, tyro.conf.arg(metavar="FILE", help_behavior_hint="")]
 OptionalName = Annotated[str | None, tyro.conf.arg(metavar="NAME", help_behavior_hint="")]
 OptionalNumber = Annotated[int | None, tyro.conf.arg(metavar="N", help_behavior_hint="")]
+Bounds = Annotated[tuple[str, ...], tyro.conf.arg(metavar="METRIC=VALUE ...", help_behavior_hint="")]
+Effort = Literal["quick", "standard", "thorough"]
 RunFolder = Annotated[tyro.conf.Positional[Path], tyro.conf.arg(metavar="RUN")]
 
 
@@ -61,7 +63,29 @@ class Job:
     changes: Changes = ()
 
 
-HERE, UNNAMED = Machine(), Job()
+@dataclass(frozen=True)
+class Given:
+    """What there is to say about a MODEL that somebody else trained.
+
+    Attributes:
+        weights: its weights, for timm:NAME and package.module:factory: safetensors, or a checkpoint of torch.save.
+        classes: a text file with the name of each class on a line, in the model's order, as the private images name them.
+        image_size: height and width in pixels of the images that it takes, if it does not say.
+        channels: one or three, if it does not say.
+        normalize: what it expects instead of images in [0, 1]: signed for [-1, 1], bytes for [0, 255], imagenet, clip, or
+            MEAN,MEAN,MEAN/STD,STD,STD. Normalisation within the model is left alone.
+        access: what an attacker gets: white-box, scores or labels. Default: all that the model gives.
+    """
+
+    weights: OptionalFile = None
+    classes: OptionalFile = None
+    image_size: OptionalNumber = None
+    channels: OptionalNumber = None
+    normalize: OptionalName = None
+    access: Literal["white-box", "scores", "labels"] | None = None
+
+
+HERE, UNNAMED, UNKNOWN = Machine(), Job(), Given()
 
 
 def parse_bytes(text: str) -> int | None:

@@ -48,7 +48,7 @@ def pretrain(
         from trapmid.recipes import RECIPES, changed
         from trapmid.starts import make_start, start_name
     recipe = RECIPES.get(model)
-    chosen = parse_model(model) if recipe is None else recipe().model
+    chosen = parse_model(model) if recipe is None else recipe().own_model
     begins = chosen.start or EmbedderStart()
     settings = begins.model_dump(exclude={"kind", "teacher"})
     start = IdentityStart(**settings) if teacher is None else EmbedderStart(**settings, teacher=teacher)

@@ -89,10 +89,7 @@ def run_recipe(
         )
     if task is not None:
         check_task(task, recipe, stored)
-    recipe = settle(recipe, out)
-    console.print(
-        f"{recipe.name}: {recipe.about}\nRun folder: {out} (run the same command to resume after an interruption)"
-    )
+    recipe = start(recipe, out)
     with Watch() as progress:
         run(
             recipe,
@@ -103,11 +100,22 @@ def run_recipe(
             executor=cluster,
             progress=progress,
         )
-    print_models([one for one in plan(recipe) if one.defense and task in (None, one)], out)
+    print_models(recipe, [one for one in plan(recipe) if one.defense and task in (None, one)], out)
     if task is None:
         print_scores(out)
         console.print(f"Report: {write_report(out, redact=redact)}")
     console.print(f"Done in {(time.monotonic() - started) / 60:.1f} minutes.")
+
+
+def start(recipe: "Recipe", out: Path) -> "Recipe":
+    """Store a recipe in its run folder, say what is about to run, and return the recipe as it is stored."""
+    from trapmid.audit.run import settle
+
+    recipe = settle(recipe, out)
+    console.print(
+        f"{recipe.name}: {recipe.about}\nRun folder: {out} (run the same command to resume after an interruption)"
+    )
+    return recipe
 
 
 def check_job(job: Job) -> None:
@@ -159,14 +167,18 @@ def check_task(wanted: "Task", recipe: "Recipe", stored: "Recipe | None") -> Non
     )
 
 
-def print_models(tasks: "list[Task]", out: Path) -> None:
+def print_models(recipe: "Recipe", tasks: "list[Task]", out: Path) -> None:
     """Show the accuracy, the notes and the warnings of the models that tasks belong to."""
-    from trapmid.artifacts import open_artifact
+    from trapmid.audit.cells import model_manifest
     from trapmid.audit.plan import Folders
 
-    for model in sorted({Folders(out).model(task.defense, task.seed) for task in tasks}):
-        facts: dict[str, Any] = open_artifact(model, "model").facts
-        console.print(f"{model.name}: accuracy {facts['val_accuracy']:.1%} on validation images")
+    for defense, seed in sorted({(task.defense, task.seed) for task in tasks}):
+        facts: dict[str, Any] = model_manifest(recipe, Folders(out), defense, seed).facts
+        said = f"{defense}-s{seed}: accuracy"
+        if recipe.subjects:
+            console.print(f"{said} {facts['accuracy']:.1%} on private images")
+        else:
+            console.print(f"{said} {facts['val_accuracy']:.1%} on validation images")
         for note in facts.get("notes", ()):
             console.print(f"  {note}")
         for warning in facts["warnings"]:

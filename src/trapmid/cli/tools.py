@@ -5,32 +5,54 @@ from typing import Annotated
 
 import tyro
 
-from trapmid.cli.options import AsJson, OptionalPath
+from trapmid.cli.given import examine_given
+from trapmid.cli.options import UNKNOWN, AsJson, Given, OptionalFile, OptionalNumber, OptionalPath
 from trapmid.cli.running import loading
 from trapmid.console import console, print_catalogue, print_deviations, print_diagnosis
+from trapmid.errors import UserError
 from trapmid.progress import Watch
 
 
 def doctor(
-    private: Annotated[tyro.conf.Positional[Path], tyro.conf.arg(metavar="PRIVATE")],
+    what: Annotated[tyro.conf.Positional[str], tyro.conf.arg(metavar="PRIVATE|MODEL")],
+    private: OptionalPath = None,
     public: OptionalPath = None,
+    given: Given = UNKNOWN,
+    identities: OptionalNumber = None,
+    order: OptionalFile = None,
     as_json: AsJson = False,
+    device: str = "auto",
 ) -> int:
-    """Find what is wrong with a data set before hours of training: broken images, identities with few images, people on both sides.
+    """Find what is wrong with a data set, or with a model, before hours of work.
 
-    The exit code is 0 if the data set can be used, and 2 if it cannot.
+    Of a data set: broken images, identities with few images, people on both sides. Of a MODEL, which --private tells apart:
+    classes in another order, another range of pixels, gradients that vanish, answers that change, and how fast it is. An
+    audit of the model does the same first. The exit code is 0 if it can be used, and 2 if it cannot.
 
     Example: trapmid doctor private.parquet --public public.parquet
 
+    Example: trapmid doctor model.onnx --private photos/
+
     Args:
-        private: private images: a folder with one folder per person, a .parquet file, or CelebA.
+        what: private images (a folder with one folder per person, a .parquet file, or CelebA), or a model as for `trapmid audit`.
+        private: images of the people that the model knows.
         public: images that the attacker has, to find people who are in both sets; any of these, or a plain folder of images.
+        given: what there is to say about the model.
+        identities: number of private identities that the model is shown: those with the most images.
+        order: file to write the names of the classes to, in the order that the private images speak for.
         as_json: print JSON instead of a table.
+        device: auto, cpu, cuda or cuda:N.
     """
+    if private is not None:
+        return examine_given(what, private, given, identities, order, as_json=as_json, device=device)
+    if given != UNKNOWN or identities is not None or order is not None:
+        raise UserError("--weights, --classes and the like describe a MODEL: give --private, the images of its people.")
     with loading():
         from trapmid.data.doctor import examine
     with Watch() as progress:
-        diagnosis = examine(private, public, progress=lambda done, total: progress("examine images", done, total, ""))
+        diagnosis = examine(
+            Path(what), public, progress=lambda done, total: progress("examine images", done, total, "")
+        )
     print_diagnosis(diagnosis, as_json=as_json)
     return 0 if diagnosis.healthy else 2
 

@@ -28,7 +28,7 @@ def logits_on(model: nn.Module, images: ImageSet, batch: int = 256) -> Tensor:
 
     A model that draws random numbers (`mid`) draws the same ones each time.
     """
-    device = next(model.parameters()).device
+    device = next((p.device for p in model.parameters()), torch.device("cpu"))
     with evaluating(model), randomness(0, "evaluate", device=device):
         return torch.cat(
             [logits_of(model(to_unit(pixels.to(device)))).float().cpu() for pixels in images.pixels.split(batch)]

@@ -48,6 +48,7 @@ class Model(Evidence):
         judges: must not share architecture or weights with it.
         robustness: how small perturbations are searched; None leaves them out.
         compute: device and precision of what metrics train.
+        differentiable: whether gradients pass through the classifier. One behind an address only answers.
 
     Raises:
         UserError: a judge is not independent of the model.
@@ -60,16 +61,17 @@ class Model(Evidence):
     judges: Sequence[Judge] = ()
     robustness: APGD | None = None
     compute: Compute = field(default_factory=Compute)
+    differentiable: bool = True
 
     def __post_init__(self) -> None:
         """Refuse a judge that the model's weaknesses would fool, too."""
         for judge in self.judges:
-            check_independent(judge, self.model.classifier, self.model.manifest.recipe["model"])
+            check_independent(judge, self.model.classifier, self.model.manifest.recipe.get("model"))
 
     @property
     def device(self) -> torch.device:
         """Where the classifier is."""
-        return next(self.model.classifier.parameters()).device
+        return next((p.device for p in self.model.classifier.parameters()), torch.device("cpu"))
 
     @cached_property
     def logits(self) -> Logits:

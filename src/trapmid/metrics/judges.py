@@ -176,27 +176,29 @@ AnyJudge = Annotated[EvaluationClassifier | FaceEmbedder, Field(discriminator="k
 JUDGES: tuple[type[JudgeConfig], ...] = (EvaluationClassifier, FaceEmbedder)
 
 
-def check_independent(judge: Judge, target: nn.Module, target_architecture: dict[str, Any]) -> None:
+def check_independent(judge: Judge, target: nn.Module, target_architecture: dict[str, Any] | None) -> None:
     """Refuse a judge that shares its architecture, its weights or its teacher with the model it is to judge.
 
     Args:
         judge: who is to judge.
         target: the model.
-        target_architecture: its `model` in a manifest.
+        target_architecture: its config; None if the model is not one of trapmid's, so that only its weights are looked at.
 
     Raises:
         UserError: it does.
     """
-    refuse_shared_teacher(judge.name, judge.teacher, teacher_of(target_architecture))
+    refuse_shared_teacher(
+        judge.name, judge.teacher, None if target_architecture is None else teacher_of(target_architecture)
+    )
     if not isinstance(judge, ClassifierJudge):
         return
     bare = [
         {name: value for name, value in config.items() if name not in STARTS}
-        for config in (judge.architecture, target_architecture)
+        for config in (judge.architecture, target_architecture or {})
     ]
     if bare[0] == bare[1]:
         raise UserError(
-            f"The judge has the target's architecture ({target_architecture['kind']}): it would be fooled by what fools the target. Give the judge another model."
+            f"The judge has the target's architecture ({judge.architecture['kind']}): it would be fooled by what fools the target. Give the judge another model."
         )
     mine, theirs = judge.classifier.state_dict(), target.state_dict()
     if mine.keys() == theirs.keys() and all(torch.equal(mine[name], theirs[name]) for name in mine):

@@ -23,12 +23,14 @@ def _calibration_error(evidence: Model) -> Iterator[Measured]:
 
 
 def _zero_gradients(evidence: Model) -> Iterator[Measured]:
+    if not evidence.differentiable:
+        return
     images, labels = evidence.sampled
     yield Measured(over_identities(without_gradient(evidence.model.classifier, images, labels).double(), labels.cpu()))
 
 
 def _robust_accuracy(evidence: Model) -> Iterator[Measured]:
-    if evidence.robustness is not None:
+    if evidence.robustness is not None and evidence.differentiable:
         images, labels = evidence.sampled
         for budget, stands in evidence.robustness.stands(evidence.model.classifier, images, labels).items():
             yield Measured(over_identities(stands.double(), labels.cpu()), variant=f"_{budget}_255")

@@ -66,7 +66,7 @@ class OnnxModel(OpaqueModel):
                 f"{file} knows {probe.shape[1]:,} classes. Expected 2 to {MOST_CLASSES:,}, with a score for each; "
                 "a network with one output for two classes needs a second one, 1 - p."
             )
-        self._probabilities = bool((probe >= 0).all()) and torch.allclose(probe.sum(1), torch.ones(2), atol=1e-3)
+        self.probabilities = bool((probe >= 0).all()) and torch.allclose(probe.sum(1), torch.ones(2), atol=1e-3)
         self.identities = identities or tuple(f"class-{i:05d}" for i in range(probe.shape[1]))
         if len(self.identities) != probe.shape[1]:
             raise UserError(f"{file} knows {probe.shape[1]} classes, and {len(self.identities)} names were given.")
@@ -78,7 +78,7 @@ class OnnxModel(OpaqueModel):
             UserError: the network fails, or answers with NaN.
         """
         answer = self._run(images.detach().cpu().float())
-        logs = answer.log() if self._probabilities else answer.log_softmax(1)
+        logs = answer.log() if self.probabilities else answer.log_softmax(1)
         if bool(logs.isnan().any()):
             raise UserError(
                 f"{self._file} gives some images no score at all, or probabilities below 0. Its weights are damaged."

@@ -22,6 +22,8 @@ from trapmid.recipes.celeba64_vgg16 import celeba64_vgg16
 from trapmid.recipes.changes import changed, changed_values
 from trapmid.recipes.defenses_cpu import defenses_cpu, defenses_pretrained
 from trapmid.recipes.demo import demo
+from trapmid.recipes.durations import durations
+from trapmid.recipes.given import given_recipe, left_out
 
 RECIPES: dict[str, Callable[[], Recipe]] = {
     "demo": demo,
@@ -151,4 +153,14 @@ def _json(config: Config) -> dict[str, Any]:
     return config.model_dump(mode="json")
 
 
-__all__ = ["RECIPES", "Recipe", "changed", "choose_recipe", "extend", "learned"]
+__all__ = [
+    "RECIPES",
+    "Recipe",
+    "changed",
+    "choose_recipe",
+    "durations",
+    "extend",
+    "given_recipe",
+    "learned",
+    "left_out",
+]

@@ -20,7 +20,7 @@ def celeba64_pretrained() -> Recipe:
         --teacher FILE.onnx`. Without the file, it says which file to get and how. docs/results.md has results.
     """
     recipe = celeba64_cpu()
-    training = recipe.training.model_copy(update={"epochs": 20, "optimizer": AdamW(rate=1e-3)})
+    training = recipe.own_training.model_copy(update={"epochs": 20, "optimizer": AdamW(rate=1e-3)})
     return recipe.model_copy(
         update={
             "name": "celeba64-pretrained",
@@ -46,7 +46,7 @@ def celeba64_vgg16_cpu() -> Recipe:
     recipe = celeba64_cpu()
     sgd = SGD(rate=0.01, momentum=0.9, weight_decay=1e-4)
     changes = {"epochs": 20, "optimizer": sgd, "schedule": "constant", "evaluate_every": 1}
-    training = recipe.training.model_copy(update=changes)
+    training = recipe.own_training.model_copy(update=changes)
     return recipe.model_copy(
         update={
             "name": "celeba64-vgg16-cpu",

@@ -9,6 +9,7 @@ import torch
 from trapmid.artifacts import Manifest, open_artifact, versions
 from trapmid.attacks import ATTACKS, open_found
 from trapmid.attacks.attack import GAN_LOG
+from trapmid.audit.cells import EXAMINATION
 from trapmid.audit.loading import load_private_again
 from trapmid.audit.measuring import SAMPLES
 from trapmid.audit.plan import Folders, Task
@@ -33,10 +34,12 @@ from trapmid.report.contents import (
     Defense,
     Detection,
     GalleryRow,
+    GivenModel,
     Judge,
     Picture,
     Reconstruction,
 )
+from trapmid.subjects import SubjectConfig
 from trapmid.targets import InformedTarget, LabelTarget, ScoreTarget, WhiteBoxTarget
 from trapmid.types import UserError
 
@@ -73,19 +76,24 @@ def collect(out: Path, *, redact: bool = False) -> Contents:
     split = open_artifact(folders.data, "data")
     private = None if redact else load_private_again(recipe, folders.root).part("train")
     trained = {t: open_artifact(folders.of(t), "model") for t in folders.finished(recipe, "train")}
+    examined = {t: open_artifact(folders.of(t), EXAMINATION) for t in folders.finished(recipe, "examine")}
     attacked = {t: open_artifact(folders.of(t), "attack") for t in folders.finished(recipe, "attack")}
     run = {attack.kind for attack in recipe.attacks}
     return Contents(
-        title=f"Model inversion audit: {recipe.name}",
+        title=f"Model inversion audit: {' and '.join(one.name for one in recipe.subjects) or recipe.name}",
         data=_data(recipe, split),
-        architecture=f"{recipe.model.kind}, {recipe.image_size} px{_pretrained(recipe.model)}",
-        defenses=[Defense(name=d.name, title=d.heading, paper=d.paper) for d in recipe.defenses],
+        architecture="given"
+        if recipe.model is None
+        else f"{recipe.model.kind}, {recipe.image_size} px{_pretrained(recipe.model)}",
+        defenses=[Defense(name=d.name, title=d.heading, paper=d.paper) for d in recipe.cells],
+        given=[_given_model(one, examined) for one in recipe.subjects],
         attacks=[
             Attack(
                 name=a.name,
                 title=a.heading,
                 access=ACCESS[a.needs],
                 adaptive=a.adaptive,
+                searches=a.searches,
                 attempts=a.effort.images_per_identity,
                 paper=a.paper,
                 needs_trapdoor=a.needs.knows_secrets,
@@ -100,7 +108,7 @@ def collect(out: Path, *, redact: bool = False) -> Contents:
         ablations=ablations(recipe.defenses),
         detections=_detections(recipe, folders, read_scores(folders.measurement)),
         costs=_costs(recipe, trained, attacked),
-        warnings=_warnings(recipe, trained, attacked),
+        warnings=_warnings(recipe, trained | examined, attacked),
         not_tried=[member.title for member in ATTACKS if member.model_fields["kind"].default not in run],
         config=recipe.model_dump(mode="json"),
         versions=versions(),
@@ -139,6 +147,18 @@ def _data(recipe: Recipe, split: Manifest) -> Data:
     )
 
 
+def _given_model(config: SubjectConfig, examined: dict[Task, Manifest]) -> GivenModel:
+    """A model that is given, with what the doctor of models found."""
+    manifest = next(one for task, one in examined.items() if task.defense == config.name)
+    return GivenModel(
+        name=config.name,
+        where=config.path,
+        kind=config.title,
+        accuracy=manifest.facts["accuracy"],
+        notes=manifest.facts["notes"],
+    )
+
+
 def _given(source: Source | None) -> Source:
     assert source is not None, "a measured audit has its images"
     return source
@@ -154,7 +174,7 @@ def _gallery(recipe: Recipe, folders: Folders, train: ImageSet | None, identitie
         if (r["judge"], r["attack"], r["seed"]) == (judge, attack, seed)
     }
     found = {}
-    for defense in recipe.defenses:
+    for defense in recipe.cells:
         folder = folders.attack(attack, defense.name, seed)
         if folder.exists():
             found[defense.name] = open_found(folder)[0]
@@ -163,7 +183,7 @@ def _gallery(recipe: Recipe, folders: Folders, train: ImageSet | None, identitie
         columns = {}
         for kind, reconstructions in found.items():
             best = torch.nonzero(reconstructions.labels == number).flatten()[:FOUND_SHOWN].tolist()
-            columns[recipe.defense(kind).heading] = [
+            columns[recipe.cell(kind).heading] = [
                 Reconstruction(picture=_picture(reconstructions.pixels[i]), recognised=recognised.get((kind, i)))
                 for i in best
             ]
@@ -272,4 +292,4 @@ def _warnings(recipe: Recipe, trained: dict[Task, Manifest], attacked: dict[Task
 
 
 def _cell(recipe: Recipe, task: Task) -> str:
-    return f"{recipe.defense(task.defense).heading}, seed {task.seed}"
+    return f"{recipe.cell(task.defense).heading}, seed {task.seed}"

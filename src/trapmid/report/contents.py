@@ -64,6 +64,25 @@ class Defense:
 
 
 @dataclass(frozen=True, kw_only=True)
+class GivenModel:
+    """A model that was not trained in the audit.
+
+    Attributes:
+        name: its name in the scores.
+        where: the file, folder, address or name by which it was given.
+        kind: what that is, in words.
+        accuracy: share of a sample of private images that it classifies correctly; it may have learned them.
+        notes: what else its examination told.
+    """
+
+    name: str
+    where: str
+    kind: str
+    accuracy: float
+    notes: Sequence[str] = ()
+
+
+@dataclass(frozen=True, kw_only=True)
 class Attack:
     """An attack that was run.
 
@@ -72,6 +91,7 @@ class Attack:
         title: its name in the text.
         access: what the attacker needs of the model.
         adaptive: whether it knows the defense and works around it.
+        searches: whether it searches for images, or picks some of the attacker's own.
         attempts: reconstructions per identity. With one, an attack accuracy is a share of identities.
         paper: its source.
         needs_trapdoor: whether it runs on models with a trapdoor only, because it uses what it knows about it.
@@ -81,6 +101,7 @@ class Attack:
     title: str
     access: Access = "white-box"
     adaptive: bool = False
+    searches: bool = True
     attempts: int = 1
     paper: str = ""
     needs_trapdoor: bool = False
@@ -202,6 +223,7 @@ class Contents:
         judges: the judges. The first one decides the verdict and the main table.
         seeds: the seeds of trainings and attacks.
         scores: all scores. A group with several seeds must also contain its mean (seed None).
+        given: the models that were not trained in the audit.
         gallery: the identities to show.
         curves: the logs to draw.
         ablations: settings that were tried with several values.
@@ -227,6 +249,7 @@ class Contents:
     judges: Sequence[Judge]
     seeds: Sequence[int]
     scores: Sequence[Score]
+    given: Sequence[GivenModel] = ()
     gallery: Sequence[GalleryRow] = ()
     curves: Sequence[Curves] = ()
     ablations: Sequence[Ablation] = ()

@@ -1,21 +1,24 @@
 """The verdict: what the numbers show about each defense, in words, and nothing beyond that."""
 
 from dataclasses import dataclass
-from typing import Literal, TypeAlias
+from typing import Literal, TypeAlias, cast
 
 from trapmid.metrics.of_models import CLEAN_ACCURACY, TRAPDOOR_SUCCESS
 from trapmid.metrics.recognition import AA1, AA1_ACCEPTED
 from trapmid.metrics.scores import NOT_APPLICABLE, Score
 from trapmid.metrics.units import percent
 from trapmid.report.contents import UNPROTECTED, Attack, Contents, Defense
+from trapmid.report.risk import facts, risk
 
-Level: TypeAlias = Literal["protects", "partly", "fails", "unknown"]
+Level: TypeAlias = Literal["protects", "partly", "fails", "unknown", "reveals", "chance"]
 
 LABELS: dict[Level, str] = {
     "protects": "Protection shown",
     "partly": "Some protection shown",
     "fails": "No protection shown",
     "unknown": "Cannot be judged",
+    "reveals": "Reveals private images",
+    "chance": "No more than chance shown",
 }
 
 NAMED = 4
@@ -56,8 +59,15 @@ def judge(contents: Contents) -> Verdict:
 
     Protection is shown if the 95 % interval of AA-1 lies wholly below that of the unprotected model, whose own interval
     must lie wholly above the floor. A trapdoor must have been installed (`trapdoor_took`). A loss of clean accuracy
-    above `tolerated_loss` lowers "protects" to "partly".
+    above `tolerated_loss` lowers "protects" to "partly". Of models that were not trained in the audit, it is told whether
+    attacks recover more than chance (`trapmid.report.risk`).
     """
+    if contents.given:
+        return Verdict(
+            headline=_headline(contents),
+            findings=tuple(_of_given(contents, model) for model in contents.defenses),
+            notes=(*facts(contents), *_notes(contents)),
+        )
     shown = [defense for defense in contents.defenses if defense.name != UNPROTECTED]
     return Verdict(
         headline=_headline(contents),
@@ -66,8 +76,15 @@ def judge(contents: Contents) -> Verdict:
     )
 
 
+def _of_given(contents: Contents, model: Defense) -> Finding:
+    level, sentences = risk(contents, model)
+    return Finding(model, cast("Level", level), tuple(sentences))
+
+
 def cannot_show(contents: Contents) -> str | None:
     """Why this audit cannot show protection, whatever the defense; None if it can."""
+    if contents.given:
+        return None
     plain = contents.strongest(UNPROTECTED)
     floor = contents.floor(AA1)
     if plain is None:
@@ -98,7 +115,7 @@ def _headline(contents: Contents) -> str:
     thing = f"a recognisable {contents.data.subject}"
     shares, several = [], len(parts) > NAMED
     for place, (defense, _, score) in enumerate(parts[:1] if several else parts):
-        model = f"the model trained with {defense.title}"
+        model = f"the model {'' if contents.given else 'trained with '}{defense.title}"
         model = "the unprotected model" if defense.name == UNPROTECTED else model
         if attempts == 1:
             shares.append(f"for {percent(score.value)}{'' if place else ' of the identities'} from {model}")
@@ -184,7 +201,7 @@ def _utility(contents: Contents, defense: Defense) -> tuple[bool, list[str]]:
 def _notes(contents: Contents) -> list[str]:
     notes = []
     protected = [defense for defense in contents.defenses if defense.name != UNPROTECTED]
-    if protected and not any(attack.adaptive for attack in contents.attacks):
+    if protected and not contents.given and not any(attack.adaptive for attack in contents.attacks):
         notes.append("No attack in this audit knew of the defense. An attack that is adapted to it may recover more.")
     accepted = [
         (defense, score) for defense in contents.defenses if (score := _accepted(contents, defense)) is not None
@@ -198,7 +215,7 @@ def _notes(contents: Contents) -> list[str]:
         said = [f"{percent(score.value)} ({defense.title})" for defense, score in rows if score is not None]
         if said:
             notes.append(f"The same, judged by {other.title}: {listed(said)}.")
-    if len(contents.seeds) < 2:
+    if len(contents.seeds) < 2 and not contents.given:
         notes.append("There is one seed only. How much the result changes from one training to the next is unknown.")
     return notes
 

@@ -151,7 +151,7 @@ class CPUScale(Scale):
         )
         said = [
             f"{images} at {recipe.image_size} px instead of {published[0]}",
-            f"{network} instead of {published[1]}, trained for {recipe.training.epochs} epochs with AdamW, every defense alike",
+            f"{network} instead of {published[1]}, trained for {recipe.own_training.epochs} epochs with AdamW, every defense alike",
             "trapdoors begin with strong triggers that fade, since the published constants want some 20,000 steps",
             "every defense, none included, trains with the same augmentation, and no epoch is chosen on test images",
             "attacks with small generators, a fraction of the published iterations, and a warm start from a prior of the public images",

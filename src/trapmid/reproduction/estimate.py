@@ -127,7 +127,7 @@ def _disk(study: Study) -> float:
     total = 0.0
     for task in study.tasks:
         if task.kind == "train":
-            total += 4 * weights(recipe.model, identities, recipe.image_size, recipe.channels)
+            total += 4 * weights(recipe.own_model, identities, recipe.image_size, recipe.channels)
             total += 4 * identities * picture if recipe.defense(task.defense).has_trapdoor else 0
         if task.kind == "attack":
             attack = recipe.attack(task.member)

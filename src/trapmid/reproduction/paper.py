@@ -103,7 +103,7 @@ class PaperScale(Scale):
     def recipe(self, target: Target, defense: str) -> Recipe:
         """Optimizers and augmentation are those that the paper gives each defense; the test split chooses the epoch, as published."""
         base = _published()
-        model, changes = NETWORKS.get(target.network, base.model), {}
+        model, changes = NETWORKS.get(target.network, base.own_model), {}
         if target.data == "portraits":
             changes = {
                 "image_size": 224,
@@ -115,7 +115,7 @@ class PaperScale(Scale):
                 ),
             }
         if target.data in ("digits", "objects"):
-            judge = base.training.model_copy(update={"epochs": 10})
+            judge = base.own_training.model_copy(update={"epochs": 10})
             model = Zoo(name="resnet18", pretrained=True, pixels="unit")
             changes = {
                 "channels": 1 if target.data == "digits" else 3,
@@ -131,7 +131,7 @@ class PaperScale(Scale):
             "private": _half(self.images.private, "private"),
             "public": public,
             "model": model,
-            "training": self._training(base.training, target, defense),
+            "training": self._training(base.own_training, target, defense),
             "fidelity": Inception() if target.data == "portraits" else TorchvisionInception(),
         }
         return with_transforms(base.model_copy(update=changes), target.augmentation)

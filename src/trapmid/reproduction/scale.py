@@ -136,7 +136,7 @@ def with_transforms(recipe: Recipe, transforms: Transforms | None) -> Recipe:
     """The recipe with these parts of its augmentation only. Brightness and contrast do not change either."""
     if transforms is None:
         return recipe
-    augmentation = recipe.training.augmentation.model_copy(
+    augmentation = recipe.own_training.augmentation.model_copy(
         update={
             "crop_probability": float(transforms.crop),
             "flip_probability": float(transforms.flip),
@@ -144,5 +144,5 @@ def with_transforms(recipe: Recipe, transforms: Transforms | None) -> Recipe:
             "jitter_probability": 0.0,
         }
     )
-    training = recipe.training.model_copy(update={"augmentation": augmentation})
+    training = recipe.own_training.model_copy(update={"augmentation": augmentation})
     return recipe.model_copy(update={"training": training})

@@ -1,0 +1,246 @@
+"""The doctor of models: what a classifier makes of the private images, before any attack is run on it."""
+
+import time
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import numpy as np
+import torch
+from scipy.optimize import linear_sum_assignment
+from torch import Tensor
+
+from trapmid.artifacts import Draft, Manifest, make
+from trapmid.audit.cells import EXAMINATION, subject_of
+from trapmid.audit.findings import ModelFinding, judge_model
+from trapmid.audit.loading import AuditData
+from trapmid.audit.recipe import Recipe
+from trapmid.config import Config
+from trapmid.data import ImageSet
+from trapmid.engine import Compute, Progress, generator, peak_memory_mib, randomness
+from trapmid.files import write_atomic
+from trapmid.metrics.robustness import without_gradient
+from trapmid.subjects import ACCESS, AccessName, Subject
+from trapmid.subjects.inputs import KNOWN, Normalise
+from trapmid.targets import WhiteBoxTarget
+from trapmid.types import Images, Labels, UserError
+
+FILE = "examination.json"
+MOST_IMAGES, MOST_EACH = 512, 10
+"""Images that the model is shown, and images of one identity among them."""
+GRADIENTS, BATCH = 32, 64
+
+
+class Examination(Config):
+    """What the doctor of models measured.
+
+    Attributes:
+        model: what was examined.
+        access: what it gives.
+        classes: how many it knows.
+        image_shape: (channels, height, width) that it takes.
+        normalise: what is done to images in [0, 1] first.
+        answers: what it answers with.
+        images: how many it was shown.
+        accuracy: share of them that it classifies correctly.
+        by_identity: the same for each identity.
+        by_normalisation: the accuracy under each common normalisation, with every identity matched to the class that
+            the model gives its images.
+        order: the names of all classes in the order that the images speak for; empty if the order is right.
+        zero_gradients: share of images without a usable gradient; None without gradients.
+        differs: the largest change of a probability when the same images are shown again.
+        batch_differs: the same when each image is shown alone.
+        plain: the name and the probability of the class of a black and of a white image.
+        findings: what is wrong, worst first.
+    """
+
+    model: str
+    access: AccessName
+    classes: int
+    image_shape: tuple[int, int, int]
+    normalise: str
+    answers: str
+    images: int
+    accuracy: float
+    by_identity: dict[str, float]
+    by_normalisation: dict[str, float]
+    order: tuple[str, ...]
+    zero_gradients: float | None
+    differs: float
+    batch_differs: float
+    plain: dict[str, tuple[str, float]]
+    findings: tuple[ModelFinding, ...]
+
+    @property
+    def healthy(self) -> bool:
+        """Whether nothing stands against an audit."""
+        return all(finding.severity != "error" for finding in self.findings)
+
+
+class Speed(NamedTuple):
+    """Seconds that one image takes: its answer and, with gradients, the answer and its gradient."""
+
+    answer: float
+    gradient: float | None
+
+
+def examine(
+    subject: Subject, images: ImageSet, everybody: Sequence[str], name: str, progress: Progress
+) -> tuple[Examination, Speed]:
+    """Show a model private images, and look at what it answers.
+
+    Args:
+        subject: the model as it was opened.
+        images: of the identities that are audited.
+        everybody: all identities of the private images, in order.
+        name: of the model, for messages.
+        progress: called with the number of images that were shown.
+
+    Raises:
+        UserError: its classes cannot be told apart.
+    """
+    subject.showing(images.identities, everybody, images.image_size, images.channels)  # tells what does not fit
+    names = subject.identities if subject.named else tuple(everybody)
+    whole = subject.showing(names, everybody, images.image_size, images.channels)
+    number = torch.tensor([names.index(person) for person in images.identities])
+    rows = _sample(images.labels)
+    shown, classes = images.images(rows), number[images.labels[rows]]
+    known = {subject.normalise.name: subject.normalise}
+    if subject.numbers:
+        known |= {name: Normalise.of(name) for name in KNOWN}
+    answers = {}
+    for done, (text, normalise) in enumerate(known.items()):
+        progress("examine the model", done, len(known), "")
+        answers[text] = _answers(whole, shown, subject.normalise, normalise)
+    progress("examine the model", len(known), len(known), "")
+    own = answers[subject.normalise.name]
+    correct = (own.argmax(1) == classes).double()
+    matched = {text: _matched(one.argmax(1), classes, len(names)) for text, one in answers.items() if _finite(one)}
+    best = max(matched, key=lambda text: matched[text][0], default=subject.normalise.name)
+    by_identity = {names[one]: float(correct[classes == one].mean()) for one in sorted(set(classes.tolist()))}
+    again = _answers(whole, shown[:BATCH])
+    alone = torch.cat([_answers(whole, image[None]) for image in shown[:8]])
+    zero = _zero_gradients(whole, shown[:GRADIENTS], classes[:GRADIENTS])
+    plain = _answers(whole, torch.stack([torch.zeros_like(shown[0]), torch.ones_like(shown[0])]))
+    facts: dict[str, Any] = {
+        "model": name,
+        "access": subject.gives,
+        "classes": subject.classes,
+        "image_shape": subject.image_shape,
+        "normalise": subject.normalise.told,
+        "answers": "labels"
+        if subject.access is ACCESS["labels"]
+        else "probabilities"
+        if subject.probabilities
+        else "logits",
+        "images": len(rows),
+        "accuracy": float(correct.mean()),
+        "by_identity": by_identity,
+        "by_normalisation": {text: share for text, (share, _) in matched.items()},
+        "zero_gradients": zero,
+        "differs": float((again - own[:BATCH]).abs().max()),
+        "batch_differs": float((alone - own[:8]).abs().max()),
+        "plain": {
+            text: (names[int(row.argmax())], float(row.max()))
+            for text, row in zip(("black", "white"), plain, strict=True)
+        },
+    }
+    findings, order = judge_model(facts, matched, best, subject, names, _finite(own))
+    return Examination(**facts, findings=findings, order=order), _speed(whole, shown)
+
+
+def examine_subject(
+    folder: Path, recipe: Recipe, name: str, data: AuditData, compute: Compute, progress: Progress
+) -> Manifest:
+    """The examination of a model as an artifact, which stands in the place of a trained model.
+
+    Raises:
+        UserError: the model cannot be audited as it is. Nothing is written then.
+    """
+    subject, config = recipe.subject(name).open(recipe.access, compute), recipe.subject(name)
+    shown = subject_of(recipe, name, data, compute)
+
+    def build(draft: Draft) -> Manifest:
+        started = time.monotonic()
+        found, speed = examine(subject, data.private.images, data.everybody, config.path, progress)
+        if not found.healthy:
+            first = next(one for one in found.findings if one.severity == "error")
+            raise UserError(f"{first.problem} {first.remedy}".strip())
+        write_atomic(draft.folder / FILE, found.model_dump_json(indent=1) + "\n")
+        facts = {
+            "accuracy": found.accuracy,
+            "warnings": [f"{one.problem} {one.remedy}".strip() for one in found.findings if one.severity == "warning"],
+            "notes": [one.problem for one in found.findings if one.severity == "note"],
+            "seconds_an_image": speed._asdict(),
+        }
+        return draft.finish([FILE], facts, time.monotonic() - started, peak_memory_mib())
+
+    settings = {"subject": config.model_dump(mode="json"), "identities": list(shown.identities)}
+    parents = {"private": data.digests["private"], "model": subject.digest}
+    return make(folder, EXAMINATION, settings, parents, build, progress)
+
+
+def _sample(labels: Labels) -> Tensor:
+    """Rows of at most `MOST_EACH` images of each identity, drawn at random, `MOST_IMAGES` in all."""
+    order = torch.randperm(len(labels), generator=generator(0, "examine"))
+    seen: dict[int, int] = {}
+    rows = []
+    for row in order.tolist():
+        label = int(labels[row])
+        seen[label] = seen.get(label, 0) + 1
+        if seen[label] <= MOST_EACH:
+            rows.append(row)
+    return torch.tensor(rows[:MOST_IMAGES])
+
+
+@torch.no_grad()
+def _answers(subject: Subject, images: Images, own: Normalise | None = None, other: Normalise | None = None) -> Tensor:
+    """Probabilities (n, classes), on the CPU; with `other`, as if images were normalised by it instead of by `own`."""
+    if own is not None and other is not None and own != other:
+        m, s, n, t = (torch.tensor(one).view(1, -1, 1, 1) for one in (*own, *other))
+        images = (images - n) / t * s + m
+    device = next((p.device for p in subject.module.parameters()), torch.device("cpu"))
+    with randomness(0, "examine", device=device):
+        return torch.cat([subject.module(part.to(device)).softmax(1).cpu() for part in images.split(BATCH)])
+
+
+def _matched(predicted: Labels, classes: Labels, count: int) -> tuple[float, dict[int, int]]:
+    """The accuracy if every identity had the class that suits all of them best, and that class of each identity."""
+    votes = np.zeros((count, count))
+    np.add.at(votes, (classes.numpy(), predicted.numpy()), 1)
+    people = sorted(set(classes.tolist()))
+    rows, columns = linear_sum_assignment(votes[people], maximize=True)
+    found = {people[row]: int(column) for row, column in zip(rows, columns, strict=True)}
+    return float(votes[people][rows, columns].sum() / len(classes)), found
+
+
+def _zero_gradients(subject: Subject, images: Images, classes: Labels) -> float | None:
+    if subject.access is not WhiteBoxTarget:
+        return None
+    device = next((p.device for p in subject.module.parameters()), torch.device("cpu"))
+    return float(without_gradient(subject.module, images.to(device), classes.to(device)).double().mean())
+
+
+def _speed(subject: Subject, images: Images) -> Speed:
+    """The second of two runs over one batch, since the first one prepares kernels."""
+    batch = images[:BATCH]
+    device = next((p.device for p in subject.module.parameters()), torch.device("cpu"))
+    # processor time on a CPU, so that other work on the machine does not count; a server takes time elsewhere
+    clock = time.process_time if device.type == "cpu" and subject.numbers else time.monotonic
+    answer = gradient = 0.0
+    for _ in range(2):
+        began = clock()
+        _answers(subject, batch)
+        answer = (clock() - began) / len(batch)
+    if subject.access is not WhiteBoxTarget:
+        return Speed(answer, None)
+    for _ in range(2):
+        began = clock()
+        pixels = batch.to(device).requires_grad_(True)
+        torch.autograd.grad(subject.module(pixels).logsumexp(1).sum(), pixels)
+        gradient = (clock() - began) / len(batch)
+    return Speed(answer, gradient)
+
+
+def _finite(answers: Tensor) -> bool:
+    return bool(answers.isfinite().all())

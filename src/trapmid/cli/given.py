@@ -1,0 +1,212 @@
+"""What the commands share that take a model which somebody else trained: opening it, and the audit of it."""
+
+import re
+import time
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from trapmid.cli.options import (
+    Effort,
+    Given,
+    Job,
+    Machine,
+    check_count,
+    check_device,
+    check_machine,
+    check_paths,
+    parse_bytes,
+)
+from trapmid.cli.running import check_seeds, loading, print_models, start
+from trapmid.console import console, print_examination, print_scores
+from trapmid.errors import UserError
+from trapmid.files import write_atomic
+from trapmid.progress import Watch
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from trapmid.engine import Compute
+    from trapmid.metrics.gates import Gate
+    from trapmid.subjects import AccessName, Subject, SubjectConfig
+
+GATE_FAILED = 3
+"""The exit code of an audit whose scores do not pass a gate."""
+
+
+def config_of(model: str, given: Given, label: str = "") -> "SubjectConfig":
+    """The config of the model that a command line describes.
+
+    Raises:
+        UserError: it describes none.
+    """
+    from trapmid.subjects import parse_subject
+
+    if given.channels not in (None, 1, 3):
+        raise UserError(f"--channels {given.channels}: expected 1 or 3.")
+    return parse_subject(
+        model,
+        weights=given.weights,
+        classes=given.classes,
+        image_size=given.image_size,
+        channels=given.channels,
+        normalise=given.normalize,
+        label=label,
+    )
+
+
+def open_given(model: str, given: Given, least: "AccessName | None", compute: "Compute") -> "Subject":
+    """The model that a command line describes, with its classes as they are.
+
+    Args:
+        model: names it.
+        given: describes it.
+        least: what will be asked of it, if --access does not say.
+        compute: device and precision.
+
+    Raises:
+        UserError: it cannot be opened.
+    """
+    config = config_of(model, given)
+    if given.access is None and least is None and config.kind == "onnx":
+        return config.open("scores", compute)  # without a conversion that nobody needs
+    return config.open(given.access or least, compute)
+
+
+def label_of(model: str) -> str:
+    """A name for a model in files and folders: the last part of its path, or its address."""
+    last = re.sub(r"^\w+://", "", model).rstrip("/").split("/")[-1].removeprefix("timm:")
+    stem = re.sub(r"\.(pt2|onnx)$", "", last)
+    label = re.sub(r"[^A-Za-z0-9.+_-]+", "-", stem).strip("-.+_")[:60]
+    return label if label and label != "none" else f"model-{label}".rstrip("-")
+
+
+def audit_given(
+    model: str,
+    job: Job,
+    given: Given,
+    machine: Machine,
+    *,
+    effort: Effort,
+    budget: int | None,
+    resolution: int | None,
+    seeds: tuple[int, ...],
+    attacks: tuple[str, ...],
+    defenses: tuple[str, ...],
+    identities: int | None,
+    redact: bool,
+    fail_above: tuple[str, ...] = (),
+    fail_below: tuple[str, ...] = (),
+    junit: Path | None = None,
+) -> int:
+    """Audit a model that somebody else trained. Returns the exit code: 3 if a gate fails.
+
+    Raises:
+        UserError: an option does not fit, or the model or the images cannot be used.
+    """
+    started = time.monotonic()
+    if job.recipe is not None or defenses:
+        raise UserError("MODEL is audited as it is: leave out --recipe and --defenses, which train models.")
+    if job.private is None or job.public is None:
+        raise UserError(
+            "An audit of a MODEL needs --private, images of the people that it knows, and --public, images of other "
+            "people, which an attacker would have."
+        )
+    check_paths(job.private, job.public)
+    check_seeds(seeds)
+    check_count("--identities", identities, least=2)
+    check_machine(machine)
+    with loading():
+        from trapmid.attacks import ATTACKS
+        from trapmid.audit.plan import plan
+        from trapmid.audit.run import run
+        from trapmid.engine import Compute
+        from trapmid.metrics.gates import parse_gates
+        from trapmid.recipes import given_recipe, left_out
+        from trapmid.report.card import write_card
+        from trapmid.report.write import write_report
+    for path in attacks:
+        if ":" in path:
+            ATTACKS.import_member(path)
+    gates = parse_gates(fail_above, fail_below)
+    compute = Compute(machine.device, machine.precision, parse_bytes(machine.max_memory))
+    compute.torch_device  # noqa: B018 (a device that is not there is refused before anything is written)
+    config = config_of(model, given, label_of(model))
+    subject = config.open(given.access, compute)
+    access = subject.gives
+    recipe = given_recipe(
+        [(config, subject)],
+        job.private,
+        job.public,
+        access=access,
+        effort=effort,
+        resolution=resolution,
+        identities=identities,
+        seeds=seeds or (0,),
+        attacks=attacks,
+        budget=budget,
+        changes=job.changes,
+    )
+    out = job.out or Path("runs") / config.name
+    recipe = start(recipe, out)
+    if not attacks and (more := left_out(access, effort)):
+        console.print(f"{effort} effort leaves out {', '.join(more)}; --effort thorough has them.")
+    with Watch() as progress:
+        run(recipe, out, compute=compute, jobs=machine.jobs or None, progress=progress)
+    print_models(recipe, [one for one in plan(recipe) if one.kind == "examine"], out)
+    print_scores(out)
+    console.print(f"Report: {write_report(out, redact=redact)}\nModel card section: {write_card(out)}")
+    console.print(f"Done in {(time.monotonic() - started) / 60:.1f} minutes.")
+    return check_gates(out, gates, junit)
+
+
+def check_gates(out: Path, gates: "Sequence[Gate]", junit: Path | None) -> int:
+    """Say what each gate makes of the scores of a run folder, and write it to `junit` if there is such a file to write.
+
+    Returns:
+        The exit code: 0, or 3 if a gate fails.
+    """
+    from trapmid.metrics.gates import apply_gates
+    from trapmid.metrics.scores import read_scores
+    from trapmid.report.card import write_junit
+
+    verdicts = apply_gates(gates, read_scores(out)) if gates else ()
+    if junit is not None:
+        write_junit(verdicts, junit)
+    for one in verdicts:
+        console.print(f"{'pass' if one.passed else 'FAIL'}: {one.told}.", style=None if one.passed else "bold red")
+    return 0 if all(one.passed for one in verdicts) else GATE_FAILED
+
+
+def examine_given(
+    model: str, private: Path, given: Given, identities: int | None, order: Path | None, *, as_json: bool, device: str
+) -> int:
+    """Examine a model without attacking it, and say what is wrong with it. Returns the exit code.
+
+    Raises:
+        UserError: the model or the images cannot be opened.
+    """
+    check_paths(private)
+    check_count("--identities", identities, least=2)
+    check_device(device)
+    with loading():
+        from trapmid.audit.examination import examine
+        from trapmid.data import guess_source
+        from trapmid.engine import Compute
+        from trapmid.recipes import durations
+        from trapmid.recipes.given import fitting_resolution
+    subject = config_of(model, given, label_of(model)).open(given.access, Compute(device))
+    side, channels = fitting_resolution(subject.image_shape), subject.image_shape[0]
+    with Watch() as progress:
+        everybody = guess_source(private).load(
+            side, 1 if channels == 1 else 3, lambda done, total: progress("load private images", done, total, "")
+        )
+        images = everybody if identities is None else everybody.with_most_images(identities)
+        found, speed = examine(subject, images, everybody.identities, model, progress)
+    if order is not None:
+        if not found.order:
+            raise UserError("The classes are in the order of the names already: there is no other order to write.")
+        write_atomic(order, "".join(f"{name}\n" for name in found.order))
+    print_examination(
+        found, speed, durations(found.access, len(images.identities), side, channels, speed), as_json=as_json
+    )
+    return 0 if found.healthy else 2

@@ -1,0 +1,144 @@
+"""A network in an ONNX file: asked through onnxruntime, or turned into a module that carries gradients."""
+
+import warnings
+from pathlib import Path
+from typing import Any, Literal, final
+
+import torch
+from torch import Tensor, nn
+
+from trapmid.errors import shown
+from trapmid.reach import OnnxModel
+from trapmid.subjects.subject import Loaded, SubjectConfig
+from trapmid.targets import LabelTarget, ScoreTarget, WhiteBoxTarget
+from trapmid.types import Images, UserError
+
+LAST_OPSET = 17
+"""The last version of ONNX's operators that onnx2torch knows as a whole. Later ones changed types, not functions."""
+
+DIFFERS = 1e-3
+"""The largest difference of a probability between both answers that is put down to rounding."""
+
+
+@final
+class OnnxFile(SubjectConfig):
+    """`onnx`: an ONNX file; with white-box access, converted by onnx2torch and compared with onnxruntime's answers.
+
+    Needs the extra `trapmid[onnx]`.
+    """
+
+    title = "ONNX file"
+    paper = "ONNX; onnxruntime; onnx2torch (ENOT, 2021)"
+    kind: Literal["onnx"] = "onnx"
+
+    @classmethod
+    def named(cls, text: str, weights: Path | None) -> "OnnxFile | None":
+        """Of a path that ends in .onnx."""
+        return cls(path=text) if text.endswith(".onnx") and weights is None else None
+
+    def load(self, access: type[LabelTarget]) -> Loaded:
+        """See `SubjectConfig.load`. Less than white-box access is asked through onnxruntime."""
+        asked = OnnxModel(Path(self.path))
+        module: nn.Module = asked
+        if access is WhiteBoxTarget:
+            module = _converted(Path(self.path), asked)
+        return Loaded(
+            module=module,
+            access=WhiteBoxTarget if access is WhiteBoxTarget else ScoreTarget,
+            digest=asked.digest,
+            shape=asked.image_shape,
+        )
+
+
+@final
+class Converted(nn.Module):
+    """A converted network. If its batch size is fixed, images are shown one batch of that size after the other."""
+
+    exported = True
+
+    def __init__(self, network: nn.Module, batch: int | None, kind: torch.dtype) -> None:
+        super().__init__()
+        self.network, self.batch, self.kind = network, batch, kind
+
+    def train(self, mode: bool = True) -> "Converted":
+        """Remembers the mode; an ONNX file is a network in eval mode."""
+        self.training = mode
+        return self
+
+    def forward(self, images: Images) -> Tensor:
+        """The first output."""
+        answers = []
+        for part in images.split(self.batch or len(images)):
+            missing = 0 if self.batch is None else self.batch - len(part)
+            whole = torch.cat([part, part[-1:].expand(missing, -1, -1, -1)]) if missing else part
+            answer: Any = self.network(whole.to(self.kind))
+            answers.append((answer[0] if isinstance(answer, list | tuple) else answer)[: len(part)].float())
+        return torch.cat(answers)
+
+
+def _converted(file: Path, asked: OnnxModel) -> nn.Module:
+    """The network as a module, whose answers are those of onnxruntime.
+
+    Raises:
+        UserError: onnx2torch is missing or cannot convert the network, or the answers differ.
+    """
+    try:
+        import onnx
+        from onnx2torch import convert
+    except ImportError as problem:
+        raise UserError(
+            "White-box access to an ONNX file takes onnx2torch: pip install 'trapmid[onnx]'. Or ask it for scores "
+            "alone: --access scores."
+        ) from problem
+    instead = "Give --access scores, or the network itself: a .pt2 file, or package.module:factory with --weights FILE."
+    try:
+        model = onnx.load(file)
+        _prepare(model)
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # onnx2torch copies arrays of the file that cannot be written to
+            network = convert(model).eval()
+    except Exception as problem:  # whatever onnx and onnx2torch meet in a network that they do not know
+        raise UserError(f"onnx2torch cannot convert {file}: {shown(problem)}. {instead}") from problem
+    dims = model.graph.input[0].type.tensor_type
+    fixed = dims.shape.dim[0].dim_value or None
+    kind = {10: torch.float16, 11: torch.float64}.get(dims.elem_type, torch.float32)
+    module = Converted(network, fixed, kind).requires_grad_(False)
+    images = torch.rand(8, *asked.image_shape, generator=torch.Generator().manual_seed(0))
+    images[:2] = torch.tensor([0.0, 1.0])[:, None, None, None]
+    try:
+        with torch.no_grad():
+            own, theirs = module(images), asked(images).exp()
+            own = own if asked.probabilities else own.softmax(1)
+            apart = float((own - theirs).abs().max()) if own.shape == theirs.shape else 1.0
+    except Exception as problem:  # a converted network that does not run
+        raise UserError(f"The network that onnx2torch made of {file} fails: {shown(problem)}. {instead}") from problem
+    if not apart < DIFFERS:
+        raise UserError(
+            f"The network that onnx2torch made of {file} is another one: its probabilities differ from onnxruntime's "
+            f"by up to {apart:.2g} on random images. {instead}"
+        )
+    return module
+
+
+def _prepare(model: Any) -> None:
+    """Change an ONNX model so that onnx2torch can convert it, and so that none of its texts becomes code.
+
+    Names of nodes would end up in generated Python, so nodes are numbered. Identities, which exporters write for shared
+    weights, are left out, and the version of the operators is lowered to one that onnx2torch knows; the answers are
+    compared afterwards with those of the file as it is.
+    """
+    same = {node.output[0]: node.input[0] for node in model.graph.node if node.op_type == "Identity"}
+    outputs = {value.name for value in model.graph.output}
+    kept = [node for node in model.graph.node if node.op_type != "Identity" or node.output[0] in outputs]
+    for number, node in enumerate(kept):
+        node.name = f"node{number}"
+        for place, name in enumerate(node.input):
+            while name in same:
+                name = same[name]
+            node.input[place] = name
+    del model.graph.node[:]
+    model.graph.node.extend(kept)
+    del model.graph.value_info[:]
+    for opset in model.opset_import:
+        if opset.domain in ("", "ai.onnx"):
+            opset.version = min(opset.version, LAST_OPSET)

@@ -1,0 +1,97 @@
+"""A program of `torch.export` in a .pt2 file."""
+
+from pathlib import Path
+from typing import Any, Literal, final
+
+import torch
+from torch import Tensor, nn
+
+from trapmid.artifacts import sha256
+from trapmid.errors import shown
+from trapmid.subjects.archive import check_archive
+from trapmid.subjects.subject import Loaded, SubjectConfig
+from trapmid.targets import LabelTarget, WhiteBoxTarget
+from trapmid.types import Images, UserError
+
+
+@final
+class Program(nn.Module):
+    """An exported network. If its batch size is fixed, batches are cut to that size and the last one is padded.
+
+    Attributes:
+        exported: it is in eval mode for good.
+    """
+
+    exported = True
+
+    def __init__(self, network: nn.Module, batch: int | None) -> None:
+        super().__init__()
+        self.network, self.batch = network, batch
+
+    def train(self, mode: bool = True) -> "Program":
+        """Remembers the mode; the network was exported in one."""
+        self.training = mode
+        return self
+
+    def forward(self, images: Images) -> Tensor:
+        """The network's own answer."""
+        if self.batch is None:
+            return self.network(images)
+        answers = []
+        for part in images.split(self.batch):
+            missing = self.batch - len(part)
+            answers.append(self.network(torch.cat([part, part[-1:].expand(missing, -1, -1, -1)]))[: len(part)])
+        return torch.cat(answers)
+
+
+@final
+class ProgramFile(SubjectConfig):
+    """`program`: a network that `torch.export.save` wrote to a .pt2 file, with gradients.
+
+    Export it in eval mode, with one input, images (n, channels, height, width), and a batch of any size
+    (`dynamic_shapes=({0: Dim.DYNAMIC},)`). A file that could run code is refused before torch loads it.
+    """
+
+    title = "Exported program"
+    paper = "PyTorch: torch.export"
+    kind: Literal["program"] = "program"
+
+    @classmethod
+    def named(cls, text: str, weights: Path | None) -> "ProgramFile | None":
+        """Of a path that ends in .pt2."""
+        return cls(path=text) if text.endswith(".pt2") and weights is None else None
+
+    def load(self, access: type[LabelTarget]) -> Loaded:
+        """See `SubjectConfig.load`."""
+        del access
+        file = Path(self.path)
+        if not file.is_file():
+            raise UserError(f"{file} does not exist, or is not a regular file. Expected a .pt2 file.")
+        check_archive(file)
+        try:
+            program = torch.export.load(file)
+            program._guards_code = []  # Python text, which a module would run; answers are checked instead
+            network: Any = program.module(check_guards=False)
+        except Exception as problem:  # whatever torch meets in a file of another version
+            raise UserError(
+                f"{file} cannot be loaded by torch {torch.__version__}: {shown(problem)}. Export the model again with "
+                "this version."
+            ) from problem
+        shapes = [
+            tuple(node.meta["val"].shape)
+            for node in program.graph.nodes
+            if node.op == "placeholder" and node.name in program.graph_signature.user_inputs
+        ]
+        if len(shapes) != 1 or len(shapes[0]) != 4 or not all(isinstance(side, int) for side in shapes[0][1:]):
+            told = " and ".join(shown(shape) for shape in shapes) or "nothing"
+            raise UserError(
+                f"{file} takes {told}. Expected one input of images, (n, channels, height, width), whose batch alone "
+                "may have any size."
+            )
+        batch, *shape = shapes[0]
+        return Loaded(
+            module=Program(network, batch if isinstance(batch, int) else None),
+            access=WhiteBoxTarget,
+            digest=sha256(file)[:16],
+            shape=(shape[0], shape[1], shape[2]),
+        )

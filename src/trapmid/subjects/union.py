@@ -1,0 +1,98 @@
+"""The union of all kinds of models that can be audited: those of the package and those that other packages add."""
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Annotated, Any, TypeAlias
+
+from trapmid.config import explain
+from trapmid.registry import Registry
+from trapmid.subjects.subject import SubjectConfig
+from trapmid.types import UserError
+
+SUBJECTS: Registry[SubjectConfig] = Registry(
+    SubjectConfig,  # type: ignore[type-abstract]
+    "kind of model",
+    "trapmid.subjects",
+    "trapmid.subjects.members:MEMBERS",
+)
+"""Every kind of model by its name."""
+
+AnySubject: TypeAlias = Annotated[SubjectConfig, SUBJECTS]
+
+
+def parse_subject(
+    text: str,
+    *,
+    weights: Path | None = None,
+    classes: Path | Sequence[str] | None = None,
+    image_size: int | None = None,
+    channels: int | None = None,
+    normalise: str | None = None,
+    label: str = "",
+) -> SubjectConfig:
+    """The model that a text names: a file, a folder, an address, `timm:NAME` or `package.module:factory`.
+
+    Args:
+        text: names the model.
+        weights: its weights, for `timm:NAME` and for a factory that does not load them itself.
+        classes: the names of its classes in order, or a file with one on each line.
+        image_size: height and width of its images in pixels.
+        channels: of its images, one or three.
+        normalise: see `trapmid.subjects.inputs.KNOWN`.
+        label: its name in the run folder.
+
+    Raises:
+        UserError: the text names no model, or an option is not valid.
+    """
+    found = next((config for kind in SUBJECTS if (config := kind.named(text, weights)) is not None), None)
+    if found is None:
+        raise UserError(_unknown(text, weights))
+    given: dict[str, Any] = {
+        "classes": read_classes(classes) if isinstance(classes, Path) else classes,
+        "image_size": image_size,
+        "channels": channels,
+        "normalise": normalise,
+        "label": label,
+    }
+    settings = {name: value for name, value in given.items() if value}
+    try:
+        return type(found).model_validate(found.model_dump() | settings)
+    except ValueError as problem:
+        raise UserError(f"{text}: {explain(problem)}.") from problem
+
+
+def read_classes(file: Path) -> tuple[str, ...]:
+    """The names in a text file, one on each line, in the model's order.
+
+    Raises:
+        UserError: it cannot be read, or holds an empty line or a name twice.
+    """
+    try:
+        names = file.read_text(encoding="utf-8").splitlines()
+    except (OSError, UnicodeDecodeError) as problem:
+        raise UserError(
+            f"{file} cannot be read as text: {problem}. Expected the name of one class a line."
+        ) from problem
+    if len(names) < 2 or not all(name.strip() for name in names):
+        raise UserError(f"{file} has {len(names)} lines, or an empty one. Expected the name of one class on each line.")
+    if twice := next((name for name in names if names.count(name) > 1), None):
+        raise UserError(f"{file} has the class {twice!r} twice. Expected each name once.")
+    return tuple(name.strip() for name in names)
+
+
+def _unknown(text: str, weights: Path | None) -> str:
+    path, expected = (
+        Path(text),
+        (
+            "Expected a .pt2 or .onnx file, a folder of Hugging Face or of a model in a run folder, timm:NAME with --weights "
+            "FILE, package.module:factory, or an http(s) address."
+        ),
+    )
+    if path.suffix in (".pt", ".pth", ".ckpt", ".bin", ".pkl", ".tar", ".safetensors"):
+        return (
+            f"{text} holds weights without the network. Name the network and give it the weights: package.module:factory "
+            f"--weights {text}, or timm:NAME --weights {text}. Lightning checkpoints work so, too."
+        )
+    if weights is not None:
+        return f"--weights belongs to timm:NAME or package.module:factory, and {text!r} is neither."
+    return f"{text!r} is not a model{'' if path.exists() else ': there is no such file or folder'}. {expected}"

@@ -1,0 +1,272 @@
+"""Audits of models that trapmid did not train: the whole way, resumed, and what the doctor of models finds."""
+
+import sys
+from pathlib import Path
+from typing import Any
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+import torch
+from torch import nn
+
+from helpers.foreign import exported
+from helpers_attacks import CPU, SIZE, TINY_ATTACKS, trained_classifier
+from trapmid import cli
+from trapmid.audit import Recipe, run_audit
+from trapmid.audit.examination import Examination, examine
+from trapmid.audit.plan import Folders, Task, plan
+from trapmid.augment import WarpAugmentation
+from trapmid.data import ImageSet, SyntheticSource
+from trapmid.data.images import to_png
+from trapmid.engine import no_progress
+from trapmid.metrics.judges import EvaluationClassifier
+from trapmid.metrics.scores import find, read_scores
+from trapmid.models import SmallResNet
+from trapmid.recipes import choose_recipe
+from trapmid.recipes.two_cores import training
+from trapmid.report import audit_model, write_report
+from trapmid.subjects import SubjectConfig, hold, parse_subject
+from trapmid.subjects.live import Live
+from trapmid.types import UserError
+
+PEOPLE = SyntheticSource(identities=5, images_per_identity=10)
+OTHERS = SyntheticSource(identities=8, images_per_identity=4, first_identity=100)
+JUDGE = EvaluationClassifier(model=SmallResNet(width=8), training=training(2, WarpAugmentation(), evaluate_every=2))
+
+
+class Logits(nn.Module):
+    """A classifier of ours as others have one: it returns a tensor, and expects images in another range."""
+
+    def __init__(self, network: nn.Module, scale: float = 1.0, shift: float = 0.0, order: Any = None) -> None:
+        super().__init__()
+        self.network, self.scale, self.shift = network, scale, shift
+        self.order = order
+
+    def forward(self, images: torch.Tensor) -> torch.Tensor:
+        scores = self.network(images * self.scale + self.shift).logits
+        return scores if self.order is None else scores[:, self.order]
+
+
+@pytest.fixture(scope="module")
+def people() -> ImageSet:
+    return PEOPLE.load(SIZE, 3)
+
+
+@pytest.fixture(scope="module")
+def net(people: ImageSet) -> nn.Module:
+    return trained_classifier(people)
+
+
+def recipe(subject: SubjectConfig, **changes: Any) -> Recipe:
+    values: dict[str, Any] = {
+        "name": "audit",
+        "about": "a test",
+        "private": PEOPLE,
+        "public": OTHERS,
+        "image_size": SIZE,
+        "subjects": (subject,),
+        "attacks": (TINY_ATTACKS["plgmi"], TINY_ATTACKS["public-nearest"]),
+        "judges": (JUDGE,),
+        "robustness": None,
+    }
+    return Recipe(**values | changes)
+
+
+def doctor(module: nn.Module, people: ImageSet, **settings: Any) -> Examination:
+    subject = Live(path=hold(module), image_size=SIZE, **settings).open()
+    return examine(subject, people, people.identities, "net", no_progress)[0]
+
+
+def test_a_plan_has_examinations_in_place_of_trainings() -> None:
+    tasks = plan(recipe(Live(path="0", label="net"), seeds=(0, 1)))
+    assert not [task for task in tasks if task.kind == "train"]
+    first = Task("examine", defense="net", seed=0)
+    assert next(iter(tasks)) == first
+    assert first in tasks[Task("attack", "plgmi", "net", 0)]
+    assert all(first in needs for task, needs in tasks.items() if task.kind == "prior")
+    with pytest.raises(ValueError, match="expected model, training and at least one of the defenses, or subjects"):
+        recipe(Live(path="0"), subjects=())
+    assert "subjects" not in choose_recipe("demo").model_dump()
+
+
+def test_an_audit_of_a_module_from_the_examination_to_the_report(net: nn.Module, tmp_path: Path) -> None:
+    subject = Live(path=hold(Logits(net)), image_size=SIZE, label="mine")
+    chosen = recipe(subject)
+    run_audit(chosen, tmp_path, compute=CPU, jobs=1)
+    scores = read_scores(tmp_path)
+    assert {row.defense for row in scores} == {"mine", "-"}
+    (accuracy,) = find(scores, defense="mine", metric="clean_accuracy", seed=0)
+    assert accuracy.value > 0.5
+    for attack in ("plgmi", "public-nearest", "real", "public"):
+        assert [row for row in scores if row.attack == attack and row.metric == "attack_accuracy_1"], attack
+    page = write_report(tmp_path).read_text(encoding="utf-8")
+    assert "It may have learned them" in page
+    assert "Reveals private images" in page or "No more than chance shown" in page
+    assert "The audit trained no model" in page
+    made = {path: path.stat().st_mtime_ns for path in tmp_path.rglob("manifest.json")}
+    run_audit(chosen, tmp_path, compute=CPU, jobs=1)
+    assert made == {path: path.stat().st_mtime_ns for path in tmp_path.rglob("manifest.json")}
+
+
+@pytest.mark.slow
+def test_a_model_that_changed_is_not_attacked_as_the_one_that_was_examined(net: nn.Module, tmp_path: Path) -> None:
+    torch.manual_seed(0)
+    file = exported(Logits(net).eval(), tmp_path / "net.pt2")
+    chosen = recipe(parse_subject(str(file), label="net"), attacks=(TINY_ATTACKS["public-nearest"],))
+    run_audit(chosen, tmp_path / "run", compute=CPU, jobs=1)
+    exported(Logits(net, scale=0.99).eval(), file)
+    with pytest.raises(UserError, match="hoose another --out"):
+        run_audit(
+            chosen.model_copy(update={"attacks": (TINY_ATTACKS["miface"],)}), tmp_path / "run", compute=CPU, jobs=1
+        )
+
+
+@pytest.mark.slow
+def test_scores_and_labels_are_attacked_within_a_budget(net: nn.Module, tmp_path: Path) -> None:
+    subject = Live(path=hold(Logits(net)), image_size=SIZE, label="mine")
+    for access, attack in (("scores", "public-nearest"), ("labels", "brep")):
+        chosen = recipe(subject, access=access, attacks=(TINY_ATTACKS[attack],), budget=10)
+        with pytest.raises(UserError, match="query budget of 10 images is spent"):
+            run_audit(chosen, tmp_path / access, compute=CPU, jobs=1)
+        chosen = chosen.model_copy(update={"budget": 10_000_000})
+        run_audit(chosen, tmp_path / access, compute=CPU, jobs=1)
+        assert Folders(tmp_path / access).attack(attack, "mine", 0).exists()
+        assert not find(read_scores(tmp_path / access), defense="mine", metric="zero_gradient_share")
+    with pytest.raises(UserError, match="needs white-box access and this model gives score-only"):
+        run_audit(recipe(subject, access="scores"), tmp_path / "more", compute=CPU, jobs=1)
+
+
+def test_a_healthy_model_has_no_findings(net: nn.Module, people: ImageSet) -> None:
+    found = doctor(Logits(net), people)
+    assert found.healthy
+    assert not found.order
+    assert found.accuracy > 0.8
+    assert set(found.by_identity) == set(people.identities)
+    assert found.answers == "logits"
+    assert found.differs == 0.0
+    assert found.zero_gradients == 0.0
+
+
+def test_another_order_of_the_classes_is_found_and_written(net: nn.Module, people: ImageSet) -> None:
+    order = [3, 0, 4, 1, 2]
+    found = doctor(Logits(net, order=order), people)
+    assert not found.healthy
+    assert "The classes are in another order than the names" in found.findings[0].problem
+    assert found.order == tuple(people.identities[one] for one in order)
+    mended = doctor(Logits(net, order=order), people, classes=found.order)
+    assert mended.healthy
+    assert mended.accuracy == doctor(Logits(net), people).accuracy
+
+
+def test_a_model_of_another_range_is_found(net: nn.Module, people: ImageSet) -> None:
+    signed = Logits(net, scale=0.5, shift=0.5)  # takes images in [-1, 1]
+    found = doctor(signed, people)
+    assert found.by_normalisation["signed"] > found.by_normalisation["unit"]
+    mended = doctor(signed, people, normalise="signed")
+    assert mended.accuracy == doctor(Logits(net), people).accuracy
+    twice = doctor(Logits(net), people, normalise="bytes")
+    assert not twice.healthy
+    assert "--normalize unit" in twice.findings[0].remedy
+    assert "normalise images by itself" in twice.findings[0].remedy
+
+
+class Noisy(nn.Module):
+    def __init__(self, network: nn.Module) -> None:
+        super().__init__()
+        self.network, self.calls = network, 0
+
+    def forward(self, images: torch.Tensor) -> torch.Tensor:
+        self.calls += 1
+        scores = self.network(images).logits
+        return scores + 2 * (self.calls % 3) * torch.arange(scores.shape[1])
+
+
+def test_answers_that_change_and_gradients_that_vanish_are_told(net: nn.Module, people: ImageSet) -> None:
+    told = " ".join(one.problem for one in doctor(Noisy(net), people).findings)
+    assert "The same image gets another answer when it is shown again" in told
+
+    class Rounded(nn.Module):
+        def forward(self, images: torch.Tensor) -> torch.Tensor:
+            return net((images * 255).round() / 255).logits
+
+    assert "100\u00a0% of the images have no usable gradient" in doctor(Rounded(), people).findings[-1].problem
+
+
+def test_a_model_that_knows_nobody_is_not_audited(people: ImageSet, tmp_path: Path) -> None:
+    class Constant(nn.Module):
+        def forward(self, images: torch.Tensor) -> torch.Tensor:
+            return images.mean((1, 2, 3))[:, None] * torch.arange(5.0)
+
+    subject = Live(path=hold(Constant()), image_size=SIZE, label="mine")
+    with pytest.raises(UserError, match=r"recognises 20\.0.%.*Are these the people that it was trained on"):
+        run_audit(recipe(subject), tmp_path, compute=CPU, jobs=1)
+    assert not (tmp_path / "priors").exists()
+
+
+def parquet(images: ImageSet, file: Path) -> Path:
+    rows = [{"bytes": to_png(p), "path": o} for p, o in zip(images.pixels, images.origins, strict=True)]
+    names = [images.identities[label] for label in images.labels.tolist()]
+    pq.write_table(pa.table({"image": rows, "identity": names}), file)
+    return file
+
+
+@pytest.mark.slow
+def test_from_the_command_line(
+    net: nn.Module, people: ImageSet, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
+) -> None:
+    private, public = (
+        str(parquet(one, tmp_path / name))
+        for one, name in ((people, "private.parquet"), (OTHERS.load(SIZE, 3), "public.parquet"))
+    )
+    model = str(exported(Logits(net).eval(), tmp_path / "net.pt2"))
+
+    def run(*arguments: str) -> int:
+        monkeypatch.setattr(sys, "argv", ["trapmid", *arguments])
+        with pytest.raises(SystemExit) as left:
+            cli.main()
+        return int(left.value.code or 0)
+
+    assert run("doctor", model, "--private", private, "--device", "cpu") == 0
+    told = capfd.readouterr().out
+    assert "white-box access, 5 classes, answers with logits" in told
+    assert "quick about" in told
+    assert run("audit", model) == 2
+    assert "needs --private" in capfd.readouterr().err
+    assert run("audit", "--budget", "5") == 2
+    assert "describe a MODEL: name it first" in capfd.readouterr().err
+    monkeypatch.setattr("trapmid.recipes.given.suitable_judges", lambda *_: (JUDGE,))
+    out = str(tmp_path / "run")
+    options = ["--private", private, "--public", public, "--out", out, "--attacks", "public-nearest", "--jobs", "1"]
+    assert run("audit", model, *options, "--fail-above", "attack_accuracy_1=1") == 0
+    told = capfd.readouterr().out
+    assert "pass: attack_accuracy_1 of net under public-nearest" in told
+    assert (tmp_path / "run" / "report.html").exists()
+    card = (tmp_path / "run" / "model-card.md").read_text(encoding="utf-8")
+    assert card.startswith('---\nmodel-index:\n- name: "net"\n')
+    assert '      name: "5 private identities"\n' in card
+    assert "| net | Public look-alikes | score |" in card
+    assert not [name for name in people.identities if name in card]
+    junit = tmp_path / "gates" / "junit.xml"
+    assert run("audit", model, *options, "--fail-above", "attack_accuracy_1=-1", "--junit", str(junit)) == 3
+    assert 'tests="1" failures="1"' in junit.read_text(encoding="utf-8")
+    assert "FAIL: attack_accuracy_1 of net under public-nearest" in capfd.readouterr().out
+
+
+@pytest.mark.slow
+def test_a_module_in_memory_is_audited_by_one_call(
+    net: nn.Module, people: ImageSet, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("trapmid.recipes.given.suitable_judges", lambda *_: (JUDGE,))
+    module = Logits(net).train()
+    private = parquet(people, tmp_path / "private.parquet")
+    public = parquet(OTHERS.load(SIZE, 3), tmp_path / "public.parquet")
+    options: dict[str, Any] = {"image_size": SIZE, "attacks": ("public-nearest",), "compute": CPU}
+    report = audit_model(module, private, public, out=tmp_path / "run", **options)
+    assert module.training  # a copy was audited
+    assert find(list(report.scores), attack="public-nearest", defense="model", metric="attack_accuracy_1")
+    assert report._repr_html_().startswith('<iframe srcdoc="&lt;!doctype html&gt;')
+    shown: list[str] = []
+    monkeypatch.setattr("webbrowser.open", shown.append)
+    report.show()
+    assert shown == [(tmp_path / "run" / "report.html").as_uri()]
