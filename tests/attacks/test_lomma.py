@@ -28,7 +28,7 @@ def public() -> ImageSet:
 def test_defaults_are_the_published_constants() -> None:
     method = LOMMA()
     assert (method.base.kind, method.feature_weight) == ("gmi", 1.0)
-    assert method.students == tuple(Zoo(name=f"efficientnet_b{i}", pretrained=True) for i in range(3))
+    assert method.students == tuple(Zoo(name=f"efficientnet_b{i}", pretrained=True, pixels="unit") for i in range(3))
     assert method.distillation == Distillation(epochs=20, batch_size=64, rate=0.02, momentum=0.9, weight_decay=1e-4)
     assert (method.effort.images_per_identity, method.effort.identities_per_batch) == (5, 0)
 

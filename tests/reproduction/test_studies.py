@@ -13,6 +13,7 @@ import torch
 from trapmid.artifacts import MANIFEST
 from trapmid.audit import Folders, Recipe, Task, plan
 from trapmid.audit.run import settle
+from trapmid.augment import NoAugmentation
 from trapmid.data import FlatFolderSource
 from trapmid.data.celeba import CelebASource
 from trapmid.models import Tiny
@@ -95,7 +96,7 @@ def test_the_papers_constants_reach_the_recipes():
 
     negls = recipe("table1", "negls").training
     assert (negls.epochs, negls.batch_size, negls.optimizer.rate, negls.schedule) == (100, 128, 1e-3, "steps")
-    assert negls.augmentation.rotation_probability == negls.augmentation.crop_probability == 0
+    assert (negls.augmentation, negls.flip) == (NoAugmentation(), 0.5)
     stacked = recipe("table17", "trapmid+negls")
     assert (stacked.training.epochs, stacked.training.augmentation.rotation_degrees) == (100, 30)
     assert [part.kind for part in stacked.defenses[0].parts] == ["trapmid", "negls"]
