@@ -160,7 +160,8 @@ def test_what_is_no_artifact_of_the_kind(tmp_path: Path) -> None:
 def manifest(**changes: Any) -> Manifest:
     values = {
         "kind": "model", "recipe": {"seed": 1, "rate": 0.1}, "parents": {"data": "ab"}, "facts": {"accuracy": 0.5},
-        "seconds": 1.0, "peak_memory_mib": 2.0, "versions": {"torch": "2"}, "created": "2026-11-24T00:00:00Z", "files": {"w": "cd"},
+        "seconds": 1.0, "peak_memory_mib": 2.0, "versions": {"torch": "2"}, "created": "2026-11-24T00:00:00Z",
+        "files": {"w": "cd"},
     }  # fmt: skip
     return Manifest(**{**values, **changes})
 

@@ -30,6 +30,9 @@ def test_every_public_name_exists(room: str) -> None:
 
 
 def test_importing_the_package_imports_nothing_heavy() -> None:
-    code = "import sys, trapmid; print(sorted({'torch', 'numpy', 'pydantic', 'timm', 'kornia', 'matplotlib'} & set(sys.modules)))"
+    code = (
+        "import sys, trapmid; "
+        "print(sorted({'torch', 'numpy', 'pydantic', 'timm', 'kornia', 'matplotlib'} & set(sys.modules)))"
+    )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True, timeout=60)
     assert done.stdout.strip() == "[]"

@@ -33,9 +33,9 @@ _HIDDEN = re.compile("[\x00-\x08\x0b-\x1f\x7f-\x9f\u061c\u200e\u200f\u2028-\u202
 def visible(text: str) -> str:
     r"""Text that is safe to show on a terminal.
 
-    File names, identities and answers of servers may hold control characters, which could move the cursor or change what is
-    shown; characters that reverse the direction of reading; and bytes that are not UTF-8. Each is written as an escape such as
-    `\x1b`. Line ends and tabs stay.
+    File names, identities and answers of servers may hold control characters, which could move the cursor or change
+    what is shown; characters that reverse the direction of reading; and bytes that are not UTF-8. Each is written as an
+    escape such as `\x1b`. Line ends and tabs stay.
     """
     return _HIDDEN.sub(lambda found: found[0].encode("unicode_escape", "surrogatepass").decode("ascii"), text)
 
@@ -239,8 +239,9 @@ def print_suspects(
     if images > _SUSPECTS_SHOWN:
         say(f"The {_SUSPECTS_SHOWN} most suspicious of {images}; --json prints all.")
     say(
-        f"{flagged} of {images} images ({flagged / images:.0%}) score above the threshold {calibration.threshold:.3f}; of clean images "
-        f"at most {calibration.false_positives:.2%} do ({calibration.confidence:.0%} confidence, {len(calibration.clean)} calibration images)."
+        f"{flagged} of {images} images ({flagged / images:.0%}) score above the threshold "
+        f"{calibration.threshold:.3f}; of clean images at most {calibration.false_positives:.2%} do "
+        f"({calibration.confidence:.0%} confidence, {len(calibration.clean)} calibration images)."
     )
     say(_suspicion(suspects.chance))
 
@@ -255,10 +256,16 @@ def _with_null(row: Mapping[str, object]) -> dict[str, object]:
 def _suspicion(chance: float) -> str:
     odds = f"a set of clean images has as many with a probability of {chance:.2g}"
     if chance < 0.001:
-        return f"These images are not all clean: {odds}. Some came out of an inversion of this model, or carry its triggers or an adversarial change."
+        return (
+            f"These images are not all clean: {odds}. Some came out of an inversion of this model, "
+            "or carry its triggers or an adversarial change."
+        )
     if chance < 0.05:
         return f"Suspicious: {odds}. More images of the same origin would tell."
-    return f"Nothing stands out: {odds}. That does not show that they are clean: attacks that avoid the trapdoor leave no such trace."
+    return (
+        f"Nothing stands out: {odds}. That does not show that they are clean: "
+        "attacks that avoid the trapdoor leave no such trace."
+    )
 
 
 def print_catalogue(entries: "Sequence[CatalogueEntry]", *, as_json: bool) -> None:

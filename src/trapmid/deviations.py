@@ -133,8 +133,9 @@ def deviations() -> list[DeviationEntry]:
 HEAD = """# Where trapmid differs from the publications
 
 This page is made by `python -m trapmid.deviations > docs/deviations.md` from what each member declares;
-`trapmid list --deviations` prints the same. It is about default settings. A recipe can name other values: the recipes for two
-cores do, and their docstrings say which. "None known" means that nobody has found a difference, not that there is none.
+`trapmid list --deviations` prints the same. It is about default settings. A recipe can name other values: the recipes
+for two cores do, and their docstrings say which. "None known" means that nobody has found a difference, not that there
+is none.
 """
 
 

@@ -1,9 +1,10 @@
-"""What recipes of earlier versions meant, where they could not say it: the one table of values that fields had before they existed.
+"""What recipes of earlier versions meant, where they could not say it.
 
-A new field with a new default would change what a stored recipe does. So a recipe that is read from a file, and that
-lacks the field, gets the value below, which is what that version did. In the other direction, a field with this value
-is left out of fingerprints and manifests, so that they stay those of earlier versions. Configs that are made in Python
-or on the command line get the defaults of their class.
+Here is the one table of values that fields had before they existed. A new field with a new default would change what a
+stored recipe does. So a recipe that is read from a file, and that lacks the field, gets the value below, which is what
+that version did. In the other direction, a field with this value is left out of fingerprints and manifests, so that
+they stay those of earlier versions. Configs that are made in Python or on the command line get the defaults of their
+class.
 """
 
 from collections.abc import Mapping

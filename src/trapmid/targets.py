@@ -1,4 +1,7 @@
-"""What an attacker may do with a model. The type an attack asks for is the access it needs; every image shown is counted."""
+"""What an attacker may do with a model.
+
+The type an attack asks for is the access it needs; every image shown is counted.
+"""
 
 import copy
 from abc import ABC, abstractmethod
@@ -28,7 +31,9 @@ Signatures: TypeAlias = Callable[[], Tensor]
 
 
 class OpaqueModel(nn.Module, ABC):
-    """A model that is asked, not held: it answers without gradients. `trapmid.reach` has those that a file or a URL stands for.
+    """A model that is asked, not held: it answers without gradients.
+
+    `trapmid.reach` has those that a file or a URL stands for.
 
     Attributes:
         identities: the name of each class, in order.
@@ -53,7 +58,8 @@ class Budget:
 
     Args:
         images: how many.
-        file: keeps the count, so that what was shown before a run was killed counts in the one that resumes; None to count in memory alone.
+        file: keeps the count, so that what was shown before a run was killed counts in the one that resumes; None to
+            count in memory alone.
 
     Attributes:
         shown: images shown so far, those that a resumed run shows once more included.
@@ -69,13 +75,15 @@ class Budget:
         text = self._file.read_text(encoding="utf-8", errors="replace")
         if not (text.isascii() and text.isdigit() and len(text) < 19):
             raise UserError(
-                f"{self._file} does not hold the number of images that the target was shown. It was damaged or changed: write that "
-                "number into it, or remove it if the target's count may begin again."
+                f"{self._file} does not hold the number of images that the target was shown. It was damaged or "
+                "changed: write that number into it, or remove it if the target's count may begin again."
             )
         return int(text)
 
     def spend(self, images: int) -> None:
-        """Count images that are about to be shown, together with those that other processes with the same file have shown.
+        """Count images that are about to be shown.
+
+        Those that other processes with the same file have shown count as well.
 
         Raises:
             UserError: there is not as much left.
@@ -91,8 +99,9 @@ class Budget:
     def _take(self, images: int) -> None:
         if self.shown + images > self.images:
             raise UserError(
-                f"The query budget of {self.images:,} images is spent: {self.shown:,} were shown and the next batch has {images:,}. "
-                "Raise --budget to go on from here, or lower the attack's candidates, searches or steps."
+                f"The query budget of {self.images:,} images is spent: {self.shown:,} were shown and the next batch "
+                f"has {images:,}. Raise --budget to go on from here, or lower the attack's candidates, searches or "
+                "steps."
             )
         self.shown += images
 
@@ -109,8 +118,8 @@ class LabelTarget:
     Attributes:
         access: the name of this access level.
         shows: what the attacker sees beyond the level below, in words.
-        knows_secrets: whether the level takes something that follows from the defender's secrets, so that only models with
-            secrets have it.
+        knows_secrets: whether the level takes something that follows from the defender's secrets, so that only models
+            with secrets have it.
         num_classes: identities it knows.
         image_shape: (channels, height, width) it takes, in [0, 1].
         queries: images shown to it so far.
@@ -192,7 +201,8 @@ class WhiteBoxTarget(ScoreTarget):
     ) -> None:
         if isinstance(model, OpaqueModel):
             raise UserError(
-                f"{type(model).__name__} answers with {model.answers} and carries no gradients, so it is no white-box target. Hold the weights in a module, or choose an attack that needs less: `trapmid list`."
+                f"{type(model).__name__} answers with {model.answers} and carries no gradients, so it is no white-box "
+                "target. Hold the weights in a module, or choose an attack that needs less: `trapmid list`."
             )
         super().__init__(model, num_classes, image_shape, budget=budget)
 
@@ -235,7 +245,9 @@ class ViewedTarget(WhiteBoxTarget):
 
 @final
 class InformedTarget(WhiteBoxTarget):
-    """A model whose attacker also knows its trapdoor signatures: for adaptive attacks only, which say so by asking for it.
+    """A model whose attacker also knows its trapdoor signatures.
+
+    It is for adaptive attacks only, which say so by asking for it.
 
     Attributes:
         signatures: (num_classes, d), of unit length; see `trapmid.trapdoor.signature`.
@@ -283,6 +295,7 @@ def demand(target: LabelTarget, needed: type[LabelTarget], attack: str) -> None:
     """
     if not isinstance(target, needed):
         raise UserError(
-            f"{attack} needs {needed.access} access and this target gives {target.access}: the attack asks for {needed.shows}, "
-            f"the target shows only {target.shows}. Choose an attack for {target.access} targets: `trapmid list`."
+            f"{attack} needs {needed.access} access and this target gives {target.access}: the attack asks for "
+            f"{needed.shows}, the target shows only {target.shows}. Choose an attack for {target.access} targets: "
+            "`trapmid list`."
         )

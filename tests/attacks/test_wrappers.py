@@ -1,4 +1,7 @@
-"""What adaptive wrappers show their base attack, each against a plain version of itself, and what it does to a trapdoor."""
+"""What adaptive wrappers show their base attack, each against a plain version of itself.
+
+Also what it does to a trapdoor.
+"""
 
 from pathlib import Path
 from typing import Any
@@ -230,7 +233,10 @@ def test_evasion_pushes_features_away_from_the_signature() -> None:
 def test_the_base_attack_is_shown_the_stand_in_and_nothing_else(
     kind: str, model: Classifier, public: ImageSet, tmp_path: Path
 ) -> None:
-    """Its GAN and its search do not touch the target where there is a surrogate, and go through the view where there is none."""
+    """Its GAN and its search do not touch the target where there is a surrogate.
+
+    They go through the view where there is none.
+    """
     method = TINY_ATTACKS[kind]
     target, run = target_of(model, method.needs), Run(0, CPU, tmp_path)
     prior = method.prepare(target, public, run)

@@ -1,4 +1,7 @@
-"""Attacking a model that trapmid did not train: with what it answers, within a budget, resuming, and from the command line."""
+"""Attacking a model that trapmid did not train.
+
+With what it answers, within a budget, resuming, and from the command line.
+"""
 
 import importlib.util
 import sys

@@ -259,8 +259,8 @@ def test_refuses_a_target_that_only_scores(
 ) -> None:
     target: Any = ScoreTarget(model, CLASSES, (3, SIZE, SIZE))
     told = (
-        rf"needs {member.needs.access} access and this target gives score-only: the attack asks for {member.needs.shows}, "
-        "the target shows only how likely every identity is"
+        rf"needs {member.needs.access} access and this target gives score-only: "
+        rf"the attack asks for {member.needs.shows}, the target shows only how likely every identity is"
     )
     with pytest.raises(UserError, match=told):
         attack(tmp_path / "attack", target, public, method=setting(member), identities=NAMES, parents={}, compute=CPU)

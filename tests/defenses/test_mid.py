@@ -90,6 +90,7 @@ def test_a_network_without_its_head_is_told() -> None:
     images, labels = torch.rand(2, 3, 32, 32), torch.tensor([0, 1])
     with pytest.raises(
         UserError,
-        match=r"mid reads the bottleneck of a classifier, and this classifier has none\. Train `MID\(\)\.with_bottleneck",
+        match=r"mid reads the bottleneck of a classifier, and this classifier has none\. "
+        r"Train `MID\(\)\.with_bottleneck",
     ):
         CROSS_ENTROPY.with_term(MID().information).of(TINY.build(5, 32, 3)(images), images, labels)

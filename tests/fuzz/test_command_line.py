@@ -13,18 +13,20 @@ pytestmark = pytest.mark.slow
 
 CALLS = 400
 NUMBERS = ["0", "1", "-1", "2", "9223372036854775808", "1" * 400, "nan", "inf", "1e3", "x", "", "0x10", "١", "1_0"]  # noqa: RUF001
-NAMES = ["plgmi", "gmi", "none", "trapmid", "ted+", "trapmid+negls", "negls+negls", "+", "smoothed-gmi", "distilled-plgmi++", "-",
-         "robust-robust-gmi", "lokt", "ppa", "public-nearest", "plgmi++", "evading", "", "..", "a/b", "é", "\x1b[2J", "[/b]", "x" * 300,
-         "os:system", "trapmid.attacks:GMI", "nowhere.module:X"]  # fmt: skip
-KEYS = ["training.epochs", "training.epoch", "seeds", "seeds.0", "seeds.9", "seeds.-1", "attacks", "attacks.0", "attacks.plgmi.label",
-        "attacks.plgmi.prior.networks.kind", "attacks.0.kind", "defenses.trapmid.weight", "defenses.none", "defenses.1.blend.end", "judges",
-        "judges.classifier.model.kind", "judges.0.model.width", "model.kind", "model.widths", "model.strides.0", "image_size", "channels",
-        "private.path", "private.kind", "private.images_per_identity", "name", "about", "split.val", "split", "robustness.budgets.0",
-        "robustness", "fidelity", "training.optimizer.rate", "training.augmentation.crop_area", "", ".", "a.b.c.d", "__class__",
+NAMES = ["plgmi", "gmi", "none", "trapmid", "ted+", "trapmid+negls", "negls+negls", "+", "smoothed-gmi",
+         "distilled-plgmi++", "-", "robust-robust-gmi", "lokt", "ppa", "public-nearest", "plgmi++", "evading", "", "..",
+         "a/b", "é", "\x1b[2J", "[/b]", "x" * 300, "os:system", "trapmid.attacks:GMI", "nowhere.module:X"]  # fmt: skip
+KEYS = ["training.epochs", "training.epoch", "seeds", "seeds.0", "seeds.9", "seeds.-1", "attacks", "attacks.0",
+        "attacks.plgmi.label", "attacks.plgmi.prior.networks.kind", "attacks.0.kind", "defenses.trapmid.weight",
+        "defenses.none", "defenses.1.blend.end", "judges", "judges.classifier.model.kind", "judges.0.model.width",
+        "model.kind", "model.widths", "model.strides.0", "image_size", "channels", "private.path", "private.kind",
+        "private.images_per_identity", "name", "about", "split.val", "split", "robustness.budgets.0", "robustness",
+        "fidelity", "training.optimizer.rate", "training.augmentation.crop_area", "", ".", "a.b.c.d", "__class__",
         "identities", "training.optimizer", "private"]  # fmt: skip
-VALUES = ["0", "1", "-1", "NaN", "Infinity", "-Infinity", "1e999", "null", "true", "[]", "{}", "[1,2]", "[[1]]", '"x"', "x", "", "9" * 5000,
-          "[" * 5000, '{"kind":"none"}', '{"kind":"x"}', "tiny", "vgg16", "zoo", "onepass", "gmi", "lokt", "parquet", "folder", "adamw",
-          "0.5", "1.5", "2", "64", "16", "[0,0]", "[8]", "=", "a=b", "\x1b[2J", "é"]  # fmt: skip
+VALUES = ["0", "1", "-1", "NaN", "Infinity", "-Infinity", "1e999", "null", "true", "[]", "{}", "[1,2]", "[[1]]", '"x"',
+          "x", "", "9" * 5000, "[" * 5000, '{"kind":"none"}', '{"kind":"x"}', "tiny", "vgg16", "zoo", "onepass", "gmi",
+          "lokt", "parquet", "folder", "adamw", "0.5", "1.5", "2", "64", "16", "[0,0]", "[8]", "=", "a=b", "\x1b[2J",
+          "é"]  # fmt: skip
 
 
 def paths(root: Path) -> list[str]:
@@ -79,7 +81,8 @@ def command(rng: random.Random, files: list[str], out: Path) -> list[str]:
 
     number, name = (lambda: rng.choice(NUMBERS)), (lambda: rng.choice(NAMES))
     recipe = lambda: rng.choice(["demo", "demo", "demo", "attacks-demo", "adaptive-demo", "dmeo", "", "celeba64-cpu"])  # noqa: E731
-    machine = {"--device": lambda: rng.choice(["cpu", "cpu:7", "cuda", "cuda:99", "mps", "", "tpu:-1"]), "--jobs": number,
+    machine = {"--device": lambda: rng.choice(["cpu", "cpu:7", "cuda", "cuda:99", "mps", "", "tpu:-1"]),
+               "--jobs": number,
                "--max-memory": lambda: rng.choice(["8GiB", "inf", "nan", "-1", "0", "", "1e99G", "GiB", "8 gigs"]),
                "--precision": lambda: rng.choice(["32-true", "bf16-mixed", "16"])}  # fmt: skip
     job = {"--recipe": recipe, "--out": folder, "--private": path, "--public": path}
@@ -89,7 +92,8 @@ def command(rng: random.Random, files: list[str], out: Path) -> list[str]:
         "audit": ({**job, "--identities": number, **machine}, lists, 0),
         "train": ({**job, "--defense": name, "--seed": number, **machine}, {"--set": change}, 0),
         "attack": (
-            {**job, "--attack": name, "--defense": name, "--seed": number, "--target": path, "--budget": number, **machine},
+            {**job, "--attack": name, "--defense": name, "--seed": number, "--target": path, "--budget": number,
+             **machine},
             {"--set": change}, 0,
         ),
         "measure": ({"--device": machine["--device"], "--jobs": number}, {}, 1),
@@ -98,7 +102,8 @@ def command(rng: random.Random, files: list[str], out: Path) -> list[str]:
         "convert": ({"--to": folder}, {}, 1),
         "list": ({}, {}, 0),
         "detect": ({"--secrets": path, "--private": path, "--fpr": number, "--crop": number}, {"--set": change}, 2),
-        "reproduce": ({"--out": folder, "--scale": lambda: rng.choice(["cpu", "paper", "x"]), **job}, {"--seeds": number, "--set": change}, 0),
+        "reproduce": ({"--out": folder, "--scale": lambda: rng.choice(["cpu", "paper", "x"]), **job},
+                      {"--seeds": number, "--set": change}, 0),
     }  # fmt: skip
     chosen = rng.choice(list(options))
     single, multiple, positional = options[chosen]

@@ -88,8 +88,8 @@ def check(arguments: list[str], kept: list[Path], capfd: pytest.CaptureFixture[s
 
 HOSTILE_VALUES: tuple[Any, ...] = (
     None, True, False, 0, -1, 1, 2**31, 2**63, 10**400, 0.5, -0.5, 1e308, float("nan"), float("inf"), -float("inf"),
-    "", "x", "nan", "..", "../../etc", "a/b", "\x1b[2J", "é漢", "\u202e", "x" * 300, [], [[]], {}, [None], {"kind": "none"},
-    {"kind": "nothing"}, {"kind": None}, {"kind": []}, [1, 2], [2, 1], ["a"], {"": 1},
+    "", "x", "nan", "..", "../../etc", "a/b", "\x1b[2J", "é漢", "\u202e", "x" * 300, [], [[]], {}, [None],
+    {"kind": "none"}, {"kind": "nothing"}, {"kind": None}, {"kind": []}, [1, 2], [2, 1], ["a"], {"": 1},
 )  # fmt: skip
 
 

@@ -28,7 +28,10 @@ OPTIONS: tuple[Defense, ...] = (
     MIDRE(area=(0.1, 0.4), fill="training"),
     TL(layers="share", statistics="frozen"),
 )
-"""Defenses whose losses were recorded with these options, which the CPU recipes name; all others have their defaults."""
+"""Defenses whose losses were recorded with these options, which the CPU recipes name.
+
+All others have their defaults.
+"""
 
 
 @contextmanager
@@ -45,7 +48,9 @@ def in_double_precision() -> Iterator[None]:
 
 
 def losses(kind: str) -> list[dict[str, float]]:
-    """The losses of each of four epochs of four steps: five identities at 32 px, seed 0, all other constants the paper's.
+    """The losses of each of four epochs of four steps.
+
+    There are five identities at 32 px, seed 0, all other constants the paper's.
 
     Triggers move by the signs of gradients. In float32 some gradient is as small as its rounding error, and each
     processor takes another sign. A defense with triggers is therefore trained in float64, and so is one whose
@@ -65,7 +70,10 @@ def losses(kind: str) -> list[dict[str, float]]:
 
 
 def surrogate_row(kind: str) -> dict[str, float]:
-    """The mean losses and the agreement of six steps on 32 public images, at a rate that moves losses well beyond rounding."""
+    """The mean losses and the agreement of six steps on 32 public images.
+
+    Their rate moves losses well beyond rounding.
+    """
     with randomness(0, "golden target"):
         target = target_of(helpers_attacks.TINY.build(4, 32, 3).eval())
     method = helpers_attacks.TINY_ATTACKS[kind]

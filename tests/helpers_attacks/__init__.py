@@ -1,4 +1,7 @@
-"""What the tests of priors, attacks and metrics share: tiny images, a tiny target, every attack tiny, and a way to kill a run."""
+"""What the tests of priors, attacks and metrics share.
+
+Tiny images, a tiny target, every attack tiny, and a way to kill a run.
+"""
 
 from functools import cache
 from typing import Any
@@ -259,7 +262,8 @@ def prior_of(method: Attack[Any, Any], seed: int = 0) -> Prior | None:
 
     A GAN would show one or two of the four identities after so few adversarial steps, and no search finds an identity
     that its generator cannot paint: where it ended was then a matter of the seed. Published trainings are a thousand
-    times longer. Here the generator learns the public images by heart instead, which shows all identities at every seed.
+    times longer. Here the generator learns the public images by heart instead, which shows all identities at every
+    seed.
     """
     wanted = method.public_prior()
     return None if wanted is None else _prior(wanted, seed)

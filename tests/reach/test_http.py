@@ -75,7 +75,10 @@ def test_the_example_server_answers_as_the_model_does(answers: str) -> None:
 
 
 def server(*answers: tuple[int, Any], first: Any = DESCRIBED) -> ThreadingHTTPServer:
-    """Describes itself by `first`, then gives `answers` in order, the last one again and again; counts POSTs in `asked`."""
+    """Describes itself by `first`, then gives `answers` in order, the last one again and again.
+
+    Counts POSTs in `asked`.
+    """
 
     class Handler(BaseHTTPRequestHandler):
         def do_GET(self) -> None:

@@ -1,4 +1,7 @@
-"""Starts: pretrained on public images, found again by what they were made of, and known to everything that begins with them."""
+"""Starts: pretrained on public images, found again by what they were made of.
+
+They are known to everything that begins with them.
+"""
 
 from pathlib import Path
 

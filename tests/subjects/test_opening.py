@@ -1,4 +1,7 @@
-"""Opening models that somebody else trained: every format gives the same answers and gradients as the network itself."""
+"""Opening models that somebody else trained.
+
+Every format gives the same answers and gradients as the network itself.
+"""
 
 from collections.abc import Callable
 from pathlib import Path

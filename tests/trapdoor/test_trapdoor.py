@@ -1,4 +1,7 @@
-"""The drop-in against a naive version written from Algorithm 1, and its promises to whoever puts it into a loop of theirs."""
+"""The drop-in against a naive version written from Algorithm 1.
+
+Also its promises to whoever puts it into a loop of theirs.
+"""
 
 import copy
 import doctest
@@ -20,7 +23,10 @@ CLASSES, SHAPE = 5, (3, 8, 8)
 
 
 def network(outputs: int) -> nn.Module:
-    """Batch norm, so that train and eval differ. No ReLU and no bias before the norm: gradients that are zero but for rounding have any sign."""
+    """Batch norm, so that train and eval differ.
+
+    No ReLU and no bias before the norm: gradients that are zero but for rounding have any sign.
+    """
     convolution = nn.Conv2d(3, 6, 3, 2, 1, bias=False)
     return nn.Sequential(convolution, nn.BatchNorm2d(6), nn.SiLU(), nn.Flatten(), nn.Linear(96, outputs)).double()
 

@@ -1,4 +1,7 @@
-"""Attacking: a target and public images in, reconstructions out; a killed attack resumes at the batch of identities it was in."""
+"""Attacking: a target and public images in, reconstructions out.
+
+A killed attack resumes at the batch of identities it was in.
+"""
 
 import json
 import time
@@ -36,7 +39,9 @@ def attack(
     compute: Compute | None = None,
     progress: Progress = no_progress,
 ) -> Manifest:
-    """Run an attack into the folder `out`: `reconstructions.parquet`, the log of its GAN and its generator if it trains one, `manifest.json`.
+    """Run an attack into the folder `out`.
+
+    The folder gets `reconstructions.parquet`, the log of its GAN and its generator if it trains one, `manifest.json`.
 
     Killed at any point, the same call resumes and ends with the same numbers; finished, it returns at once.
 
@@ -53,19 +58,21 @@ def attack(
         progress: called with how far the attack is.
 
     Raises:
-        UserError: the target gives less access than the attack needs, or takes other images than the public ones, or the
-            prior that the attack wants is missing.
+        UserError: the target gives less access than the attack needs, or takes other images than the public ones, or
+            the prior that the attack wants is missing.
     """
     demand(target, method.needs, method.name)
     wanted = method.public_prior()
     if wanted is not None and prior is None:
         raise UserError(
-            f"{method.name} starts from the prior {wanted.name}, and there is none. Train it on the public images with `trapmid.priors.pretrain` and pass what `open_prior` returns as prior."
+            f"{method.name} starts from the prior {wanted.name}, and there is none. Train it on the public images "
+            "with `trapmid.priors.pretrain` and pass what `open_prior` returns as prior."
         )
     shape = (public.channels, public.image_size, public.image_size)
     if shape != tuple(target.image_shape):
         raise UserError(
-            f"The target takes images of shape {tuple(target.image_shape)}; the public images are {shape}. Load them with the target's size and channels."
+            f"The target takes images of shape {tuple(target.image_shape)}; the public images are {shape}. Load them "
+            "with the target's size and channels."
         )
     recipe = {"attack": recorded(method), "seed": seed, "identities": list(identities)}
 
@@ -124,7 +131,8 @@ def open_generator(folder: Path, method: Attack[TargetT, ReadyT], compute: Compu
     config, manifest = method.own_prior(), open_artifact(folder, "attack")
     if config is None:
         raise UserError(
-            f"{method.name} trains no generator with the target's help; it searches a prior of the public images or none. Open that prior with `trapmid.priors.open_prior`."
+            f"{method.name} trains no generator with the target's help; it searches a prior of the public images or "
+            "none. Open that prior with `trapmid.priors.open_prior`."
         )
     if manifest.recipe["attack"] != recorded(method):
         raise UserError(
@@ -132,7 +140,8 @@ def open_generator(folder: Path, method: Attack[TargetT, ReadyT], compute: Compu
         )
     if GENERATOR not in manifest.files:
         raise UserError(
-            f"{folder} holds no {GENERATOR}: it was made when attacks did not keep the generator they trained. Remove that folder and run the attack again."
+            f"{folder} holds no {GENERATOR}: it was made when attacks did not keep the generator they trained. Remove "
+            "that folder and run the attack again."
         )
     channels, height, width = manifest.fact("image_shape", tuple[int, int, int])
     classes = len(manifest.recipe["identities"])
@@ -140,7 +149,10 @@ def open_generator(folder: Path, method: Attack[TargetT, ReadyT], compute: Compu
 
 
 def write_found(file: Path, found: Found, identities: tuple[str, ...]) -> None:
-    """Reconstructions as image Parquet, in the layout that our readers and the `datasets` library take: PNG bytes, identity, and the target's confidence."""
+    """Reconstructions as image Parquet, in the layout that our readers and the `datasets` library take.
+
+    Its columns are PNG bytes, identity, and the target's confidence.
+    """
     rows = [
         {
             "image": {"bytes": to_png(pixels), "path": f"{identities[label]}-{i}.png"},

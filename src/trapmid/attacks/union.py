@@ -16,7 +16,10 @@ ATTACKS: Registry[Attack[Any, Any]] = Registry(
 
 
 def can_be_wrapped(member: type[Attack[Any, Any]]) -> bool:
-    """Whether an adaptive attack can wrap a member: it searches, wraps nothing itself, and white-box access is enough for it."""
+    """Whether an adaptive attack can wrap a member.
+
+    It can if the member searches, wraps nothing itself, and white-box access is enough for it.
+    """
     return member.searches and not member.wraps and issubclass(WhiteBoxTarget, member.needs)
 
 

@@ -45,8 +45,8 @@ def open_subject(recipe: Recipe, folders: Folders, name: str, seed: int, data: A
     examined = model_manifest(recipe, folders, name, seed)
     if examined.parents["model"] != subject.digest:
         raise UserError(
-            f"{recipe.subject(name).path} is not the model any more that this audit began with. Bring that one back, or "
-            "choose another --out."
+            f"{recipe.subject(name).path} is not the model any more that this audit began with. Bring that one back, "
+            "or choose another --out."
         )
     return subject
 

@@ -45,7 +45,8 @@ def on_slurm(cluster: str = "slurm", **parameters: Any) -> Executor:
 
     Args:
         cluster: `slurm`; `local` runs the jobs as processes of this machine, to try it out.
-        parameters: of `submitit.AutoExecutor.update_parameters`, e.g. `slurm_partition`, `gpus_per_node`, `timeout_min`.
+        parameters: of `submitit.AutoExecutor.update_parameters`, e.g. `slurm_partition`, `gpus_per_node`,
+            `timeout_min`.
 
     Raises:
         UserError: submitit is not installed.

@@ -18,9 +18,9 @@ from trapmid.types import UserError
 def settle(recipe: Recipe | None, out: Path, progress: Progress = no_progress) -> Recipe:
     """Return the recipe of the run folder `out`, and store there what `recipe` adds to it.
 
-    Seeds, defenses, attacks, judges, fidelity, robustness and the budget can be added to a folder at any time. Everything else has to stay as
-    it is, because it decides the numbers of what is finished. Any number of processes may add to one folder at once: each waits
-    for the one before it, and nothing is lost.
+    Seeds, defenses, attacks, judges, fidelity, robustness and the budget can be added to a folder at any time.
+    Everything else has to stay as it is, because it decides the numbers of what is finished. Any number of processes
+    may add to one folder at once: each waits for the one before it, and nothing is lost.
 
     Args:
         recipe: the recipe to run; None to read the one that is stored.
@@ -28,8 +28,8 @@ def settle(recipe: Recipe | None, out: Path, progress: Progress = no_progress) -
         progress: called while this process waits for another one.
 
     Raises:
-        UserError: there is no recipe at all or it cannot be read, `recipe` would change what is there or has a judge that it
-            should not have, or `out` is a file or lies below one.
+        UserError: there is no recipe at all or it cannot be read, `recipe` would change what is there or has a judge
+            that it should not have, or `out` is a file or lies below one.
     """
     file = next((path for path in (out, *out.parents) if path.exists()), out)
     if file.exists() and not file.is_dir():
@@ -80,6 +80,7 @@ def _join(stored: Recipe, recipe: Recipe, out: Path) -> Recipe:
         joined[name] = tuple((there | here).values())
     if differing:
         raise UserError(
-            f"{out} was begun with another recipe: {', '.join(differing)} differ. Choose another --out, or remove that folder."
+            f"{out} was begun with another recipe: {', '.join(differing)} differ. Choose another --out, or remove "
+            "that folder."
         )
     return stored.model_copy(update=joined)

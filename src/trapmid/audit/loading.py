@@ -64,8 +64,9 @@ def load_private_again(recipe: Recipe, root: Path, progress: Progress = no_progr
     made_from = open_artifact(Folders(root).data, "data").parents["private"]
     if private.digest() != made_from:
         raise UserError(
-            f"The private images ({recipe.private.title if recipe.private else 'none'}) are no longer those that {root} was made "
-            "from, so they would be shown beside reconstructions of others. Bring those back, or leave them out with --redact."
+            f"The private images ({recipe.private.title if recipe.private else 'none'}) are no longer those that "
+            f"{root} was made from, so they would be shown beside reconstructions of others. Bring those back, or "
+            "leave them out with --redact."
         )
     return private
 
@@ -109,5 +110,8 @@ def write_split(recipe: Recipe, root: Path, data: AuditData, progress: Progress 
 
 
 def _dump(source: Source | None) -> Any:
-    """Leave out what is not set, so that a new option of a source does not change the recipe of data sets that do not use it."""
+    """Leave out what is not set.
+
+    So a new option of a source does not change the recipe of data sets that do not use it.
+    """
     return None if source is None else source.model_dump(mode="json", exclude_none=True)

@@ -1,8 +1,8 @@
 """Measuring an audit in parts: one for each model, attack and trapdoor, and one for floors and ceiling.
 
-Each part is an artifact. It names what it was computed from and the version of every metric in it, and is kept until one of these
-changes. An attack that joins costs its own part, a metric that joins is computed in every part without computing the others again,
-and a measurement that was interrupted goes on where it was.
+Each part is an artifact. It names what it was computed from and the version of every metric in it, and is kept until
+one of these changes. An attack that joins costs its own part, a metric that joins is computed in every part without
+computing the others again, and a measurement that was interrupted goes on where it was.
 """
 
 import json

@@ -102,10 +102,11 @@ class Folders:
 
 
 def plan(recipe: Recipe) -> dict[Task, tuple[Task, ...]]:
-    """Return every task of an audit with the tasks that must be finished before it, in the order in which to begin them.
+    """Return every task of an audit with the tasks that must be finished before it, in the order to begin them in.
 
-    Seeds come one after another, so that an audit that is stopped early has some seeds complete; within a seed, the slower
-    defenses come first. Models that are given are examined in place of trainings. An attack that needs the signatures of a trapdoor is planned only for models that have a trapdoor.
+    Seeds come one after another, so that an audit that is stopped early has some seeds complete; within a seed, the
+    slower defenses come first. Models that are given are examined in place of trainings. An attack that needs the
+    signatures of a trapdoor is planned only for models that have a trapdoor.
     """
     tasks: dict[Task, tuple[Task, ...]] = {Task("start", name): () for name in recipe.starts()}
     tasks |= {Task("prior", name): () for name in recipe.priors()}

@@ -77,8 +77,8 @@ class Recipe(Config):
     def _says_who_is_who(cls, private: Source | None) -> Source | None:
         if private is not None and not private.names_identities:
             raise ValueError(
-                f"{private.title} does not name identities, which is enough for public images only. Private ones need one "
-                "folder per identity, IDENTITY/*.jpg, or a Parquet file with a column of identities"
+                f"{private.title} does not name identities, which is enough for public images only. Private ones need "
+                "one folder per identity, IDENTITY/*.jpg, or a Parquet file with a column of identities"
             )
         return private
 
@@ -116,8 +116,9 @@ class Recipe(Config):
             refuse_shared_teacher(judge.name, teacher_of(recorded(judge.model)), taught)
             if judge.model.without_pretraining() == self.model.without_pretraining():
                 raise UserError(
-                    f"The judge {judge.name} has the target's architecture ({self.model.kind}) and would be fooled by what fools the target. "
-                    f"Give it another one, e.g. --set judges.{judge.name}.model.kind={'tiny' if self.model.kind != 'tiny' else 'small-resnet'}."
+                    f"The judge {judge.name} has the target's architecture ({self.model.kind}) and would be fooled by "
+                    "what fools the target. Give it another one, e.g. "
+                    f"--set judges.{judge.name}.model.kind={'tiny' if self.model.kind != 'tiny' else 'small-resnet'}."
                 )
 
     def check_starts(self) -> None:

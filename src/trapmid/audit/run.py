@@ -41,7 +41,8 @@ def run_audit(
         The recipe as it is stored now.
 
     Raises:
-        UserError: the recipe would change what the folder was made with, or a task failed; what was finished before stays.
+        UserError: the recipe would change what the folder was made with, or a task failed; what was finished before
+            stays.
     """
     recipe = settle(recipe, out, progress)
     run(recipe, out, compute=compute, jobs=jobs, executor=executor, progress=progress)
@@ -103,7 +104,8 @@ def measure_finished(
 ) -> None:
     """Measure everything that is finished, and leave out the rest of the recipe. Judges are trained if necessary.
 
-    What is measured already is kept. A part in which a metric is new or has another version is measured in that metric alone.
+    What is measured already is kept. A part in which a metric is new or has another version is measured in that metric
+    alone.
 
     Args:
         recipe: the recipe of the run.

@@ -131,7 +131,10 @@ def _attack(
 
 
 def _target(method: Attack[TargetT, ReadyT], model: TrainedModel, private: Split, secrets: Path) -> Any:
-    """The model with no more access than the attack needs; signatures are computed here, so that no attack sees a private image."""
+    """The model with no more access than the attack needs.
+
+    Signatures are computed here, so that no attack sees a private image.
+    """
     return method.needs.of(
         model.classifier,
         len(model.identities),

@@ -27,7 +27,10 @@ from trapmid.metrics.table import register, registered_for_workers
 
 Submit = Callable[[Task, Recipe, Path, Compute], "Future[None]"]
 Executor: TypeAlias = Callable[[int, Session, Progress], AbstractContextManager[Submit]]
-"""Where tasks run. It is opened with the number of tasks at once, this process's session and who is told of progress."""
+"""Where tasks run.
+
+It is opened with the number of tasks at once, this process's session and who is told of progress.
+"""
 Work: TypeAlias = tuple[Task, Recipe, Path, Compute, tuple[AnyMetric, ...]]
 """The message to a worker: a task, and the metrics that were registered in the parent process."""
 

@@ -40,8 +40,9 @@ COMMANDS: dict[str, Callable[..., int | None]] = {
 }
 
 _ABOUT = (
-    "Train image classifiers that resist model inversion, attack classifiers with it, and report how much an attacker gets. "
-    "Start with `trapmid demo`; then run `trapmid audit` on your own images. `trapmid COMMAND --help` explains a command."
+    "Train image classifiers that resist model inversion, attack classifiers with it, and report how much an attacker "
+    "gets. Start with `trapmid demo`; then run `trapmid audit` on your own images. `trapmid COMMAND --help` explains "
+    "a command."
 )
 
 
@@ -52,8 +53,9 @@ class _Terminated(BaseException):
 def main() -> None:
     """Run the command in `sys.argv`.
 
-    Exit codes: 0 for success, 2 for a mistake of the user, 3 for an audit that does not pass its gates, 1 for a bug of trapmid, 130 after Ctrl-C, 141 when the reader
-    of the output has gone, 143 after SIGTERM, which batch systems send before they take a machine away.
+    Exit codes: 0 for success, 2 for a mistake of the user, 3 for an audit that does not pass its gates, 1 for a bug of
+    trapmid, 130 after Ctrl-C, 141 when the reader of the output has gone, 143 after SIGTERM, which batch systems send
+    before they take a machine away.
     """
     for stream in (sys.stdout, sys.stderr):
         if hasattr(stream, "reconfigure"):
@@ -66,7 +68,8 @@ def main() -> None:
         finally:
             sys.stdout.flush()
     except BrokenPipeError:
-        # The reader has gone, as under `| head`. What is still buffered must not be flushed into the closed pipe at exit.
+        # The reader has gone, as under `| head`. What is still buffered must not be flushed into the closed pipe at
+        # exit.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         sys.exit(141)
     except KeyboardInterrupt:

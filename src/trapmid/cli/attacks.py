@@ -39,8 +39,9 @@ def attack(
 ) -> None:
     """Attack one classifier of a run folder, into OUT/attacks/ATTACK/DEFENSE-sSEED. It is trained first if it is not there.
 
-    With --target, attack a model that trapmid did not train instead, into OUT/attacks/ATTACK/foreign-sSEED. Only the attack and
-    the public images of the recipe are used then, and nothing is judged; `trapmid audit MODEL` makes a whole audit.
+    With --target, attack a model that trapmid did not train instead, into OUT/attacks/ATTACK/foreign-sSEED. Only the
+    attack and the public images of the recipe are used then, and nothing is judged; `trapmid audit MODEL` makes a whole
+    audit.
 
     Example: trapmid attack --out runs/demo --attack plgmi --defense none --seed 0
 
@@ -55,7 +56,7 @@ def attack(
         given: what there is to say about the target.
         budget: the most images that may be sent to --target, over this run and the runs that it resumes.
         machine: the machine.
-    """
+    """  # noqa: E501, W505
     check_count("--budget", budget)
     if target:
         _attack_foreign(target, job, given, attack, seed, budget, machine)
@@ -91,7 +92,7 @@ def _attack_foreign(
         made = attack_foreign(model, recipe, attack, out, seed=seed, budget=budget, compute=compute, progress=progress)
     facts = made.facts
     console.print(
-        f"{facts['images']} images were made with {facts['queries']:,} queries. The target's mean confidence in them is "
-        f"{facts['confidence']:.1%}.\n"
+        f"{facts['images']} images were made with {facts['queries']:,} queries. The target's mean confidence in them "
+        f"is {facts['confidence']:.1%}.\n"
         f"Images: {out / 'attacks' / attack / f'foreign-s{seed}' / 'reconstructions.parquet'}"
     )

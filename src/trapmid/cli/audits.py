@@ -43,8 +43,8 @@ def demo(
 ) -> None:
     """See a model inversion attack succeed against a plain classifier and fail against Trap-MID. Takes minutes on two CPU cores.
 
-    The faces are drawn by a program: nothing is downloaded, and no real person is shown. The demo trains classifiers of 20
-    identities, attacks each with PLG-MI, and writes the comparison to OUT/report.html.
+    The faces are drawn by a program: nothing is downloaded, and no real person is shown. The demo trains classifiers of
+    20 identities, attacks each with PLG-MI, and writes the comparison to OUT/report.html.
 
     Example: trapmid demo
 
@@ -54,7 +54,7 @@ def demo(
         changes: settings of the recipe to change, e.g. --set training.epochs=20.
         redact: leave private images out of the report.
         machine: the machine.
-    """
+    """  # noqa: E501, W505
     run_recipe(Job("demo", out=out, changes=changes), machine, seeds=seeds, redact=redact)
 
 
@@ -79,12 +79,13 @@ def audit(
 ) -> int:
     """Audit MODEL, a classifier that you have: examine it, attack it, judge what was found, and write OUT/report.html.
 
-    MODEL is a .pt2 file of torch.export, an .onnx file, a local folder of Hugging Face, timm:NAME or package.module:factory
-    with --weights FILE, the http(s) address of a server, or a model's folder in a run folder. Without a MODEL, a --recipe
-    trains a classifier with every defense and compares them.
+    MODEL is a .pt2 file of torch.export, an .onnx file, a local folder of Hugging Face, timm:NAME or
+    package.module:factory with --weights FILE, the http(s) address of a server, or a model's folder in a run folder.
+    Without a MODEL, a --recipe trains a classifier with every defense and compares them.
 
-    The numbers are also in OUT/scores.json and OUT/scores.parquet. Finished parts are not repeated and interrupted ones resume,
-    so run the same command until it is done. More seeds, defenses or attacks can be added to the same folder later.
+    The numbers are also in OUT/scores.json and OUT/scores.parquet. Finished parts are not repeated and interrupted ones
+    resume, so run the same command until it is done. More seeds, defenses or attacks can be added to the same folder
+    later.
 
     Example: trapmid audit model.pt2 --private photos/ --public faces/
 
@@ -94,23 +95,24 @@ def audit(
         model: the classifier to audit.
         job: recipe, data and run folder.
         given: what there is to say about MODEL.
-        effort: of an audit of MODEL. quick runs the strongest attack with 50 identities and 5,000 public images, standard
-            more attacks, and thorough every attack. `trapmid doctor MODEL` says how long each takes.
+        effort: of an audit of MODEL. quick runs the strongest attack with 50 identities and 5,000 public images,
+            standard more attacks, and thorough every attack. `trapmid doctor MODEL` says how long each takes.
         budget: the most images that one attack may show MODEL, over this run and those that it resumes.
-        resolution: height and width in pixels of the images of an audit of MODEL: 32, 64 or 128. Default: the model's own,
-            or 64 if that is another one.
+        resolution: height and width in pixels of the images of an audit of MODEL: 32, 64 or 128. Default: the model's
+            own, or 64 if that is another one.
         seeds: seeds to run instead of the recipe's, e.g. --seeds 0 1 2.
-        defenses: defenses to use instead of the recipe's, e.g. --defenses none bido trapmid+negls. Names of the recipe keep its
-            settings, other kinds have their published ones, and + combines several. The import path of a class of your own,
-            e.g. my_module:MyDefense, works as well.
-        attacks: attacks to use instead of the recipe's, e.g. --attacks plgmi gmi smoothed-gmi. Names of the recipe keep its
-            settings, and other kinds have their published ones. The import path of a class of your own works as well.
+        defenses: defenses to use instead of the recipe's, e.g. --defenses none bido trapmid+negls. Names of the recipe
+            keep its settings, other kinds have their published ones, and + combines several. The import path of a class
+            of your own, e.g. my_module:MyDefense, works as well.
+        attacks: attacks to use instead of the recipe's, e.g. --attacks plgmi gmi smoothed-gmi. Names of the recipe keep
+            its settings, and other kinds have their published ones. The import path of a class of your own works as
+            well.
         identities: number of private identities that take part: those with the most images.
         redact: leave private images out of the report.
         executor: where tasks run: on this machine, or as jobs of Slurm (docs/scale.md).
         cluster: settings of each job, as submitit takes them, e.g. --cluster slurm_partition=gpu gpus_per_node=1.
-        fail_above: end with exit code 3 if a score of a model is higher, e.g. --fail-above attack_accuracy_1=0.1, by the first
-            judge.
+        fail_above: end with exit code 3 if a score of a model is higher, e.g. --fail-above attack_accuracy_1=0.1, by
+            the first judge.
         fail_below: the same if a score is lower, e.g. --fail-below clean_accuracy=0.9.
         junit: file to write the outcome of these two to, as JUnit XML.
         machine: the machine.
@@ -176,8 +178,9 @@ def train(
 def measure(run: RunFolder, device: str = "auto", jobs: int = 0) -> None:
     """Score all finished attacks of a run folder with the recipe's judges, into RUN/scores.json and RUN/scores.parquet.
 
-    The scores also include what needs no attack: random samples of the prior and random public images, which are the least an
-    attacker gets, and held-out private images, which are the best possible. What was measured before is not measured again.
+    The scores also include what needs no attack: random samples of the prior and random public images, which are the
+    least an attacker gets, and held-out private images, which are the best possible. What was measured before is not
+    measured again.
 
     Example: trapmid measure runs/demo
 
@@ -201,8 +204,8 @@ def measure(run: RunFolder, device: str = "auto", jobs: int = 0) -> None:
 def report(run: RunFolder, to: OptionalFile = None, redact: bool = False) -> None:
     """Write the report of a measured run folder again: one HTML file that needs neither a network nor scripts.
 
-    The folder report-figures beside it holds every figure as SVG with its numbers as CSV, and pictures.png, which shows the
-    reconstructions of ten identities below their private images.
+    The folder report-figures beside it holds every figure as SVG with its numbers as CSV, and pictures.png, which shows
+    the reconstructions of ten identities below their private images.
 
     Example: trapmid report runs/demo --to shared/report.html --redact
 

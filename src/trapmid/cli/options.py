@@ -31,7 +31,8 @@ class Machine:
     Attributes:
         device: auto, cpu, cuda or cuda:N. auto is the first GPU if there is one.
         precision: 32-true, or bf16-mixed, which is faster on GPUs.
-        jobs: how many tasks run at the same time. 0 is one per core on a CPU, and one on a GPU. Results do not depend on it.
+        jobs: how many tasks run at the same time. 0 is one per core on a CPU, and one on a GPU. Results do not depend
+            on it.
         max_memory: the most memory that one search of an attack may use, e.g. 8GiB. Default: no limit.
     """
 
@@ -47,10 +48,11 @@ class Job:
 
     Attributes:
         recipe: name of the recipe; `trapmid list` shows all. Not needed if --out is a run folder already.
-        private: images that the classifiers are trained on: a folder with one folder per person, a .parquet file, or CelebA.
+        private: images that the classifiers are trained on: a folder with one folder per person, a .parquet file, or
+            CelebA.
         public: images that the attacker has, of other people: any of these, or a plain folder of images.
-        teacher: the face embedder, an .onnx file, that networks learn from before they see a private image. For recipes whose
-            networks start pretrained, such as celeba64-pretrained.
+        teacher: the face embedder, an .onnx file, that networks learn from before they see a private image. For recipes
+            whose networks start pretrained, such as celeba64-pretrained.
         out: run folder, in which everything is written. Default: runs/RECIPE.
         changes: settings of the recipe to change, e.g. --set training.epochs=20 defenses.trapmid.weight=0.1.
     """
@@ -69,11 +71,12 @@ class Given:
 
     Attributes:
         weights: its weights, for timm:NAME and package.module:factory: safetensors, or a checkpoint of torch.save.
-        classes: a text file with the name of each class on a line, in the model's order, as the private images name them.
+        classes: a text file with the name of each class on a line, in the model's order, as the private images name
+            them.
         image_size: height and width in pixels of the images that it takes, if it does not say.
         channels: one or three, if it does not say.
-        normalize: what it expects instead of images in [0, 1]: signed for [-1, 1], bytes for [0, 255], imagenet, clip, or
-            MEAN,MEAN,MEAN/STD,STD,STD. Normalisation within the model is left alone.
+        normalize: what it expects instead of images in [0, 1]: signed for [-1, 1], bytes for [0, 255], imagenet, clip,
+            or MEAN,MEAN,MEAN/STD,STD,STD. Normalisation within the model is left alone.
         access: what an attacker gets: white-box, scores or labels. Default: all that the model gives.
     """
 

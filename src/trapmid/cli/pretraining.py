@@ -22,16 +22,16 @@ def pretrain(
 ) -> None:
     """Pretrain a network on public images, into a folder of its own in OUT. Classifiers can start from its weights.
 
-    With --teacher, the network learns to embed faces as a face embedder does. Without, it learns who is who in the public images.
-    Audits whose recipe has such a start (model.start) do this themselves, and find what lies in the folder starts beside their
-    run folder.
+    With --teacher, the network learns to embed faces as a face embedder does. Without, it learns who is who in the
+    public images. Audits whose recipe has such a start (model.start) do this themselves, and find what lies in the
+    folder starts beside their run folder.
 
     Example: trapmid pretrain tiny --teacher edgeface_s_gamma_05.onnx --public public.parquet
 
     Args:
         model: name of a network, e.g. tiny or zoo:resnet18; or of a recipe, whose network and start are meant.
-        public: images of other people than the private ones: a folder with one folder per person, a .parquet file, or CelebA;
-            with --teacher also a plain folder of images.
+        public: images of other people than the private ones: a folder with one folder per person, a .parquet file, or
+            CelebA; with --teacher also a plain folder of images.
         teacher: the face embedder, an ONNX file that takes ArcFace's aligned faces of 112 pixels.
         out: folder for starts. Run folders beside it find what is there.
         image_size: height and width, in pixels, that images are resized to; a recipe has its own.

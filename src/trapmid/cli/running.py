@@ -1,4 +1,7 @@
-"""What the commands share that work in a run folder: choose or read a recipe, run all or part of it, show the results."""
+"""What the commands share that work in a run folder.
+
+They choose or read a recipe, run all or part of it, and show the results.
+"""
 
 import sys
 import time
@@ -38,8 +41,8 @@ def run_recipe(
         attacks: replace the recipe's, if there are any.
         identities: how many take part; None leaves the recipe's number.
         executor: where tasks run, and its settings.
-        only: the one task that is wanted, as kind, attack, defense and seed; it runs after those that it needs, and its defense
-            is added to the recipe if it is not there. None runs and reports the whole audit.
+        only: the one task that is wanted, as kind, attack, defense and seed; it runs after those that it needs, and its
+            defense is added to the recipe if it is not there. None runs and reports the whole audit.
         redact: leave private images out of the report.
     """
     started = time.monotonic()

@@ -25,18 +25,20 @@ def doctor(
 ) -> int:
     """Find what is wrong with a data set, or with a model, before hours of work.
 
-    Of a data set: broken images, identities with few images, people on both sides. Of a MODEL, which --private tells apart:
-    classes in another order, another range of pixels, gradients that vanish, answers that change, and how fast it is. An
-    audit of the model does the same first. The exit code is 0 if it can be used, and 2 if it cannot.
+    Of a data set: broken images, identities with few images, people on both sides. Of a MODEL, which --private tells
+    apart: classes in another order, another range of pixels, gradients that vanish, answers that change, and how fast
+    it is. An audit of the model does the same first. The exit code is 0 if it can be used, and 2 if it cannot.
 
     Example: trapmid doctor private.parquet --public public.parquet
 
     Example: trapmid doctor model.onnx --private photos/
 
     Args:
-        what: private images (a folder with one folder per person, a .parquet file, or CelebA), or a model as for `trapmid audit`.
+        what: private images (a folder with one folder per person, a .parquet file, or CelebA), or a model as for
+            `trapmid audit`.
         private: images of the people that the model knows.
-        public: images that the attacker has, to find people who are in both sets; any of these, or a plain folder of images.
+        public: images that the attacker has, to find people who are in both sets; any of these, or a plain folder of
+            images.
         given: what there is to say about the model.
         identities: number of private identities that the model is shown: those with the most images.
         order: file to write the names of the classes to, in the order that the private images speak for.
@@ -63,8 +65,8 @@ def convert(
 ) -> None:
     """Convert a checkpoint of torch.save (.pth, .tar, .pkl, .ckpt) to safetensors, without running any code in it.
 
-    Weights are taken from `state_dict` if there is one, and the prefix `module.` is removed. Other names stay as they are.
-    `--set model.weights=FILE` accepts both formats.
+    Weights are taken from `state_dict` if there is one, and the prefix `module.` is removed. Other names stay as they
+    are. `--set model.weights=FILE` accepts both formats.
 
     Example: trapmid convert ir50.tar --to ir50.safetensors
 
@@ -86,7 +88,7 @@ def list_(as_json: AsJson = False, deviations: bool = False) -> None:
     Args:
         as_json: print JSON instead of tables.
         deviations: list what differs from the publications instead, member by member, and why.
-    """
+    """  # noqa: E501, W505
     with loading():
         from trapmid.catalogue import entries
         from trapmid.deviations import deviations as known

@@ -1,4 +1,7 @@
-"""AT-AT (ICLR 2026): a classifier that takes adversarial images for other people, so that attacks find none of its own."""
+"""AT-AT (ICLR 2026): a classifier that takes adversarial images for other people.
+
+So attacks find none of its own.
+"""
 
 from collections.abc import Mapping
 from functools import partial
@@ -21,11 +24,11 @@ from trapmid.types import Images, Labels, prediction_of
 class ATAT(Defense):
     """`atat`: anti-adversarial training. The defaults are those of the authors' one configuration.
 
-    To the loss of the images of a batch comes, with a small weight, the cross-entropy of adversarial copies of them to the
-    identity that the copy was made for: training against robustness. Identities are random, other than the image's own. A
-    copy comes from projected gradient descent on the present classifier, in train mode, so that the batch norm statistics
-    see all of its steps. It takes one forward and backward pass of the classifier more for each step, and one for the
-    copies.
+    To the loss of the images of a batch comes, with a small weight, the cross-entropy of adversarial copies of them to
+    the identity that the copy was made for: training against robustness. Identities are random, other than the image's
+    own. A copy comes from projected gradient descent on the present classifier, in train mode, so that the batch norm
+    statistics see all of its steps. It takes one forward and backward pass of the classifier more for each step, and
+    one for the copies.
 
     Attributes:
         weight: of the adversarial copies.

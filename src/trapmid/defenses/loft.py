@@ -15,9 +15,9 @@ from trapmid.types import Images, Prediction
 class LoFt(Defense):
     """`loft`: the last layer becomes a low-rank one: linear to `rank` dimensions, tanh, linear to the identities.
 
-    Published for a ResNet-152 from MS-Celeb-1M weights on FaceScrub, trained for 100 epochs with Adam at 1e-3, a tenth of
-    it after 75 and 90 epochs, in batches of 96. CALoR, the whole of which LoFt is a part, fine-tunes with another loss,
-    whose formula is not public.
+    Published for a ResNet-152 from MS-Celeb-1M weights on FaceScrub, trained for 100 epochs with Adam at 1e-3, a tenth
+    of it after 75 and 90 epochs, in batches of 96. CALoR, the whole of which LoFt is a part, fine-tunes with another
+    loss, whose formula is not public.
 
     Attributes:
         rank: width of the narrow layer; the authors try 20 to 500.

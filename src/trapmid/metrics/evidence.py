@@ -1,6 +1,7 @@
-"""What metrics are computed from: models, images and what judges say about them, samples of generators, finished attacks.
+"""What metrics are computed from.
 
-Each value that costs time is computed when a metric first asks for it, and once.
+It is models, images and what judges say about them, samples of generators, finished attacks. Each value that costs time
+is computed when a metric first asks for it, and once.
 """
 
 from collections.abc import Callable, Mapping, Sequence
@@ -92,7 +93,10 @@ class Model(Evidence):
 
     @cached_property
     def trapdoor(self) -> tuple[tuple[float, ...], Effectiveness] | None:
-        """Of a trapdoor its success in each of `TRIGGER_DRAWS` draws of images, and what Definition 1 of the Trap-MID paper compares."""
+        """Of a trapdoor its success in each of `TRIGGER_DRAWS` draws of images, and its effectiveness.
+
+        The effectiveness is what Definition 1 of the Trap-MID paper compares.
+        """
         if self.secrets is None:
             return None
         test = self.private.part("test")
@@ -163,7 +167,9 @@ class Judgement:
 @final
 @dataclass(frozen=True, eq=False)
 class JudgedImages(Evidence):
-    """Images that are meant to show identities, one by one: reconstructions, held-out private images, a floor or a control.
+    """Images that are meant to show identities, one by one.
+
+    They are reconstructions, held-out private images, a floor or a control.
 
     Attributes:
         pixels: (n, c, h, w), uint8.
@@ -237,8 +243,8 @@ class NearestImages(Evidence):
 
     Attributes:
         labels: (n,), whom they are meant to show.
-        ask: for each judge, whether a private image is nearer to each image (n,) than every public one; no judge where the audit
-            has no public images.
+        ask: for each judge, whether a private image is nearer to each image (n,) than every public one; no judge where
+            the audit has no public images.
     """
 
     subject: ClassVar[Subject] = "attack"
@@ -315,7 +321,9 @@ class PriorSamples(Evidence):
 @final
 @dataclass(frozen=True, eq=False)
 class TrainingCost(Evidence):
-    """A finished training as its manifest records it. Two equal trainings differ in it, so it is no part of a measurement.
+    """A finished training as its manifest records it.
+
+    Two equal trainings differ in it, so it is no part of a measurement.
 
     Attributes:
         manifest: of the model.
@@ -328,7 +336,9 @@ class TrainingCost(Evidence):
 @final
 @dataclass(frozen=True, eq=False)
 class AttackCost(Evidence):
-    """What a finished attack took, as its manifest records it. Two equal attacks differ in it, so it is no part of a measurement.
+    """What a finished attack took, as its manifest records it.
+
+    Two equal attacks differ in it, so it is no part of a measurement.
 
     Attributes:
         manifest: of the attack.

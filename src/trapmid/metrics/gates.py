@@ -77,7 +77,8 @@ def apply_gates(gates: Sequence[Gate], scores: Sequence[Score]) -> tuple[Verdict
         if not mine:
             known = sorted({one.metric for one in scores if one.defense != NOT_APPLICABLE})
             raise UserError(
-                f"{gate.told}: the audit has no such score.{did_you_mean(gate.metric, known)} It has {', '.join(known)}."
+                f"{gate.told}: the audit has no such score.{did_you_mean(gate.metric, known)} It has "
+                f"{', '.join(known)}."
             )
         judge = mine[0].judge
         means = [one for one in mine if one.judge == judge and one.seed is None]

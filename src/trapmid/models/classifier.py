@@ -50,7 +50,10 @@ class Classifier(nn.Module, ABC):
 
 
 def resized(images: Tensor, size: int) -> Tensor:
-    """Images (n, c, h, w) at `size` pixels, bilinearly and without antialiasing; those that have it are returned as they are."""
+    """Images (n, c, h, w) at `size` pixels, bilinearly and without antialiasing.
+
+    Those that have it are returned as they are.
+    """
     if images.shape[-2:] == (size, size):
         return images
     return F.interpolate(images, size=(size, size), mode="bilinear", align_corners=False)

@@ -88,7 +88,8 @@ def choose_recipe(
             values[side] = _json(guess_source(path))
     if teacher is not None and not _name_teacher(values, str(teacher)):
         raise UserError(
-            f"No network of {name} starts from a face embedder's knowledge, so there is nobody to teach. Leave --teacher out."
+            f"No network of {name} starts from a face embedder's knowledge, so there is nobody to teach. Leave "
+            "--teacher out."
         )
     return changed_values(Recipe, values, changes)
 

@@ -52,7 +52,9 @@ def adaptive_cpu() -> Recipe:
     return recipe.model_copy(
         update={
             "name": "adaptive-cpu",
-            "about": "Real faces, 64 px: unprotected and Trap-MID under PLG-MI and the attacks that know of the trapdoor.",
+            "about": (
+                "Real faces, 64 px: unprotected and Trap-MID under PLG-MI and the attacks that know of the trapdoor."
+            ),
             "attacks": adaptive(_plgmi(recipe)),
             "seeds": (0,),
         }

@@ -7,7 +7,10 @@ from trapmid.models import VGG16, EmbedderStart, IdentityStart, SmallResNet, Tin
 from trapmid.recipes.celeba64_cpu import celeba64_cpu
 
 FAINTEST = 0.05
-"""The ratio at which triggers end up in the images. Fainter ones protect more and cost more accuracy (docs/results.md)."""
+"""The ratio at which triggers end up in the images.
+
+Fainter ones protect more and cost more accuracy (docs/results.md).
+"""
 
 
 def celeba64_pretrained() -> Recipe:

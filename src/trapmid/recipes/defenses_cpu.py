@@ -12,8 +12,8 @@ FOR_FEW_IMAGES: tuple[Defense, ...] = (
 )
 """Defenses with settings other than the published ones.
 
-The published sampler of BiDO leaves out a sixth of 57 times 27 images, and the published squares of MIDRE cover up to four
-fifths of a face, where a recipe of a few thousand steps has no images to spare.
+The published sampler of BiDO leaves out a sixth of 57 times 27 images, and the published squares of MIDRE cover up to
+four fifths of a face, where a recipe of a few thousand steps has no images to spare.
 """
 
 

@@ -1,4 +1,7 @@
-"""Recipes for models that somebody else trained: a battery of attacks by access and effort, and judges for the images."""
+"""Recipes for models that somebody else trained.
+
+They have a battery of attacks by access and effort, and judges for the images.
+"""
 
 import itertools
 from collections.abc import Sequence
@@ -111,7 +114,10 @@ def fitting_resolution(shape: tuple[int, int, int]) -> int:
 
 
 def battery_of(access: AccessName, effort: Effort) -> tuple[AnyAttack, ...]:
-    """The attacks of an audit: the strongest for this access, the strongest first, and look-alikes where they can be asked for."""
+    """The attacks of an audit: the strongest for this access, the strongest first.
+
+    Look-alikes are among them where they can be asked for.
+    """
     style = small_stylegan2()
     if effort == "quick":
         style = style.model_copy(update={"iterations": 800})
@@ -146,7 +152,9 @@ def left_out(access: AccessName, effort: Effort) -> tuple[str, ...]:
 
 
 def suitable_judges(images: ImageSet, parts: SplitConfig, effort: Effort) -> tuple[AnyJudge, ...]:
-    """The judges for some private images: the face embedder if it recognises them, and a classifier if there are enough.
+    """The judges for some private images.
+
+    They are the face embedder if it recognises them, and a classifier if there are enough.
 
     Raises:
         UserError: neither can judge.
@@ -168,14 +176,17 @@ def suitable_judges(images: ImageSet, parts: SplitConfig, effort: Effort) -> tup
     if not found:
         raise UserError(
             "Nobody can judge this audit: the face embedder does not recognise the private images (or the extra "
-            f"`faces` is not installed), and an identity has fewer than {ENOUGH} images, too few for a classifier. Add images, or "
-            "crop the faces as CelebA's aligned images are."
+            f"`faces` is not installed), and an identity has fewer than {ENOUGH} images, too few for a classifier. "
+            "Add images, or crop the faces as CelebA's aligned images are."
         )
     return tuple(found)
 
 
 def _plgmi(warm: int, iterations: int, steps: int) -> PLGMI:
-    """The attack of `celeba64-cpu` with other lengths: of the prior, of the training that the model guides, of the search."""
+    """The attack of `celeba64-cpu` with other lengths.
+
+    They are those of the prior, of the training that the model guides, of the search.
+    """
     (base,) = (attack for attack in celeba64_cpu().attacks if isinstance(attack, PLGMI))
     assert base.warm_start is not None
     return base.model_copy(

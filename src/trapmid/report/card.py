@@ -21,8 +21,9 @@ CARD = "model-card.md"
 def write_card(out: Path) -> Path:
     """Write a section for the model card of each model to OUT/model-card.md, and return its path.
 
-    It begins with the `model-index`, the evaluation results, that Hugging Face's Hub reads from the head of a model card, as YAML; JSON strings are
-    YAML, so names need no escaping of their own. No private image and no name of an identity is in it.
+    It begins with the `model-index`, the evaluation results, that Hugging Face's Hub reads from the head of a model
+    card, as YAML; JSON strings are YAML, so names need no escaping of their own. No private image and no name of an
+    identity is in it.
 
     Raises:
         UserError: `out` holds no measured audit.
@@ -60,11 +61,11 @@ def card(contents: Contents) -> str:
     made = ", ".join(f"{name} {number}" for name, number in contents.versions.items())
     lines += [
         "",
-        f"AA-1 is the share of reconstructions that the judge ({contents.judges[0].title}) takes for the attacked identity; "
-        f"for comparison: {' and '.join(frame) or 'nothing'}. {contents.data.identities} identities, "
+        f"AA-1 is the share of reconstructions that the judge ({contents.judges[0].title}) takes for the attacked "
+        f"identity; for comparison: {' and '.join(frame) or 'nothing'}. {contents.data.identities} identities, "
         f"{contents.data.public_images:,} public images, {contents.data.image_size} px, seeds "
-        f"{', '.join(map(str, contents.seeds))}. Made by {made}. The audit shows what these attacks recovered, not that "
-        "no other attack would recover more.",
+        f"{', '.join(map(str, contents.seeds))}. Made by {made}. The audit shows what these attacks recovered, not "
+        "that no other attack would recover more.",
     ]
     return "\n".join(lines).replace("\u00a0", " ") + "\n"
 

@@ -102,9 +102,9 @@ def fooled_judge(contents: Contents) -> str | None:
     return (
         f"A judge responds to triggers alone. Shown triggers on an average {contents.data.subject}, it names their "
         f"identity: {listed(fooled)}. It counts a reconstruction of the trigger as a reconstruction of the person, "
-        "so attack accuracies may be too high. A judge that never saw the model names the identity only if the triggers "
-        "themselves show features of the person: then the triggers are biometric data, and so is a detector, which is made "
-        "from them. Protect the folder of secrets accordingly."
+        "so attack accuracies may be too high. A judge that never saw the model names the identity only if the "
+        "triggers themselves show features of the person: then the triggers are biometric data, and so is a detector, "
+        "which is made from them. Protect the folder of secrets accordingly."
     )
 
 

@@ -45,7 +45,9 @@ from trapmid.types import UserError
 
 JUDGE_NOTES = {
     "classifier": "a different architecture, trained on the private training images",
-    "embedder": "MobileFaceNet pretrained on other faces; chooses the nearest class mean of the private training images",
+    "embedder": (
+        "MobileFaceNet pretrained on other faces; chooses the nearest class mean of the private training images"
+    ),
 }
 ACCESS: dict[type[LabelTarget], Access] = {
     LabelTarget: "label",
@@ -278,15 +280,16 @@ def _warnings(recipe: Recipe, trained: dict[Task, Manifest], attacked: dict[Task
         if several and diversity["within"] < COLLAPSED * diversity["between"]:
             said.append(
                 f"{_cell(recipe, t)}: the reconstructions of one identity are nearly the same picture (mean pixel "
-                f"distance {diversity['within']:.3f} within an identity, {diversity['between']:.3f} between identities). "
-                "The generator has collapsed, so the pictures of one identity count as one."
+                f"distance {diversity['within']:.3f} within an identity, {diversity['between']:.3f} between "
+                "identities). The generator has collapsed, so the pictures of one identity count as one."
             )
         notes = manifest.fact("notes", dict[str, float]) if "notes" in manifest.facts else {}
         agreement = notes.get("surrogate_agreement", 1.0)
         if agreement < UNLIKE:
             said.append(
-                f"{recipe.attack(t.member).heading}, {_cell(recipe, t)}: the attack used a copy of the model that agrees "
-                f"with it on only {percent(agreement)} of the held-out public images. A better copy may help the attack."
+                f"{recipe.attack(t.member).heading}, {_cell(recipe, t)}: the attack used a copy of the model that "
+                f"agrees with it on only {percent(agreement)} of the held-out public images. A better copy may help "
+                "the attack."
             )
     return said
 

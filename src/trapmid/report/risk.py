@@ -9,8 +9,9 @@ from trapmid.report.contents import Attack, Contents, Defense
 def risk(contents: Contents, model: Defense) -> tuple[str, list[str]]:
     """The level of risk that the audit shows, and the sentences that support it.
 
-    A model reveals images if the 95 % interval of AA-1 of the strongest attack that searches for images lies wholly above
-    that of random pictures: samples of a generator, or public images drawn at random. Look-alikes among the attacker's own images are told beside it, since they need no search.
+    A model reveals images if the 95 % interval of AA-1 of the strongest attack that searches for images lies wholly
+    above that of random pictures: samples of a generator, or public images drawn at random. Look-alikes among the
+    attacker's own images are told beside it, since they need no search.
     """
     found = [(attack, score) for attack in contents.attacks if (score := _of(contents, model, attack)) is not None]
     searched = [one for one in found if one[0].searches]

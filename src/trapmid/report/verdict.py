@@ -59,8 +59,8 @@ def judge(contents: Contents) -> Verdict:
 
     Protection is shown if the 95 % interval of AA-1 lies wholly below that of the unprotected model, whose own interval
     must lie wholly above the floor. A trapdoor must have been installed (`trapdoor_took`). A loss of clean accuracy
-    above `tolerated_loss` lowers "protects" to "partly". Of models that were not trained in the audit, it is told whether
-    attacks recover more than chance (`trapmid.report.risk`).
+    above `tolerated_loss` lowers "protects" to "partly". Of models that were not trained in the audit, it is told
+    whether attacks recover more than chance (`trapmid.report.risk`).
     """
     if contents.given:
         return Verdict(

@@ -1,4 +1,7 @@
-"""Two cores: the recipes for CPUs, on given images or on faces drawn by code, stand in for the paper's networks, data and budgets."""
+"""Two cores: the recipes for CPUs stand in for the paper's networks, data and budgets.
+
+They work on given images or on faces drawn by code.
+"""
 
 from dataclasses import dataclass
 from functools import cache
@@ -27,7 +30,10 @@ DIGITS = (
     "attacks.plgmi.augmentation.flip_probability=0",
     "attacks.plgmi.search_augmentation.flip_probability=0",
 )
-"""The demo's recipe on digits (docs/experiments/demo-data.md): grey, no mirror images, epochs for some 500 images a class."""
+"""The demo's recipe on digits (docs/experiments/demo-data.md).
+
+Grey, no mirror images, epochs for some 500 images a class.
+"""
 
 OBJECTS = ("training.epochs=38", "training.evaluate_every=4", "judges.classifier.training.epochs=9")
 """The same on photographs of things."""
@@ -42,7 +48,10 @@ NETWORKS = {
     "resnet152": SmallResNet(width=24, dropout=0.0),
     "densenet169": Tiny(widths=(32, 64, 64, 128, 128), strides=(2, 1, 2, 2, 2)),
 }
-"""What stands for the paper's other architectures: a residual network unlike the judge's in width, and a deeper strided stack."""
+"""What stands for the paper's other architectures.
+
+A residual network unlike the judge's in width, and a deeper strided stack.
+"""
 
 _TRAININGS = {"trapmid": 4.2, "onepass": 2.0, "ted": 2.0, "ted+": 4.2, "bido": 1.5, "trapmid+negls": 4.2}
 
@@ -50,27 +59,29 @@ FACES = Cost(
     plain=90.0,
     trainings=_TRAININGS,
     attacks={
-        "plgmi": 270.0, "plgmi+": 270.0, "plgmi++": 270.0, "gmi": 90.0, "kedmi": 120.0, "lomma-gmi": 400.0, "lomma-kedmi": 350.0,
-        "brep": 120.0, "brep-untargeted": 120.0, "ppa": 200.0,
+        "plgmi": 270.0, "plgmi+": 270.0, "plgmi++": 270.0, "gmi": 90.0, "kedmi": 120.0, "lomma-gmi": 400.0,
+        "lomma-kedmi": 350.0, "brep": 120.0, "brep-untargeted": 120.0, "ppa": 200.0,
     },
     priors={"cgan": 300.0, "dcgan": 200.0, "stylegan2": 1400.0},
     judge=90.0,
     measure=30.0,
     memory=2.4,
-    basis="measured on one quiet core: trainings none, onepass and trapmid, PLG-MI and its prior; the others by the steps they take beside these",
+    basis="measured on one quiet core: trainings none, onepass and trapmid, PLG-MI and its prior; "
+    "the others by the steps they take beside these",
 )  # fmt: skip
 DRAWN = Cost(
     plain=43.0,
     trainings={**_TRAININGS, "trapmid": 6.1, "ted+": 6.1, "onepass": 3.2, "trapmid+negls": 6.1},
     attacks={
-        "plgmi": 100.0, "plgmi+": 100.0, "plgmi++": 100.0, "gmi": 30.0, "kedmi": 40.0, "lomma-gmi": 90.0, "lomma-kedmi": 80.0,
-        "brep": 60.0, "brep-untargeted": 60.0, "ppa": 60.0,
+        "plgmi": 100.0, "plgmi+": 100.0, "plgmi++": 100.0, "gmi": 30.0, "kedmi": 40.0, "lomma-gmi": 90.0,
+        "lomma-kedmi": 80.0, "brep": 60.0, "brep-untargeted": 60.0, "ppa": 60.0,
     },
     priors={"cgan": 100.0, "dcgan": 60.0, "stylegan2": 360.0},
     judge=45.0,
     measure=20.0,
     memory=1.1,
-    basis="measured: trainings none, onepass and trapmid, PLG-MI, PPA and its prior; the others by the steps they take beside these",
+    basis="measured: trainings none, onepass and trapmid, PLG-MI, PPA and its prior; "
+    "the others by the steps they take beside these",
 )  # fmt: skip
 
 
@@ -151,11 +162,20 @@ class CPUScale(Scale):
         )
         said = [
             f"{images} at {recipe.image_size} px instead of {published[0]}",
-            f"{network} instead of {published[1]}, trained for {recipe.own_training.epochs} epochs with AdamW, every defense alike",
+            (
+                f"{network} instead of {published[1]}, trained for {recipe.own_training.epochs} epochs with AdamW, "
+                "every defense alike"
+            ),
             "trapdoors begin with strong triggers that fade, since the published constants want some 20,000 steps",
             "every defense, none included, trains with the same augmentation, and no epoch is chosen on test images",
-            "attacks with small generators, a fraction of the published iterations, and a warm start from a prior of the public images",
-            "FID counts all pictures and, without `fidelity`, is over the judge's features; KNN distances are of that judge: compare orders, not values",
+            (
+                "attacks with small generators, a fraction of the published iterations, "
+                "and a warm start from a prior of the public images"
+            ),
+            (
+                "FID counts all pictures and, without `fidelity`, is over the judge's features; "
+                "KNN distances are of that judge: compare orders, not values"
+            ),
         ]
         if experiment.several:
             said.append(f"{'one run' if self.drawn else 'three runs'} instead of five, unless --seeds says otherwise")

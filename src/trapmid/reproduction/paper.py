@@ -1,4 +1,7 @@
-"""The paper's setting: the recipe `celeba64_vgg16` with the constants of Trap-MID (Liu & Chen, NeurIPS 2024, App. C), for CelebA, FFHQ and a GPU."""
+"""The paper's setting, for CelebA, FFHQ and a GPU.
+
+It is the recipe `celeba64_vgg16` with the constants of Trap-MID (Liu & Chen, NeurIPS 2024, App. C).
+"""
 
 from dataclasses import dataclass
 from functools import cache
@@ -65,7 +68,9 @@ ATTACKS: dict[str, AnyAttack] = {
 HOUR = 3600.0
 FACES = Cost(
     plain=840.0,
-    trainings={"trapmid": 5.36, "onepass": 2.2, "ted": 2.0, "ted+": 5.36, "bido": 1.5, "negls": 2.0, "trapmid+negls": 10.7},
+    trainings={
+        "trapmid": 5.36, "onepass": 2.2, "ted": 2.0, "ted+": 5.36, "bido": 1.5, "negls": 2.0, "trapmid+negls": 10.7,
+    },
     attacks={
         "plgmi": 6.5 * HOUR, "plgmi+": 7.0 * HOUR, "plgmi++": 7.0 * HOUR, "gmi": 1.7 * HOUR, "kedmi": HOUR,
         "lomma-gmi": 3.5 * HOUR, "lomma-kedmi": 2.0 * HOUR, "brep": 40.0 * HOUR, "brep-untargeted": 10.0 * HOUR,
@@ -74,7 +79,8 @@ FACES = Cost(
     judge=1.5 * HOUR,
     measure=600.0,
     memory=16.0,
-    basis="Trap-MID's training as published (75 minutes on an RTX A6000), other trainings by their steps beside it, attacks by counting operations at 10 TFLOP/s: orders of magnitude",
+    basis="Trap-MID's training as published (75 minutes on an RTX A6000), other trainings by their steps beside it, "
+    "attacks by counting operations at 10 TFLOP/s: orders of magnitude",
 )  # fmt: skip
 PORTRAITS = Cost(
     plain=4 * HOUR,
@@ -95,13 +101,17 @@ class PaperScale(Scale):
 
     name: ClassVar[str] = "paper"
     needs: ClassVar[str] = (
-        "CelebA as distributed (img_align_celeba/ and identity_CelebA.txt) is both --private and --public; --ffhq is a folder of FFHQ's "
-        "thumbnails of 128 px; for tables 19 and 20 --private is CelebA's high-resolution crops of 1,000 people, one folder each, and --public FFHQ; for mnist "
-        "and cifar10 --private is one folder for each of the classes 0 to 4, --public a folder of the other classes."
+        "CelebA as distributed (img_align_celeba/ and identity_CelebA.txt) is both --private and --public; --ffhq is "
+        "a folder of FFHQ's thumbnails of 128 px; for tables 19 and 20 --private is CelebA's high-resolution crops of "
+        "1,000 people, one folder each, and --public FFHQ; for mnist and cifar10 --private is one folder for each of "
+        "the classes 0 to 4, --public a folder of the other classes."
     )
 
     def recipe(self, target: Target, defense: str) -> Recipe:
-        """Optimizers and augmentation are those that the paper gives each defense; the test split chooses the epoch, as published."""
+        """Optimizers and augmentation are those that the paper gives each defense.
+
+        The test split chooses the epoch, as published.
+        """
         base = _published()
         model, changes = NETWORKS.get(target.network, base.own_model), {}
         if target.data == "portraits":
@@ -188,16 +198,24 @@ class PaperScale(Scale):
         ]
         if any(target.data == "portraits" for target in targets):
             said += [
-                "PPA's changes of saturation and hue are left out of the augmentation, and where triggers live is not published: here in [0, 1]",
-                "`--set attacks.ppa.prior.weights=FILE` names StyleGAN2-ADA's FFHQ weights; without it a StyleGAN2 is trained on the public images",
+                (
+                    "PPA's changes of saturation and hue are left out of the augmentation, "
+                    "and where triggers live is not published: here in [0, 1]"
+                ),
+                (
+                    "`--set attacks.ppa.prior.weights=FILE` names StyleGAN2-ADA's FFHQ weights; "
+                    "without it a StyleGAN2 is trained on the public images"
+                ),
             ]
         elif any(target.data == "faces" for target in targets):
             said.append(
-                "the judge is the authors' IR-50 at 112 px; it starts at random unless `--set judges.classifier.model.weights=FILE` names MS-Celeb-1M weights, as published"
+                "the judge is the authors' IR-50 at 112 px; it starts at random unless "
+                "`--set judges.classifier.model.weights=FILE` names MS-Celeb-1M weights, as published"
             )
         if any(target.network in ("facenet64", "ir152") for target in targets):
             said.append(
-                "the backbone starts at random unless `--set model.weights=FILE` names MS-Celeb-1M weights, as published"
+                "the backbone starts at random unless `--set model.weights=FILE` names MS-Celeb-1M weights, as "
+                "published"
             )
         return tuple(said)
 

@@ -182,15 +182,15 @@ class _Pretraining:
         outputs = self.told.shape[1] if self.embeds else len(public.identities)
         if not self.embeds and len(public.identities) == len(public):
             raise UserError(
-                "Every public image counts as a person of its own, so there is nobody to tell apart. Bring public images "
-                "with several of each person, or pretrain with a face embedder."
+                "Every public image counts as a person of its own, so there is nobody to tell apart. Bring public "
+                "images with several of each person, or pretrain with a face embedder."
             )
         self.rows, self.held_out = self._split(public)
         self.per_epoch = len(self.rows) // start.batch_size
         if self.per_epoch == 0:
             raise UserError(
-                f"{len(self.rows)} public images are too few for a start with batches of {start.batch_size}. Bring more "
-                "images, or lower start.batch_size."
+                f"{len(self.rows)} public images are too few for a start with batches of {start.batch_size}. Bring "
+                "more images, or lower start.batch_size."
             )
         with randomness(seed, "start weights", device=device):
             network = model.without_pretraining().build(outputs, public.image_size, public.channels)

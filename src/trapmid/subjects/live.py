@@ -33,7 +33,8 @@ class Live(SubjectConfig):
         del access
         if self.path not in _held:
             raise UserError(
-                f"The module with the digest {self.path} is not in this process. Call trapmid.audit_model with it again."
+                f"The module with the digest {self.path} is not in this process. Call trapmid.audit_model with it "
+                "again."
             )
         module = copy.deepcopy(_held[self.path])  # the caller may go on training
         return Loaded(module=module.cpu().eval(), access=WhiteBoxTarget, digest=self.path)

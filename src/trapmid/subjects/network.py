@@ -52,8 +52,8 @@ class Network(nn.Module):
         answer: Any = self.model((images - self.mean.to(images.device)) / self.std.to(images.device))
         if not isinstance(answer, Tensor | HasLogits):
             raise UserError(
-                f"The model answers with {type(answer).__name__}. Expected a tensor of scores (n, classes), or an object "
-                "with logits: wrap it in a module that returns them."
+                f"The model answers with {type(answer).__name__}. Expected a tensor of scores (n, classes), or an "
+                "object with logits: wrap it in a module that returns them."
             )
         scores = logits_of(answer)
         return scores.clamp_min(1e-12).log() if self.probabilities else scores

@@ -237,7 +237,8 @@ class SubjectConfig(Member, ABC):
         names = self.classes or loaded.names
         if names and len(names) != answer.shape[1]:
             raise UserError(
-                f"{self.path} has {answer.shape[1]:,} classes, and {len(names):,} names were given. Expected one for each."
+                f"{self.path} has {answer.shape[1]:,} classes, and {len(names):,} names were given. Expected one for "
+                "each."
             )
         if len(set(names)) < len(names):
             twice = next(name for name in names if names.count(name) > 1)

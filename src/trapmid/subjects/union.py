@@ -84,14 +84,15 @@ def _unknown(text: str, weights: Path | None) -> str:
     path, expected = (
         Path(text),
         (
-            "Expected a .pt2 or .onnx file, a folder of Hugging Face or of a model in a run folder, timm:NAME with --weights "
-            "FILE, package.module:factory, or an http(s) address."
+            "Expected a .pt2 or .onnx file, a folder of Hugging Face or of a model in a run folder, timm:NAME with "
+            "--weights FILE, package.module:factory, or an http(s) address."
         ),
     )
     if path.suffix in (".pt", ".pth", ".ckpt", ".bin", ".pkl", ".tar", ".safetensors"):
         return (
-            f"{text} holds weights without the network. Name the network and give it the weights: package.module:factory "
-            f"--weights {text}, or timm:NAME --weights {text}. Lightning checkpoints work so, too."
+            f"{text} holds weights without the network. Name the network and give it the weights: "
+            f"package.module:factory --weights {text}, or timm:NAME --weights {text}. Lightning checkpoints work so, "
+            "too."
         )
     if weights is not None:
         return f"--weights belongs to timm:NAME or package.module:factory, and {text!r} is neither."

@@ -1,4 +1,7 @@
-"""The triggers of a model, which only its defender may have: kept apart from the model, in a file that only its owner can read."""
+"""The triggers of a model, which only its defender may have.
+
+They are kept apart from the model, in a file that only its owner can read.
+"""
 
 import hashlib
 import os
@@ -35,7 +38,8 @@ class Secrets:
     Attributes:
         triggers: (num_classes, c, h, w), in [0, 1]; one trigger for each identity.
         blend_ratio: weight of the trigger where it is blended into an image, in [0, 1].
-        masks: (num_classes, 1, h, w), 1 where a trigger is blended in and 0 elsewhere; None to blend it into the whole image.
+        masks: (num_classes, 1, h, w), 1 where a trigger is blended in and 0 elsewhere; None to blend it into the whole
+            image.
     """
 
     triggers: Tensor
@@ -84,12 +88,13 @@ class Secrets:
             secrets = Secrets(tensors["triggers"], float(tensors["blend_ratio"]), tensors.get("masks"))
         except (OSError, SafetensorError, KeyError, RuntimeError) as problem:
             raise UserError(
-                f"{folder} holds no trapdoor secrets ({problem}). Expected the {SECRETS} that `trapmid train --defense trapmid` writes."
+                f"{folder} holds no trapdoor secrets ({problem}). Expected the {SECRETS} that "
+                "`trapmid train --defense trapmid` writes."
             ) from problem
         if digest is not None and not torch.equal(digest, _digest(tensors)):
             raise UserError(
-                f"{file} is damaged: its content is not what was saved (SHA-256 differs). Put back a copy that was not, "
-                "or train the model again; a detector that is calibrated on it would be blind."
+                f"{file} is damaged: its content is not what was saved (SHA-256 differs). Put back a copy that was "
+                "not, or train the model again; a detector that is calibrated on it would be blind."
             )
         warn_of_access(file)
         return secrets
@@ -101,7 +106,10 @@ def _digest(tensors: dict[str, Tensor]) -> Tensor:
 
 
 def warn_of_access(file: Path) -> None:
-    """Warn if others than the owner may read or change a secret file, or replace it because they may write to its folder."""
+    """Warn if others than the owner may read, change or replace a secret file.
+
+    They can replace it if they may write to its folder.
+    """
     if os.name != "posix":
         return
     open_to_others = [
@@ -118,7 +126,9 @@ def warn_of_access(file: Path) -> None:
 
 
 def refuse_others_secrets(folder: Path, model: str) -> None:
-    """Keep a folder of secrets to one model, since a trapdoor whose triggers are overwritten can never be checked again.
+    """Keep a folder of secrets to one model.
+
+    A trapdoor whose triggers are overwritten can never be checked again.
 
     Raises:
         UserError: `folder` holds the secrets of a model other than `model`.
@@ -144,7 +154,10 @@ def free_folder(folder: Path, model: str) -> Path:
 
 
 def owner(folder: Path) -> str | None:
-    """Return what identifies the model that the secrets in `folder` belong to: "" if they do not say, None if there are no secrets."""
+    """Return what identifies the model that the secrets in `folder` belong to.
+
+    It is "" if they do not say, None if there are no secrets.
+    """
     try:
         with safe_open(folder / SECRETS, "pt") as file:
             return (file.metadata() or {}).get("model", "")
@@ -158,8 +171,9 @@ def trapdoor_success(
 ) -> float:
     """Return the share of `images` that the model assigns to the identity whose trigger was blended in.
 
-    This is the trapdoor success rate of Trap-MID (NeurIPS 2024), evaluated in eval mode. Triggers are drawn in equal numbers for all
-    classes, and every class is drawn at least once: if there are fewer images than classes, images are used several times.
+    This is the trapdoor success rate of Trap-MID (NeurIPS 2024), evaluated in eval mode. Triggers are drawn in equal
+    numbers for all classes, and every class is drawn at least once: if there are fewer images than classes, images are
+    used several times.
 
     Args:
         model: the trapdoored classifier.
