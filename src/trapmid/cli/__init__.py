@@ -40,9 +40,9 @@ COMMANDS: dict[str, Callable[..., int | None]] = {
 }
 
 _ABOUT = (
-    "Train image classifiers that resist model inversion, attack classifiers with it, and report how much an attacker "
-    "gets. Start with `trapmid demo`; then run `trapmid audit` on your own images. `trapmid COMMAND --help` explains "
-    "a command."
+    "Attack an image classifier that you have, see what model inversion recovers of its training images, and train "
+    "classifiers that resist it. Start with `trapmid demo`; then run `trapmid audit` on your own model or images. "
+    "`trapmid COMMAND --help` explains a command."
 )
 
 

@@ -53,7 +53,7 @@ class Job:
         public: images that the attacker has, of other people: any of these, or a plain folder of images.
         teacher: the face embedder, an .onnx file, that networks learn from before they see a private image. For recipes
             whose networks start pretrained, such as celeba64-pretrained.
-        out: run folder, in which everything is written. Default: runs/RECIPE.
+        out: run folder, in which everything is written. Default: runs/RECIPE, or runs/MODEL for an audit of MODEL.
         changes: settings of the recipe to change, e.g. --set training.epochs=20 defenses.trapmid.weight=0.1.
     """
 
