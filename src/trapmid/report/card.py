@@ -9,8 +9,8 @@ from trapmid.files import write_atomic
 from trapmid.metrics.gates import Verdict
 from trapmid.metrics.recognition import AA1
 from trapmid.metrics.scores import Score
-from trapmid.metrics.table import title_of, unit_of
-from trapmid.metrics.units import format_value, percent
+from trapmid.metrics.table import title_of
+from trapmid.metrics.units import percent
 from trapmid.report.collect import collect
 from trapmid.report.contents import Contents
 from trapmid.report.verdict import judge
@@ -84,7 +84,6 @@ def write_junit(verdicts: Sequence[Verdict], file: Path) -> None:
 
 
 def _result(contents: Contents, attack: str, score: Score) -> list[str]:
-    value = format_value(score.value, unit_of(score.metric)).replace("\u00a0", " ")
     return [
         "  - task:",
         "      type: image-classification",
@@ -93,6 +92,6 @@ def _result(contents: Contents, attack: str, score: Score) -> list[str]:
         "      type: private",
         "    metrics:",
         f"    - type: {score.metric}",
-        f"      name: {json.dumps(f'{title_of(score.metric)} of {attack}, {value}, lower is safer')}",
+        f"      name: {json.dumps(f'{title_of(score.metric)} of {attack} (lower is safer)')}",
         f"      value: {score.value:.6g}",
     ]
