@@ -33,12 +33,12 @@ _OPERATORS = re.compile(
     r"|torch\.sym_(int|float|max|min|not|ite|sum)"
 )
 _READS_FILES = re.compile(r"torch\.ops\.aten\.from_file\.\w+")
-_WORDS = {
-    *("Symbol", "positive", "integer", "nonnegative", "Integer", "Float", "Rational", "precision", "True", "False"),
-    *("Add", "Mul", "Pow", "Max", "Min", "Mod", "PythonMod", "FloorDiv", "CleanDiv", "CeilDiv", "IntTrueDiv", "Eq"),
-    *("Ne", "Le", "Lt", "Ge", "Gt", "And", "Or", "Not", "Equality", "Unequality", "TruncToInt", "ToFloat", "Where"),
-    *("StrictLessThan", "StrictGreaterThan", "LessThan", "GreaterThan", "RoundToInt", "FloorToInt", "CeilToInt"),
-}
+_KNOWN_WORD = re.compile(
+    r"Symbol|positive|integer|nonnegative|Integer|Float|Rational|precision|True|False"
+    r"|Add|Mul|Pow|Max|Min|Mod|PythonMod|FloorDiv|CleanDiv|CeilDiv|IntTrueDiv|Eq"
+    r"|Ne|Le|Lt|Ge|Gt|And|Or|Not|Equality|Unequality|TruncToInt|ToFloat|Where"
+    r"|StrictLessThan|StrictGreaterThan|LessThan|GreaterThan|RoundToInt|FloorToInt|CeilToInt"
+)
 _WORD = re.compile(r"[A-Za-z_]\w*")
 _SYMBOL = re.compile(r"[suz]\d+")
 _SIGNS = re.compile(r"[\w\s()+\-*/%,.=<>'&|~!]*")
@@ -125,7 +125,7 @@ def _is_operator(text: str) -> bool:
 def _is_arithmetic(text: Any) -> bool:
     if not isinstance(text, str) or len(text) > 10_000 or not _SIGNS.fullmatch(text) or "__" in text:
         return False
-    return all(word in _WORDS or _SYMBOL.fullmatch(word) for word in _WORD.findall(text))
+    return all(_KNOWN_WORD.fullmatch(word) or _SYMBOL.fullmatch(word) for word in _WORD.findall(text))
 
 
 def _check_tree(file: Path, text: str) -> None:
