@@ -1,4 +1,4 @@
-"""Classifiers: the contract, and every architecture that can be trained, attacked or asked to judge."""
+"""Classifiers: their interface, and all architectures for targets and judges."""
 
 from typing import Annotated, get_args
 
@@ -18,7 +18,7 @@ MODELS: tuple[type[ModelConfig], ...] = get_args(get_args(AnyModel)[0])
 
 
 def parse_model(text: str) -> ModelConfig:
-    """The architecture that a command line names: a kind, or `zoo:NAME`.
+    """Return the architecture for a name from the command line: a kind, or `zoo:NAME`.
 
     Raises:
         UserError: there is no such kind.

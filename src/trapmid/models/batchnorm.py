@@ -1,4 +1,4 @@
-"""Batch norm: statistics recomputed under the present weights, and its replacement by group norm."""
+"""Batch norm: recomputing its statistics with the current weights, and replacing it by group norm."""
 
 import math
 from collections.abc import Iterable
@@ -10,11 +10,11 @@ from trapmid.modes import modes_kept
 
 
 def recalibrate_batch_norm(model: nn.Module, batches: Iterable[tuple[Tensor, ...]]) -> None:
-    """Set every batch norm's running statistics to their mean over `batches`, each the arguments of one forward pass.
+    """Set the running statistics of every batch norm to their mean over `batches`.
 
-    Running statistics are an average over past weights and, with trapdoors, past triggers. Right after either has moved
-    they can be so far off that evaluation collapses for an epoch while training looks fine (docs/design.md). Weights do
-    not change.
+    Each batch holds the arguments of one forward pass. Running statistics are an average over past weights and, with
+    trapdoors, past triggers. Right after either has changed, the statistics can be so inaccurate that the evaluation
+    accuracy collapses for an epoch while training looks fine (docs/design.md). Weights do not change.
     """
     norms = [
         module
@@ -36,24 +36,24 @@ def recalibrate_batch_norm(model: nn.Module, batches: Iterable[tuple[Tensor, ...
 
 
 class Copy(nn.Module):
-    """Its input, in memory of its own."""
+    """Returns a copy of its input."""
 
     def forward(self, x: Tensor) -> Tensor:
-        """The same numbers."""
+        """A copy of `x`."""
         return x.clone()
 
 
 def group_norm_for_batch_norm(module: nn.Module) -> nn.Module:
     """Replace every batch norm in `module` by a group norm of 32 groups, or of the most that divide the channels.
 
-    For trainings in which no image may have a part in another's gradient. A batch norm's weights and statistics are
-    lost. The output is a copy, since timm's residual blocks add to it in place, which layers with backward hooks do not
-    bear.
+    This is meant for trainings in which no image may influence the gradient of another one. The weights and statistics
+    of the batch norms are lost. The output is a copy, because timm's residual blocks add to it in place, and layers
+    with backward hooks do not support this.
     """
     for name, child in module.named_children():
         if isinstance(child, nn.modules.batchnorm._BatchNorm):
             norm = nn.GroupNorm(math.gcd(32, child.num_features), child.num_features, child.eps, child.affine)
-            fused = child.children()  # dropout and activation, in some of timm's
+            fused = child.children()  # dropout and activation, in some layers of timm
             module.add_module(name, nn.Sequential(norm, Copy(), *fused))
         else:
             group_norm_for_batch_norm(child)

@@ -1,4 +1,4 @@
-"""The contract of a classifier: images in [0, 1] in, logits and features out, normalisation inside."""
+"""The interface of a classifier: it maps images in [0, 1] to logits and features, and normalises them itself."""
 
 from abc import ABC, abstractmethod
 from pathlib import Path
@@ -13,7 +13,7 @@ from trapmid.models.weights import initialise
 from trapmid.types import Images, Prediction, UserError
 
 STARTS = ("pretrained", "weights", "start", "convolutions")
-"""Fields that say where training starts from; everything else of a `ModelConfig` is the architecture."""
+"""Fields that say where training starts from; all other fields of a `ModelConfig` define the architecture."""
 
 
 class Classifier(nn.Module, ABC):
@@ -21,12 +21,12 @@ class Classifier(nn.Module, ABC):
 
     Attributes:
         num_classes: number of logits.
-        image_size: height and width the network was built for, in pixels.
+        image_size: height and width in pixels of the images that the network was built for.
         channels: one or three.
-        head: the last layer: linear, from features to logits.
-        heads: prefixes of the layers whose size depends on identities or image size; a weights file may lack or differ
-            in them.
-        notes: which of them a weights file left random.
+        head: the last layer, a linear layer from features to logits.
+        heads: prefixes of the layers whose size depends on the identities or the image size. A weights file may lack
+            these layers, or have them in another size.
+        notes: the layers among `heads` that kept random weights when a weights file was loaded.
     """
 
     head: nn.Module
@@ -41,18 +41,18 @@ class Classifier(nn.Module, ABC):
     def forward(self, images: Images) -> Prediction:
         """Logits (n, num_classes) and features (n, d) of images (n, channels, image_size, image_size) in [0, 1].
 
-        A network with an input size of its own takes images of any size and resizes them.
+        A network with a fixed input size accepts images of any size and resizes them.
         """
 
     def own_name(self, name: str) -> str:
-        """What is called here what others publish as `name`."""
+        """The name in this network of a weight that is published as `name`."""
         return name
 
 
 def resized(images: Tensor, size: int) -> Tensor:
-    """Images (n, c, h, w) at `size` pixels, bilinearly and without antialiasing.
+    """Resize images (n, c, h, w) to `size` pixels, with bilinear interpolation and without antialiasing.
 
-    Those that have it are returned as they are.
+    Images that already have this size are returned unchanged.
     """
     if images.shape[-2:] == (size, size):
         return images
@@ -63,11 +63,11 @@ class ModelConfig(Config, ABC):
     """An architecture and the weights it starts from.
 
     Attributes:
-        weights: a local file to start from, safetensors or a legacy checkpoint (`trapmid.models.weights`), instead of
-            random or downloaded weights. Layers whose size depends on the identities start at random where they do not
-            fit.
-        start: a pretraining on public images that makes the weights to start from. `trapmid.starts.started` replaces it
-            by `weights` once they are made.
+        weights: a local file with initial weights, safetensors or a legacy checkpoint (`trapmid.models.weights`), which
+            replaces random or downloaded weights. Layers whose size depends on the identities are initialised at random
+            if they do not fit.
+        start: a pretraining on public images that produces the initial weights. `trapmid.starts.started` replaces it
+            by `weights` when the pretraining is finished.
     """
 
     paper: ClassVar[str]
@@ -76,11 +76,11 @@ class ModelConfig(Config, ABC):
 
     @final
     def build(self, num_classes: int, image_size: int, channels: int) -> Classifier:
-        """A new network. Random weights come from torch's global generator, which `engine.randomness` governs.
+        """Build a new network. Random weights come from torch's global generator, which `engine.randomness` controls.
 
         Raises:
-            UserError: the architecture cannot take such images, the weights cannot be had or are another network's, or
-                a start was not made.
+            UserError: the architecture does not support such images, the weights are not available or belong to another
+                network, or a pretraining is not finished.
         """
         if self.weights is None and self.start is not None:
             raise UserError(
@@ -95,9 +95,12 @@ class ModelConfig(Config, ABC):
 
     @abstractmethod
     def network(self, num_classes: int, image_size: int, channels: int) -> Classifier:
-        """What `build` gives where no `weights` are named."""
+        """The network that `build` returns if `weights` is None."""
 
     def without_pretraining(self) -> "ModelConfig":
-        """The architecture alone, whose `build` needs no download and no file; weights are loaded afterwards."""
+        """The same architecture without initial weights.
+
+        Its `build` needs no download and no file. Weights are loaded afterwards.
+        """
         fields = type(self).model_fields
         return self.model_copy(update={name: fields[name].default for name in STARTS if name in fields})

@@ -21,24 +21,27 @@ _CROP_CORNER, _CROP_SIDE, _EMBEDDER_SIDE = np.array([35.0, 55.0]), 108, 112
 _QUIET = 4
 """The level of onnxruntime's log at which it does not warn of a batch size that differs from the exported one."""
 _BATCH, _BATCH_OF_REWRITTEN = 64, 4
-"""Images at once. On one CPU core, EdgeFace-S took 9.9 ms an image alone, 7.9 in fours, 10.5 in sixteens, 18 in 64s."""
+"""Batch sizes.
+
+On one CPU core, EdgeFace-S took 9.9 ms per image with batches of 1, 7.9 with 4, 10.5 with 16 and 18 with 64.
+"""
 _SAME = 1e-3
-"""How far the embedding of an image may move when others are embedded with it."""
+"""The largest accepted change of an embedding when the image is embedded in a batch with others."""
 
 
 @final
 class Embedder:
     """Embeddings of faces by an ONNX network, such as ArcFace's, InsightFace's or EdgeFace.
 
-    The network takes one input (n, 3, 112, 112), RGB, from -1 to 1, aligned as ArcFace's faces, and its first output
-    are the embeddings (n, d). A network that was exported for a batch of one is rewritten to take batches if its graph
-    allows it, which takes the package `onnx`. Otherwise it gets one image at a time.
+    The network has one input (n, 3, 112, 112): RGB images in [-1, 1], with faces aligned as ArcFace does. Its first
+    output holds the embeddings (n, d). A network that was exported for a batch of one is rewritten for larger batches
+    if its graph allows it. This needs the package `onnx`. Otherwise the network embeds one image at a time.
 
     Args:
         file: the network.
 
     Attributes:
-        batch: the number of images that the network gets at once.
+        batch: the number of images in one forward pass.
 
     Raises:
         UserError: onnxruntime is not installed, or the file is not such a network.
@@ -65,7 +68,7 @@ class Embedder:
                 self._session, self.batch = single, 1
 
     def __call__(self, images: Images) -> Features:
-        """Embeddings (n, d) of unit length, of the central CelebA crop (n, 1 or 3, s, s) in [0, 1].
+        """Embeddings (n, d) of unit length for images (n, 1 or 3, s, s) in [0, 1] that are central CelebA crops.
 
         Raises:
             UserError: the network fails.
@@ -76,7 +79,7 @@ class Embedder:
     def _ask(self, aligned: Tensor) -> Features:
         try:
             answer = self._session.run(None, {self._input: aligned.numpy()})[0]
-        except Exception as problem:  # onnxruntime's own classes share no base
+        except Exception as problem:  # onnxruntime's exceptions have no common base class
             raise UserError(f"{self.file} fails on {len(aligned)} images: {shown(problem)}.") from problem
         found = torch.from_numpy(np.asarray(answer, dtype=np.float32)).flatten(1)
         if len(found) != len(aligned) or not bool(found.isfinite().all()):
@@ -87,7 +90,7 @@ class Embedder:
         return found
 
     def _batches_as(self, single: Any) -> bool:
-        """Whether two images together have the embeddings that the network `single` gives each alone."""
+        """Whether two images in one batch have the same embeddings as when `single` embeds each image alone."""
         probe = torch.linspace(-1, 1, 2 * 3 * _EMBEDDER_SIDE**2).view(2, 3, _EMBEDDER_SIDE, _EMBEDDER_SIDE)
         session = self._session
         try:
@@ -102,9 +105,9 @@ class Embedder:
 
 
 def align_to_arcface(images: Images) -> Float[Tensor, "n 3 112 112"]:
-    """The central CelebA crop (n, 3, s, s) warped to ArcFace's 112 x 112.
+    """Warp central CelebA crops (n, 3, s, s) to ArcFace's 112 x 112.
 
-    One similarity serves all images: the least-squares fit of five landmarks.
+    All images share one similarity transform, the least-squares fit of five landmarks.
     """
     side = images.shape[-1]
     source = (_FRAME_LANDMARKS - _CROP_CORNER + 0.5) / _CROP_SIDE * 2 - 1
@@ -127,12 +130,12 @@ def _session(file: Path, network: str | bytes) -> Any:
     options.log_severity_level = _QUIET
     try:
         return onnxruntime.InferenceSession(network, options, providers=["CPUExecutionProvider"])
-    except Exception as problem:  # onnxruntime's own classes share no base
+    except Exception as problem:  # onnxruntime's exceptions have no common base class
         raise UserError(f"{file} is not a network that onnxruntime can run: {shown(problem)}.") from problem
 
 
 def _for_batches(file: Path) -> Any:
-    """A session of the network with every reshape to a batch of one made to keep the batch; None where it fails."""
+    """A session of the network in which every reshape to a batch of one keeps the batch size; None if this fails."""
     try:
         import onnx
     except ImportError:
@@ -146,9 +149,9 @@ def _for_batches(file: Path) -> Any:
         if shape is not None:
             sides = onnx.numpy_helper.to_array(shape).copy()
             if len(sides) > 1 and sides[0] == 1:
-                sides[0] = 0  # in ONNX, the input's own size
+                sides[0] = 0  # in ONNX, 0 keeps the size of the input
                 shape.CopyFrom(onnx.numpy_helper.from_array(sides, shape.name))
-    del model.graph.value_info[:]  # shapes of a batch of one, which onnxruntime would rely on
+    del model.graph.value_info[:]  # onnxruntime would rely on these shapes, which are for a batch of one
     for value in (*model.graph.input, *model.graph.output):
         value.type.tensor_type.shape.dim[0].dim_param = "n"
     try:

@@ -40,9 +40,9 @@ class IRUnit(ResidualBlock):
 
 
 class IRNet(Classifier):
-    """Four stages of units, halving the side each, then a 512-wide embedding and a linear layer.
+    """Four stages of units, each of which halves the side, then an embedding of width 512 and a linear layer.
 
-    At 64 px the last map is 512 x 4 x 4; inputs are not normalised, as published.
+    At 64 px the last map is 512 x 4 x 4. Inputs are not normalised, as published.
     """
 
     # A backbone trained at another image size has another output layer; the embedding then starts at random.
@@ -65,7 +65,7 @@ class IRNet(Classifier):
         self.head = nn.Linear(512, num_classes)
 
     def forward(self, images: Images) -> Prediction:
-        """Features are the last batch norm's output; hidden are the outputs of the four stages, as BiDO takes them."""
+        """Features are the output of the last batch norm. Hidden maps are those of the four stages, as in BiDO."""
         x = self.input_layer(resized(images, self.image_size).expand(-1, 3, -1, -1))
         hidden = []
         for i, unit in enumerate(self.body):
@@ -76,7 +76,7 @@ class IRNet(Classifier):
         return Prediction(self.head(features), features, tuple(hidden))
 
     def own_name(self, name: str) -> str:
-        """Of Face.evoLVe's layers, and of those in the published checkpoints."""
+        """See `Classifier.own_name`. Knows the layer names of Face.evoLVe and of the published checkpoints."""
         name = name.removeprefix("feature.").replace(".shortcut_layer.", ".shortcut.")
         return f"head.{name.removeprefix('fc_layer.')}" if name.startswith("fc_layer.") else name
 
@@ -85,10 +85,10 @@ class IRConfig(ModelConfig, ABC):
     """The options of both networks.
 
     Attributes:
-        convolutions: their weights where no file is named: `xavier`, uniform, as the authors have it in the backbone,
-            or `torch`, torch's own. Other layers start as torch starts them.
-        input_size: pixels that images are resized to, bilinearly; None takes them as they are. The authors' evaluation
-            classifier is an IR-50 for 112 px, which is shown images of 64 px.
+        convolutions: initialisation of the convolutions if no weights file is given: `xavier` (uniform), as in the
+            authors' backbone, or `torch`, the default of torch. Other layers have the default initialisation of torch.
+        input_size: size in pixels to which images are resized, with bilinear interpolation; None for no resizing. The
+            authors' evaluation classifier is an IR-50 for 112 px that is applied to images of 64 px.
     """
 
     convolutions: Literal["xavier", "torch"] = "xavier"

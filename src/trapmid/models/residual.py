@@ -7,33 +7,33 @@ from torch import Tensor, nn
 
 
 class ResidualBlock(nn.Module):
-    """A block that adds `shortcut(x)` to what it computes; `nn.Identity` where size and width do not change."""
+    """A block that adds `shortcut(x)` to its output. The shortcut is `nn.Identity` if size and width do not change."""
 
     shortcut: nn.Module
 
 
 class NoSkip(nn.Module):
-    """A skip connection that carries nothing."""
+    """A removed skip connection."""
 
     def forward(self, x: Tensor) -> Tensor:
-        """A zero that adds to any map."""
+        """A zero that can be added to a map of any shape."""
         return x.new_zeros(())
 
 
 class ScaledSkip(nn.Module):
-    """A skip connection that carries a share of what it carried before."""
+    """A skip connection whose output is multiplied by a factor."""
 
     def __init__(self, skip: nn.Module, factor: float) -> None:
         super().__init__()
         self.skip, self.factor = skip, factor
 
     def forward(self, x: Tensor) -> Tensor:
-        """What the skip connection gave, times the factor."""
+        """The output of the original skip connection, times the factor."""
         return self.factor * self.skip(x)
 
 
 class KeptChannels(nn.Module):
-    """A layer whose output keeps some channels and has zeros in the others."""
+    """A layer that keeps some channels of its output and sets the others to zero."""
 
     kept: Tensor
 
@@ -43,14 +43,15 @@ class KeptChannels(nn.Module):
         self.register_buffer("kept", kept[:, None, None], persistent=False)
 
     def forward(self, x: Tensor | list[Tensor]) -> Tensor:
-        """(n, channels, h, w)."""
+        """Maps (n, channels, h, w)."""
         return torch.where(self.kept, self.layer(x), 0.0)
 
 
 def residual_stages(model: nn.Module) -> list[list[nn.Module]]:
-    """The residual blocks of a network, ours and those of timm's ResNet, ResNeSt and ConvNeXt, stage by stage.
+    """The residual blocks of a network, grouped by stage.
 
-    A stage begins at a block that changes the map's size or width. ConvNeXt says itself where its stages are.
+    Supports our own networks and timm's ResNet, ResNeSt and ConvNeXt. A stage begins at a block that changes the size
+    or width of the map. ConvNeXt defines its stages itself.
     """
     from timm.models import convnext, resnest, resnet
 
@@ -73,7 +74,10 @@ def residual_stages(model: nn.Module) -> list[list[nn.Module]]:
 
 
 def dense_stages(model: nn.Module) -> list[tuple[nn.Module, nn.Module]]:
-    """The dense blocks of timm's DenseNet, each with the parent of the norm that reads all its maps; none of others."""
+    """The dense blocks of timm's DenseNet, each with the parent of the norm that reads all its maps.
+
+    The list is empty for other networks.
+    """
     from timm.models import densenet
 
     for parent in model.modules():
@@ -85,10 +89,10 @@ def dense_stages(model: nn.Module) -> list[tuple[nn.Module, nn.Module]]:
 
 
 def scale_skip(block: nn.Module, factor: float) -> None:
-    """Make a block that `residual_stages` found carry `factor` of its skip connection, projections included.
+    """Multiply the skip connection of a block from `residual_stages` by `factor`. This includes projections.
 
-    timm begins with the last norm of a block at weight zero, so that the block is its skip connection; without that it
-    would be zero for ever, so the weight becomes one where `factor` is 0.
+    timm initialises the weight of the last norm of a block to zero, so that the block equals its skip connection.
+    Without the skip connection, the output would always be zero. The weight is therefore set to one if `factor` is 0.
     """
     from timm.models import convnext
 
@@ -104,21 +108,22 @@ def scale_skip(block: nn.Module, factor: float) -> None:
 
 
 def scale_dense(block: nn.Module, reader: nn.Module, factor: float) -> None:
-    """Let each map of a dense block, its input included, reach the next layer whole, and later ones only in part.
+    """Weaken the skip connections of a dense block.
 
-    Later layers get the first `factor` of its channels. What they do not get is zero behind the norm that reads it, so
-    that the shapes of all weights stay those of the published network.
+    Each map of the block, including its input, reaches the next layer in full. Later layers receive only the first
+    `factor` of its channels. The other channels are set to zero after the norm that reads them, so all weights keep the
+    shapes of the published network.
 
     Args:
-        block: of `dense_stages`.
-        reader: what `dense_stages` gives with it; its norm comes last.
+        block: a block from `dense_stages`.
+        reader: the module that `dense_stages` returns with the block. Its norm reads all maps of the block.
         factor: share of the channels, 0 to 1.
     """
     layers: list[Any] = list(block.children())
     widths: list[int] = [layers[0].conv1.in_channels, *(layer.conv2.out_channels for layer in layers)]
 
     def kept(after: int) -> Tensor:
-        """Of the maps before layer `after`, the last one is new to it."""
+        """A mask of the channels that layer `after` receives. The last map is new to this layer and kept in full."""
         whole = [torch.ones(widths[after], dtype=torch.bool)]
         parts = [torch.arange(width) < int(factor * width) for width in widths[:after]]
         return torch.cat([*parts, *whole])

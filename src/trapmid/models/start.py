@@ -1,4 +1,4 @@
-"""Where a classifier's weights come from before it sees a private image: a pretraining on public images."""
+"""Configs of the pretraining on public images that produces the initial weights of a classifier."""
 
 from collections.abc import Mapping
 from pathlib import Path
@@ -11,19 +11,19 @@ from trapmid.config import BatchSize, Config, Count, Rate
 
 
 class Start(Config):
-    """A pretraining on public images. `trapmid pretrain` runs it, and audits run it themselves.
+    """A pretraining on public images. `trapmid pretrain` runs it, and audits run it automatically.
 
-    The last layer is left out afterwards, because it names embeddings or people of the pretraining.
+    The last layer is removed afterwards, because it is specific to the embeddings or people of the pretraining.
 
     Attributes:
-        epochs: passes over the public images.
-        batch_size: images in a step.
-        rate: peak learning rate of AdamW, one cycle.
-        augmentation: of the public images.
+        epochs: number of passes over the public images.
+        batch_size: number of images in a step.
+        rate: peak learning rate of AdamW with a one-cycle schedule.
+        augmentation: augmentation of the public images.
     """
 
     teaches: ClassVar[str]
-    """What is learned, as notes and reports say it."""
+    """A description of what is learned, for notes and reports."""
     epochs: Count = 19
     batch_size: BatchSize = 128
     rate: Rate = 3e-3
@@ -58,9 +58,9 @@ PUBLIC_IDENTITIES = "the names of public identities"
 
 
 def teacher_of(model: Mapping[str, Any]) -> str | None:
-    """What the start of a model, as a manifest records it, learned from; None if it has no start.
+    """The teacher of a model's pretraining, as a manifest records it; None if the model has no pretraining.
 
-    It is the digest of a file, or `PUBLIC_IDENTITIES`.
+    The teacher is the digest of a file, or `PUBLIC_IDENTITIES`.
     """
     start = model.get("start")
     if start is None:

@@ -15,7 +15,7 @@ from trapmid.types import Images, Prediction
 class TinyNet(Classifier):
     """Strided 3x3 convolutions with batch norm and one linear layer; 0.36 M parameters for 57 classes at 64 px.
 
-    The last map is flattened and not averaged: faces are aligned, so the place of a feature helps to tell people apart.
+    The last map is flattened, not averaged: faces are aligned, so the position of a feature helps to recognise people.
     """
 
     def __init__(
@@ -32,7 +32,7 @@ class TinyNet(Classifier):
         self.head = nn.Linear(widths[-1] * side**2, num_classes)
 
     def forward(self, images: Images) -> Prediction:
-        """Features are the last map, flattened; hidden are all maps."""
+        """Features are the flattened last map. Hidden maps are all maps."""
         x, hidden = images * 2 - 1, []
         for layer in self.body:
             x = layer(x)
@@ -64,7 +64,7 @@ class Tiny(ModelConfig):
 
 
 class PreActivationBlock(ResidualBlock):
-    """Two 3x3 convolutions behind group norm and SiLU, added to a shortcut."""
+    """Two 3x3 convolutions, each after group norm and SiLU, added to a shortcut."""
 
     def __init__(self, before: int, width: int, stride: int) -> None:
         super().__init__()
@@ -79,7 +79,10 @@ class PreActivationBlock(ResidualBlock):
 
 
 class SmallResNetwork(Classifier):
-    """A residual network with group norm: no batch statistics, other activations and other depths than `TinyNet`."""
+    """A residual network with group norm.
+
+    It has no batch statistics, and its activations and depth differ from those of `TinyNet`.
+    """
 
     def __init__(self, num_classes: int, image_size: int, channels: int, width: int, dropout: float) -> None:
         super().__init__(num_classes, image_size, channels)
@@ -92,7 +95,7 @@ class SmallResNetwork(Classifier):
         self.head = nn.Linear(widths[-1], num_classes)
 
     def forward(self, images: Images) -> Prediction:
-        """Features are the average over positions of the last map; hidden are the blocks' outputs."""
+        """Features are the last map, averaged over positions. Hidden maps are the outputs of the blocks."""
         x, hidden = self.stem(images * 2 - 1), []
         for block in self.blocks:
             x = block(x)

@@ -10,7 +10,7 @@ from trapmid.types import Images, Prediction, UserError
 
 
 class VGG16Net(Classifier):
-    """At 64 px the features are 512 x 2 x 2 = 2048; inputs are not normalised, as published."""
+    """VGG-16 with batch norm. At 64 px it has 512 x 2 x 2 = 2048 features. Inputs are not normalised, as published."""
 
     heads = ("head.", "norm.")
 
@@ -25,7 +25,7 @@ class VGG16Net(Classifier):
         self.head = nn.Linear(flat, num_classes)
 
     def forward(self, images: Images) -> Prediction:
-        """Features are the batch norm's output; hidden are four pooled maps and the features, as in BiDO."""
+        """Features are the output of the batch norm. Hidden maps are four pooled maps and the features, as in BiDO."""
         x = images.expand(-1, 3, -1, -1)
         hidden = []
         for block in self.blocks:
@@ -35,9 +35,9 @@ class VGG16Net(Classifier):
         return Prediction(self.head(features), features, (*hidden[:4], features))
 
     def own_name(self, name: str) -> str:
-        """Of torchvision's layers, and of those in the published checkpoints."""
+        """See `Classifier.own_name`. Knows the layer names of torchvision and of the published checkpoints."""
         part, _, rest = name.partition(".")
-        if part in ("features", "feature"):  # a slice of torchvision's layers keeps their numbers
+        if part in ("features", "feature"):  # a slice of torchvision's layers keeps their indices
             index, _, _ = rest.partition(".")
             blocks = (n for n, block in enumerate(self.blocks) if index in dict(block.named_children()))
             return f"blocks.{next(blocks, '')}.{rest}"
@@ -49,7 +49,8 @@ class VGG16(ModelConfig):
     """`vgg16`: the target of the paper's main tables.
 
     Attributes:
-        pretrained: start from torchvision's ImageNet weights, as published; they are downloaded, so the default is off.
+        pretrained: whether to start from torchvision's ImageNet weights, as published. They are downloaded, so the
+            default is off.
     """
 
     paper = "Trap-MID, App. C.3; Simonyan & Zisserman, ICLR 2015"
@@ -57,7 +58,7 @@ class VGG16(ModelConfig):
     pretrained: bool = False
 
     def check_size(self, image_size: int) -> None:
-        """Five poolings halve the image, so that it needs 32 pixels."""
+        """Check that the image has at least 32 pixels, because five poolings halve it."""
         if image_size < 32:
             raise UserError(
                 f"vgg16 halves its input five times and needs at least 32 px; image_size is {image_size}. "
@@ -68,7 +69,7 @@ class VGG16(ModelConfig):
         """See `VGG16Net`.
 
         Raises:
-            UserError: the image is smaller than 32 px, or the pretrained weights cannot be had.
+            UserError: the image is smaller than 32 px, or the pretrained weights are not available.
         """
         from torchvision import models
 
@@ -86,7 +87,7 @@ class VGG16(ModelConfig):
 
 
 def _random_features() -> nn.Sequential:
-    """torchvision's layers and initialisation, without the 120 M weights of a head that would not be used."""
+    """torchvision's layers and initialisation, without the 120 M weights of the unused head."""
     from torchvision.models import vgg
 
     features = vgg.make_layers(vgg.cfgs["D"], batch_norm=True)

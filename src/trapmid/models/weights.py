@@ -1,4 +1,4 @@
-"""Reads weights that others wrote, from safetensors files or from pickles, without running any code in them.
+"""Reads external weights from safetensors files or pickles, without running any code in them.
 
 This is the only place in trapmid that reads a pickle.
 """
@@ -26,14 +26,14 @@ WRAPPERS = ("module.", "_orig_mod.")
 """Prefixes that DataParallel and torch.compile put before every name."""
 _SPARE_BYTES = 64 * 2**20
 _MOST_REPETITION = 4
-"""How often tensors that share memory may repeat the numbers in a file. Tied weights are stored once, used twice."""
+"""How often tensors that share memory may repeat the numbers in a file. Tied weights are stored once and used twice."""
 
 
 def read_weights(file: Path) -> dict[str, Tensor]:
-    """Read tensors by name, onto the CPU, from a safetensors file or from what `torch.save` wrote.
+    """Read tensors by name onto the CPU, from a safetensors file or a file that `torch.save` wrote.
 
-    The content tells the format, not the suffix: the field's `.tar` and `.pkl` files are written by `torch.save`.
-    Containers that training scripts put around the weights and prefixes of wrappers are removed.
+    The format is detected from the content, not the suffix, because published `.tar` and `.pkl` files are often written
+    by `torch.save`. Containers that training scripts put around the weights and prefixes of wrappers are removed.
 
     Returns:
         Dense tensors, neither quantised nor sparse.
@@ -64,9 +64,9 @@ def initialise(
 ) -> tuple[str, ...]:
     """Load the weights in `file` into `network`, by name.
 
-    Every tensor has to be there in the right shape, and none may be left over, except below `heads`: a head that does
-    not fit as a whole keeps its random weights. Counters of batches in batch norm layers may be missing, since old
-    files lack them.
+    Every tensor of the network has to be in the file with the same shape, and the file may hold no others. Layers below
+    `heads` are an exception: a head that does not fit as a whole keeps its random weights. The batch counters of batch
+    norm layers may be missing, because old files do not have them.
 
     Args:
         network: the network, changed in place.
@@ -75,7 +75,7 @@ def initialise(
         own_name: maps a name in the file that the network does not know to the network's name.
 
     Returns:
-        One sentence about every head that was left out.
+        One sentence for every head that was not loaded.
 
     Raises:
         UserError: the file cannot be read, or holds the weights of another network; the message names what differs.
@@ -122,8 +122,8 @@ def initialise(
 def convert(legacy: Path, to: Path) -> dict[str, Tensor]:
     """Write what `read_weights` finds in `legacy` to the safetensors file `to`, with the same names, and return it.
 
-    Tensors that share memory are written separately, since safetensors has no sharing. A file whose few numbers would
-    become many in this way is refused.
+    Tensors that share memory are written separately, because safetensors does not support sharing. A file that would
+    grow too much in this way is refused.
 
     Raises:
         UserError: `legacy` cannot be read, or holds what safetensors cannot; or `to` exists or cannot be written.
@@ -151,7 +151,7 @@ def convert(legacy: Path, to: Path) -> dict[str, Tensor]:
 
 
 def _refuse_stand_ins(file: Path, start: bytes) -> None:
-    """Refuse what failed downloads leave in place of weights, by the first bytes of the file."""
+    """Refuse files that failed downloads leave in place of weights. The first bytes of the file identify them."""
     if not start:
         raise UserError(f"{file} is empty: its download did not happen. Get it again.")
     if start.startswith(b"version https://git-lfs.github.com/spec/"):
@@ -190,7 +190,7 @@ def _read_pickle(file: Path) -> Any:
             "so it was not loaded. If you trust it, open it in the program that wrote it and "
             "save the state_dict alone: torch.save(model.state_dict(), FILE)."
         ) from problem
-    except Exception as problem:  # torch.load raises whatever it runs into if torch.save did not write the file
+    except Exception as problem:  # torch.load raises any exception if torch.save did not write the file
         raise _damaged(file, str(problem) or type(problem).__name__) from problem
 
 
@@ -199,7 +199,7 @@ def _refuse_compressed(file: Path) -> None:
     try:
         with zipfile.ZipFile(file) as archive:
             unpacked = sum(entry.file_size for entry in archive.infolist())
-    except Exception:  # zipfile raises many things on damaged files; torch.load then says that it is damaged
+    except Exception:  # zipfile raises many exceptions on damaged files; torch.load then reports the damage
         return
     if unpacked > file.stat().st_size:
         raise UserError(

@@ -13,14 +13,14 @@ from trapmid.types import Images, Prediction, UserError
 
 
 class ZooNet(Classifier):
-    """A timm backbone; one grey channel goes in as three.
+    """A timm backbone with a linear head. A single grey channel is repeated three times.
 
     Attributes:
-        symmetric: whether images go in as [-1, 1] rather than as [0, 1].
-        flat: whether features are the backbone's last map, flattened, rather than its pooled output.
-        stages: which of the backbone's intermediate maps are its last four stages: in a ResNet the outputs of layer1 to
-            layer4, in a DenseNet those of the four dense blocks. Empty for a backbone without stages, such as a plain
-            ViT.
+        symmetric: whether the input range of the backbone is [-1, 1] instead of [0, 1].
+        flat: whether features are the flattened last map of the backbone instead of its pooled output.
+        stages: indices of the intermediate maps of the backbone that are its last four stages. In a ResNet these are
+            the outputs of layer1 to layer4, in a DenseNet those of the four dense blocks. Empty for a backbone without
+            stages, such as a plain ViT.
     """
 
     def __init__(
@@ -43,7 +43,7 @@ class ZooNet(Classifier):
         self.stages = list(range(len(reductions)))[-4:] if staged else []
 
     def forward(self, images: Images) -> Prediction:
-        """Features are the backbone's pooled output; hidden are the maps of its stages, from the same pass."""
+        """Features are the pooled output of the backbone. Hidden maps are those of its stages, from the same pass."""
         images = resized(images, self.image_size).expand(-1, 3, -1, -1)
         if self.symmetric:
             images = images * 2 - 1
@@ -55,7 +55,7 @@ class ZooNet(Classifier):
         return Prediction(self.head(features), features, tuple(maps))
 
     def own_name(self, name: str) -> str:
-        """Of timm's layers. Where a network has several classifiers, none of them is the head here."""
+        """See `Classifier.own_name`. Knows timm's layer names. Of several classifiers, none counts as the head."""
         found = self.backbone.pretrained_cfg.get("classifier") or ()
         classifiers = (found,) if isinstance(found, str) else tuple(found)
         if not name.startswith(tuple(f"{classifier}." for classifier in classifiers)):
@@ -64,7 +64,7 @@ class ZooNet(Classifier):
 
 
 def _map_size(backbone: nn.Module, image_size: int) -> int:
-    """The length of the backbone's last map, flattened."""
+    """The length of the flattened last map of the backbone."""
     with evaluating(backbone), torch.no_grad():
         image = torch.zeros(1, 3, image_size, image_size, device=next(backbone.parameters()).device)
         return backbone.forward_features(image).numel()  # type: ignore[operator]
@@ -74,14 +74,14 @@ class Zoo(ModelConfig):
     """`zoo:NAME`: a backbone of timm.
 
     Attributes:
-        name: as `timm.list_models()` prints it.
-        pretrained: start from timm's weights; they are downloaded, so the default is off.
-        pixels: the range in which the backbone gets images: `symmetric`, [-1, 1], as PPA's targets do, or `unit`, [0,
-            1], as LOMMA's students do.
-        input_size: pixels that images are resized to, bilinearly; None takes them as they are. PPA's judge is an
-            `inception_v3` for 299 px, which is shown images of 224 px.
-        pooling: of the backbone's last map: its own, such as the `average`, or `none`, which flattens the map as LOKT's
-            surrogates do.
+        name: the name in `timm.list_models()`.
+        pretrained: whether to start from timm's weights. They are downloaded, so the default is off.
+        pixels: the input range of the backbone: `symmetric` for [-1, 1], as in PPA's targets, or `unit` for [0, 1], as
+            in LOMMA's students.
+        input_size: size in pixels to which images are resized, with bilinear interpolation; None for no resizing. PPA's
+            judge is an `inception_v3` for 299 px that is applied to images of 224 px.
+        pooling: pooling of the last map of the backbone: its own, such as the `average`, or `none`, which flattens the
+            map as in LOKT's surrogates.
     """
 
     paper = "timm (Wightman 2019); for resnest101e, resnet152, densenet169: Trap-MID, App. E.10"
@@ -93,7 +93,7 @@ class Zoo(ModelConfig):
     pooling: Literal["average", "none"] = "average"
 
     def check_size(self, image_size: int) -> None:
-        """Tried on a network without numbers, since every backbone has its own limit."""
+        """Check the size on a network without allocated weights, because every backbone has its own limit."""
         try:
             with torch.device("meta"), torch.no_grad():
                 self.without_pretraining().network(2, image_size, 3).eval()(torch.empty(1, 3, image_size, image_size))
@@ -106,7 +106,7 @@ class Zoo(ModelConfig):
         """See `ZooNet`.
 
         Raises:
-            UserError: timm knows no such model, with the nearest names.
+            UserError: timm has no such model. The message lists the closest names.
         """
         import timm
 
@@ -120,7 +120,7 @@ class Zoo(ModelConfig):
         options: dict[str, Any] = {"pretrained": self.pretrained, "num_classes": 0}
         try:
             backbone = timm.create_model(self.name, img_size=image_size, **options)
-        except TypeError:  # only transformers take an image size
+        except TypeError:  # only transformers have a parameter for the image size
             backbone = timm.create_model(self.name, **options)
         symmetric, flat = self.pixels == "symmetric", self.pooling == "none"
         return ZooNet(num_classes, image_size, channels, backbone, symmetric=symmetric, flat=flat)

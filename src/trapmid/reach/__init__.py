@@ -1,4 +1,4 @@
-"""Models that trapmid does not hold: they are reached through an ONNX file or a URL, and only answer."""
+"""Black-box models in an ONNX file or behind a URL, which give answers but no gradients."""
 
 from trapmid.reach.http import HttpModel
 from trapmid.reach.onnx import OnnxModel

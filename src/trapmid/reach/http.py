@@ -1,4 +1,6 @@
-"""A model behind a URL that answers JSON, such as `examples/server.py`: GET describes it, POST shows it images.
+"""A model behind a URL that answers JSON, such as `examples/server.py`.
+
+A GET request returns its description. A POST request queries it with images.
 
 GET answers {"identities": [names], "image_shape": [channels, height, width], "answers": "scores" or "labels"}.
 POST takes {"images": [PNG as base64, ...]} and answers {"scores": [[probability of each identity], ...]} or {"labels":
@@ -28,7 +30,7 @@ from trapmid.targets import OpaqueModel
 from trapmid.types import Images, UserError
 
 _LONGEST_NUMBER = 64
-"""Bytes that one number of an answer may take in JSON, with what separates it from the next."""
+"""The largest size in bytes of one number in a JSON answer, including the separator."""
 _SLACK = 2**20
 _LONGEST_DESCRIPTION = 64 * 2**20
 
@@ -66,13 +68,13 @@ class HttpModel(OpaqueModel):
     Args:
         url: an http:// or https:// address. Redirects are not followed.
         seconds: the time limit of a whole answer.
-        tries: how often a request is sent before it is given up. It is repeated if the server is busy (status 429),
-            broken (5xx), too slow, or breaks off.
-        pause: seconds before the second try; doubled before each further one.
-        batch: images in one request.
+        tries: the number of attempts for a request. A request is repeated if the server is busy (status 429), fails
+            (5xx), is too slow or closes the connection.
+        pause: seconds before the second attempt. The pause doubles before each further attempt.
+        batch: number of images in one request.
 
     Raises:
-        UserError: the address is none, nothing answers there, or the answer is not a description.
+        UserError: the address is not valid, no server answers, or the answer is not a description.
     """
 
     def __init__(self, url: str, *, seconds: float = 30.0, tries: int = 5, pause: float = 0.5, batch: int = 64) -> None:
@@ -94,7 +96,7 @@ class HttpModel(OpaqueModel):
         """See `OpaqueModel`.
 
         Raises:
-            UserError: the server gives no answer, or a wrong one.
+            UserError: the server gives no answer, or an answer that is not valid.
         """
         return torch.cat([self._show(part) for part in images.split(self.batch)]).to(images.device)
 

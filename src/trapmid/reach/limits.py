@@ -1,4 +1,4 @@
-"""The largest models from outside that are accepted."""
+"""Upper limits for external models."""
 
 from typing import Annotated, TypeAlias
 

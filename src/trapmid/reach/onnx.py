@@ -16,21 +16,20 @@ from trapmid.types import Images, UserError
 _FLOATS = {"tensor(float)": np.float32, "tensor(float16)": np.float16, "tensor(double)": np.float64}
 _MOST_BATCH = 4_096
 _QUIET = 4
-"""The level of onnxruntime's log at which it only tells what ends the process; what else goes wrong, we tell."""
+"""The log level at which onnxruntime reports fatal errors only. Other errors are raised as exceptions."""
 
 
 @final
 class OnnxModel(OpaqueModel):
-    """An ONNX network with one input, images (n, c, h, w) in [0, 1]; its first output are the scores (n, classes).
+    """An ONNX network with one input, images (n, c, h, w) in [0, 1]; its first output holds the scores (n, classes).
 
-    Normalisation has to be part of the network. Whether the scores are logits or probabilities is decided by the
-    answers to two
-    images: rows of probabilities sum to one. External data is read from the file's own folder only; onnxruntime checks
-    this.
+    Normalisation has to be part of the network. The answers to two images decide whether the scores are logits or
+    probabilities: rows of probabilities sum to one. External data is read from the file's own folder only, which
+    onnxruntime checks.
 
     Args:
         file: the network.
-        identities: names of its classes; without any, they are numbered.
+        identities: the names of its classes. If none are given, the classes are numbered.
 
     Raises:
         UserError: the file is not such a network, or it answers with NaN.
@@ -86,7 +85,7 @@ class OnnxModel(OpaqueModel):
         return logs
 
     def _run(self, images: Images) -> Tensor:
-        """(n, classes), as the network answers. If its batch size is fixed, the last batch is padded."""
+        """The output (n, classes) of the network. If its batch size is fixed, the last batch is padded."""
         if self._batch is None:
             return self._ask(images)
         answers = []
@@ -98,7 +97,7 @@ class OnnxModel(OpaqueModel):
     def _ask(self, images: Images) -> Tensor:
         try:
             answer = self._session.run(None, {self._input: images.numpy().astype(self._type)})[0]
-        except Exception as problem:  # onnxruntime's own classes share no base
+        except Exception as problem:  # onnxruntime's exceptions have no common base class
             raise UserError(
                 f"{self._file} fails on {len(images)} images of shape {self.image_shape}: {shown(problem)}. "
                 "Export it again, with a batch dimension of any size."
@@ -135,5 +134,5 @@ def _session(file: Path) -> Any:
     options.log_severity_level = _QUIET
     try:
         return onnxruntime.InferenceSession(file, options, providers=onnxruntime.get_available_providers())
-    except Exception as problem:  # onnxruntime's own classes share no base
+    except Exception as problem:  # onnxruntime's exceptions have no common base class
         raise UserError(f"{file} is not a network that onnxruntime can run: {shown(problem)}.") from problem

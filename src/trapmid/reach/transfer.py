@@ -1,4 +1,4 @@
-"""Requests over HTTP that end: within a time limit that covers the whole answer, and within a limit on its size."""
+"""HTTP requests with a time limit for the whole answer and a limit on its size."""
 
 import io
 import socket
@@ -13,11 +13,11 @@ _PIECE = 65_536
 
 
 class TooLargeError(ValueError):
-    """The body is longer than any right answer."""
+    """The body is longer than any valid answer."""
 
 
 class _Timed(io.RawIOBase):
-    """The bytes of a socket until a moment. A socket's own time limit begins anew with every byte that arrives."""
+    """The bytes of a socket, read until a deadline. The timeout of a socket itself restarts with every byte."""
 
     def __init__(self, raw: io.RawIOBase, connected: socket.socket, until: float) -> None:
         self._raw, self._socket, self._until = raw, connected, until
@@ -41,7 +41,7 @@ class _Response(HTTPResponse):
 
 
 class _Deadline(HTTPConnection):
-    """A connection that is given up when its time limit is over, counted from its beginning."""
+    """A connection that is closed when its time limit is over, counted from its start."""
 
     def __init__(self, *args: Any, **options: Any) -> None:
         super().__init__(*args, **options)
@@ -69,7 +69,7 @@ class _SecureHandler(HTTPSHandler):
 
 
 class _NoRedirect(HTTPRedirectHandler):
-    """Images go to the address that the user named, and nowhere else."""
+    """Refuses redirects, so that images are sent only to the address that the user gave."""
 
     def redirect_request(self, *_: Any) -> None:
         return None
@@ -82,14 +82,14 @@ def transfer(request: Request, seconds: float, most: int) -> bytes:
     """Send a request and return the body of its answer.
 
     Args:
-        request: to an http:// or https:// address.
-        seconds: the time that connecting may take, and the time after which the whole answer has to be there.
-        most: the most bytes that the body may have.
+        request: a request to an http:// or https:// address.
+        seconds: the time limit for connecting, and for receiving the whole answer.
+        most: the largest size of the body in bytes.
 
     Raises:
-        HTTPError: the answer has another status than 2xx; redirects are not followed.
-        OSError: no connection, or no complete answer in time.
-        HTTPException: the answer is not HTTP, or cut off.
+        HTTPError: the status of the answer is not 2xx. Redirects are not followed.
+        OSError: there is no connection, or no complete answer in time.
+        HTTPException: the answer is not HTTP, or is truncated.
         TooLargeError: the body is longer than `most`.
     """
     body = bytearray()

@@ -21,19 +21,19 @@ FILE = "chart.svg"
 INK, FAINT, GRID, PAPER = LIGHT["ink"], LIGHT["muted"], LIGHT["line"], "#8f98a3"
 OURS, THEIRS = "here", "in the paper"
 HERE = tuple(LIGHT[f"series-{number}"] for number in (1, 0, 3, 4, 2))
-"""Of the first attack, the second and so on; legible on the white that the chart brings along."""
+"""Colors of our own results, one per attack in order. They are legible on the white background of the chart."""
 
 
 def draw(chart: Bars | Curve, made: Reproduction, folder: Path) -> tuple[Picture, ...]:
-    """Write the chart of a finished table; what is missing here or in the paper is left out.
+    """Write the chart of a finished table. Values that are missing here or in the paper are left out.
 
     Args:
-        chart: its kind, and which columns it has.
+        chart: the kind of chart and its columns.
         made: the table.
-        folder: for the file.
+        folder: the folder to write the file to.
 
     Returns:
-        The picture, with what is in it; each number is said in the SVG's own description. Nothing where there is
+        The picture with its description. The SVG's own description lists every number. The tuple is empty if there is
             nothing to draw.
     """
     panels = {
@@ -65,7 +65,7 @@ def draw(chart: Bars | Curve, made: Reproduction, folder: Path) -> tuple[Picture
 
 
 def _bars(panels: dict[str, list[Entry]]) -> Figure:
-    """A bar of what came out here and a hollow one of what is published for each line, panel below panel."""
+    """Draw a filled bar for our result and a hollow bar for the published one on each line, one panel per metric."""
     counts = [len(entries) for entries in panels.values()]
     figure = Figure(figsize=(WIDTH, 0.6 + 0.42 * (sum(counts) + len(counts))), layout="constrained")
     grid = figure.subplots(len(counts), squeeze=False, height_ratios=counts)
@@ -88,7 +88,7 @@ def _bars(panels: dict[str, list[Entry]]) -> Figure:
 
 
 def _curves(panels: dict[str, list[Entry]], chart: Curve) -> Figure:
-    """A line of what came out here and a broken one of what is published for each attack, panel below panel."""
+    """Draw a solid line for our results and a dashed one for the published ones per attack, one panel per metric."""
     figure = Figure(figsize=(WIDTH, 0.8 + 1.9 * len(panels)), layout="constrained")
     grid = figure.subplots(len(panels), squeeze=False, sharex=True)
     for axes, (metric, entries) in zip(grid[:, 0], panels.items(), strict=True):
@@ -117,7 +117,7 @@ def _line(axes: Axes, entries: Sequence[Entry], at: Mapping[str, float], colour:
 
 
 def _legend(figure: Figure) -> None:
-    """One for all panels, above them; our own first."""
+    """Draw one legend for all panels, above them. Our own results come first."""
     named: dict[str, Any] = {}
     for axes in figure.axes:
         handles, labels = axes.get_legend_handles_labels()
@@ -132,13 +132,13 @@ def _value(entry: Entry) -> float:
 
 
 def _published(entry: Entry) -> float | None:
-    """None where nothing is known, or a bound alone."""
+    """The published value; None if it is unknown or only a bound is known."""
     known = entry.published
     return known.value if known is not None and known.is_a_number else None
 
 
 def _whiskers(entries: Sequence[Entry]) -> tuple[list[float], list[float]]:
-    """Lengths down and up in the paper's unit; none where there is no interval."""
+    """The lengths of the error bars below and above, in the paper's unit; 0 if there is no interval."""
 
     def length(entry: Entry, end: float) -> float:
         return 0.0 if math.isnan(end) else abs(end - entry.value) * column(entry.metric).metric.unit.factor
@@ -147,7 +147,7 @@ def _whiskers(entries: Sequence[Entry]) -> tuple[list[float], list[float]]:
 
 
 def _labels(entries: Sequence[Entry]) -> list[str]:
-    """What lines differ by: defenses, attacks, or both."""
+    """The labels of the lines: the part in which they differ, which is the defense, the attack or both."""
     titles, attacks = {entry.title for entry in entries}, {entry.attack for entry in entries}
     return [
         "\n".join(

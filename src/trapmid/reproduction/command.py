@@ -98,7 +98,7 @@ def reproduce(
         progress: called with the progress of each task.
 
     Raises:
-        UserError: images are missing, or a folder holds something else than its audit.
+        UserError: images are missing, or a folder holds something other than its audit.
     """
     check(experiments, scale)
     for study in layout.studies:

@@ -1,6 +1,6 @@
-"""Two cores: the recipes for CPUs stand in for the paper's networks, data and budgets.
+"""The scale for two CPU cores: small recipes replace the paper's networks, data and budgets.
 
-They work on given images or on faces drawn by code.
+The recipes work on given images or on faces drawn by code.
 """
 
 from dataclasses import dataclass
@@ -30,16 +30,16 @@ DIGITS = (
     "attacks.plgmi.augmentation.flip_probability=0",
     "attacks.plgmi.search_augmentation.flip_probability=0",
 )
-"""The demo's recipe on digits (docs/experiments/demo-data.md).
+"""Changes of the demo recipe for digits (docs/experiments/demo-data.md).
 
-Grey, no mirror images, epochs for some 500 images a class.
+Images are grey and are not flipped. The number of epochs suits about 500 images per class.
 """
 
 OBJECTS = ("training.epochs=38", "training.evaluate_every=4", "judges.classifier.training.epochs=9")
-"""The same on photographs of things."""
+"""Changes of the demo recipe for photographs of objects."""
 
 UNTARGETED = 0.3
-"""Share of the identities that BREP-MI's untargeted protocol takes: 300 of 1,000."""
+"""Share of the identities that BREP-MI's untargeted protocol selects: 300 of 1,000."""
 
 NETWORKS = {
     "facenet64": SmallResNet(width=24, dropout=0.0),
@@ -48,9 +48,9 @@ NETWORKS = {
     "resnet152": SmallResNet(width=24, dropout=0.0),
     "densenet169": Tiny(widths=(32, 64, 64, 128, 128), strides=(2, 1, 2, 2, 2)),
 }
-"""What stands for the paper's other architectures.
+"""Replacements for the paper's other architectures.
 
-A residual network unlike the judge's in width, and a deeper strided stack.
+They are a residual network of another width than the judge's, and a deeper stack of strided convolutions.
 """
 
 _TRAININGS = {"trapmid": 4.2, "onepass": 2.0, "ted": 2.0, "ted+": 4.2, "bido": 1.5, "trapmid+negls": 4.2}
@@ -88,7 +88,7 @@ DRAWN = Cost(
 @final
 @dataclass(frozen=True)
 class CPUScale(Scale):
-    """`cpu`: `celeba64-cpu` on given images, `demo` on drawn faces where none are given."""
+    """`cpu`: the recipe `celeba64-cpu` on given images, or `demo` on drawn faces if no images are given."""
 
     name: ClassVar[str] = "cpu"
     needs: ClassVar[str] = (
@@ -102,7 +102,7 @@ class CPUScale(Scale):
         return self.images.private is None and self.images.public is None
 
     def recipe(self, target: Target, defense: str) -> Recipe:
-        """The same training for every defense."""
+        """See `Scale.recipe`. The training is the same for every defense."""
         del defense
         base = self._base(target)
         parts = [base.name] + [
@@ -121,11 +121,11 @@ class CPUScale(Scale):
         return self.images.other(name)
 
     def defense(self, row: ExperimentRow) -> Defense:
-        """The recipe's own trapdoors, all others with published constants."""
+        """See `Scale.defense`. Trapdoors have the constants of the recipe, all other defenses the published ones."""
         return defense_variant(row.defense, self._base(row.target).defenses)
 
     def attack(self, row: ExperimentRow) -> AnyAttack | None:
-        """As the recipes for CPUs have it."""
+        """See `Scale.attack`. The settings are those of the recipes for CPUs."""
         base = self._base(row.target)
         if row.attack == "brep-untargeted":
             wanted = round(UNTARGETED * identities_of(base))
@@ -136,16 +136,16 @@ class CPUScale(Scale):
         return _recipe_for(target.data, self.images.private, self.images.public)
 
     def seeds(self, experiment: Experiment) -> tuple[int, ...]:
-        """Three on given images where the paper has five, else one."""
+        """See `Scale.seeds`. There are three on given images if the paper has five, and otherwise one."""
         return (0, 1, 2) if experiment.several and not self.drawn else (0,)
 
     def cost(self, target: Target) -> Cost:
-        """By the kind of images."""
+        """See `Scale.cost`. The cost depends on the kind of images."""
         del target
         return DRAWN if self.drawn else FACES
 
     def differs(self, experiment: Experiment) -> tuple[str, ...]:
-        """Data, networks, budgets."""
+        """See `Scale.differs`. The data, networks and budgets differ."""
         targets = {row.target for row in experiment.rows}
         recipe = self.recipe(next(iter(targets)), "none")
         network = (
@@ -188,7 +188,7 @@ class CPUScale(Scale):
 
 @cache
 def _recipe_for(data: str, private: Path | None, public: Path | None) -> Recipe:
-    """The recipe for CPUs with every attack; under the name of the plain one, whose cells are the same."""
+    """The recipe for CPUs with every attack. It keeps the name of the plain recipe, because the cells are the same."""
     if data in ("digits", "objects"):
         base = choose_recipe("demo").model_copy(update={"private": None, "public": None})
         given = {"private": private, "public": public}

@@ -56,7 +56,7 @@ class ExperimentRow:
     Attributes:
         key: its key among the published numbers.
         title: its title in the table.
-        defense: key of the defense (`variants.DEFENSES`, or a name that `--defenses` takes).
+        defense: key of the defense (`variants.DEFENSES`, or a name that `--defenses` accepts).
         attack: key of the attack; "-" if only models are compared.
         target: the model and data that are attacked.
         runs: the mean over runs, or the single run with the highest (worst) or lowest (best) AA-1.
@@ -76,7 +76,7 @@ class Column(NamedTuple):
     Attributes:
         metric: the metric.
         title: its title with the symbol of its unit.
-        judge: the judge that decides; None for the first judge of the recipe.
+        judge: the judge that computes it; None for the first judge of the recipe.
     """
 
     metric: AnyMetric
@@ -99,7 +99,7 @@ BY_JUDGE: Mapping[str, Column] = {
     DELTA_FACE: Column(KNN_DISTANCE, "delta face", "embedder"),
     DELTA_EVAL: Column(KNN_DISTANCE, "delta eval", "classifier"),
 }
-"""Columns that papers name after the judge that decides."""
+"""Columns that papers name after the judge that computes them."""
 
 
 def column(key: str) -> Column:
@@ -152,7 +152,7 @@ class Experiment:
         shows: what it shows, in a sentence.
         rows: its rows.
         columns: keys of its columns.
-        several: whether the paper averages five runs; otherwise it has one run.
+        several: whether the paper averages five runs; otherwise it reports one run.
         also: experiments whose published numbers for the same row and attack are valid here too.
         notes: differences from the paper at every scale, one line each.
         pictures: number of identities whose reconstructions are shown; 0 for none.

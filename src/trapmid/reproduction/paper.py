@@ -24,12 +24,15 @@ from trapmid.reproduction.scale import Cost, Scale, with_transforms
 from trapmid.reproduction.variants import defense_variant
 
 BATCH = 60
-"""Identities that the published searches take at once."""
+"""Number of identities that the published searches process in one batch."""
 
 PORTRAIT = KorniaAugmentation(
     crop_area=(0.85, 1.0), crop_probability=1.0, brightness=0.2, contrast=0.2, jitter_probability=1.0
 )
-"""PPA's augmentation but for saturation and hue, which kornia's part here has not; with the trapdoors' rotation."""
+"""PPA's augmentation with the rotation of the trapdoors.
+
+Saturation and hue are left out, because the kornia transform in use here does not have them.
+"""
 
 OF_JUDGE = Training(
     epochs=100,
@@ -39,7 +42,7 @@ OF_JUDGE = Training(
     flip=0.0,
     augmentation=PORTRAIT.model_copy(update={"rotation_probability": 0.0}),
 )
-"""PPA's, of targets and of the judge."""
+"""PPA's settings for targets and for the judge."""
 
 NETWORKS: dict[str, AnyModel] = {
     "facenet64": FaceNet64(),
@@ -97,7 +100,7 @@ PORTRAITS = Cost(
 @final
 @dataclass(frozen=True)
 class PaperScale(Scale):
-    """`paper`: every constant as published, where it is known."""
+    """`paper`: every constant that is known has its published value."""
 
     name: ClassVar[str] = "paper"
     needs: ClassVar[str] = (
@@ -108,9 +111,9 @@ class PaperScale(Scale):
     )
 
     def recipe(self, target: Target, defense: str) -> Recipe:
-        """Optimizers and augmentation are those that the paper gives each defense.
+        """See `Scale.recipe`. Optimizers and augmentation are those that the paper uses for each defense.
 
-        The test split chooses the epoch, as published.
+        The epoch is selected on the test split, as published.
         """
         base = _published()
         model, changes = NETWORKS.get(target.network, base.own_model), {}
@@ -150,7 +153,7 @@ class PaperScale(Scale):
         trapdoor = defense.startswith(("trapmid", "onepass", "ted+"))
         chosen: dict[str, Any] = {"keep": "test"}
         if not trapdoor:
-            chosen["augmentation"] = NoAugmentation()  # the reader flips; more only where there are trapdoors
+            chosen["augmentation"] = NoAugmentation()  # the reader flips images; only trapdoors need more
         if defense == "bido":
             chosen["optimizer"] = AdamW(rate=1e-4, weight_decay=0.0)
         if "negls" in defense or target.data == "portraits":
@@ -166,30 +169,30 @@ class PaperScale(Scale):
             chosen["epochs"] = {"digits": 10, "objects": 100}[target.data]
         if target.data == "portraits":
             chosen["augmentation"] = PORTRAIT if trapdoor else OF_JUDGE.augmentation
-            chosen["flip"] = 0.0  # part of the augmentation
+            chosen["flip"] = 0.0  # included in the augmentation
         return base.model_copy(update=chosen)
 
     def defense(self, row: ExperimentRow) -> Defense:
-        """With the bottleneck's width of the network."""
+        """See `Scale.defense`. The width of the bottleneck depends on the network."""
         found = defense_variant(row.defense, ())
         if row.defense == "mid" and row.target.network != "main":
             return found.model_copy(update={"width": 512})
         return found
 
     def attack(self, row: ExperimentRow) -> AnyAttack | None:
-        """With published constants."""
+        """See `Scale.attack`. The constants are the published ones."""
         return ATTACKS.get(row.attack)
 
     def seeds(self, experiment: Experiment) -> tuple[int, ...]:
-        """Five or one, as published."""
+        """See `Scale.seeds`. There are five or one, as published."""
         return (0, 1, 2, 3, 4) if experiment.several else (0,)
 
     def cost(self, target: Target) -> Cost:
-        """By resolution."""
+        """See `Scale.cost`. The cost depends on the resolution."""
         return PORTRAITS if target.data == "portraits" else FACES
 
     def differs(self, experiment: Experiment) -> tuple[str, ...]:
-        """What could not be had, and what was decided otherwise."""
+        """See `Scale.differs`. The lines name what was not available, and what was decided differently."""
         targets = {row.target for row in experiment.rows}
         said = [
             "5 % of every identity's private images are held out to calibrate the judge; the authors train on them",

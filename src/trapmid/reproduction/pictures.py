@@ -22,8 +22,8 @@ def draw(experiment: Experiment, layout: Layout, folder: Path, *, redact: bool) 
     """Write the picture, with a row for each row of the experiment and a column for each of the first identities.
 
     Args:
-        experiment: the experiment; `pictures` is the number of identities.
-        layout: where its cells are.
+        experiment: the experiment; its attribute `pictures` is the number of identities.
+        layout: the layout, which locates its cells.
         folder: the folder to write to.
         redact: leave out the row of private images.
 

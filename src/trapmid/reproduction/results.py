@@ -134,7 +134,7 @@ class _Audit:
     ) -> dict[int, Score]:
         """The scores of a cell by seed, from `judge` or, by default, from the first judge that has some.
 
-        With `sets_first`, a feature network comes before the judges.
+        With `sets_first`, a feature network is preferred to the judges.
         """
         order = [*self.fidelity, *self.judges] if sets_first else [*self.judges, *self.fidelity]
         rows = [
@@ -155,7 +155,10 @@ def _costs(key: ScoreKey, manifest: Manifest) -> Iterator[Score]:
 
 
 def _of_priors(recipe: Recipe, scores: Sequence[Score]) -> Iterator[Score]:
-    """Scores of the generators of attacks that train none: they search the prior, so the score is that of the floor."""
+    """Scores of the generators of attacks that train none.
+
+    Such attacks search the prior, so the score is that of the floor.
+    """
     for attack in recipe.attacks:
         prior = attack.public_prior()
         if attack.own_prior() is None and prior is not None:
@@ -222,7 +225,7 @@ def _entries(experiment: Experiment, row: ExperimentRow, cell: RowSource, audit:
 
 
 def _runs(row: ExperimentRow, cell: RowSource, audit: _Audit) -> Sequence[int]:
-    """The seeds of a row: all, or the one with the highest (worst) or lowest (best) AA-1."""
+    """The seeds of a row: all seeds, or only the one with the highest (worst) or lowest (best) AA-1."""
     if row.runs == "mean":
         return cell.seeds
     ranked = audit.find(cell, cell.attack, RANKED_BY)

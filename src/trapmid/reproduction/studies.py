@@ -18,20 +18,20 @@ from trapmid.reproduction.scale import Scale
 from trapmid.types import UserError
 
 MEMBERS = {"defenses", "attacks", "seeds", "judges", "fidelity"}
-"""What may join a run folder later; everything else decides which folder it is."""
+"""Fields that can be extended in a run folder later. All other fields determine the folder."""
 
 DATA = {"private", "public", "image_size", "channels", "identities", "split"}
 
 
 @dataclass(frozen=True)
 class RowSource:
-    """Where a row's numbers come from.
+    """The source of the numbers of a row.
 
     Attributes:
-        folder: the audit's.
-        defense: name of the defense there.
-        attack: name of the attack there; "-" for the model alone.
-        seeds: of the runs.
+        folder: the folder of the audit.
+        defense: name of the defense in that audit.
+        attack: name of the attack in that audit; "-" for the model alone.
+        seeds: seeds of the runs.
     """
 
     folder: Path
@@ -42,12 +42,12 @@ class RowSource:
 
 @dataclass(frozen=True)
 class Study:
-    """One audit, and what of it is wanted.
+    """One audit, and the tasks in it that the rows need.
 
     Attributes:
-        folder: where it is.
-        recipe: defenses, attacks and seeds of all rows that share it.
-        tasks: trainings, attacks and judges that the rows take.
+        folder: the folder of the audit.
+        recipe: the recipe, with the defenses, attacks and seeds of all rows that share it.
+        tasks: trainings, attacks and judges that the rows need.
     """
 
     folder: Path
@@ -55,11 +55,11 @@ class Study:
     tasks: tuple[Task, ...]
 
     def settled(self) -> Recipe:
-        """The recipe with what is in the folder already, and stored there."""
+        """The recipe combined with the one in the folder. The result is stored there."""
         return settle(self.recipe, self.folder)
 
     def finished(self) -> bool:
-        """Whether all that is wanted of it is there, so that no worker has to start."""
+        """Whether all tasks that are needed are finished, so that no worker has to start."""
         return all(Folders(self.folder).of(task).exists() for task in self.tasks)
 
 
@@ -68,8 +68,8 @@ class Layout:
     """All studies of some experiments, and the cell of every row.
 
     Attributes:
-        studies: in the order of first use.
-        sources: by experiment name and row.
+        studies: the studies in the order of first use.
+        sources: the source of each row, by the name of the experiment and the row.
     """
 
     studies: tuple[Study, ...]
@@ -87,15 +87,15 @@ def lay_out(
     """Assign every row of every experiment to a cell of an audit below `out`.
 
     Args:
-        experiments: what is wanted.
-        scale: makes recipes of rows.
-        out: folder of all.
-        seeds: instead of the scale's.
-        changes: of values of recipes, as `--set` takes them; each has to fit at least one audit and leaves the others
-            alone.
+        experiments: the experiments.
+        scale: turns rows into recipes.
+        out: the folder of all audits.
+        seeds: seeds that replace those of the scale.
+        changes: changes to values of recipes, in the syntax of `--set`. Each has to fit at least one audit. Audits that
+            it does not fit are not changed.
 
     Raises:
-        UserError: a change fits nowhere.
+        UserError: a change fits no audit.
     """
     wanted = [(one, row, seeds or scale.seeds(one)) for one in experiments for row in one.rows]
     bases: dict[str, _Audit] = {}
@@ -117,7 +117,7 @@ def lay_out(
 
 
 class _Audit:
-    """Gathers the rows of one folder."""
+    """Collects the rows that share one folder."""
 
     def __init__(self, base: Recipe) -> None:
         self.base = base
@@ -135,7 +135,10 @@ class _Audit:
         self.runs |= {(defense.name, name, seed): None for seed in seeds}
 
     def recipe(self) -> Recipe:
-        """A report needs an attack, so a study of models alone names one and leaves it out of its tasks."""
+        """The recipe of all rows.
+
+        A report needs an attack. A study without attacks therefore names one, but leaves it out of its tasks.
+        """
         attacks = tuple(self.attacks.values()) or self.base.attacks[:1]
         seeds = tuple(sorted({seed for _, _, seed in self.runs}))
         members = {"defenses": tuple(self.defenses.values()), "attacks": attacks, "seeds": seeds}
@@ -167,9 +170,9 @@ def _all_changed(recipes: dict[str, Recipe], changes: Sequence[str]) -> dict[str
 
 
 def _content(recipe: Recipe) -> str:
-    """Differs between recipes whose cells cannot share a folder.
+    """A text that differs between recipes whose cells cannot share a folder.
 
-    Says nothing of where images lie, so that moving them is refused there.
+    It does not contain the paths of images, so images that were moved lead to the same folder, which refuses them.
     """
     values = {name: value for name, value in recipe.canonical().items() if name not in MEMBERS | {"about"}}
     for side in ("private", "public"):
@@ -178,7 +181,7 @@ def _content(recipe: Recipe) -> str:
 
 
 def adopt(study: Study) -> None:
-    """Copy judges and priors that a study beside this one, of the same images and settings, has finished."""
+    """Copy finished judges and priors from neighboring studies that have the same images and settings."""
     here, recipe = Folders(study.folder), study.recipe
     for beside in sorted(study.folder.parent.glob(f"*/{RECIPE}")):
         other, there = settle(None, beside.parent), Folders(beside.parent)

@@ -1,4 +1,4 @@
-"""Every table of the paper (Liu & Chen, NeurIPS 2024): which defenses meet which attacks, and what is compared."""
+"""Every table of the paper (Liu & Chen, NeurIPS 2024): the combinations of defenses and attacks, and the metrics."""
 
 from trapmid.metrics.of_attacks import IDENTITIES_WITHOUT_START, START_BATCHES
 from trapmid.metrics.of_models import CLEAN_ACCURACY, TRAINING_SECONDS, TRAPDOOR_SUCCESS

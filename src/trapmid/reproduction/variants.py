@@ -1,4 +1,4 @@
-"""The paper's variants of defenses and attacks. Each is a known member with some values changed."""
+"""The paper's variants of defenses and attacks. Each is a known defense or attack with some values changed."""
 
 from collections.abc import Sequence
 from typing import TypeVar
@@ -17,7 +17,7 @@ DEFENSES: dict[str, tuple[str, tuple[str, ...]]] = {
     **{f"trapmid-beta{beta}": ("trapmid", (f"weight={beta}",)) for beta in (0.02, 0.1, 0.2, 0.5)},
     **{f"trapmid-tuned{alpha}": ("trapmid", (f"blend.end={alpha}", "weight=0.5")) for alpha in (0.005, 0.007, 0.01)},
 }
-"""By key of the variant: the defense that it changes, and the changes in the syntax of `--set`."""
+"""Maps the key of a variant to the defense that it changes, and to the changes in the syntax of `--set`."""
 
 M = TypeVar("M", bound=Member)
 

@@ -205,7 +205,7 @@ def _has_published(made: Reproduction, metric: str) -> bool:
 
 
 def _used(made: Reproduction) -> list[str]:
-    """Columns that hold anything; all where none does, so that the table says what is missing."""
+    """Columns with at least one value. If there are none, all columns, so that the table shows what is missing."""
     used = [
         metric
         for metric in made.columns

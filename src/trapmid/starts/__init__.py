@@ -1,4 +1,4 @@
-"""Starts: pretraining on public images, so that a classifier knows faces before it sees a private one."""
+"""Starts: pretraining of classifiers on public images, before the training on private images."""
 
 from trapmid.starts.pretraining import (
     START,

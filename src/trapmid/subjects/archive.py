@@ -1,10 +1,10 @@
-"""Looks through a torch.export archive before torch loads it, since loading runs what a hostile archive holds.
+"""Checks a torch.export archive before torch loads it, because loading a malicious archive can run its code.
 
 `torch.export.load` unpickles tensors that are marked as pickled, custom objects and, if they do not load otherwise, the
-example inputs. It looks operators up as attributes of `torch`, such as torch.os.system, evaluates the expressions of
-sizes as Python, imports modules that tree specifications name, and loads compiled libraries. An archive passes here
-if none of this can happen: every operator is one of ATen's, every expression is arithmetic of known functions, trees
-are tuples, lists and dictionaries, and the weights are plain bytes.
+example inputs. It looks up operators as attributes of `torch`, such as torch.os.system, evaluates the expressions of
+sizes as Python, imports modules that are named in tree specifications, and loads compiled libraries. An archive passes
+the check if none of this can happen: every operator is an ATen operator, every expression is arithmetic with known
+functions, trees consist of tuples, lists and dictionaries, and the weights are plain bytes.
 """
 
 import io
@@ -25,7 +25,7 @@ _FILES = re.compile(
     r"|data/constants/(model_constants_config\.json|tensor_\d+)|data/sample_inputs/model\.pt"
     r"|archive_(format|version)|byteorder|\.data/(version|serialization_id)|extra/[\w.-]+"
 )
-"""The files of an archive that `torch.export.save` writes for a network, without the archive's own folder."""
+"""The files of an archive that `torch.export.save` writes for a network, relative to its top-level folder."""
 _OPERATORS = re.compile(
     r"torch\.ops\.aten\.\w+\.\w+"
     r"|torch\.ops\.higher_order\.wrap_with_(set_grad_enabled|autocast)"
@@ -51,7 +51,8 @@ def check_archive(file: Path) -> None:
     """Refuse an archive that could run code when torch loads it.
 
     Raises:
-        UserError: it is no archive of `torch.export.save`, or holds what such a file of a plain network does not.
+        UserError: it is not an archive of `torch.export.save`, or has content that an archive of a plain network does
+            not have.
     """
     try:
         with zipfile.ZipFile(file) as archive:
@@ -60,7 +61,7 @@ def check_archive(file: Path) -> None:
         reader = torch._C.PyTorchFileReader(str(file))
         read = {name: bytes(reader.get_record(name)) for name in reader.get_all_records() if _is_text(name)}
         found = list(reader.get_all_records())
-    except Exception as problem:  # zipfile and torch's reader raise many things on damaged files
+    except Exception as problem:  # zipfile and torch's reader raise many exceptions on damaged files
         raise UserError(
             f"{file} is not an archive that torch.export.save wrote: {shown(problem)}. Export the model again."
         ) from problem
@@ -89,7 +90,7 @@ def _is_text(name: str) -> bool:
 
 
 def _check_inputs(file: Path, content: bytes) -> None:
-    """Whatever loads with `weights_only=True` is never tried in another way."""
+    """Check that the example inputs load with `weights_only=True`, so that torch does not fall back to another way."""
     try:
         torch.load(io.BytesIO(content), weights_only=True)
     except Exception as problem:

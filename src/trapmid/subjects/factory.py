@@ -1,4 +1,4 @@
-"""A model that the user's own code builds: `package.module:factory`."""
+"""A model that is built by code of the user: `package.module:factory`."""
 
 import sys
 from importlib import import_module
@@ -19,8 +19,8 @@ from trapmid.types import UserError
 class Factory(SubjectConfig):
     """`factory`: a function of the user's own code, without arguments, that returns a `torch.nn.Module`.
 
-    The module's images are (n, channels, height, width), and it returns logits, probabilities or an object with
-    `logits`. A Lightning module is one, so its checkpoint is given as `weights`.
+    The module takes images (n, channels, height, width) and returns logits, probabilities or an object with `logits`.
+    It may be a Lightning module, whose checkpoint is then given as `weights`.
 
     Attributes:
         weights: safetensors or a checkpoint of torch.save, loaded into the module by name; None if the function loads
@@ -34,7 +34,7 @@ class Factory(SubjectConfig):
 
     @classmethod
     def named(cls, text: str, weights: Path | None) -> "Factory | None":
-        """Of an import path with a colon."""
+        """See `SubjectConfig.named`. Accepts an import path with a colon."""
         module, colon, name = text.partition(":")
         dotted = all(part.isidentifier() for part in module.split("."))
         return cls(path=text, weights=weights) if colon and dotted and name.isidentifier() else None
@@ -45,7 +45,7 @@ class Factory(SubjectConfig):
         where, _, name = self.path.partition(":")
         here = str(Path.cwd())
         if here not in sys.path:
-            sys.path.insert(0, here)  # as `python -m` does, since the module may be in the working directory
+            sys.path.insert(0, here)  # as with `python -m`, because the module may be in the working directory
         try:
             factory: Any = getattr(import_module(where), name)
         except (ImportError, AttributeError, ValueError) as problem:

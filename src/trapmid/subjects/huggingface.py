@@ -20,14 +20,14 @@ CONFIG, PROCESSOR = "config.json", "preprocessor_config.json"
 
 @final
 class ByKeyword(nn.Module):
-    """A model of transformers, called with `pixel_values` as all its image classifiers are."""
+    """A transformers image classifier, which is called with the keyword argument `pixel_values`."""
 
     def __init__(self, network: nn.Module) -> None:
         super().__init__()
         self.network = network
 
     def forward(self, images: Images) -> Tensor:
-        """Its logits."""
+        """The logits of the model."""
         return self.network(pixel_values=images).logits
 
 
@@ -44,7 +44,7 @@ class HuggingFaceFolder(SubjectConfig):
 
     @classmethod
     def named(cls, text: str, weights: Path | None) -> "HuggingFaceFolder | None":
-        """Of a folder with a config.json."""
+        """See `SubjectConfig.named`. Accepts a folder with a config.json."""
         return cls(path=text) if weights is None and (Path(text) / CONFIG).is_file() else None
 
     def load(self, access: type[LabelTarget]) -> Loaded:
@@ -70,7 +70,7 @@ class HuggingFaceFolder(SubjectConfig):
             network: Any = AutoModelForImageClassification.from_pretrained(
                 folder, local_files_only=True, trust_remote_code=False, use_safetensors=True
             )
-        except Exception as problem:  # whatever transformers meets in a folder that it does not know
+        except Exception as problem:  # transformers raises many exceptions on unknown folders
             raise UserError(f"transformers cannot open {folder}: {shown(problem)}.") from problem
         names = network.config.id2label or {}
         told = tuple(str(names[number]) for number in range(len(names)))
@@ -87,7 +87,7 @@ class HuggingFaceFolder(SubjectConfig):
 
 
 def _shape(processor: dict[str, Any], config: Any, stated: int | None) -> tuple[int, int, int] | None:
-    """The processor's crop or size, or else what the network's config says."""
+    """The shape of images: the processor's crop or size, or otherwise the size in the config of the network."""
     size = processor.get("crop_size") if processor.get("do_center_crop") else None
     size = size or processor.get("size") or getattr(config, "image_size", None)
     channels = int(getattr(config, "num_channels", 3) or 3)
@@ -95,12 +95,12 @@ def _shape(processor: dict[str, Any], config: Any, stated: int | None) -> tuple[
         size = (size.get("height") or size.get("shortest_edge"), size.get("width") or size.get("shortest_edge"))
     sides = (size, size) if isinstance(size, int) else tuple(size or ())
     if stated is not None:
-        sides = (stated, stated)  # networks that take any size are often trained at another than the processor's
+        sides = (stated, stated)  # networks for any size are often trained at a size other than the processor's
     return (channels, sides[0], sides[1]) if len(sides) == 2 and all(isinstance(one, int) for one in sides) else None
 
 
 def _normalise(folder: Path, processor: dict[str, Any]) -> Normalise | None:
-    """What the processor does to bytes, as a function of images in [0, 1]; None without a processor."""
+    """The normalisation of the processor, expressed for images in [0, 1]; None if there is no processor."""
     if not processor:
         return None
     factor = float(processor.get("rescale_factor", 1 / 255)) if processor.get("do_rescale", True) else 1.0

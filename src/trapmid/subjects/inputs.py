@@ -1,4 +1,4 @@
-"""What happens to images in [0, 1] before a model gets them."""
+"""The normalisation of images in [0, 1] before they are passed to a model."""
 
 from typing import Annotated, NamedTuple, TypeAlias
 
@@ -13,7 +13,7 @@ KNOWN: dict[str, tuple[tuple[float, ...], tuple[float, ...]]] = {
     "imagenet": ((0.485, 0.456, 0.406), (0.229, 0.224, 0.225)),
     "clip": ((0.48145466, 0.4578275, 0.40821073), (0.26862954, 0.26130258, 0.27577711)),
 }
-"""Mean and standard deviation, for images in [0, 1], of the normalisations that are in common use."""
+"""Mean and standard deviation of common normalisations, for images in [0, 1]."""
 
 TOLD = {
     "unit": "images in [0, 1]",
@@ -25,17 +25,17 @@ TOLD = {
 
 
 class Normalise(NamedTuple):
-    """Subtract `mean` and divide by `std`, both of images in [0, 1], for each channel or for all."""
+    """Subtract `mean` and divide by `std`, for images in [0, 1]. There is one value per channel or one for all."""
 
     mean: tuple[float, ...]
     std: tuple[float, ...]
 
     @classmethod
     def of(cls, text: str) -> "Normalise":
-        """The normalisation that a text names: one of `KNOWN`, or `MEAN,.../STD,...` in numbers.
+        """Parse a normalisation: a name in `KNOWN`, or numbers as `MEAN,.../STD,...`.
 
         Raises:
-            UserError: it names none.
+            UserError: the text is not a normalisation.
         """
         if text in KNOWN:
             return cls(*KNOWN[text])
@@ -55,7 +55,7 @@ class Normalise(NamedTuple):
 
     @property
     def name(self) -> str:
-        """One of `KNOWN` if it is one, or the numbers as `of` reads them."""
+        """The name in `KNOWN` if there is one, or otherwise the numbers in the format of `of`."""
         for name, values in KNOWN.items():
             if all(_near(own, known) for own, known in zip(self, values, strict=True)):
                 return name
@@ -63,7 +63,7 @@ class Normalise(NamedTuple):
 
     @property
     def told(self) -> str:
-        """In words."""
+        """A description in words."""
         return TOLD.get(self.name, f"mean and standard deviation {self.name}")
 
 

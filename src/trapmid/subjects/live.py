@@ -1,4 +1,4 @@
-"""A module that this process holds."""
+"""A module in the memory of this process."""
 
 import copy
 from pathlib import Path
@@ -16,7 +16,7 @@ _held: dict[str, nn.Module] = {}
 
 @final
 class Live(SubjectConfig):
-    """`live`: a module in memory, named by the digest of its weights; `hold` makes it known to this process."""
+    """`live`: a module in memory, named by the digest of its weights; `hold` registers it in this process."""
 
     title = "Module in memory"
     paper = "none: a module of the caller's"
@@ -24,7 +24,7 @@ class Live(SubjectConfig):
 
     @classmethod
     def named(cls, text: str, weights: Path | None) -> "Live | None":
-        """Of nothing: no command can name a module in memory."""
+        """See `SubjectConfig.named`. Always None, because no command can name a module in memory."""
         del text, weights
         return None
 
@@ -36,12 +36,12 @@ class Live(SubjectConfig):
                 f"The module with the digest {self.path} is not in this process. Call trapmid.audit_model with it "
                 "again."
             )
-        module = copy.deepcopy(_held[self.path])  # the caller may go on training
+        module = copy.deepcopy(_held[self.path])  # the caller may continue to train it
         return Loaded(module=module.cpu().eval(), access=WhiteBoxTarget, digest=self.path)
 
 
 def hold(module: nn.Module) -> str:
-    """Make a module known to this process, and return the digest of its weights, by which a `Live` finds it."""
+    """Register a module in this process and return the digest of its weights, which identifies it in a `Live`."""
     name = digest(module)
     _held[name] = module
     return name

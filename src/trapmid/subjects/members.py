@@ -20,4 +20,4 @@ MEMBERS: tuple[type[SubjectConfig], ...] = (
     Factory,
     Live,
 )
-"""In the order in which a text is shown to them. The first that knows it takes it."""
+"""All kinds of models, in the order in which they are tried. The first one that accepts a text is used."""

@@ -1,4 +1,4 @@
-"""The modules that stand between an audit's images and a model: resizing, normalisation, and the choice of classes."""
+"""Modules between the images of an audit and a model: resizing, normalisation and selection of classes."""
 
 from collections.abc import Sequence
 from typing import Any, final
@@ -16,15 +16,15 @@ MOST_CLASSES = 1_000_000
 
 @final
 class Network(nn.Module):
-    """A model with its normalisation: images (n, c, h, w) in [0, 1] in, logits or log-probabilities (n, classes) out.
+    """A model with its normalisation, from images (n, c, h, w) in [0, 1] to logits or log-probabilities (n, classes).
 
     Args:
-        model: takes normalised images.
-        normalise: what it takes.
-        channels: of its images.
+        model: the model, which takes normalised images.
+        normalise: the normalisation of its images.
+        channels: number of channels of its images.
 
     Attributes:
-        probabilities: whether the model answers with probabilities, whose logarithm is returned.
+        probabilities: whether the model returns probabilities. In this case, `forward` returns their logarithm.
     """
 
     mean: Tensor
@@ -41,14 +41,14 @@ class Network(nn.Module):
             self.register_buffer(name, torch.tensor(values).view(1, -1, 1, 1), persistent=False)
 
     def train(self, mode: bool = True) -> "Network":
-        """The mode of the model too, if it has one: an exported program is in eval mode for good."""
+        """Set the mode, also of the model if it has one. An exported program always stays in eval mode."""
         self.training = mode
         if not getattr(self.model, "exported", False):
             self.model.train(mode)
         return self
 
     def forward(self, images: Images) -> Tensor:
-        """See the class."""
+        """Logits or log-probabilities (n, classes)."""
         answer: Any = self.model((images - self.mean.to(images.device)) / self.std.to(images.device))
         if not isinstance(answer, Tensor | HasLogits):
             raise UserError(
@@ -61,12 +61,14 @@ class Network(nn.Module):
 
 @final
 class Chosen(nn.Module):
-    """Some classes of a model in a given order and, if there are others, one more whose score is the highest of theirs.
+    """A selection of the classes of a model, in a given order.
+
+    If there are other classes, one more class represents them. Its score is the highest score of these classes.
 
     Args:
-        model: with `classes` logits.
-        rows: the classes that are kept.
-        classes: of the model.
+        model: the model, with `classes` logits.
+        rows: the indices of the classes to keep.
+        classes: number of classes of the model.
     """
 
     def __init__(self, model: nn.Module, rows: Sequence[int], classes: int) -> None:
@@ -79,7 +81,7 @@ class Chosen(nn.Module):
         self.register_buffer("others", torch.tensor(others, dtype=torch.int64), persistent=False)
 
     def forward(self, images: Images) -> Tensor:
-        """(n, kept classes, and perhaps one more)."""
+        """Scores of the classes that are kept and, if there are others, of one more class."""
         scores = logits_of(self.model(images))
         rows, others = self.rows.to(scores.device), self.others.to(scores.device)
         kept = scores[:, rows]
@@ -88,13 +90,13 @@ class Chosen(nn.Module):
 
 @final
 class Resized(nn.Module):
-    """A model behind images of another size or number of channels.
+    """A model that accepts images of another size or number of channels than its own.
 
     Args:
-        model: takes images of `shape`.
-        shape: (channels, height, width).
-        image_size: height and width of the images that come in.
-        channels: of the images that come in.
+        model: the model, which takes images of `shape`.
+        shape: (channels, height, width) of the images of the model.
+        image_size: height and width of the input images.
+        channels: number of channels of the input images.
     """
 
     def __init__(self, model: nn.Module, shape: tuple[int, int, int], image_size: int, channels: int) -> None:
@@ -102,7 +104,7 @@ class Resized(nn.Module):
         self.model, self.shape, self.same = model, shape, shape == (channels, image_size, image_size)
 
     def forward(self, images: Images) -> Tensor:
-        """Resized with bilinear interpolation, and antialiased where the model's images are smaller."""
+        """The output for resized images. Interpolation is bilinear, with antialiasing if the images become smaller."""
         if not self.same:
             channels, *size = self.shape
             if channels != images.shape[1]:
@@ -116,7 +118,7 @@ def check_answer(network: nn.Module, images: Images, name: str) -> Tensor:
     """The network's scores (n, classes) of some images, on the CPU.
 
     Raises:
-        UserError: it fails on them, or its answer is no table of finite scores.
+        UserError: the network fails on them, or its answer is not a table of finite scores.
     """
     try:
         answer = network(images)
@@ -152,5 +154,5 @@ def check_answer(network: nn.Module, images: Images, name: str) -> Tensor:
 
 
 def is_probabilities(answer: Tensor) -> bool:
-    """Whether every row is one of probabilities: none below zero, and a sum of one."""
+    """Whether every row consists of probabilities: no value is negative, and the sum is one."""
     return bool((answer >= 0).all()) and torch.allclose(answer.sum(1), torch.ones(len(answer)), atol=1e-3)

@@ -1,4 +1,4 @@
-"""A network in an ONNX file: asked through onnxruntime, or turned into a module that carries gradients."""
+"""A network in an ONNX file: queried through onnxruntime, or converted to a module with gradients."""
 
 import warnings
 from pathlib import Path
@@ -14,10 +14,10 @@ from trapmid.targets import LabelTarget, ScoreTarget, WhiteBoxTarget
 from trapmid.types import Images, UserError
 
 LAST_OPSET = 17
-"""The last version of ONNX's operators that onnx2torch knows as a whole. Later ones changed types, not functions."""
+"""The last operator set of ONNX that onnx2torch fully supports. Later ones changed types, not functions."""
 
 DIFFERS = 1e-3
-"""The largest difference of a probability between both answers that is put down to rounding."""
+"""The largest difference between the probabilities of both networks that counts as a rounding error."""
 
 
 @final
@@ -33,11 +33,11 @@ class OnnxFile(SubjectConfig):
 
     @classmethod
     def named(cls, text: str, weights: Path | None) -> "OnnxFile | None":
-        """Of a path that ends in .onnx."""
+        """See `SubjectConfig.named`. Accepts a path that ends in .onnx."""
         return cls(path=text) if text.endswith(".onnx") and weights is None else None
 
     def load(self, access: type[LabelTarget]) -> Loaded:
-        """See `SubjectConfig.load`. Less than white-box access is asked through onnxruntime."""
+        """See `SubjectConfig.load`. Without white-box access, the network is queried through onnxruntime."""
         asked = OnnxModel(Path(self.path))
         module: nn.Module = asked
         if access is WhiteBoxTarget:
@@ -52,7 +52,7 @@ class OnnxFile(SubjectConfig):
 
 @final
 class Converted(nn.Module):
-    """A converted network. If its batch size is fixed, images are shown one batch of that size after the other."""
+    """A converted network. If its batch size is fixed, images are processed in batches of that size."""
 
     exported = True
 
@@ -61,12 +61,12 @@ class Converted(nn.Module):
         self.network, self.batch, self.kind = network, batch, kind
 
     def train(self, mode: bool = True) -> "Converted":
-        """Remembers the mode; an ONNX file is a network in eval mode."""
+        """Store the mode without an effect, because an ONNX file is a network in eval mode."""
         self.training = mode
         return self
 
     def forward(self, images: Images) -> Tensor:
-        """The first output."""
+        """The first output of the network."""
         answers = []
         for part in images.split(self.batch or len(images)):
             missing = 0 if self.batch is None else self.batch - len(part)
@@ -77,7 +77,7 @@ class Converted(nn.Module):
 
 
 def _converted(file: Path, asked: OnnxModel) -> nn.Module:
-    """The network as a module, whose answers are those of onnxruntime.
+    """Convert the network to a module, and check that its answers equal those of onnxruntime.
 
     Raises:
         UserError: onnx2torch is missing or cannot convert the network, or the answers differ.
@@ -95,9 +95,9 @@ def _converted(file: Path, asked: OnnxModel) -> nn.Module:
         model = onnx.load(file)
         _prepare(model)
         with warnings.catch_warnings():
-            warnings.simplefilter("ignore")  # onnx2torch copies arrays of the file that cannot be written to
+            warnings.simplefilter("ignore")  # onnx2torch copies read-only arrays of the file
             network = convert(model).eval()
-    except Exception as problem:  # whatever onnx and onnx2torch meet in a network that they do not know
+    except Exception as problem:  # onnx and onnx2torch raise many exceptions on unknown networks
         raise UserError(f"onnx2torch cannot convert {file}: {shown(problem)}. {instead}") from problem
     dims = model.graph.input[0].type.tensor_type
     fixed = dims.shape.dim[0].dim_value or None
@@ -110,7 +110,7 @@ def _converted(file: Path, asked: OnnxModel) -> nn.Module:
             own, theirs = module(images), asked(images).exp()
             own = own if asked.probabilities else own.softmax(1)
             apart = float((own - theirs).abs().max()) if own.shape == theirs.shape else 1.0
-    except Exception as problem:  # a converted network that does not run
+    except Exception as problem:  # the converted network may fail in many ways
         raise UserError(f"The network that onnx2torch made of {file} fails: {shown(problem)}. {instead}") from problem
     if not apart < DIFFERS:
         raise UserError(
@@ -121,11 +121,11 @@ def _converted(file: Path, asked: OnnxModel) -> nn.Module:
 
 
 def _prepare(model: Any) -> None:
-    """Change an ONNX model so that onnx2torch can convert it, and so that none of its texts becomes code.
+    """Change an ONNX model so that onnx2torch can convert it and none of its texts becomes code.
 
-    Names of nodes would end up in generated Python, so nodes are numbered. Identities, which exporters write for shared
-    weights, are left out, and the version of the operators is lowered to one that onnx2torch knows; the answers are
-    compared afterwards with those of the file as it is.
+    Names of nodes would become part of generated Python code, so nodes are numbered instead. Identity nodes, which
+    exporters write for shared weights, are removed. The operator set is lowered to one that onnx2torch supports. The
+    answers are compared afterwards with those of the original file.
     """
     same = {node.output[0]: node.input[0] for node in model.graph.node if node.op_type == "Identity"}
     outputs = {value.name for value in model.graph.output}

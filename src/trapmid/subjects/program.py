@@ -19,7 +19,7 @@ class Program(nn.Module):
     """An exported network. If its batch size is fixed, batches are cut to that size and the last one is padded.
 
     Attributes:
-        exported: it is in eval mode for good.
+        exported: the exported module, which always stays in eval mode.
     """
 
     exported = True
@@ -29,12 +29,12 @@ class Program(nn.Module):
         self.network, self.batch = network, batch
 
     def train(self, mode: bool = True) -> "Program":
-        """Remembers the mode; the network was exported in one."""
+        """Store the mode without an effect, because an exported network has a fixed mode."""
         self.training = mode
         return self
 
     def forward(self, images: Images) -> Tensor:
-        """The network's own answer."""
+        """The output of the network."""
         if self.batch is None:
             return self.network(images)
         answers = []
@@ -49,7 +49,7 @@ class ProgramFile(SubjectConfig):
     """`program`: a network that `torch.export.save` wrote to a .pt2 file, with gradients.
 
     Export it in eval mode, with one input, images (n, channels, height, width), and a batch of any size
-    (`dynamic_shapes=({0: Dim.DYNAMIC},)`). A file that could run code is refused before torch loads it.
+    (`dynamic_shapes=({0: Dim.DYNAMIC},)`). A file that could run code is rejected before torch loads it.
     """
 
     title = "Exported program"
@@ -58,7 +58,7 @@ class ProgramFile(SubjectConfig):
 
     @classmethod
     def named(cls, text: str, weights: Path | None) -> "ProgramFile | None":
-        """Of a path that ends in .pt2."""
+        """See `SubjectConfig.named`. Accepts a path that ends in .pt2."""
         return cls(path=text) if text.endswith(".pt2") and weights is None else None
 
     def load(self, access: type[LabelTarget]) -> Loaded:
@@ -70,9 +70,9 @@ class ProgramFile(SubjectConfig):
         check_archive(file)
         try:
             program = torch.export.load(file)
-            program._guards_code = []  # Python text, which a module would run; answers are checked instead
+            program._guards_code = []  # Python code that the module would run; answers are checked instead
             network: Any = program.module(check_guards=False)
-        except Exception as problem:  # whatever torch meets in a file of another version
+        except Exception as problem:  # torch raises many exceptions on files of another version
             raise UserError(
                 f"{file} cannot be loaded by torch {torch.__version__}: {shown(problem)}. Export the model again with "
                 "this version."

@@ -1,4 +1,4 @@
-"""A classifier that somebody else trained: what is known about it, and how it is opened."""
+"""An external classifier: its properties, and how it is opened."""
 
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
@@ -24,24 +24,25 @@ ACCESS: dict[AccessName, type[LabelTarget]] = {
     "scores": ScoreTarget,
     "labels": LabelTarget,
 }
-"""The access levels by the names that `--access` takes."""
+"""Access levels by their name for `--access`."""
 
 T = TypeVar("T", bound=LabelTarget)
 
 
 @dataclass(frozen=True, kw_only=True)
 class Loaded:
-    """What a file, a folder or an address gives, before anything about its input is settled.
+    """A model as loaded from a file, a folder or an address, before the format of its input is determined.
 
     Attributes:
-        module: from images, as the model itself takes them, to scores.
-        access: the most that it gives.
-        digest: sixteen hex digits that change if the model does.
-        shape: (channels, height, width) of its images; None if it does not say.
-        names: its classes in order; empty if it does not say.
-        normalise: what its own preprocessing does to images in [0, 1]; None if it does not say.
-        architecture: the config of a network of trapmid, to tell judges of the same architecture apart.
-        numbers: whether it takes any numbers, or pictures in [0, 1] only.
+        module: maps images, in the model's own input format, to scores.
+        access: the highest access level that the model supports.
+        digest: sixteen hex digits that change if the model changes.
+        shape: (channels, height, width) of its images; None if unknown.
+        names: the names of its classes in order; empty if unknown.
+        normalise: the normalisation of its own preprocessing, for images in [0, 1]; None if unknown.
+        architecture: the config if the model is a network of trapmid. It serves to detect judges of the same
+            architecture.
+        numbers: whether the model accepts arbitrary numbers, or only images in [0, 1].
     """
 
     module: nn.Module
@@ -57,19 +58,19 @@ class Loaded:
 @final
 @dataclass(frozen=True, eq=False, kw_only=True)
 class Subject:
-    """A classifier under audit, ready to be asked.
+    """A classifier under audit, ready for queries.
 
     Attributes:
-        module: from images (n, c, h, w) in [0, 1] to logits or log-probabilities (n, classes).
+        module: maps images (n, c, h, w) in [0, 1] to logits or log-probabilities (n, classes).
         identities: the name of each class that is audited, in order.
-        classes: how many classes the module tells apart. One more than there are identities if the last stands for
+        classes: number of classes of the module. There is one more class than identities if the last class represents
             all other classes of the model.
         image_shape: (channels, height, width) of its images.
-        access: the most that it gives.
-        digest: sixteen hex digits that change if the model or the way in which it is asked does.
-        named: whether the model or the user says what its classes are called.
-        normalise: what is done to images in [0, 1] before they reach the model.
-        probabilities: whether the model answers with probabilities; `module` returns their logarithm.
+        access: the highest access level that the model supports.
+        digest: sixteen hex digits that change if the model or the way in which it is queried changes.
+        named: whether the model or the user gives the names of the classes.
+        normalise: the normalisation of images in [0, 1] before they are passed to the model.
+        probabilities: whether the model returns probabilities. In this case, `module` returns their logarithm.
         architecture: see `Loaded`.
         numbers: see `Loaded`.
     """
@@ -88,19 +89,19 @@ class Subject:
 
     @property
     def gives(self) -> AccessName:
-        """The name of the access."""
+        """The name of the access level."""
         return next(name for name, level in ACCESS.items() if level is self.access)
 
     def target(self, access: type[T], budget: Budget | None = None, signatures: Signatures | None = None) -> T:
-        """The model with no more access than is asked for.
+        """The model with exactly the requested access level.
 
         Args:
-            access: what an attack needs.
-            budget: the images that the model may be shown; None for no limit.
-            signatures: computes the signatures of its trapdoors. Only who planted them has them.
+            access: the access level that an attack needs.
+            budget: the number of images that may be queried; None for no limit.
+            signatures: computes the signatures of its trapdoors. They are known only to the defender.
 
         Raises:
-            UserError: the model does not give that access.
+            UserError: the model does not support this access level.
         """
         if not issubclass(self.access, access) and not (access.knows_secrets and self.access is WhiteBoxTarget):
             raise UserError(
@@ -111,10 +112,10 @@ class Subject:
         return cast("T", made)
 
     def limited(self, access: type[LabelTarget]) -> "Subject":
-        """The same model with no more than this access.
+        """The same model, limited to this access level.
 
         Raises:
-            UserError: it does not give as much.
+            UserError: the model does not support it.
         """
         if not issubclass(self.access, access):
             raise UserError(
@@ -124,20 +125,20 @@ class Subject:
         return replace(self, access=access)
 
     def showing(self, people: Sequence[str], everybody: Sequence[str], image_size: int, channels: int) -> "Subject":
-        """The model as an audit sees it: its classes in the order of `people`, for square images of one size.
+        """The model as an audit uses it: its classes in the order of `people`, for square images of one size.
 
-        Classes of the model that are not audited are kept as one more class, whose score is the highest of theirs.
-        So the model's decision about every image stays the same.
+        Classes of the model that are not audited are merged into one more class, whose score is their highest score.
+        In this way, the model's decision about every image stays the same.
 
         Args:
             people: the audited identities, in order.
-            everybody: all identities of the private images, in order. If the model's classes have no names, they are
-                taken to be these.
-            image_size: height and width of the audit's images in pixels; the model's own size is made from it.
-            channels: of the audit's images, one or three.
+            everybody: all identities of the private images, in order. If the model's classes have no names, these names
+                are used.
+            image_size: height and width of the audit's images in pixels. Images are resized to the model's own size.
+            channels: number of channels of the audit's images, one or three.
 
         Raises:
-            UserError: the model has a class for some of `people` only, or its classes cannot be told apart.
+            UserError: the model lacks a class for some of `people`, or its classes cannot be identified.
         """
         names = self.identities
         if not self.named:
@@ -169,15 +170,15 @@ class Subject:
 
 
 class SubjectConfig(Member, ABC):
-    """Where a classifier is found, and what its user knows about it.
+    """The location of a classifier, and the properties of it that the user states.
 
     Attributes:
         path: the file, folder, address or name.
-        classes: the name of each class in the model's order; empty if the model says, or has none.
-        image_size: height and width in pixels of the images that it takes; None if the model says.
-        channels: one or three; None if the model says, or for three.
-        normalise: what happens to images in [0, 1] before the model gets them; None for what the model's own files
-            say, or for nothing.
+        classes: the name of each class in the model's order; empty if the model defines them, or if they have none.
+        image_size: height and width in pixels of its images; None if the model defines them.
+        channels: one or three; None for the number that the model defines, or otherwise three.
+        normalise: the normalisation of images in [0, 1] before they are passed to the model; None for the one in the
+            model's own files, or otherwise none.
     """
 
     path: str
@@ -189,35 +190,35 @@ class SubjectConfig(Member, ABC):
     @classmethod
     @abstractmethod
     def named(cls, text: str, weights: Path | None) -> "SubjectConfig | None":
-        """The config of the model that a command line names; None if the text names no model of this kind."""
+        """The config for a text from the command line; None if the text does not name a model of this kind."""
 
     @abstractmethod
     def load(self, access: type[LabelTarget]) -> Loaded:
         """Open the model on the CPU, in eval mode.
 
         Args:
-            access: what will be asked of it. A model that can be opened in several ways chooses by it.
+            access: the access level that is needed. A model that can be opened in several ways chooses one by it.
 
         Raises:
-            UserError: it cannot be opened.
+            UserError: the model cannot be opened.
         """
 
     @property
     def heading(self) -> str:
-        """The label, or where the model is."""
+        """The label, or the location of the model if there is none."""
         return self.label or self.path
 
     @final
     def open(self, access: AccessName | None = None, compute: Compute | None = None) -> Subject:
-        """The model, with its input and its answers checked.
+        """Open the model, and check its input and its answers.
 
         Args:
-            access: what will be asked of it; None for the most that it gives.
+            access: the access level that is needed; None for the highest one that the model supports.
             compute: device and precision.
 
         Raises:
-            UserError: it cannot be opened, it does not give that access, its input is unknown, or its answers are no
-                scores.
+            UserError: the model cannot be opened or does not support the access level, its input is unknown, or its
+                answers are not scores.
         """
         wanted = WhiteBoxTarget if access is None else ACCESS[access]
         loaded = self.load(wanted)

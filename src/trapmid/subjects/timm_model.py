@@ -18,8 +18,8 @@ PREFIX = "timm:"
 class TimmModel(SubjectConfig):
     """`timm`: `timm:NAME`, fine-tuned, with its weights in a local file: safetensors or a checkpoint of torch.save.
 
-    The number of classes is read off the head's weights. Without `normalise`, images are normalised as timm's own
-    pretrained weights of that name expect them, which a fine-tuning usually keeps.
+    The number of classes is determined from the weights of the head. Without `normalise`, images are normalised as for
+    timm's own pretrained weights of that name, because fine-tuning usually keeps this normalisation.
 
     Attributes:
         weights: the file.
@@ -32,7 +32,7 @@ class TimmModel(SubjectConfig):
 
     @classmethod
     def named(cls, text: str, weights: Path | None) -> "TimmModel | None":
-        """Of `timm:NAME`."""
+        """See `SubjectConfig.named`. Accepts `timm:NAME`."""
         return cls(path=text, weights=weights) if text.startswith(PREFIX) else None
 
     def load(self, access: type[LabelTarget]) -> Loaded:
@@ -62,7 +62,7 @@ class TimmModel(SubjectConfig):
             )
         try:
             network: Any = timm.create_model(name, num_classes=rows, **options)
-        except TypeError:  # only transformers take an image size
+        except TypeError:  # only transformers have a parameter for the image size
             network = timm.create_model(name, num_classes=rows)
         initialise(network, self.weights)
         fixed = network.pretrained_cfg

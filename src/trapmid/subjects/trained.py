@@ -1,4 +1,4 @@
-"""A model that trapmid trained, in its folder of a run."""
+"""A model that trapmid trained, in a run folder."""
 
 from pathlib import Path
 from typing import Literal, final
@@ -20,7 +20,7 @@ class TrainedFolder(SubjectConfig):
 
     @classmethod
     def named(cls, text: str, weights: Path | None) -> "TrainedFolder | None":
-        """Of a folder with a manifest."""
+        """See `SubjectConfig.named`. Accepts a folder with a manifest."""
         return cls(path=text) if weights is None and (Path(text) / MANIFEST).is_file() else None
 
     def load(self, access: type[LabelTarget]) -> Loaded:

@@ -1,4 +1,4 @@
-"""The union of all kinds of models that can be audited: those of the package and those that other packages add."""
+"""The union of all kinds of models that can be audited, from this package and from other packages."""
 
 from collections.abc import Sequence
 from pathlib import Path
@@ -30,19 +30,19 @@ def parse_subject(
     normalise: str | None = None,
     label: str = "",
 ) -> SubjectConfig:
-    """The model that a text names: a file, a folder, an address, `timm:NAME` or `package.module:factory`.
+    """Find the model for a text: a file, a folder, an address, `timm:NAME` or `package.module:factory`.
 
     Args:
-        text: names the model.
+        text: the text that names the model.
         weights: its weights, for `timm:NAME` and for a factory that does not load them itself.
-        classes: the names of its classes in order, or a file with one on each line.
+        classes: the names of its classes in order, or a file with one name per line.
         image_size: height and width of its images in pixels.
-        channels: of its images, one or three.
-        normalise: see `trapmid.subjects.inputs.KNOWN`.
+        channels: number of channels of its images, one or three.
+        normalise: its normalisation, see `trapmid.subjects.inputs.KNOWN`.
         label: its name in the run folder.
 
     Raises:
-        UserError: the text names no model, or an option is not valid.
+        UserError: the text does not name a model, or an option is not valid.
     """
     found = next((config for kind in SUBJECTS if (config := kind.named(text, weights)) is not None), None)
     if found is None:
@@ -62,10 +62,10 @@ def parse_subject(
 
 
 def read_classes(file: Path) -> tuple[str, ...]:
-    """The names in a text file, one on each line, in the model's order.
+    """Read the names of classes from a text file, one per line, in the model's order.
 
     Raises:
-        UserError: it cannot be read, or holds an empty line or a name twice.
+        UserError: the file cannot be read, or it has an empty line or a duplicate name.
     """
     try:
         names = file.read_text(encoding="utf-8").splitlines()
