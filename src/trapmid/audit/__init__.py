@@ -1,4 +1,4 @@
-"""The audit: defenses x attacks x seeds, planned, run side by side, resumed, measured."""
+"""The audit: planning, running, resuming and measuring all combinations of defenses, attacks and seeds."""
 
 from trapmid.audit.plan import Folders, Task, plan
 from trapmid.audit.recipe import Recipe

@@ -1,4 +1,4 @@
-"""The models of an audit, trained here or given: opening them, and attacking them."""
+"""Opening and attacking the models of an audit, which are either trained in the audit or given."""
 
 from pathlib import Path
 from typing import Any
@@ -17,29 +17,29 @@ from trapmid.targets import LabelTarget, WhiteBoxTarget
 from trapmid.types import UserError
 
 EXAMINATION = "examination"
-"""The kind of the artifact that stands in the place of a model that was not trained here."""
+"""The kind of the artifact that replaces a trained model if the model is given."""
 
 
 def model_manifest(recipe: Recipe, folders: Folders, name: str, seed: int) -> Manifest:
-    """The manifest of a model that was trained, or of the examination of one that is given."""
+    """The manifest of a trained model, or of the examination of a given model."""
     return open_artifact(folders.model(name, seed), EXAMINATION if recipe.subjects else "model")
 
 
 def subject_of(recipe: Recipe, name: str, data: AuditData, compute: Compute) -> Subject:
-    """A model that is given, as the audit shows it images: at its size, with the private identities as classes.
+    """Open a given model for the audit: with the image size of the audit, and the private identities as classes.
 
     Raises:
-        UserError: it cannot be opened, or knows other classes than the private images show.
+        UserError: it cannot be opened, or its classes do not match the private images.
     """
     subject = recipe.subject(name).open(recipe.access, compute)
     return subject.showing(data.private.images.identities, data.everybody, recipe.image_size, recipe.channels)
 
 
 def open_subject(recipe: Recipe, folders: Folders, name: str, seed: int, data: AuditData, compute: Compute) -> Subject:
-    """A model that is given and was examined.
+    """Open a given model that was examined.
 
     Raises:
-        UserError: as `subject_of`, or the model is another one than that which was examined.
+        UserError: see `subject_of`, or the model is not the one that was examined.
     """
     subject = subject_of(recipe, name, data, compute)
     examined = model_manifest(recipe, folders, name, seed)
@@ -52,10 +52,10 @@ def open_subject(recipe: Recipe, folders: Folders, name: str, seed: int, data: A
 
 
 def classes_of(recipe: Recipe, data: AuditData, compute: Compute) -> int:
-    """How many classes the targets of an audit have, which priors and attacks share.
+    """The number of classes of the targets of an audit. Priors and attacks use the same number.
 
     Raises:
-        UserError: two models that are given differ in it.
+        UserError: two given models have different numbers of classes.
     """
     if not recipe.subjects:
         return len(data.private.images.identities)
@@ -71,7 +71,7 @@ def classes_of(recipe: Recipe, data: AuditData, compute: Compute) -> int:
 def open_classifier(
     recipe: Recipe, folders: Folders, name: str, seed: int, data: AuditData, compute: Compute
 ) -> tuple[TrainedModel, bool]:
-    """A model of the audit for metrics, and whether gradients pass through it."""
+    """Open a model of the audit for metrics. Also returns whether it supports gradients."""
     if not recipe.subjects:
         return open_model(folders.model(name, seed), compute), True
     subject, manifest = (
@@ -94,17 +94,19 @@ def attack_model(
     compute: Compute,
     progress: Progress,
 ) -> Manifest:
-    """Attack a target into the folder `place`, from the prior in the run folder that the attack starts with.
+    """Run an attack on a target, and write the results to the folder `place`.
+
+    The prior that the attack starts with is read from the run folder.
 
     Args:
-        place: the attack's folder.
-        target: what is attacked.
+        place: the folder of the attack.
+        target: the model under attack.
         public: the attacker's images.
         method: the attack.
         identities: the names of the classes to search for, in order.
-        seed: of the attack.
+        seed: seed of the attack.
         model: digest of the model.
-        folders: of the run, in which the prior is finished.
+        folders: folders of the run. The prior in them has to be finished.
         compute: device and precision.
         progress: called with the progress.
     """

@@ -1,4 +1,4 @@
-"""Carrying out the tasks of an audit as jobs of Slurm. All machines have to see the run folder."""
+"""Runs the tasks of an audit as Slurm jobs. All machines need access to the run folder."""
 
 import os
 import socket
@@ -22,14 +22,14 @@ from trapmid.files import write_atomic
 from trapmid.metrics.table import register, registered_for_workers
 
 FAILURES, JOBS = "failures", "jobs"
-"""Folders of a run: the tracebacks of tasks that failed on another machine, and what Slurm's jobs read and write."""
+"""Folders of a run: tracebacks of tasks that failed on another machine, and input and output of Slurm jobs."""
 
 
 def parse_settings(settings: tuple[str, ...]) -> dict[str, Any]:
-    """Settings of a cluster as a command line gives them: each is `KEY=VALUE`.
+    """Parse the settings of a cluster from the command line, each of which is `KEY=VALUE`.
 
     Raises:
-        UserError: one is not.
+        UserError: a setting does not have this form.
     """
     values: dict[str, Any] = {}
     for setting in settings:
@@ -41,11 +41,11 @@ def parse_settings(settings: tuple[str, ...]) -> dict[str, Any]:
 
 
 def on_slurm(cluster: str = "slurm", **parameters: Any) -> Executor:
-    """Tasks as jobs of Slurm, through submitit. A job that is preempted is submitted again.
+    """Run tasks as Slurm jobs through submitit. A preempted job is submitted again.
 
     Args:
-        cluster: `slurm`; `local` runs the jobs as processes of this machine, to try it out.
-        parameters: of `submitit.AutoExecutor.update_parameters`, e.g. `slurm_partition`, `gpus_per_node`,
+        cluster: `slurm`; `local` runs the jobs as processes of this machine, for tests.
+        parameters: parameters of `submitit.AutoExecutor.update_parameters`, e.g. `slurm_partition`, `gpus_per_node`,
             `timeout_min`.
 
     Raises:
@@ -83,19 +83,19 @@ class Resubmitted:
     """A task that Slurm submits again if its job is preempted or runs out of time."""
 
     def __call__(self, work: Work) -> tuple[str, str]:
-        """Carry out the task."""
+        """Run the task."""
         return carry_out(work)
 
     def checkpoint(self, work: Work) -> Any:
-        """What submitit asks for when Slurm is about to end the job: the same task once more."""
+        """Return the same task for submission. submitit calls this method when Slurm is about to end the job."""
         return _submitit().helpers.DelayedSubmission(self, work)
 
 
 def carry_out(work: Work) -> tuple[str, str]:
-    """Carry out a task in a process of a cluster.
+    """Run a task in a process of a cluster.
 
     Returns:
-        The name of the node, and what went wrong; an empty text if nothing did.
+        The name of the node, and the error as text, which is empty if there was none.
     """
     task, recipe, out, compute, metrics = work
     node = f"{socket.gethostname()} (process {os.getpid()})"
@@ -115,12 +115,12 @@ def carry_out(work: Work) -> tuple[str, str]:
 
 @cache
 def _session() -> Session:
-    """What this process keeps from task to task."""
+    """The session of this process, which is shared by all its tasks."""
     return Session()
 
 
 def _told(found: "Future[tuple[str, str]]", task: Task, progress: Progress) -> "Future[None]":
-    """The future of a task: finished when it is, or with the error that the task has told."""
+    """The future of a task. It finishes with the task, and has the exception if the task reported an error."""
     told: Future[None] = Future()
 
     def tell(done: "Future[tuple[str, str]]") -> None:

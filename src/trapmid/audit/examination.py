@@ -1,4 +1,4 @@
-"""The doctor of models: what a classifier makes of the private images, before any attack is run on it."""
+"""The model check: tests the answers of a classifier to the private images before any attack runs."""
 
 import time
 from collections.abc import Sequence
@@ -27,31 +27,31 @@ from trapmid.types import Images, Labels, UserError
 
 FILE = "examination.json"
 MOST_IMAGES, MOST_EACH = 512, 10
-"""Images that the model is shown, and images of one identity among them."""
+"""The largest number of images to test the model with, in total and per identity."""
 GRADIENTS, BATCH = 32, 64
 
 
 class Examination(Config):
-    """What the doctor of models measured.
+    """The results of the examination of a model.
 
     Attributes:
-        model: what was examined.
-        access: what it gives.
-        classes: how many it knows.
-        image_shape: (channels, height, width) that it takes.
-        normalise: what is done to images in [0, 1] first.
-        answers: what it answers with.
-        images: how many it was shown.
-        accuracy: share of them that it classifies correctly.
-        by_identity: the same for each identity.
+        model: the model that was examined.
+        access: the access level that it supports.
+        classes: number of its classes.
+        image_shape: (channels, height, width) of its images.
+        normalise: the normalisation of images in [0, 1] before they are passed to the model.
+        answers: the kind of its answers.
+        images: number of images in the test.
+        accuracy: share of the images that the model classifies correctly.
+        by_identity: the accuracy for each identity.
         by_normalisation: the accuracy under each common normalisation, with every identity matched to the class that
-            the model gives its images.
-        order: the names of all classes in the order that the images speak for; empty if the order is right.
-        zero_gradients: share of images without a usable gradient; None without gradients.
-        differs: the largest change of a probability when the same images are shown again.
-        batch_differs: the same when each image is shown alone.
-        plain: the name and the probability of the class of a black and of a white image.
-        findings: what is wrong, worst first.
+            the model predicts for its images.
+        order: the names of all classes in the order that the images suggest; empty if the order is correct.
+        zero_gradients: share of images without a usable gradient; None if the model has no gradients.
+        differs: the largest change of a probability when the same images are classified again.
+        batch_differs: the largest change of a probability when each image is classified alone.
+        plain: the name and the probability of the predicted class of a black and of a white image.
+        findings: problems, the most severe first.
     """
 
     model: str
@@ -73,12 +73,12 @@ class Examination(Config):
 
     @property
     def healthy(self) -> bool:
-        """Whether nothing stands against an audit."""
+        """Whether the model can be audited without any known problem."""
         return all(finding.severity != "error" for finding in self.findings)
 
 
 class Speed(NamedTuple):
-    """Seconds that one image takes: its answer and, with gradients, the answer and its gradient."""
+    """Seconds per image: for the answer and, if there are gradients, for the answer with its gradient."""
 
     answer: float
     gradient: float | None
@@ -87,19 +87,19 @@ class Speed(NamedTuple):
 def examine(
     subject: Subject, images: ImageSet, everybody: Sequence[str], name: str, progress: Progress
 ) -> tuple[Examination, Speed]:
-    """Show a model private images, and look at what it answers.
+    """Classify private images with a model, and examine its answers.
 
     Args:
         subject: the model as it was opened.
-        images: of the identities that are audited.
+        images: images of the identities that are audited.
         everybody: all identities of the private images, in order.
-        name: of the model, for messages.
-        progress: called with the number of images that were shown.
+        name: name of the model for messages.
+        progress: called with the number of images that were classified.
 
     Raises:
-        UserError: its classes cannot be told apart.
+        UserError: its classes cannot be identified.
     """
-    subject.showing(images.identities, everybody, images.image_size, images.channels)  # tells what does not fit
+    subject.showing(images.identities, everybody, images.image_size, images.channels)  # raises if it does not fit
     names = subject.identities if subject.named else tuple(everybody)
     whole = subject.showing(names, everybody, images.image_size, images.channels)
     number = torch.tensor([names.index(person) for person in images.identities])
@@ -152,10 +152,10 @@ def examine(
 def examine_subject(
     folder: Path, recipe: Recipe, name: str, data: AuditData, compute: Compute, progress: Progress
 ) -> Manifest:
-    """The examination of a model as an artifact, which stands in the place of a trained model.
+    """Examine a model, and write the result as an artifact that replaces a trained model.
 
     Raises:
-        UserError: the model cannot be audited as it is. Nothing is written then.
+        UserError: the model cannot be audited in its present state. In this case, nothing is written.
     """
     subject, config = recipe.subject(name).open(recipe.access, compute), recipe.subject(name)
     shown = subject_of(recipe, name, data, compute)
@@ -181,7 +181,7 @@ def examine_subject(
 
 
 def _sample(labels: Labels) -> Tensor:
-    """Rows of at most `MOST_EACH` images of each identity, drawn at random, `MOST_IMAGES` in all."""
+    """Draw random rows: at most `MOST_EACH` images per identity, and at most `MOST_IMAGES` in total."""
     order = torch.randperm(len(labels), generator=generator(0, "examine"))
     seen: dict[int, int] = {}
     rows = []
@@ -195,7 +195,7 @@ def _sample(labels: Labels) -> Tensor:
 
 @torch.no_grad()
 def _answers(subject: Subject, images: Images, own: Normalise | None = None, other: Normalise | None = None) -> Tensor:
-    """Probabilities (n, classes), on the CPU; with `other`, as if images were normalised by it instead of by `own`."""
+    """Probabilities (n, classes) on the CPU. With `other`, images are normalised by it instead of by `own`."""
     if own is not None and other is not None and own != other:
         m, s, n, t = (torch.tensor(one).view(1, -1, 1, 1) for one in (*own, *other))
         images = (images - n) / t * s + m
@@ -205,7 +205,7 @@ def _answers(subject: Subject, images: Images, own: Normalise | None = None, oth
 
 
 def _matched(predicted: Labels, classes: Labels, count: int) -> tuple[float, dict[int, int]]:
-    """The accuracy if every identity had the class that suits all of them best, and that class of each identity."""
+    """The accuracy under the best assignment of classes to identities, and that assignment."""
     votes = np.zeros((count, count))
     np.add.at(votes, (classes.numpy(), predicted.numpy()), 1)
     people = sorted(set(classes.tolist()))
@@ -222,10 +222,10 @@ def _zero_gradients(subject: Subject, images: Images, classes: Labels) -> float 
 
 
 def _speed(subject: Subject, images: Images) -> Speed:
-    """The second of two runs over one batch, since the first one prepares kernels."""
+    """Time the second of two runs over one batch, because the first one prepares kernels."""
     batch = images[:BATCH]
     device = next((p.device for p in subject.module.parameters()), torch.device("cpu"))
-    # processor time on a CPU, so that other work on the machine does not count; a server takes time elsewhere
+    # CPU time for models on the CPU, so that other processes do not count; a server computes on another machine
     clock = time.process_time if device.type == "cpu" and subject.numbers else time.monotonic
     answer = gradient = 0.0
     for _ in range(2):

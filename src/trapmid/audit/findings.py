@@ -1,4 +1,4 @@
-"""What the facts of an examination mean: what is wrong with a model, and what to do about it."""
+"""Interprets the facts of an examination: the problems of a model, and how to solve them."""
 
 from collections.abc import Sequence
 from typing import Any, Literal
@@ -10,7 +10,7 @@ from trapmid.subjects.inputs import Normalise
 
 
 class ModelFinding(Config):
-    """Something about a model that its user should know: an `error` ends an audit before it begins."""
+    """A finding about a model for its user. An `error` prevents the audit."""
 
     severity: Literal["error", "warning", "note"]
     problem: str
@@ -25,15 +25,15 @@ def judge_model(
     names: Sequence[str],
     finite: bool,
 ) -> tuple[tuple[ModelFinding, ...], tuple[str, ...]]:
-    """What the facts mean, and the order of the classes that they speak for if it is another one.
+    """Derive the findings from the facts, and the order of the classes that they suggest if it is a different one.
 
     Args:
         facts: fields of an `Examination`.
-        matched: by normalisation, the accuracy with every identity matched to the class that its images get, and that
-            class of each identity.
+        matched: for each normalisation, the accuracy with every identity matched to the class that is predicted for its
+            images, and the class of each identity.
         best: the normalisation with the highest such accuracy.
         subject: the model.
-        names: of its classes, as the audit takes them.
+        names: the names of its classes in the audit.
         finite: whether all answers are numbers.
     """
     found: list[ModelFinding] = []
@@ -103,13 +103,16 @@ _RANGE = "Its weights are damaged, or it takes images in another range: see --no
 
 
 def _direct(matched: tuple[float, dict[int, int]], accuracy: float, own: bool) -> float:
-    """The accuracy with the names as they are: measured, or bounded by the identities whose class is their own."""
+    """The accuracy with the present names.
+
+    It is either measured, or bounded by the identities that are matched to their own class.
+    """
     share, pairs = matched
     return accuracy if own else share * sum(person == place for person, place in pairs.items()) / len(pairs)
 
 
 def _order(pairs: dict[int, int], names: Sequence[str]) -> tuple[str, ...]:
-    """The names in the model's order; classes that nobody was matched to keep a name that is left."""
+    """The names in the model's order. Classes without a matching identity get one of the remaining names."""
     taken = {place: names[person] for person, place in pairs.items()}
     left = iter([name for name in names if name not in set(taken.values())])
     return tuple(taken[place] if place in taken else next(left) for place in range(len(names)))

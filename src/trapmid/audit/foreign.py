@@ -1,4 +1,4 @@
-"""One attack on a model that trapmid did not train, with public images alone: nothing is judged."""
+"""Runs one attack on an external model with public images only, without measuring the result."""
 
 from pathlib import Path
 from typing import Any
@@ -29,20 +29,21 @@ def attack_foreign(
 ) -> Manifest:
     """Attack `model` with one attack of a recipe and write the reconstructions to OUT/attacks/MEMBER/foreign-sSEED.
 
-    The prior goes to OUT/priors. A run that was interrupted is resumed.
+    The prior is written to OUT/priors. A run that was interrupted is resumed.
 
     Args:
-        model: the model under attack; `trapmid.subjects.parse_subject` finds it.
-        recipe: gives the attack and the public images; the rest of it is not used.
+        model: the model under attack, from `trapmid.subjects.parse_subject`.
+        recipe: the recipe with the attack and the public images. The rest of it is not used.
         member: name of the attack.
         out: the run folder.
-        seed: of the attack.
-        budget: the most images that may be shown to the model, by this run and by those that it resumes.
+        seed: seed of the attack.
+        budget: the largest number of images that may be queried, by this run and the runs that it resumes.
         compute: device and precision of the prior.
         progress: called with the progress of each part.
 
     Raises:
-        UserError: the attack needs more than the model gives, there are no public images, or the budget is spent.
+        UserError: the attack needs more access than the model supports, there are no public images, or the budget is
+            used up.
     """
     compute, folders = compute or Compute(), Folders(out)
     method: Attack[Any, Any] = recipe.attack(member)

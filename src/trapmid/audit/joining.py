@@ -1,4 +1,4 @@
-"""The recipe of a run folder: read, joined by another one, stored."""
+"""Reads the recipe of a run folder, extends it and stores it."""
 
 from functools import partial
 from pathlib import Path
@@ -19,8 +19,8 @@ def settle(recipe: Recipe | None, out: Path, progress: Progress = no_progress) -
     """Return the recipe of the run folder `out`, and store there what `recipe` adds to it.
 
     Seeds, defenses, attacks, judges, fidelity, robustness and the budget can be added to a folder at any time.
-    Everything else has to stay as it is, because it decides the numbers of what is finished. Any number of processes
-    may add to one folder at once: each waits for the one before it, and nothing is lost.
+    Everything else has to stay as it is, because it determines the finished results. Any number of processes may
+    add to one folder at once. Each waits for the one before it, so nothing is lost.
 
     Args:
         recipe: the recipe to run; None to read the one that is stored.
@@ -28,8 +28,8 @@ def settle(recipe: Recipe | None, out: Path, progress: Progress = no_progress) -
         progress: called while this process waits for another one.
 
     Raises:
-        UserError: there is no recipe at all or it cannot be read, `recipe` would change what is there or has a judge
-            that it should not have, or `out` is a file or lies below one.
+        UserError: there is no recipe or it cannot be read, `recipe` would change existing settings or has a judge
+            that is not allowed, or `out` is a file or lies below one.
     """
     file = next((path for path in (out, *out.parents) if path.exists()), out)
     if file.exists() and not file.is_dir():
@@ -43,7 +43,7 @@ def settle(recipe: Recipe | None, out: Path, progress: Progress = no_progress) -
     recipe.check_judges()
     recipe.check_networks()
     if stored is not None and stored == (joined := _join(stored, recipe, out)):
-        return joined  # nothing to write, so that a finished run can be looked at where it may not be written to
+        return joined  # nothing to write, so that a finished run can be read in a read-only folder
     with alone(out / RECIPE, partial(progress, f"wait for another command that changes {out / RECIPE}", 0, None, "")):
         stored = _read(out)
         joined = recipe if stored is None else _join(stored, recipe, out)

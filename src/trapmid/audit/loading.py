@@ -1,4 +1,4 @@
-"""The images of an audit: read, selected and split as the recipe says, and a record of who is in which split."""
+"""Reads, selects and splits the images of an audit, and records the split of each image."""
 
 from dataclasses import dataclass
 from functools import cached_property
@@ -20,12 +20,12 @@ SPLITS = "splits.parquet"
 
 @dataclass(frozen=True, eq=False)
 class AuditData:
-    """The images of an audit: private ones in their splits, and the attacker's public ones.
+    """The images of an audit: the private images in their splits, and the attacker's public images.
 
     Attributes:
-        private: the identities that take part.
-        public: the attacker's.
-        everybody: all identities of the private images, those that do not take part included, in order.
+        private: the private images of the identities that take part.
+        public: the attacker's images.
+        everybody: all identities of the private images in order, including those that do not take part.
     """
 
     private: Split
@@ -34,7 +34,7 @@ class AuditData:
 
     @cached_property
     def digests(self) -> dict[str, str]:
-        """Digests of the private and the public images, as manifests name them."""
+        """Digests of the private and the public images, as recorded in manifests."""
         return {"private": self.private.digest(), "public": self.public.digest()}
 
 
@@ -54,10 +54,10 @@ def load_data(recipe: Recipe, progress: Progress) -> AuditData:
 
 
 def load_private_again(recipe: Recipe, root: Path, progress: Progress = no_progress) -> Split:
-    """Read the private images of the run in the folder `root`, to show them beside what was found.
+    """Read the private images of the run in the folder `root`, to show them beside reconstructions.
 
     Raises:
-        UserError: they cannot be read, or are no longer those that the run was made from.
+        UserError: they cannot be read, or they have changed since the run.
     """
     images = _side(recipe, "private", progress)
     private = split(images if recipe.identities is None else images.with_most_images(recipe.identities), recipe.split)
@@ -86,7 +86,7 @@ def _side(recipe: Recipe, side: Literal["private", "public"], progress: Progress
 
 
 def write_split(recipe: Recipe, root: Path, data: AuditData, progress: Progress = no_progress) -> Manifest:
-    """Record in the run folder which private image is in which split, and how many identities and images there are."""
+    """Record the split of each private image and the numbers of identities and images in the run folder."""
     images = data.private.images
     facts = {
         "identities": len(images.identities),
@@ -110,8 +110,8 @@ def write_split(recipe: Recipe, root: Path, data: AuditData, progress: Progress 
 
 
 def _dump(source: Source | None) -> Any:
-    """Leave out what is not set.
+    """The settings of a source without those that are not set.
 
-    So a new option of a source does not change the recipe of data sets that do not use it.
+    In this way, a new option of a source does not change the recipe of data sets that do not use it.
     """
     return None if source is None else source.model_dump(mode="json", exclude_none=True)

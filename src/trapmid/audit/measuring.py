@@ -1,8 +1,8 @@
 """Measuring an audit in parts: one for each model, attack and trapdoor, and one for floors and ceiling.
 
-Each part is an artifact. It names what it was computed from and the version of every metric in it, and is kept until
-one of these changes. An attack that joins costs its own part, a metric that joins is computed in every part without
-computing the others again, and a measurement that was interrupted goes on where it was.
+Each part is an artifact. It records its inputs and the version of every metric in it, and stays valid until one of
+these changes. A new attack adds only its own part. A new metric is computed in every part, without computing the other
+metrics again. A measurement that was interrupted is resumed.
 """
 
 import json
@@ -41,7 +41,7 @@ from trapmid.types import Pixels, UserError
 
 SAMPLES, ROWS, SCORES = "samples.parquet", "rows.parquet", ("scores.json", "scores.parquet")
 METRICS = "metrics"
-"""The key of a part's settings that has the versions of its metrics."""
+"""The key of the metric versions in the settings of a part."""
 
 MEASURED = "measured"
 OF_IMAGES: tuple[type[Evidence], ...] = (evidence.JudgedImages, evidence.ComparedSet, evidence.NearestImages)
@@ -59,10 +59,10 @@ class Measuring:
     panels: "Panels"
 
     def settings(self, versions: Mapping[str, int]) -> dict[str, Any]:
-        """What decides all numbers, beside what is measured.
+        """The settings that determine all numbers, apart from the evidence that is measured.
 
         Args:
-            versions: of the metrics that are measured, by name.
+            versions: the versions of the metrics that are measured, by name.
         """
         recipe = self.recipe
         optional = {"fidelity": recipe.fidelity, "robustness": recipe.robustness}
@@ -75,7 +75,7 @@ class Measuring:
         }
 
     def parents(self, task: Task) -> dict[str, str]:
-        """Digests of what a part follows from."""
+        """Digests of the artifacts that a part is computed from."""
         folders, digests = self.folders, dict(self.data.digests)
         if task.member == FLOORS:
             priors = [name for name in self.recipe.priors() if folders.prior(name).exists()]
@@ -99,11 +99,11 @@ class Measuring:
         return self.panels.of(self)
 
     def public(self) -> Pixels:
-        """The public images that private ones are compared with."""
+        """The public images that private images are compared with."""
         return draw_public(self.data.public, len(self.data.private.images.identities))
 
     def secrets(self, task: Task) -> Secrets | None:
-        """The triggers of a model; None if it has none, or if they are kept elsewhere."""
+        """The triggers of a model; None if it has none, or if they are stored elsewhere."""
         folder = self.folders.secrets(task.defense, task.seed)
         return Secrets.load(folder) if (folder / SECRETS).exists() else None
 
@@ -116,7 +116,7 @@ class Measuring:
         return self._attack(task) if task.member else self._model(task)
 
     def _floors(self) -> list[Evidence]:
-        """Held-out private images, public images, and random samples of every prior."""
+        """Evidence: held-out private images, public images, and random samples of every prior."""
         panel, recipe = self.panel(), self.recipe
         opened = [*panel.ceiling(), *panel.public_floor()]
         for name, config in recipe.priors().items():
@@ -126,7 +126,7 @@ class Measuring:
         return opened
 
     def _model(self, task: Task) -> Part:
-        """A classifier, and the triggers of its trapdoor by themselves."""
+        """Evidence about a classifier, and about the triggers of its trapdoor alone."""
         secrets = self.secrets(task)
 
         def model() -> list[Evidence]:
@@ -155,7 +155,7 @@ class Measuring:
         return Part(tuple(groups))
 
     def _attack(self, task: Task) -> Part:
-        """What an attack found, what it asked, and the generator that it trained."""
+        """Evidence about an attack: its reconstructions, its queries and the generator that it trained."""
         key = ScoreKey(task.defense, task.member, task.seed)
         folder = self.folders.attack(task.member, task.defense, task.seed)
         manifest = open_artifact(folder, "attack")
@@ -176,7 +176,7 @@ class Measuring:
         return Part(tuple(groups), lambda: sample_rows(images()[0], names, found().confidence))
 
     def _detection(self, task: Task) -> Part:
-        """What the trapdoor of a model makes of clean images, and of all that attacks found with it."""
+        """Evidence on trapdoor detection: clean images, and the reconstructions of all attacks on the model."""
         secrets = self.secrets(task)
         if secrets is None:
             return Part()
@@ -193,11 +193,13 @@ class Measuring:
         return Part((Group((Detection,), detection),), lambda: detection_rows(detection()[0]))
 
     def kept(self, task: Task, wanted: Mapping[str, Any]) -> Kept:
-        """What an earlier measurement of a part says that still holds: all if nothing but metrics differs.
+        """The results of an earlier measurement of a part that are still valid.
+
+        They can be kept if the settings differ in nothing but metrics.
 
         Args:
             task: the part.
-            wanted: its settings now.
+            wanted: the current settings of the part.
         """
         folder = self.folders.of(task)
         try:
@@ -207,14 +209,14 @@ class Measuring:
             scores = read_scores(folder)
             rows = pq.read_table(folder / ROWS).to_pylist()
         except (UserError, OSError):
-            return Kept()  # there is none, or it is damaged
+            return Kept()  # there is no earlier measurement, or it is damaged
         same = [
             metric for metric in metrics() if there.recipe[METRICS].get(metric.name) == wanted[METRICS].get(metric.name)
         ]
         return Kept({metric.name: [one for one in scores if metric.names(one.metric)] for metric in same}, rows)
 
     def up_to_date(self, task: Task) -> bool:
-        """Whether a part is measured with all metrics of today, from what is there today."""
+        """Whether a part was measured with the current metrics and the current artifacts."""
         wanted = self.settings(versions_of(self.part(task).kinds))
         try:
             there = open_artifact(self.folders.of(task), MEASURED)
@@ -223,7 +225,7 @@ class Measuring:
         return there.parents == self.parents(task) and there.recipe == json.loads(json.dumps(wanted))
 
     def measured(self, task: Task) -> Manifest:
-        """Measure a part, or what of it is not measured yet."""
+        """Measure a part. Results that are still valid are kept."""
         part = self.part(task)
         settings = self.settings(versions_of(part.kinds))
         kept = self.kept(task, settings)
@@ -236,7 +238,7 @@ class Measuring:
         return remake(self.folders.of(task), MEASURED, settings, self.parents(task), build, self.progress)
 
     def together(self) -> Manifest:
-        """Measure every part, and put together what they say."""
+        """Measure every part, and combine the results."""
         tasks, digests = parts(self.recipe, self.folders), {}
         for number, task in enumerate(tasks):
             self.progress("measure", number, len(tasks), task.name)
@@ -265,19 +267,19 @@ class Measuring:
 
 @final
 class Panels:
-    """The panel that was appointed last, for the parts that have the same judges and images."""
+    """A cache of the last panel, for parts that have the same judges and images."""
 
     def __init__(self) -> None:
         self._last: tuple[str, Panel] | None = None
         self._progress: Progress = no_progress
 
     def of(self, audit: Measuring) -> Panel:
-        """The panel for a part: the last one, or a new one."""
+        """The panel for a part: the cached one if it fits, or otherwise a new one."""
         recipe, data, compute = audit.recipe, audit.data, audit.compute
         key = str((audit.folders.root, data.digests, recipe.judges, recipe.fidelity))
         self._progress = audit.progress
         if self._last is None or self._last[0] != key:
-            self._last = None  # its networks make room
+            self._last = None  # frees the memory of its networks
             judges = [
                 started(judge, audit.folders.starts, data.public).appoint(
                     audit.folders.judge(judge.name), data.private, seed=0, compute=compute, progress=self._tell
@@ -289,14 +291,14 @@ class Panels:
         return self._last[1]
 
     def _tell(self, task: str, done: int, total: int | None, note: str) -> None:
-        """Report to the part that is measured now: judges are kept from part to part."""
+        """Report progress to the part that is being measured. Judges are shared by parts."""
         self._progress(task, done, total, note)
 
 
 def measure(task: Task, audit: Measuring) -> Manifest:
-    """Measure one part, or put the measurement together of all that is finished if the task names no part.
+    """Measure one part, or combine the measurements of all finished parts if the task names no part.
 
-    Put together, it goes by the recipe that the folder holds by then, which other commands may have added to.
+    The combined measurement uses the recipe that is then in the folder, because other commands may have extended it.
     """
     if task != Task("measure"):
         return audit.measured(task)
@@ -305,7 +307,7 @@ def measure(task: Task, audit: Measuring) -> Manifest:
 
 
 def parts(recipe: Recipe, folders: Folders) -> list[Task]:
-    """What there is to measure: floors and ceiling, and all models, attacks and trapdoors that are finished."""
+    """All parts to measure: floors and ceiling, and all finished models, attacks and trapdoors."""
     models, attacks = folders.finished(recipe, "train", "examine"), folders.finished(recipe, "attack")
     return [
         Task("measure", FLOORS),
@@ -316,5 +318,5 @@ def parts(recipe: Recipe, folders: Folders) -> list[Task]:
 
 
 def _but_metrics(settings: Mapping[str, Any]) -> Any:
-    """Settings without the metrics, as JSON has them."""
+    """Settings without the metrics, in the form that they have in JSON."""
     return json.loads(json.dumps({name: value for name, value in settings.items() if name != METRICS}))

@@ -1,4 +1,4 @@
-"""A part of a measurement: evidence that is opened when a metric needs it, and earlier scores that are still valid."""
+"""A part of a measurement: evidence that is loaded when a metric needs it, and earlier scores that are still valid."""
 
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -11,11 +11,11 @@ from trapmid.metrics.table import measure, metrics
 
 @dataclass(frozen=True, eq=False)
 class Group:
-    """Evidence that is opened together.
+    """Evidence that is loaded together.
 
     Attributes:
-        kinds: of the evidence.
-        open: opens all of it.
+        kinds: the kinds of the evidence.
+        open: a function that loads all of it.
     """
 
     kinds: tuple[type[Evidence], ...]
@@ -24,11 +24,11 @@ class Group:
 
 @dataclass(frozen=True, eq=False)
 class Part:
-    """What is measured together. Nothing of it is opened before a metric or the rows need it.
+    """Evidence that is measured together. It is loaded only when a metric or the rows need it.
 
     Attributes:
-        groups: the evidence; no kind is in two of them.
-        rows: what there is to say image by image.
+        groups: the evidence. No kind is in two groups.
+        rows: the results for individual images.
     """
 
     groups: tuple[Group, ...] = ()
@@ -36,11 +36,11 @@ class Part:
 
     @property
     def kinds(self) -> tuple[type[Evidence], ...]:
-        """Of all evidence."""
+        """The kinds of all evidence."""
         return tuple(kind for group in self.groups for kind in group.kinds)
 
     def scores(self, kept: Mapping[str, list[Score]]) -> Iterator[Score]:
-        """The scores of every metric: those that are kept, and the others computed."""
+        """The scores of every metric. Scores that are not in `kept` are computed."""
         for group in self.groups:
             wanted = [metric for metric in metrics() if metric.of in group.kinds]
             opened = group.open() if any(metric.name not in kept for metric in wanted) else ()
@@ -50,11 +50,11 @@ class Part:
 
 @dataclass(frozen=True, eq=False)
 class Kept:
-    """What an earlier measurement of the same part says that still holds.
+    """Results of an earlier measurement of the same part that are still valid.
 
     Attributes:
-        scores: by the name of each metric whose version has not changed.
-        rows: image by image; None where there are none to keep.
+        scores: scores by the name of the metric, for metrics whose version has not changed.
+        rows: the results for individual images; None if there are none to keep.
     """
 
     scores: Mapping[str, list[Score]] = field(default_factory=dict)

@@ -19,11 +19,10 @@ class Task:
     Attributes:
         kind: what the task does.
         member: name of the start, the prior, the judge or the attack; empty for a training and an examination. For a
-            measurement it is the part that is measured;
-            a measurement without member and defense puts all parts together.
-        defense: name of the defense, or of the model that is given, for trainings, examinations, attacks and their
+            measurement, it is the part that is measured. A measurement without member and defense combines all parts.
+        defense: name of the defense or of the given model, for trainings, examinations, attacks and their
             measurements.
-        seed: of the training and the attack, for the same tasks.
+        seed: seed of the training and the attack, for the same tasks.
     """
 
     kind: TaskKind
@@ -46,16 +45,16 @@ class Folders:
 
     @property
     def data(self) -> Path:
-        """The record of which private image is in which split."""
+        """The record of the split of each private image."""
         return self.root / "data"
 
     def prior(self, name: str) -> Path:
-        """A prior that was trained on public images alone."""
+        """A prior that was trained on public images only."""
         return self.root / "priors" / name
 
     @property
     def starts(self) -> Path:
-        """Where pretrained starts lie, beside the run folder: runs with the same public images share them."""
+        """The folder of pretrained starts, beside the run folder. Runs with the same public images share it."""
         return self.root.parent / "starts"
 
     @property
@@ -72,7 +71,7 @@ class Folders:
         return self.root / "judges" / name
 
     def model(self, defense: str, seed: int) -> Path:
-        """A trained classifier, or what an examination says about one that is given."""
+        """A trained classifier, or the examination of a given one."""
         return self.root / "models" / f"{defense}-s{seed}"
 
     def secrets(self, defense: str, seed: int) -> Path:
@@ -102,17 +101,17 @@ class Folders:
 
 
 def plan(recipe: Recipe) -> dict[Task, tuple[Task, ...]]:
-    """Return every task of an audit with the tasks that must be finished before it, in the order to begin them in.
+    """Return every task of an audit with the tasks that must be finished before it, in the order of execution.
 
-    Seeds come one after another, so that an audit that is stopped early has some seeds complete; within a seed, the
-    slower defenses come first. Models that are given are examined in place of trainings. An attack that needs the
-    signatures of a trapdoor is planned only for models that have a trapdoor.
+    Seeds come one after another, so that an audit that is stopped early has complete results for some seeds. Within a
+    seed, slower defenses come first. Given models are examined instead of trained. An attack that needs the signatures
+    of a trapdoor is planned only for models that have a trapdoor.
     """
     tasks: dict[Task, tuple[Task, ...]] = {Task("start", name): () for name in recipe.starts()}
     tasks |= {Task("prior", name): () for name in recipe.priors()}
     slowest_first = sorted(recipe.cells, key=lambda cell: cell.kind == "none")
     kind: TaskKind = "examine" if recipe.subjects else "train"
-    if recipe.subjects:  # a model that cannot be audited is found before anything is trained
+    if recipe.subjects:  # examine models before anything is trained
         examined = [Task(kind, defense=cell.name, seed=seed) for seed in recipe.seeds for cell in recipe.cells]
         tasks = {task: tuple(examined) for task in tasks}
         tasks = dict.fromkeys(examined, ()) | tasks
@@ -140,7 +139,7 @@ def _starts(config: Config) -> tuple[Task, ...]:
 
 
 def _measuring(recipe: Recipe, tasks: dict[Task, tuple[Task, ...]], judges: list[Task]) -> dict[Task, tuple[Task, ...]]:
-    """Return the parts of the measurement. Each needs the judges and what it measures."""
+    """Return the parts of the measurement. Each needs the judges and the artifacts that it measures."""
     measuring = {Task("measure", FLOORS): (*judges, *(task for task in tasks if task.kind == "prior"))}
     for task in tasks:
         if task.kind in ("train", "examine", "attack"):
@@ -152,7 +151,7 @@ def _measuring(recipe: Recipe, tasks: dict[Task, tuple[Task, ...]], judges: list
 
 
 def with_needs(wanted: list[Task], tasks: dict[Task, tuple[Task, ...]]) -> dict[Task, tuple[Task, ...]]:
-    """Return the `wanted` tasks of a plan and all that they need, in the order of the plan."""
+    """Return the `wanted` tasks of a plan and all tasks that they need, in the order of the plan."""
     kept: set[Task] = set()
     waiting = list(wanted)
     while waiting:

@@ -1,4 +1,4 @@
-"""The recipe: one frozen config with everything that decides the results of an audit. It is stored with them."""
+"""The recipe: one frozen config that determines the results of an audit. It is stored with them."""
 
 from collections.abc import Iterator
 from typing import Annotated, Literal, TypeVar
@@ -28,27 +28,27 @@ class Recipe(Config):
     """One audit.
 
     Attributes:
-        name: as `--recipe` takes it.
-        about: a sentence on what it is for.
+        name: its name for `--recipe`.
+        about: a sentence about its purpose.
         private: images that the classifiers are trained on; None until a path is given.
         public: the attacker's images of other people.
-        public_images: how many of the public images take part, drawn at random; None for all.
-        image_size: pixels; all images are resized to it.
+        public_images: number of public images to use, drawn at random; None for all.
+        image_size: height and width in pixels. All images are resized to this size.
         channels: one or three.
-        identities: private identities with the most images that take part; None for all.
-        split: of the private images.
+        identities: number of private identities to use, which are those with the most images; None for all.
+        split: the split of the private images.
         model: the architecture under attack; None if the models under attack are given.
-        training: the training of that architecture, the same for every defense; None likewise.
-        defenses: the defenses that are compared; empty likewise.
-        subjects: models that somebody else trained, in place of trainings.
-        access: what attacks get of these; None for all that a model gives.
-        budget: the most images that one attack may show one of these; None for no limit.
+        training: the training of that architecture, the same for every defense; None if the models are given.
+        defenses: the defenses that are compared; empty if the models are given.
+        subjects: given models, which are attacked instead of trained ones.
+        access: the access level of attacks on given models; None for the highest level that a model supports.
+        budget: the largest number of images with which one attack may query one given model; None for no limit.
         attacks: the attacks on every model.
         seeds: seeds of trainings and attacks. Every combination of defense and attack is run once with each seed.
-        judges: they decide whether a reconstruction shows its identity. The report uses the first one.
+        judges: classifiers that decide whether a reconstruction shows its identity. The report uses the first one.
         fidelity: the Inception network for FID and KID as in papers. If it is None, FID uses the features of the
             judges.
-        robustness: how adversarial robustness is measured; None if it is not measured.
+        robustness: the measurement of adversarial robustness; None if it is not measured.
     """
 
     name: str
@@ -100,12 +100,12 @@ class Recipe(Config):
         return members
 
     def check_judges(self) -> None:
-        """Refuse a judge that images which fool the model under attack would fool as well.
+        """Refuse a judge that is too similar to the model under attack, because the same images would fool both.
 
         Raises:
             UserError: a judge has the architecture of the model under attack, or both learned from the same teacher.
         """
-        if self.model is None:  # a model that is given is compared with the judges when it is open
+        if self.model is None:  # given models are compared with the judges when they are opened
             return
         taught = teacher_of(recorded(self.model))
         for judge in self.judges:
@@ -122,7 +122,7 @@ class Recipe(Config):
                 )
 
     def check_starts(self) -> None:
-        """Refuse a start that cannot be made, before anything is trained.
+        """Refuse a start that cannot run, before anything is trained.
 
         Raises:
             UserError: a start lacks its teacher, or a model has both a start and weights.
@@ -132,10 +132,10 @@ class Recipe(Config):
                 check_start(config, place)
 
     def check_networks(self) -> None:
-        """Refuse an image size that some network of the recipe cannot take.
+        """Refuse an image size that some network of the recipe does not support.
 
         Raises:
-            UserError: there is such a network; the text says where it is in the recipe.
+            UserError: there is such a network. The message gives its place in the recipe.
         """
         for place, config in configs_in(self):
             try:
@@ -174,7 +174,7 @@ class Recipe(Config):
 
     @property
     def cells(self) -> tuple[Member, ...]:
-        """What is compared: models that are given, or the defenses that models are trained with."""
+        """The models or defenses to compare: the given models, or the defenses that models are trained with."""
         return self.subjects or self.defenses
 
     def cell(self, name: str) -> Member:
@@ -182,7 +182,7 @@ class Recipe(Config):
         return _pick(self.cells, name, "model", self.name)
 
     def has_trapdoor(self, name: str) -> bool:
-        """Whether the secrets of the trapdoor of a model are known here. Those of a model that is given are not."""
+        """Whether the secrets of the trapdoor of a model are known here. Those of a given model are not."""
         return not self.subjects and self.defense(name).has_trapdoor
 
     def attack(self, name: str) -> AnyAttack:
@@ -191,7 +191,7 @@ class Recipe(Config):
 
 
 def configs_in(value: object, place: tuple[str, ...] = ()) -> Iterator[tuple[str, Config]]:
-    """Every config within a config, with the place where `--set` finds it."""
+    """Every config within a config, with its place in the syntax of `--set`."""
     if isinstance(value, Config):
         yield ".".join(place), value
         for name in type(value).model_fields:
@@ -202,7 +202,7 @@ def configs_in(value: object, place: tuple[str, ...] = ()) -> Iterator[tuple[str
 
 
 def starts_in(config: Config) -> dict[str, ModelConfig]:
-    """The models within a config that have a start, by a name that differs where their settings do."""
+    """The models within a config that have a start, by name. Models with different settings have different names."""
     models = [one for _, one in configs_in(config) if isinstance(one, ModelConfig) and one.start is not None]
     return {f"{model.model_dump()['kind']}-{model.fingerprint()[:6]}": model for model in models}
 

@@ -1,4 +1,4 @@
-"""Running an audit: what is finished is skipped, what can run side by side does, what was interrupted resumes."""
+"""Runs an audit: skips finished tasks, runs independent tasks in parallel and resumes interrupted ones."""
 
 import os
 from collections.abc import Callable
@@ -27,13 +27,13 @@ def run_audit(
     executor: Executor | None = None,
     progress: Progress = no_progress,
 ) -> Recipe:
-    """Store a recipe in the folder `out`, and carry out all of it. A folder that was interrupted is resumed.
+    """Store a recipe in the folder `out`, and run the whole audit. An interrupted audit is resumed.
 
     Args:
-        recipe: what to do.
-        out: the run folder. Members and seeds that it holds already are kept; `recipe` can add to them.
+        recipe: the recipe of the audit.
+        out: the run folder. Members and seeds that are already in it are kept. `recipe` can add to them.
         compute: device and precision.
-        jobs: tasks side by side, as in `run`.
+        jobs: number of parallel tasks, as in `run`.
         executor: where tasks run, as in `run`.
         progress: called for every task.
 
@@ -41,8 +41,8 @@ def run_audit(
         The recipe as it is stored now.
 
     Raises:
-        UserError: the recipe would change what the folder was made with, or a task failed; what was finished before
-            stays.
+        UserError: the recipe would change the settings of the folder, or a task failed. Tasks that were finished
+            before are kept.
     """
     recipe = settle(recipe, out, progress)
     run(recipe, out, compute=compute, jobs=jobs, executor=executor, progress=progress)
@@ -59,13 +59,12 @@ def run(
     executor: Executor | None = None,
     progress: Progress = no_progress,
 ) -> None:
-    """Carry out an audit, or a part of it, in the folder `out`.
+    """Run an audit, or a part of it, in the folder `out`.
 
     Args:
         recipe: the audit.
         out: the run folder; see `plan.Folders` for its layout. `scores.json` and `scores.parquet` end up in its root.
-        only: takes a task and returns whether to carry it out. The tasks that it needs are carried out, too. Default:
-            all.
+        only: takes a task and returns whether to run it. The tasks that it needs are run, too. Default: all tasks.
         compute: device and precision.
         jobs: the number of tasks that run at the same time, each in its own process; with 1, all tasks run in this
             process. Default: one per core on a CPU, one on a GPU. Results do not depend on it, because every task uses
@@ -102,10 +101,9 @@ def measure_finished(
     jobs: int | None = None,
     progress: Progress = no_progress,
 ) -> None:
-    """Measure everything that is finished, and leave out the rest of the recipe. Judges are trained if necessary.
+    """Measure all finished models and attacks, and skip the rest of the recipe. Judges are trained if necessary.
 
-    What is measured already is kept. A part in which a metric is new or has another version is measured in that metric
-    alone.
+    Existing measurements are kept. If a metric is new or has another version, only this metric is measured.
 
     Args:
         recipe: the recipe of the run.
@@ -153,7 +151,7 @@ def _side_by_side(jobs: int | None, compute: Compute) -> int:
 def _in_order(
     tasks: dict[Task, tuple[Task, ...]], jobs: int, start: Callable[[Task], "Future[None]"], progress: Progress
 ) -> None:
-    """Keep `jobs` tasks running. The next one is always the first in the plan whose needs are finished."""
+    """Keep `jobs` tasks running. The next task is always the first one in the plan whose dependencies are finished."""
     finished: set[Task] = set()
     running: dict[Future[None], Task] = {}
     waiting = list(tasks)

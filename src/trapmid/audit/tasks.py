@@ -1,4 +1,4 @@
-"""What each task of an audit does: open its inputs, compute, and write its artifact."""
+"""The tasks of an audit: each opens its inputs, computes, and writes its artifact."""
 
 from pathlib import Path
 from typing import Any, final
@@ -24,14 +24,14 @@ from trapmid.trapdoor import Secrets
 
 @final
 class Session:
-    """What a process keeps from task to task: the images of the last recipe, and the judges calibrated on them."""
+    """The state that a process shares between tasks: the images of the last recipe, and judges calibrated on them."""
 
     def __init__(self) -> None:
         self._read: tuple[str, AuditData] | None = None
         self._panels = Panels()
 
     def data(self, recipe: Recipe, progress: Progress) -> AuditData:
-        """Read, select and split the images of a recipe, or return them if the last task had the same.
+        """Read, select and split the images of a recipe, or return the images of the last task if they are the same.
 
         Raises:
             UserError: a source is missing from the recipe or cannot be read, or private and public images share people.
@@ -40,16 +40,16 @@ class Session:
             include={"private", "public", "public_images", "image_size", "channels", "identities", "split"}
         )
         if self._read is None or self._read[0] != key:
-            self._read = None  # before other images are read, since both may not fit into memory
+            self._read = None  # before other images are read, because both may not fit into memory
             self._read = key, load_data(recipe, progress)
         return self._read[1]
 
     def measuring(self, recipe: Recipe, root: Path, compute: Compute, progress: Progress) -> Measuring:
-        """The audit of a recipe, whose parts are to be measured."""
+        """The audit of a recipe, for measuring its parts."""
         return Measuring(recipe, self.data(recipe, progress), Folders(root), compute, progress, self._panels)
 
     def do(self, task: Task, recipe: Recipe, root: Path, compute: Compute, progress: Progress) -> Manifest:
-        """Carry out one task, or return its artifact if it is there. The tasks that it needs have to be finished."""
+        """Run one task, or return its artifact if it exists. The tasks that it needs have to be finished."""
         data, folders = self.data(recipe, progress), Folders(root)
         if task.kind == "measure":
             return measure(task, self.measuring(recipe, root, compute, progress))
@@ -131,9 +131,9 @@ def _attack(
 
 
 def _target(method: Attack[TargetT, ReadyT], model: TrainedModel, private: Split, secrets: Path) -> Any:
-    """The model with no more access than the attack needs.
+    """The model with exactly the access level that the attack needs.
 
-    Signatures are computed here, so that no attack sees a private image.
+    Signatures are computed here, so that no attack has access to private images.
     """
     return method.needs.of(
         model.classifier,

@@ -1,4 +1,4 @@
-"""Carrying out the tasks of an audit, in this process or in worker processes."""
+"""Runs the tasks of an audit, in this process or in worker processes."""
 
 import json
 import os
@@ -29,7 +29,7 @@ Submit = Callable[[Task, Recipe, Path, Compute], "Future[None]"]
 Executor: TypeAlias = Callable[[int, Session, Progress], AbstractContextManager[Submit]]
 """Where tasks run.
 
-It is opened with the number of tasks at once, this process's session and who is told of progress.
+Its arguments are the number of parallel tasks, the session of this process and the callback for progress.
 """
 Work: TypeAlias = tuple[Task, Recipe, Path, Compute, tuple[AnyMetric, ...]]
 """The message to a worker: a task, and the metrics that were registered in the parent process."""
@@ -51,16 +51,16 @@ needs no `if __name__ == "__main__"`.
 
 
 def submitting(jobs: int, session: Session, progress: Progress) -> AbstractContextManager[Submit]:
-    """Return what takes tasks and returns futures: `jobs` at once, in worker processes.
+    """Return a context manager for a function that takes tasks and returns futures.
 
-    One at a time in this process.
+    With several `jobs`, tasks run in parallel worker processes. With one, they run one at a time in this process.
     """
     return _worker_processes(jobs, progress) if jobs > 1 else _this_process(session, progress)
 
 
 @contextmanager
 def _this_process(session: Session, progress: Progress) -> Iterator[Submit]:
-    """A task is done when it has been submitted; it computes with one thread, as it does in a worker."""
+    """Run each task when it is submitted. It uses one thread, as in a worker."""
 
     def submit(task: Task, recipe: Recipe, out: Path, compute: Compute) -> "Future[None]":
         session.do(task, recipe, out, compute, _naming(task, progress))
@@ -78,7 +78,10 @@ def _this_process(session: Session, progress: Progress) -> Iterator[Submit]:
 
 @contextmanager
 def _worker_processes(jobs: int, progress: Progress) -> Iterator[Submit]:
-    """Each thread of a pool takes an idle worker or starts one, sends it a task and passes its messages on."""
+    """Run tasks in worker processes.
+
+    Each thread of a pool uses an idle worker or starts one, sends it a task and forwards its messages.
+    """
     idle: queue.SimpleQueue[_Worker] = queue.SimpleQueue()
     started: list[_Worker] = []
     over = False
@@ -114,7 +117,7 @@ def _worker_processes(jobs: int, progress: Progress) -> Iterator[Submit]:
 
 
 class _Worker:
-    """A worker process, seen from its parent."""
+    """A worker process, from the perspective of its parent."""
 
     def __init__(self) -> None:
         command = [sys.executable, "-c", _START, json.dumps(sys.path)]
@@ -141,12 +144,12 @@ class _Worker:
             raise message
 
     def end(self) -> None:
-        """End the process, whatever it does."""
+        """End the process, even if it is running a task."""
         self._process.kill()
         self._process.wait()
         for stream in (self._process.stdin, self._process.stdout):
             if stream is not None:
-                with suppress(OSError):  # what was not handed over is lost on purpose
+                with suppress(OSError):  # data that was not sent is lost on purpose
                     stream.close()
 
 
@@ -159,9 +162,9 @@ def _ended(task: Task, code: int) -> str:
 
 
 def serve() -> NoReturn:
-    """Carry out the tasks that arrive at standard input until it ends, as it does when the parent process ends.
+    """Run the tasks that arrive at standard input until it ends, for example when the parent process ends.
 
-    Standard output is the way back; what libraries print goes to standard error.
+    Standard output returns messages to the parent. Output that libraries print goes to standard error.
     """
     requests: queue.SimpleQueue[Any] = queue.SimpleQueue()
     replies = os.fdopen(os.dup(1), "wb")
@@ -207,14 +210,14 @@ def _carry_out(session: Session, work: Work, replies: IO[bytes]) -> Exception | 
 def _reply(replies: IO[bytes], message: Any) -> None:
     try:
         content = pickle.dumps(message)
-    except Exception:  # an exception that holds what cannot be pickled
+    except Exception:  # the exception has content that cannot be pickled
         content = pickle.dumps(RuntimeError(f"{type(message).__name__}: {message}"))
     replies.write(content)
     replies.flush()
 
 
 def _naming(task: Task, progress: Progress) -> Progress:
-    """Pass the progress of a task on under its name, at most five times per second."""
+    """Forward the progress of a task under its name, at most five times per second."""
     last = 0.0
 
     def report(name: str, done: int, total: int | None, note: str) -> None:

@@ -1,4 +1,4 @@
-"""Priors: generators of believable images, trained on public data, that attacks search."""
+"""Priors: generators of realistic images, trained on public data, in which attacks search."""
 
 from typing import Annotated, get_args
 
@@ -18,7 +18,7 @@ from trapmid.priors.stylegan2 import StyleGAN2
 from trapmid.priors.tacgan import TACGAN
 
 AnyPrior = Annotated[CGAN | DCGAN | StyleGAN2, Field(discriminator="kind")]
-"""Those that know no target."""
+"""Priors that are trained without a target."""
 
 PRIORS: tuple[type[Member], ...] = (*get_args(get_args(AnyPrior)[0]), SemiGAN, TACGAN)
 

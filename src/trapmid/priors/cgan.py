@@ -18,7 +18,7 @@ from trapmid.priors.strided import Strided
 from trapmid.types import Images, Labels
 
 Guidance = Callable[[Images, Labels], Tensor]
-"""An extra generator loss: a scalar for generated images and the labels they were generated for."""
+"""An additional generator loss, a scalar for generated images and the labels that they were generated for."""
 
 
 @final
@@ -27,11 +27,11 @@ class CGAN(GANConfig, PriorConfig):
 
     Attributes:
         networks: the pair of networks.
-        dequantise: add U(0, 1/256) to real images, as published.
-        augmentation: of real and generated images before the discriminator (Zhao et al. 2020); `none` is published. It
-            holds the discriminator back where a class has few images.
-        verdicts: whether a discriminator step shows generated and real images `apart`, in two forward passes, as the
-            authors' code does, or `together` in one. Spectral norm takes one power iteration in each pass.
+        dequantise: whether to add U(0, 1/256) to real images, as published.
+        augmentation: augmentation of real and generated images before the discriminator (Zhao et al. 2020); `none` is
+            published. It regularises the discriminator if a class has few images.
+        verdicts: whether a discriminator step processes generated and real images `apart`, in two forward passes, as in
+            the authors' code, or `together` in one. Spectral norm does one power iteration in each pass.
     """
 
     title: ClassVar[str] = "Conditional GAN"
@@ -55,11 +55,11 @@ class CGAN(GANConfig, PriorConfig):
         """Train a pair of networks on public images.
 
         Args:
-            setting: public images, seed, folder and the rest.
-            pseudo_labels: (num_classes, n), the rows of `public` that stand for each class; None draws images and
-                labels independently, which trains a prior that knows no classes yet.
-            guidance: an attack's term in the generator's loss.
-            start: weights to begin with, of the same shapes.
+            setting: public images, seed, folder and other settings.
+            pseudo_labels: (num_classes, n), the rows of `public` that are assigned to each class; None to draw images
+                and labels independently, which trains a prior without knowledge of the classes.
+            guidance: the attack's term in the generator loss.
+            start: initial weights, of the same shapes.
         """
         return CGANFit(self, setting, pseudo_labels, guidance, start).run()
 
@@ -91,7 +91,7 @@ class CGANFit(Fit):
             begin_with(self.discriminator, start.discriminator)
 
     def generator_losses(self) -> Losses:
-        """The negative verdict, and the attack's guidance."""
+        """The negative discriminator output, and the guidance of the attack."""
         labels = self.labels()
         images = self.generator(self.latents(), labels)
         losses = {"generator": -self.discriminator(self.augment(images), labels).mean()}
@@ -100,7 +100,7 @@ class CGANFit(Fit):
         return losses
 
     def discriminator_losses(self) -> tuple[Losses, Losses]:
-        """The hinge loss, and how far apart the two verdicts are."""
+        """The hinge loss, and the difference between the outputs for real and generated images."""
         real, real_labels = self.real()
         labels = self.labels()
         with torch.no_grad():
@@ -115,7 +115,7 @@ class CGANFit(Fit):
         return {"discriminator": hinge_loss(of_real, of_generated)}, {"gap": gap}
 
     def real(self) -> tuple[Images, Labels]:
-        """A batch of public images with the labels they stand for."""
+        """A batch of public images with their labels."""
         labels = self.labels()
         if self.pseudo_labels is None:
             rows = self.rows()

@@ -30,13 +30,16 @@ class DCGenerator(nn.Module):
         self.ups = nn.Sequential(*layers, _up(widths[-1], channels, bias=True))
 
     def forward(self, latents: Tensor, labels: Labels) -> Images:
-        """Images (n, channels, image_size, image_size) in (0, 1). Knows no labels."""
+        """Images (n, channels, image_size, image_size) in (0, 1). Labels are ignored."""
         del labels
         return torch.sigmoid(self.ups(self.project(latents)))
 
 
 class Critic(nn.Module):
-    """5x5 convolutions of stride 2 with leaky ReLU and, after the first, instance norm; then one of the map's size."""
+    """5x5 convolutions of stride 2 with leaky ReLU and, after the first, instance norm.
+
+    The last convolution has the size of the map.
+    """
 
     def __init__(self, image_size: int, channels: int, width: int) -> None:
         super().__init__()
@@ -49,18 +52,19 @@ class Critic(nn.Module):
         self.layers = nn.Sequential(*layers, nn.Conv2d(widths[-1], 1, side), nn.Flatten(0))
 
     def forward(self, images: Images) -> Tensor:
-        """(n,): higher is more real. No image has a part in another's verdict."""
+        """Scores (n,), which are higher for more realistic images. Each score depends on one image only."""
         return self.layers(images)
 
 
 @final
 class DCGAN(GANConfig, PriorConfig):
-    """`dcgan`: GMI's prior, which knows no labels; the defaults are the published constants.
+    """`dcgan`: GMI's prior, which is unconditional; the defaults are the published constants.
 
-    The published 120 epochs over 30,000 images, 64 a step with a generator step at every fifth, are 11,250 iterations.
+    The published 120 epochs over 30,000 images, with batches of 64 and a generator step after every five discriminator
+    steps, are 11,250 iterations.
 
     Attributes:
-        width: channels next to the image; they double with every halving.
+        width: number of channels at full resolution. It doubles with every halving of the side.
         latent_size: length of a latent.
         penalty: weight of the gradient penalty.
     """
@@ -92,11 +96,11 @@ class DCGANFit(Fit):
     config: DCGAN
 
     def generator_losses(self) -> Losses:
-        """The negative verdict."""
+        """The negative output of the critic."""
         return {"generator": -self.discriminator(self.generator(self.latents(), self.labels())).mean()}
 
     def discriminator_losses(self) -> tuple[Losses, Losses]:
-        """The verdicts' difference and the penalty; the gap is an estimate of the Wasserstein distance."""
+        """The difference of the outputs and the penalty. The gap is an estimate of the Wasserstein distance."""
         real = to_unit(self.pixels[self.rows()])
         with torch.no_grad():
             generated = self.generator(self.latents(), self.labels())

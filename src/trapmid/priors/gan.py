@@ -1,4 +1,4 @@
-"""What all pairs of a generator and a discriminator share: constants, the training loop, the trained pair."""
+"""The common parts of all GANs: constants, the training loop and the trained pair of networks."""
 
 from abc import ABC, abstractmethod
 from collections.abc import Mapping
@@ -23,9 +23,10 @@ GENERATOR, DISCRIMINATOR = "generator.safetensors", "discriminator.safetensors"
 
 @final
 class GAN(Prior):
-    """A trained pair: the prior an attack searches, and the discriminator that a search or a later training can use.
+    """A trained pair of a generator and a discriminator.
 
-    Generators take latents and labels, those that know no labels too.
+    Attacks search in the generator. The discriminator can be used in the search or in a later training. All generators
+    take latents and labels. Unconditional ones ignore the labels.
     """
 
     def __init__(
@@ -41,11 +42,11 @@ class GAN(Prior):
         self.device = next(generator.parameters()).device
 
     def decode(self, latents: Tensor, labels: Labels) -> Images:
-        """The generator in eval mode."""
+        """Generate images with the generator in eval mode."""
         return self.generator.eval()(latents, labels)
 
     def freeze(self) -> "GAN":
-        """Both networks in eval mode and without gradients of their weights: a search moves latents only.
+        """Set both networks to eval mode, without gradients of their weights. A search changes only latents.
 
         Returns itself.
         """
@@ -54,14 +55,14 @@ class GAN(Prior):
         return self
 
     def save(self, folder: Path) -> list[str]:
-        """Write both networks into `folder`; returns the file names."""
+        """Write both networks to `folder`, and return the file names."""
         return [
             save_network(self.generator, folder / GENERATOR),
             save_network(self.discriminator, folder / DISCRIMINATOR),
         ]
 
     def load(self, folder: Path) -> "GAN":
-        """Fill both networks with what `save` wrote; returns itself."""
+        """Load the weights that `save` wrote into both networks. Returns itself."""
         for file, module in ((GENERATOR, self.generator), (DISCRIMINATOR, self.discriminator)):
             load_weights(module, folder / file)
         return self
@@ -76,11 +77,11 @@ class LoneGenerator(Prior):
         self.rows: list[dict[str, float]] = []
 
     def decode(self, latents: Tensor, labels: Labels) -> Images:
-        """The generator in eval mode."""
+        """Generate images with the generator in eval mode."""
         return self.generator.eval()(latents, labels)
 
     def save(self, folder: Path) -> list[str]:
-        """Write the generator into `folder`; returns the file's name."""
+        """Write the generator to `folder`, and return the file name."""
         return [save_network(self.generator, folder / GENERATOR)]
 
 
@@ -88,8 +89,8 @@ class Pair(NamedTuple):
     """Networks with random weights, on the CPU.
 
     Attributes:
-        generator: from latents and labels to images.
-        discriminator: of images.
+        generator: the generator, from latents and labels to images.
+        discriminator: the discriminator of images.
         latent_size: length of a latent.
     """
 
@@ -99,18 +100,19 @@ class Pair(NamedTuple):
 
 
 class GANConfig(Member, ABC):
-    """The constants that all pairs have; a member gives those without a default its paper's.
+    """The constants that all GANs have. Subclasses set those without a default to the values in their paper.
 
-    One that can be trained without any target is a `PriorConfig` besides.
+    A GAN that can be trained without a target is also a `PriorConfig`.
 
     Attributes:
-        iterations: generator steps.
-        batch_size: images a step.
-        discriminator_steps: per generator step.
-        rate: Adam's learning rate, of both.
-        betas: Adam's.
-        ema: decay of the average of generator weights that is used after training; None is published.
-        log_every: iterations between two rows of the log.
+        iterations: number of generator steps.
+        batch_size: number of images in a step.
+        discriminator_steps: number of discriminator steps per generator step.
+        rate: learning rate of Adam for both networks.
+        betas: betas of Adam.
+        ema: decay of the moving average of generator weights that is used after training; None for no average, as
+            published.
+        log_every: number of iterations between two rows of the log.
     """
 
     iterations: Count
@@ -123,16 +125,16 @@ class GANConfig(Member, ABC):
 
     @abstractmethod
     def pair(self, num_classes: int, image_size: int, channels: int) -> Pair:
-        """Both networks, of this config's shapes."""
+        """Both networks, with the shapes of this config."""
 
     @final
     def build(self, num_classes: int, image_size: int, channels: int, compute: Compute) -> GAN:
-        """The pair with random weights, on the device."""
+        """The pair with random weights on the device of `compute`."""
         generator, discriminator, latent_size = self.pair(num_classes, image_size, channels)
         return GAN(compute.place(generator), compute.place(discriminator), latent_size, num_classes, [])
 
     def open(self, folder: Path, num_classes: int, image_shape: tuple[int, int, int], compute: Compute) -> GAN:
-        """The pair whose weights `GAN.save` wrote into `folder`; `image_shape` is (channels, height, width)."""
+        """Load the pair that `GAN.save` wrote to `folder`. `image_shape` is (channels, height, width)."""
         channels, size, _ = image_shape
         return self.build(num_classes, size, channels, compute).load(folder)
 
@@ -140,7 +142,7 @@ class GANConfig(Member, ABC):
     def open_generator(
         self, folder: Path, num_classes: int, image_shape: tuple[int, int, int], compute: Compute
     ) -> LoneGenerator:
-        """The generator alone that `save_network` wrote into `folder`; `image_shape` is (channels, height, width)."""
+        """Load the generator that `save_network` wrote to `folder`. `image_shape` is (channels, height, width)."""
         channels, size, _ = image_shape
         generator, _, latent_size = self.pair(num_classes, size, channels)
         load_weights(generator, folder / GENERATOR)
@@ -152,10 +154,10 @@ Losses = Mapping[str, Tensor]
 
 
 class Fit(ABC):
-    """One training of a pair: a generator step, then `discriminator_steps` of the discriminator, over and over.
+    """The training of a pair. Each iteration has one generator step, then `discriminator_steps` discriminator steps.
 
     Attributes:
-        number: of the present iteration, counted from 0.
+        number: number of the current iteration, counted from 0.
     """
 
     number: int = 0
@@ -175,17 +177,17 @@ class Fit(ABC):
 
     @abstractmethod
     def generator_losses(self) -> Losses:
-        """One term each; their sum is what the generator descends.
+        """The terms of the generator loss, which is their sum.
 
-        The discriminator's weights take no gradient here.
+        The weights of the discriminator get no gradient here.
         """
 
     @abstractmethod
     def discriminator_losses(self) -> tuple[Losses, Losses]:
-        """The same for the discriminator, and what else is worth a column of the log."""
+        """The terms of the discriminator loss, and further values for the log."""
 
     def run(self) -> GAN:
-        """Train, and put the averaged weights into the generator where there is an average."""
+        """Train the pair. If there is a moving average of weights, the generator gets these weights at the end."""
         setting = self.setting
         state: dict[str, Stateful] = {
             "generator": self.generator,
@@ -214,7 +216,7 @@ class Fit(ABC):
         return self.gan
 
     def step(self, number: int) -> Losses:
-        """One iteration, counted from 0."""
+        """Run one iteration. `number` is counted from 0."""
         self.number = number
         self.generator.train()
         self.discriminator.train().requires_grad_(False)
@@ -234,7 +236,7 @@ class Fit(ABC):
         return randomness(self.setting.seed, self.setting.name, purpose, device=self.device)
 
     def rows(self) -> Tensor:
-        """A batch of row numbers of public images, drawn with replacement."""
+        """A batch of indices of public images, drawn with replacement."""
         return torch.randint(len(self.pixels), (self.config.batch_size,), device=self.device)
 
     def labels(self) -> Labels:
@@ -247,16 +249,16 @@ class Fit(ABC):
 
 
 def save_network(network: nn.Module, file: Path) -> str:
-    """Write a network's weights as safetensors; returns the file's name."""
+    """Write the weights of a network as safetensors, and return the file name."""
     save_file({name: value.contiguous().cpu() for name, value in network.state_dict().items()}, file)
     return file.name
 
 
 def begin_with(module: nn.Module, start: nn.Module) -> None:
-    """Give `module` the weights of `start`, of a training before.
+    """Copy the weights of `start`, which come from an earlier training, to `module`.
 
     Raises:
-        UserError: they are networks of different shapes.
+        UserError: the networks have different shapes.
     """
     try:
         module.load_state_dict(start.state_dict())
@@ -268,7 +270,7 @@ def begin_with(module: nn.Module, start: nn.Module) -> None:
 
 
 class _StateOfAverage:
-    """The averaged weights under the generator's own names, as checkpoints have always held them."""
+    """The averaged weights under the names of the generator, which is the format of all checkpoints."""
 
     def __init__(self, average: AveragedModel) -> None:
         self.average = average

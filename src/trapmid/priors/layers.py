@@ -1,4 +1,4 @@
-"""Layers that the conditional generators share."""
+"""Layers that conditional generators share."""
 
 import torch
 from torch import Tensor, nn
@@ -20,6 +20,6 @@ class ConditionalBatchNorm(nn.Module):
         nn.init.zeros_(self.shift.weight)
 
     def forward(self, x: Tensor, labels: Labels) -> Tensor:
-        """(n, channels, h, w), normalised, scaled and shifted by each image's label."""
+        """Maps (n, channels, h, w), normalised, then scaled and shifted according to the label of each image."""
         scale, shift = self.scale(labels)[:, :, None, None], self.shift(labels)[:, :, None, None]
         return torch.addcmul(shift, self.norm(x), scale)

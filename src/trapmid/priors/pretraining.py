@@ -1,4 +1,4 @@
-"""Priors that are trained on public images before any target is known; attacks share them."""
+"""Training of priors on public images without a target. Attacks share these priors."""
 
 from pathlib import Path
 
@@ -19,11 +19,12 @@ def pretrain(
     compute: Compute | None = None,
     progress: Progress = no_progress,
 ) -> Manifest:
-    """Train `config` on `public` without any target, into the folder `out`. Resumes; returns at once if finished.
+    """Train the prior of `config` on `public` without a target, and write it to the folder `out`.
+
+    An interrupted training is resumed. If the training is finished, the call returns at once.
 
     Raises:
-        UserError: the folder holds another prior, or one that began with another content of a file that the config
-            names.
+        UserError: the folder contains another prior, or one for which a file in the config had another content.
     """
     recipe = {
         "prior": recorded(config),
@@ -42,10 +43,10 @@ def pretrain(
 
 
 def open_prior(folder: Path, config: PriorConfig, compute: Compute | None = None) -> tuple[Prior, Manifest]:
-    """The prior that `pretrain` left in `folder`.
+    """Open the prior that `pretrain` wrote to `folder`.
 
     Raises:
-        UserError: there is none, or it was trained by another config.
+        UserError: there is none, or it was trained with another config.
     """
     manifest = open_artifact(folder, "prior")
     if manifest.recipe["prior"] != recorded(config):

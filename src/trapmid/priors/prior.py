@@ -1,4 +1,4 @@
-"""The contract of a prior: a generator that attacks search, and the config that trains and opens it."""
+"""The interface of a prior: a generator in which attacks search, and the config that trains and opens it."""
 
 from abc import ABC, abstractmethod
 from collections.abc import Mapping
@@ -23,10 +23,10 @@ class Prior(ABC):
     Attributes:
         generator: the network behind `decode`.
         latent_size: length of a latent.
-        num_classes: number of labels it is conditional on; a prior that knows no labels takes any and ignores them.
-        device: where it computes.
+        num_classes: number of labels. Unconditional priors accept any label and ignore it.
+        device: the device of the computation.
         rows: its training log.
-        notes: numbers about how it came to be that belong in a manifest.
+        notes: facts about its training for the manifest.
     """
 
     generator: nn.Module
@@ -38,15 +38,18 @@ class Prior(ABC):
 
     @abstractmethod
     def decode(self, latents: Tensor, labels: Labels) -> Images:
-        """Images (n, c, h, w), differentiable with respect to `latents` (n, latent_size), normally distributed."""
+        """Images (n, c, h, w), differentiable with respect to `latents` (n, latent_size).
+
+        Latents are normally distributed.
+        """
 
     @abstractmethod
     def save(self, folder: Path) -> list[str]:
-        """Write all weights into `folder`; returns the file names."""
+        """Write all weights to `folder`, and return the file names."""
 
     @torch.no_grad()
     def sample(self, labels: Labels, rng: torch.Generator, batch: int = 256) -> Images:
-        """Random images, one for each label (n,), on the CPU, clipped to [0, 1]."""
+        """Random images on the CPU, clipped to [0, 1], one for each label (n,)."""
         latents = torch.randn(len(labels), self.latent_size, generator=rng)
         pairs = zip(latents.split(batch), labels.split(batch), strict=True)
         return torch.cat(
@@ -55,12 +58,13 @@ class Prior(ABC):
 
 
 class StylePrior(Prior):
-    """A prior whose latents first become styles, which attacks search instead.
+    """A prior that maps latents to styles. Attacks search for styles instead of latents.
 
     Attributes:
         style_size: length of a style.
-        blocks: of the synthesis network; its features after each can be had. Each block takes two styles.
-        generator: `map` and `synthesise`.
+        blocks: number of blocks of the synthesis network. Features are available after each block. Each block takes two
+            styles.
+        generator: the network behind `map` and `synthesise`.
     """
 
     style_size: int
@@ -70,7 +74,7 @@ class StylePrior(Prior):
     def map(self, latents: Tensor, truncation: float = 1.0) -> Tensor:
         """Styles (n, style_size) of latents (n, latent_size).
 
-        `truncation` below 1 pulls them towards the mean style.
+        A `truncation` below 1 moves them towards the mean style.
         """
 
     @abstractmethod
@@ -79,32 +83,32 @@ class StylePrior(Prior):
 
     @abstractmethod
     def features_at(self, styles: Tensor, blocks: int, start: Features | None = None) -> Features:
-        """What synthesis has come to after that many blocks, from the beginning or from `start`."""
+        """The features after the first `blocks` blocks, computed from the beginning or from `start`."""
 
     @abstractmethod
     def from_features(self, features: Features, styles: Tensor) -> Images:
-        """Images (n, c, h, w) that the remaining blocks make of `features`; differentiable with respect to both."""
+        """Images (n, c, h, w) after the remaining blocks, differentiable with respect to `features` and `styles`."""
 
     @final
     def decode(self, latents: Tensor, labels: Labels) -> Images:
-        """Map and synthesise; labels are ignored."""
+        """Map latents to styles and synthesise images. Labels are ignored."""
         del labels
         return self.synthesise(self.map(latents))
 
 
 @dataclass(frozen=True, eq=False)
 class PriorTraining:
-    """What a prior is trained with, beside its config.
+    """The inputs of the training of a prior, apart from its config.
 
     Attributes:
-        public: images; their identities are not used.
-        num_classes: labels there are; a prior that knows no labels keeps the number.
-        seed: of weights, latents, batches.
+        public: public images. Their identities are not used.
+        num_classes: number of labels. An unconditional prior only stores it.
+        seed: seed of weights, latents and batches.
         compute: device and precision.
-        folder: for checkpoint and log; a killed training resumes from there.
-        progress: called with how far the training is.
-        name: shown in progress; part of the random stream's purpose.
-        also: what else a checkpoint has to hold, such as the target's count of queries.
+        folder: the folder for checkpoint and log, from which an interrupted training is resumed.
+        progress: called with the progress of the training.
+        name: name of the training for progress. It is also part of the purpose of the random stream.
+        also: further state for the checkpoint, such as the number of queries to the target.
     """
 
     public: ImageSet
@@ -122,8 +126,8 @@ class PriorConfig(Member, ABC):
 
     @abstractmethod
     def fit(self, setting: PriorTraining) -> Prior:
-        """Train without any target."""
+        """Train the prior without a target."""
 
     @abstractmethod
     def open(self, folder: Path, num_classes: int, image_shape: tuple[int, int, int], compute: Compute) -> Prior:
-        """The prior whose weights `Prior.save` wrote into `folder`; `image_shape` is (channels, height, width)."""
+        """Open the prior that `Prior.save` wrote to `folder`. `image_shape` is (channels, height, width)."""

@@ -1,4 +1,4 @@
-"""Resampling by two with a low-pass filter, so that nothing aliases (StyleGAN2, Karras et al. 2020, and Zhang 2019)."""
+"""Resampling by two with a low-pass filter against aliasing (StyleGAN2, Karras et al. 2020, and Zhang 2019)."""
 
 from collections.abc import Sequence
 
@@ -11,13 +11,13 @@ TAPS = (1.0, 3.0, 3.0, 1.0)
 
 
 def low_pass(taps: Sequence[float] = TAPS) -> Tensor:
-    """(k, k): the outer product of the taps with themselves, with a sum of 1."""
+    """The filter (k, k): the outer product of the taps with themselves, normalised to a sum of 1."""
     kernel = torch.outer(torch.tensor(taps), torch.tensor(taps))
     return kernel / kernel.sum()
 
 
 def upsample(x: Tensor, kernel: Tensor) -> Tensor:
-    """(n, c, h, w) to (n, c, 2 h, 2 w): a zero after every sample, then the filter, four times as strong.
+    """Upsample (n, c, h, w) to (n, c, 2 h, 2 w): insert a zero after every sample, then apply four times the filter.
 
     Args:
         x: maps.
@@ -27,12 +27,12 @@ def upsample(x: Tensor, kernel: Tensor) -> Tensor:
 
 
 def downsample(x: Tensor, kernel: Tensor) -> Tensor:
-    """(n, c, h, w) to (n, c, h / 2, w / 2): the filter, then every second sample."""
+    """Downsample (n, c, h, w) to (n, c, h / 2, w / 2): apply the filter, then keep every second sample."""
     return F.conv2d(x, _for_each_channel(kernel, x), stride=2, padding=1, groups=x.shape[1])
 
 
 def blur(x: Tensor, kernel: Tensor, padding: int) -> Tensor:
-    """(n, c, h, w) to (n, c, h + 2 padding - 3, w + 2 padding - 3): the filter, around maps padded with zeros."""
+    """Pad (n, c, h, w) with zeros and apply the filter. The output is (n, c, h + 2 padding - 3, w + 2 padding - 3)."""
     return F.conv2d(x, _for_each_channel(kernel, x), padding=padding, groups=x.shape[1])
 
 

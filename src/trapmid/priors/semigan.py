@@ -19,12 +19,13 @@ from trapmid.types import Images, Logits, Prediction
 class MinibatchDiscrimination(nn.Module):
     """Sum of exp(-L1 distance) to the other images in `outputs` learned spaces (Salimans et al. 2016).
 
-    The others are the rest of the batch, always, as published. The first weights are then standard normal, so that
-    distances are large and their exponentials zero at first.
+    Without `company`, the other images are always the rest of the batch, as published. The initial weights are then standard
+    normal, so at first the distances are large and their exponentials are zero.
 
-    With `company`, a number of images that are kept, the others are the rest of the batch in train mode; they are kept,
-    and in eval mode every image is compared with those last kept (as batch norm keeps statistics), so that no image has
-    a part in another's verdict. The first weights then make distances start near one, where exp(-x) has a gradient.
+    `company` is a number of images to store. With it, the other images in train mode are the rest of the batch, and
+    they are stored. In eval mode, every image is compared with the images stored last, similar to the running
+    statistics of batch norm, so no image influences the output for another one. The initial weights are then chosen so
+    that distances start near one, where exp(-x) has a gradient.
     """
 
     company: Tensor
@@ -38,23 +39,26 @@ class MinibatchDiscrimination(nn.Module):
             self.register_buffer("company", torch.zeros(company, *self.shape))
 
     def forward(self, features: Tensor) -> Tensor:
-        """(n, outputs), of features (n, d)."""
+        """The statistics (n, outputs) of features (n, d)."""
         points = self.spaces(features).view(-1, *self.shape)
         if self.keeps and not self.training:
             return _nearness(points, self.company).sum(1)
         if self.keeps:
             self.company = points.detach()[1:]
-        return _nearness(points, points).sum(1) - 1  # each is at distance zero from itself
+        return _nearness(points, points).sum(1) - 1  # every image has distance zero from itself
 
 
 def _nearness(points: Tensor, others: Tensor) -> Tensor:
-    """(n, m, outputs), of points (n, outputs, dims) and others (m, outputs, dims)."""
+    """The values of exp(-L1 distance), (n, m, outputs), of points (n, outputs, dims) and others (m, outputs, dims)."""
     distances = torch.cdist(points.transpose(0, 1), others.transpose(0, 1), p=1)
     return distances.neg().exp().permute(1, 2, 0)
 
 
 class SemiDiscriminator(nn.Module):
-    """Convolutions of stride 2, instance norm and leaky ReLU; logits from the last map and minibatch statistics."""
+    """Convolutions of stride 2 with instance norm and leaky ReLU.
+
+    The logits are computed from the last map and minibatch statistics.
+    """
 
     def __init__(self, num_classes: int, image_size: int, channels: int, width: int, company: int | None) -> None:
         super().__init__()
@@ -70,7 +74,7 @@ class SemiDiscriminator(nn.Module):
         self.head = nn.Linear(last * side**2 + self.minibatch.shape[0], num_classes)
 
     def forward(self, images: Images) -> Prediction:
-        """Logits, and the last map, flattened, as features."""
+        """Logits. Features are the flattened last map."""
         features = self.layers(images)
         return Prediction(self.head(torch.cat([features, self.minibatch(features)], 1)), features)
 
@@ -79,17 +83,17 @@ class SemiDiscriminator(nn.Module):
 class SemiGAN(GANConfig):
     """`semigan`: KED-MI's prior; the defaults are the published constants (see `DCGAN` for the number of iterations).
 
-    The authors ask the target, in train mode, for soft labels at every step; here it is asked once for each image, in
-    eval mode.
+    The authors query the target in train mode for soft labels at every step. Here, it is queried in eval mode, once for
+    each image.
 
     Attributes:
-        width: channels next to the image; they double with every halving.
+        width: number of channels at full resolution. It doubles with every halving of the side.
         latent_size: length of a latent.
-        unlabelled_weight: of telling real from generated in the discriminator's loss.
-        entropy_weight: of the summed entropy of a generated batch's labels in the generator's loss.
-        company: what minibatch discrimination compares an image with in eval mode, and so in a search: the `batch`, as
-            published, or `kept` samples, so that what is found for an identity does not depend on who else is searched.
-            `MinibatchDiscrimination` says how the weights start in either case.
+        unlabelled_weight: weight of the real-or-generated term in the discriminator loss.
+        entropy_weight: weight of the summed entropy of a generated batch's labels in the generator loss.
+        company: the images with which minibatch discrimination compares an image in eval mode, and therefore in a
+            search: the `batch`, as published, or `kept` samples, so that the result for an identity does not depend on
+            the other identities in the batch. `MinibatchDiscrimination` describes the initial weights in both cases.
     """
 
     title: ClassVar[str] = "Semi-supervised GAN"
@@ -112,12 +116,12 @@ class SemiGAN(GANConfig):
     company: Literal["batch", "kept"] = "batch"
 
     def fit(self, setting: PriorTraining, soft_labels: Tensor, *, start: GAN | None = None) -> GAN:
-        """Train a pair on public images and what the target says about them.
+        """Train a pair on public images and the target's soft labels for them.
 
         Args:
-            setting: public images, seed, folder and the rest.
+            setting: public images, seed, folder and other settings.
             soft_labels: (len(public), num_classes), the target's probabilities.
-            start: a pair, of the same shapes, whose generator to begin with.
+            start: a pair of the same shapes. Its generator provides the initial weights.
         """
         fit = SemiGANFit(self, setting, soft_labels, start)
         gan = fit.run()
@@ -136,7 +140,11 @@ class SemiGAN(GANConfig):
 
 @final
 class SemiGANFit(Fit):
-    """Soft labels and real-or-generated for the discriminator, feature matching and low entropy for the generator."""
+    """The training of a `SemiGAN`.
+
+    The discriminator learns soft labels and to distinguish real from generated images. The generator is trained with
+    feature matching and low entropy.
+    """
 
     config: SemiGAN
 
@@ -155,7 +163,10 @@ class SemiGANFit(Fit):
         return {"generator": matching, "entropy": self.config.entropy_weight * summed_entropy(generated.logits)}
 
     def discriminator_losses(self) -> tuple[Losses, Losses]:
-        """One batch for the soft labels, one for real, one generated: each its own company."""
+        """The losses on three batches: one with soft labels, one of real and one of generated images.
+
+        Minibatch discrimination compares images only within the same batch.
+        """
         rows = self.rows()
         labelled = F.cross_entropy(self.discriminator(self.real(rows)).logits, self.soft_labels[rows])
         of_real = realness(self.discriminator(self.real(self.rows())).logits)
@@ -167,15 +178,15 @@ class SemiGANFit(Fit):
         return {"discriminator": self.config.unlabelled_weight * told_apart, "soft_labels": labelled}, {"gap": gap}
 
     def real(self, rows: Tensor) -> Images:
-        """Public images."""
+        """Public images at the given rows."""
         return to_unit(self.pixels[rows])
 
 
 def realness(logits: Logits) -> Tensor:
-    """(n,): the logit of being real, log sum exp over the classes (Salimans et al. 2016, Sec. 5)."""
+    """The logits (n,) of being real, which are log sum exp over the classes (Salimans et al. 2016, Sec. 5)."""
     return logits.logsumexp(1)
 
 
 def summed_entropy(logits: Logits) -> Tensor:
-    """Entropy of the softmax, summed over the batch as the authors sum it."""
+    """Entropy of the softmax, summed over the batch as in the authors' code."""
     return -(logits.softmax(1) * logits.log_softmax(1)).sum()

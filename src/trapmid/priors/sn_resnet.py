@@ -27,7 +27,10 @@ def _convolution(before: int, after: int, kernel: int, start: Start) -> nn.Conv2
 
 
 def _normalised(layer: nn.Module, start: Start, gain: float = 1.0) -> nn.Module:
-    """The layer with spectral norm. The published start writes Xavier's weights after the norm's vectors were drawn."""
+    """The layer with spectral norm.
+
+    The published initialisation sets Xavier weights after the vectors of the norm were drawn.
+    """
     if start == "xavier":
         return spectral_norm(layer)
     normalised: Any = spectral_norm(layer)
@@ -52,7 +55,7 @@ class UpBlock(nn.Module):
         self.shortcut = _convolution(before, after, 1, start)
 
     def forward(self, x: Tensor, labels: Labels) -> Tensor:
-        """(n, before, h, w) to (n, after, 2 h, 2 w)."""
+        """Map (n, before, h, w) to (n, after, 2 h, 2 w)."""
         y = self.conv1(_up(F.relu(self.norm1(x, labels))))
         y = self.conv2(F.relu(self.norm2(y, labels)))
         return y + self.shortcut(_up(x))
@@ -61,7 +64,7 @@ class UpBlock(nn.Module):
 class SNResNetGenerator(nn.Module):
     """Linear to 4 x 4, four up blocks, BN, ReLU, conv1, tanh.
 
-    Trained on images in [0, 1], so its tanh learns to stay there, near enough; as published.
+    It is trained on images in [0, 1], so the output of tanh stays approximately in this range, as published.
     """
 
     def __init__(
@@ -86,7 +89,7 @@ class SNResNetGenerator(nn.Module):
 class DownBlock(nn.Module):
     """(ReLU,) conv3, ReLU, conv3, average pool.
 
-    Shortcut conv1, average pool - pooled first in the block that sees the image.
+    The shortcut is conv1, average pool. The first block, whose input is the image, pools before the convolution.
     """
 
     def __init__(self, before: int, after: int, *, first: bool, start: Start) -> None:
@@ -98,7 +101,7 @@ class DownBlock(nn.Module):
         self.shortcut = _normalised(_convolution(before, after, 1, start), start)
 
     def forward(self, x: Tensor) -> Tensor:
-        """(n, before, h, w) to (n, after, h / 2, w / 2)."""
+        """Map (n, before, h, w) to (n, after, h / 2, w / 2)."""
         y = self.conv2(F.relu(self.conv1(x if self.first else F.relu(x))))
         shortcut = self.shortcut(F.avg_pool2d(x, 2)) if self.first else F.avg_pool2d(self.shortcut(x), 2)
         return F.avg_pool2d(y, 2) + shortcut
@@ -124,7 +127,7 @@ class SNResNetDiscriminator(nn.Module):
         self.linear, self.embedding = _normalised(linear, start), _normalised(embedding, start)
 
     def forward(self, images: Images, labels: Labels) -> Tensor:
-        """(n,): higher is more real."""
+        """Scores (n,), which are higher for more realistic images."""
         features = F.relu(self.blocks(images)).sum((2, 3))
         return self.linear(features).squeeze(1) + (self.embedding(labels) * features).sum(1)
 
@@ -132,7 +135,7 @@ class SNResNetDiscriminator(nn.Module):
 class SNResNetClassifier(nn.Module):
     """LOKT's discriminator: five down blocks, ReLU, sum over positions, two plain linear layers.
 
-    The first layer has a logit for every class, the second one for being real.
+    The first linear layer has a logit for every class, the second one a logit for being real.
     """
 
     def __init__(self, num_classes: int, channels: int, width: int, start: Start = "published") -> None:
@@ -141,7 +144,7 @@ class SNResNetClassifier(nn.Module):
         self.classes, self.real = nn.Linear(16 * width, num_classes), nn.Linear(16 * width, 1)
 
     def forward(self, images: Images) -> Prediction:
-        """Logits (n, num_classes + 1), of the classes and of being real; features are the sums."""
+        """Logits (n, num_classes + 1) of the classes and of being real. Features are the sums over positions."""
         features = F.relu(self.blocks(images)).sum((2, 3))
         return Prediction(torch.cat([self.classes(features), self.real(features)], 1), features)
 
@@ -150,11 +153,12 @@ class SNResNet(Config):
     """Shapes of the published pair; `width` 64 and 64 px are the paper's.
 
     Attributes:
-        width: channels next to the image.
+        width: number of channels at full resolution.
         latent_size: length of a latent.
-        start: first weights. In the authors' code, those of the generator are torch's, since its initialisers are never
-            called; those of the discriminator are Xavier's, with a gain of the root of 2 in the two convolutions of a
-            block, and biases are torch's. `xavier` gives both networks Xavier's weights and no biases.
+        start: initialisation of weights. In the authors' code, the generator has the defaults of torch, because its
+            initialisers are never called. The discriminator has Xavier weights, with a gain of the root of 2 in the two
+            convolutions of a block, and the default biases of torch. With `xavier`, both networks have Xavier weights
+            and no biases at the start.
     """
 
     kind: Literal["sn-resnet"] = "sn-resnet"
@@ -163,7 +167,7 @@ class SNResNet(Config):
     start: Start = "published"
 
     def check_size(self, image_size: int) -> None:
-        """The published shapes are for 64 pixels alone."""
+        """Check that images have 64 pixels, the only size for which shapes are published."""
         if image_size != 64:
             raise UserError(f"The sn-resnet pair is for 64 px; image_size is {image_size}. Use networks.kind=strided.")
 

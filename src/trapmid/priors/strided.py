@@ -15,7 +15,7 @@ from trapmid.types import Images, Labels
 
 
 def halvings(size: int) -> tuple[int, int]:
-    """The smallest side of at least 4 that halving `size` leads to, and the number of halvings: 64 gives (4, 4)."""
+    """The smallest side of at least 4 after repeated halving of `size`, and the number of halvings: 64 gives (4, 4)."""
     count = 0
     while size % 2 == 0 and size > 7:
         size, count = size // 2, count + 1
@@ -23,7 +23,7 @@ def halvings(size: int) -> tuple[int, int]:
 
 
 class StridedGenerator(nn.Module):
-    """A linear layer, then transposed 4x4 convolutions of stride 2, each behind conditional batch norm and ReLU."""
+    """A linear layer, then transposed 4x4 convolutions of stride 2, each after conditional batch norm and ReLU."""
 
     def __init__(
         self, num_classes: int, image_size: int, channels: int, latent_size: int, width: int, widest: int
@@ -52,7 +52,7 @@ class StridedGenerator(nn.Module):
 
 
 class StridedDiscriminator(nn.Module):
-    """4x4 convolutions of stride 2 with spectral norm, a sum over positions, a projection (Miyato & Koyama 2018)."""
+    """4x4 convolutions of stride 2 with spectral norm, a sum over positions and a projection (Miyato & Koyama 2018)."""
 
     def __init__(self, num_classes: int, image_size: int, channels: int, width: int, widest: int) -> None:
         super().__init__()
@@ -66,7 +66,7 @@ class StridedDiscriminator(nn.Module):
         self.embedding = spectral_norm(embedding)
 
     def forward(self, images: Images, labels: Labels) -> Tensor:
-        """(n,): higher is more real."""
+        """Scores (n,), which are higher for more realistic images."""
         x = images * 2 - 1
         for down in self.downs:
             x = F.leaky_relu(down(x), 0.1)
@@ -78,8 +78,8 @@ class Strided(Config):
     """Shapes of the CPU pair.
 
     Attributes:
-        width: channels next to the image; they double with every halving.
-        widest: the most channels.
+        width: number of channels at full resolution. It doubles with every halving of the side.
+        widest: the largest number of channels.
         latent_size: length of a latent.
     """
 

@@ -1,7 +1,6 @@
 """Layers of StyleGAN2 (Karras et al., CVPR 2020): equalised learning rates, modulated convolution, noise.
 
-Weights are stored as the official networks store them, unscaled and under their names, so that official weights can
-be read.
+Weights are stored unscaled and under the names of the official networks, so that official weights can be loaded.
 """
 
 import math
@@ -13,7 +12,7 @@ from torch.nn import functional as F
 from trapmid.priors.resampling import blur, downsample, low_pass
 
 GAIN = math.sqrt(2)
-"""Makes up for the half of the variance that a leaky ReLU takes."""
+"""Compensates for leaky ReLU, which halves the variance."""
 
 
 def activate(x: Tensor) -> Tensor:
@@ -25,10 +24,10 @@ class Dense(nn.Module):
     """A linear layer with an equalised learning rate.
 
     Args:
-        before: inputs.
-        after: outputs.
-        bias: where the biases start.
-        slowness: factor of the learning rate; the mapping network's is 0.01.
+        before: number of inputs.
+        after: number of outputs.
+        bias: initial value of the biases.
+        slowness: factor of the learning rate, which is 0.01 in the mapping network.
     """
 
     def __init__(self, before: int, after: int, *, bias: float = 0.0, slowness: float = 1.0) -> None:
@@ -38,7 +37,7 @@ class Dense(nn.Module):
         self.weight_gain, self.bias_gain = slowness / math.sqrt(before), slowness
 
     def forward(self, x: Tensor) -> Tensor:
-        """(n, before) to (n, after)."""
+        """Map (n, before) to (n, after)."""
         return F.linear(x, self.weight * self.weight_gain, self.bias * self.bias_gain)
 
 
@@ -47,16 +46,17 @@ def modulated_convolution(
 ) -> Tensor:
     """A convolution whose kernel is scaled per image (StyleGAN2 Eq. 1-3).
 
-    The published form makes one kernel per image and convolves in groups. Scaling the inputs before and the outputs
-    after a convolution that all images share gives the same numbers; on a CPU with frozen weights it takes a half to
-    a third of the time.
+    The published form computes one kernel per image and uses a grouped convolution. Scaling the inputs before and the
+    outputs after a convolution that all images share gives the same numbers. On a CPU with frozen weights, it takes a
+    half to a third of the time.
 
     Args:
         x: (n, before, h, w).
         weight: (after, before, k, k), k odd.
         style: (n, before), the scale of every input channel.
-        demodulate: divide every output channel by the norm of its scaled kernel.
-        transposed: insert a zero after every sample of x first; the output is (n, after, 2 h + k - 2, 2 w + k - 2).
+        demodulate: whether to divide every output channel by the norm of its scaled kernel.
+        transposed: whether to insert a zero after every sample of x first. The output is then
+            (n, after, 2 h + k - 2, 2 w + k - 2).
     """
     scaled = x * style[:, :, None, None]
     if transposed:
@@ -70,9 +70,9 @@ def modulated_convolution(
 
 
 class StyledConvolution(nn.Module):
-    """A modulated 3x3 convolution, twice as large a map if wanted, noise, bias, activation.
+    """A modulated 3x3 convolution with optional upsampling by two, then noise, bias and activation.
 
-    Noise is drawn anew in training and fixed in evaluation, so that a picture is a function of its styles.
+    Noise is random in training and fixed in evaluation, so that a picture is a function of its styles.
     """
 
     resample_filter: Tensor
@@ -89,7 +89,7 @@ class StyledConvolution(nn.Module):
         self.register_buffer("noise_const", torch.randn(side, side))
 
     def forward(self, x: Tensor, style: Tensor) -> Tensor:
-        """(n, before, h, w) and styles (n, style_size) to (n, after, side, side)."""
+        """Map (n, before, h, w) and styles (n, style_size) to (n, after, side, side)."""
         y = modulated_convolution(x, self.weight, self.affine(style), transposed=self.up)
         if self.up:
             y = blur(y, 4 * self.resample_filter, padding=1)
@@ -108,13 +108,13 @@ class ToPicture(nn.Module):
         self.gain = 1 / math.sqrt(before)
 
     def forward(self, x: Tensor, style: Tensor) -> Tensor:
-        """(n, before, h, w) and styles (n, style_size) to (n, channels, h, w)."""
+        """Map (n, before, h, w) and styles (n, style_size) to (n, channels, h, w)."""
         y = modulated_convolution(x, self.weight, self.affine(style) * self.gain, demodulate=False)
         return y + self.bias[:, None, None]
 
 
 class Convolution(nn.Module):
-    """The discriminator's convolution, with an equalised learning rate; blurred first where it halves the map."""
+    """The discriminator's convolution, with an equalised learning rate. If it halves the map, it blurs it first."""
 
     resample_filter: Tensor
 
@@ -126,7 +126,7 @@ class Convolution(nn.Module):
         self.register_buffer("resample_filter", low_pass())
 
     def forward(self, x: Tensor) -> Tensor:
-        """(n, before, h, w) to (n, after, h, w), or to half the height and width."""
+        """Map (n, before, h, w) to (n, after, h, w), or to half the height and width."""
         weight = self.weight * self.gain
         if not self.down:
             return F.conv2d(x, weight, self.bias, padding=self.kernel // 2)

@@ -16,10 +16,13 @@ from trapmid.types import Images
 
 
 class Mapping(nn.Module):
-    """Latents to styles: normalised to unit mean square, then fully connected layers that learn a hundred times slower.
+    """The mapping from latents to styles.
+
+    Latents are normalised to unit mean square, then passed to fully connected layers with a hundredth of the learning
+    rate.
 
     Attributes:
-        w_avg: (style_size,), the mean style, towards which truncation pulls.
+        w_avg: (style_size,), the mean style, which is the centre of truncation.
     """
 
     w_avg: Tensor
@@ -32,7 +35,7 @@ class Mapping(nn.Module):
         self.register_buffer("w_avg", torch.zeros(style_size))
 
     def forward(self, latents: Tensor) -> Tensor:
-        """(n, latent_size) to (n, style_size)."""
+        """Map (n, latent_size) to (n, style_size)."""
         x = latents * (latents.square().mean(1, keepdim=True) + 1e-8).rsqrt()
         for name in self.names:
             x = activate(self.get_submodule(name)(x))
@@ -40,12 +43,12 @@ class Mapping(nn.Module):
 
 
 class Features(NamedTuple):
-    """Where synthesis has got to.
+    """An intermediate state of synthesis.
 
     Attributes:
-        blocks: how many blocks are behind it.
-        maps: (n, width, side, side), what the next block takes.
-        picture: (n, channels, side, side), the sum of what the blocks so far have painted.
+        blocks: number of blocks that are finished.
+        maps: (n, width, side, side), the input of the next block.
+        picture: (n, channels, side, side), the sum of the pictures of the finished blocks.
     """
 
     blocks: int
@@ -54,7 +57,10 @@ class Features(NamedTuple):
 
 
 class Block(nn.Module):
-    """Two styled convolutions - in the first block one, on a learnt constant - and their part of the picture."""
+    """Two styled convolutions and a contribution to the picture.
+
+    The first block has one convolution, whose input is a learned constant.
+    """
 
     resample_filter: Tensor
 
@@ -77,11 +83,11 @@ class Block(nn.Module):
 
 
 class Synthesis(nn.Module):
-    """Styles to pictures, from 4 x 4 up; every block adds its part to the picture so far.
+    """The synthesis of pictures from styles, starting at 4 x 4. Every block adds its contribution to the picture.
 
     Attributes:
-        layers: styles that an image takes: one per convolution and one for the last part of the picture.
-        sides: of the maps, block by block.
+        layers: number of styles per image: one per convolution and one for the last contribution to the picture.
+        sides: sides of the maps in pixels, one per block.
     """
 
     def __init__(self, resolution: int, channels: int, style_size: int, capacity: int, widest: int) -> None:
@@ -94,15 +100,15 @@ class Synthesis(nn.Module):
         self.layers = 2 * len(self.sides)
 
     def forward(self, styles: Tensor, start: Features | None = None, stop: int | None = None) -> Features:
-        """Run the blocks from `start` until `stop` blocks are behind; by default all of them.
+        """Run the blocks from `start` until `stop` blocks are finished. By default, all blocks are run.
 
         Args:
-            styles: (n, layers, style_size), or (n, style_size) for all layers alike.
-            start: what an earlier call returned.
-            stop: how many blocks.
+            styles: (n, layers, style_size), or (n, style_size) to use the same style in all layers.
+            start: the result of an earlier call; None for the beginning.
+            stop: number of blocks that are finished at the end; None for all.
 
         Returns:
-            After all blocks, the picture in about [-1, 1].
+            The features. After all blocks, the picture is approximately in [-1, 1].
         """
         if styles.ndim == 2:
             styles = styles[:, None].expand(-1, self.layers, -1)
@@ -120,7 +126,7 @@ class Synthesis(nn.Module):
 class DownBlock(nn.Module):
     """conv3, activation, conv3 at half the side, activation.
 
-    Shortcut conv1 at half the side; both of half the variance.
+    The shortcut is conv1 at half the side. Both branches have half the variance.
     """
 
     def __init__(self, before: int, after: int) -> None:
@@ -130,14 +136,15 @@ class DownBlock(nn.Module):
         self.skip = Convolution(before, after, 1, down=True, bias=False)
 
     def forward(self, x: Tensor) -> Tensor:
-        """(n, before, h, w) to (n, after, h / 2, w / 2)."""
+        """Map (n, before, h, w) to (n, after, h / 2, w / 2)."""
         return (activate(self.conv1(activate(self.conv0(x)))) + self.skip(x)) / GAIN
 
 
 def batch_deviation(x: Tensor, group: int = 4) -> Tensor:
-    """(n, 1, h, w): mean deviation of maps within a group of images, over channels and positions (Karras et al. 2018).
+    """The mean standard deviation of maps within a group of images, as a map (n, 1, h, w) (Karras et al. 2018).
 
-    Images i, i + n / group, i + 2 n / group ... are a group; where n is no multiple of `group`, all of them are.
+    The mean is over channels and positions. Images i, i + n / group, i + 2 n / group ... form a group. If n is not a
+    multiple of `group`, all images form one group.
     """
     n, _, height, width = x.shape
     size = group if n % group == 0 else n
@@ -146,7 +153,7 @@ def batch_deviation(x: Tensor, group: int = 4) -> Tensor:
 
 
 class StyleDiscriminator(nn.Module):
-    """Residual blocks down to 4 x 4, the deviation within the batch as one more map, and two linear layers."""
+    """Residual blocks down to 4 x 4, the deviation within the batch as an additional map, and two linear layers."""
 
     def __init__(self, resolution: int, channels: int, capacity: int, widest: int) -> None:
         super().__init__()
@@ -158,7 +165,7 @@ class StyleDiscriminator(nn.Module):
         self.hidden, self.out = Dense(widths[-1] * 16, widths[-1]), Dense(widths[-1], 1)
 
     def forward(self, images: Images) -> Tensor:
-        """(n,): higher is more real; images in [0, 1]."""
+        """Scores (n,) of images in [0, 1], which are higher for more realistic images."""
         x = self.blocks(activate(self.from_picture(images * 2 - 1)))
         x = activate(self.convolution(torch.cat([x, batch_deviation(x)], 1)))
         return self.out(activate(self.hidden(x.flatten(1)))).squeeze(1)

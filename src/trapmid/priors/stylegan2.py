@@ -24,7 +24,7 @@ from trapmid.reading import read_tensors
 from trapmid.types import Images, Stateful, UserError
 
 FOR_THE_MEAN = 10_000
-"""Latents whose mean style is the centre of truncation."""
+"""Number of latents. Their mean style is the centre of truncation."""
 
 
 class StyleGAN2(PriorConfig):
@@ -32,28 +32,28 @@ class StyleGAN2(PriorConfig):
 
     Attributes:
         weights: official weights as a safetensors file: the state dict of the `G_ema` of a StyleGAN2-ADA network
-            snapshot, names unchanged. None to train.
+            snapshot, names unchanged; None to train the networks.
         resolution: side of the generator's pictures, a power of two; None for the side of the public images.
-        crop: side of the centre of a picture that is kept, before it is resized to the side of the public images;
-            None for all.
+        crop: side of the central square to which a picture is cropped before it is resized to the side of the public
+            images; None for no cropping.
         latent_size: length of a latent.
         style_size: length of a style.
-        mapping_layers: between the two.
-        capacity: width of a map times its side, up to `widest`.
-        widest: the most channels.
-        iterations: of both networks in turn; 25 million images as published.
-        batch_size: images a step.
-        rate: Adam's learning rate, of both.
-        betas: Adam's.
+        mapping_layers: number of layers between latent and style.
+        capacity: product of the width and the side of a map. The width is at most `widest`.
+        widest: the largest number of channels.
+        iterations: number of steps of both networks in turn; 25 million images, as published.
+        batch_size: number of images in a step.
+        rate: learning rate of Adam for both networks.
+        betas: betas of Adam.
         r1: weight of the squared gradient of the discriminator at real images.
-        r1_every: steps between two such penalties, which make up in strength for the steps without.
-        mixing: share of the images whose layers take two styles, exchanged at a random layer.
-        augmentation: of real and generated images before the discriminator; `none` is published.
-        ema: decay of the average of generator weights that is used after training.
-        log_every: iterations between two rows of the log.
+        r1_every: number of steps between two penalties. A penalty is scaled to compensate for the steps without one.
+        mixing: share of the images with two styles, which are exchanged at a random layer.
+        augmentation: augmentation of real and generated images before the discriminator; `none` is published.
+        ema: decay of the moving average of generator weights that is used after training.
+        log_every: number of iterations between two rows of the log.
 
-    Not built, against the published training: path length regularisation. The centre of truncation is the mean style of
-    10,000 latents after training, where the authors track it during training.
+    Unlike the published training, this one has no path length regularisation. The centre of truncation is the mean
+    style of 10,000 latents after training, whereas the authors track it during training.
     """
 
     title: ClassVar[str] = "StyleGAN2"
@@ -96,7 +96,7 @@ class StyleGAN2(PriorConfig):
         """Train on public images, or read official weights.
 
         Raises:
-            UserError: the generator cannot make pictures of that side, or the weights do not fit.
+            UserError: the generator cannot produce pictures of that size, or the weights do not fit.
         """
         if self.weights is None:
             return _Fit(self, setting).run()
@@ -111,7 +111,7 @@ class StyleGAN2(PriorConfig):
         """A generator with random weights, on the device.
 
         Raises:
-            UserError: its resolution is no power of two, or smaller than the crop.
+            UserError: the resolution is not a power of two, or is smaller than the crop.
         """
         resolution = self.resolution_for(image_size)
         mapping = Mapping(self.latent_size, self.style_size, self.mapping_layers)
@@ -123,7 +123,7 @@ class StyleGAN2(PriorConfig):
         self.resolution_for(image_size)
 
     def resolution_for(self, image_size: int) -> int:
-        """The side of the generator's pictures where images of `image_size` are wanted."""
+        """The side of the generator's pictures for images of size `image_size`."""
         resolution = self.resolution or image_size
         if resolution & (resolution - 1) or resolution < 8:
             raise UserError(
@@ -142,7 +142,7 @@ class StyleGAN2(PriorConfig):
 
 @final
 class StyleGAN(StylePrior):
-    """A generator in eval mode: noise is fixed, so that a picture is a function of its style."""
+    """A generator in eval mode. Noise is fixed, so a picture is a function of its style."""
 
     def __init__(
         self,
@@ -187,11 +187,11 @@ class StyleGAN(StylePrior):
         return picture * 0.5 + 0.5
 
     def save(self, folder: Path) -> list[str]:
-        """Write the generator into `folder`, under the official names."""
+        """Write the generator to `folder`, with the official names of weights."""
         return [save_network(self.generator, folder / GENERATOR)]
 
     def load(self, file: Path) -> "StyleGAN":
-        """Fill the generator with what `save` wrote, or with official weights; returns itself.
+        """Load weights that `save` wrote, or official weights, into the generator. Returns itself.
 
         Raises:
             UserError: names or shapes differ.
@@ -261,7 +261,7 @@ class _Fit:
         return self.prior
 
     def step(self, number: int) -> Named[str, Tensor]:
-        """The discriminator, its penalty where it is due, then the generator."""
+        """Update the discriminator, including its penalty in every `r1_every`-th step, then the generator."""
         self.prior.generator.train()
         self.discriminator.requires_grad_(True)
         with torch.no_grad():
@@ -304,7 +304,7 @@ def logistic_loss(of_real: Tensor, of_generated: Tensor) -> Tensor:
 
 
 def r1_penalty(discriminator: nn.Module, images: Images) -> Tensor:
-    """(n,): squared length of the gradient at each real image, differentiable (Mescheder et al. 2018, Eq. 9)."""
+    """The squared norm (n,) of the gradient at each real image, differentiable (Mescheder et al. 2018, Eq. 9)."""
     images = images.detach().requires_grad_()
     (gradient,) = torch.autograd.grad(discriminator(images).sum(), images, create_graph=True)
     return gradient.square().sum((1, 2, 3))

@@ -18,24 +18,24 @@ from trapmid.priors.strided import Strided
 from trapmid.types import Images, Labels, Logits, Prediction, UserError, prediction_of
 
 Labeller = Callable[[Images], Labels]
-"""What the target calls each image."""
+"""Returns the target's label for each image."""
 
 
 @final
 class TACGAN(GANConfig):
     """`tacgan`: a target model-assisted auxiliary-classifier GAN; the defaults are the constants of the authors' code.
 
-    The discriminator tells real from generated and has a classifier head; the head learns the target's labels of
-    generated images, since those of public images leave most classes out; the generator is to be taken for real and for
-    its label by that head.
+    The discriminator distinguishes real from generated images and has a classifier head. The head learns the target's
+    labels of generated images, because the labels of public images do not cover most classes. The generator learns to
+    produce images that the discriminator classifies as real and as their label.
 
     Attributes:
-        networks: the generator is theirs. Their discriminator is not used, but its blocks are, if `discriminator` is
-            None.
-        discriminator: any classifier, with one output for each class and one more for being real. None for PLG-MI's
+        networks: the config of the generator. Its discriminator is not used, but the blocks of the discriminator are
+            used if `discriminator` is None.
+        discriminator: any classifier, with one output for each class and one more for being real; None for PLG-MI's
             spectrally normalised blocks with two plain linear layers, as published.
-        class_weight: of the head's terms, in both losses.
-        warm_up: iterations at the beginning whose losses have no class terms, so that the target is not asked. The
+        class_weight: weight of the terms of the head in both losses.
+        warm_up: number of initial iterations without class terms in the losses, which do not query the target. The
             authors' code has 1,000 for CelebA, 2,000 for FFHQ, 3,000 for FaceScrub and 6,000 for PubFig83.
     """
 
@@ -59,12 +59,12 @@ class TACGAN(GANConfig):
     warm_up: CountOrZero = 1_000
 
     def fit(self, setting: PriorTraining, labeller: Labeller, *, start: GAN | None = None) -> GAN:
-        """Train a pair on public images and what the target calls generated ones.
+        """Train a pair on public images and the target's labels for generated images.
 
         Args:
-            setting: public images, seed, folder and the rest.
-            labeller: asked about every generated image that the discriminator learns from.
-            start: a pair, with a generator of the same shapes to begin with.
+            setting: public images, seed, folder and other settings.
+            labeller: labels every generated image that the discriminator learns from.
+            start: a pair with a generator of the same shapes, which provides the initial weights.
         """
         return TACGANFit(self, setting, labeller, start).run()
 
@@ -86,7 +86,11 @@ class TACGAN(GANConfig):
 
 @final
 class TACGANFit(Fit):
-    """Real-or-generated and the target's labels for the discriminator; both verdicts for the generator."""
+    """The training of a `TACGAN`.
+
+    The discriminator learns to distinguish real from generated images, and the target's labels. The loss of the
+    generator uses both outputs of the discriminator.
+    """
 
     config: TACGAN
 
@@ -97,7 +101,7 @@ class TACGANFit(Fit):
             begin_with(self.generator, start.generator)
 
     def generator_losses(self) -> Losses:
-        """Minus the log-probabilities of being real and of the label it was generated for."""
+        """The negative log-probabilities of being real, and of the label that an image was generated for."""
         labels = self.labels()
         real, classes = verdicts(self.discriminator(self.generator(self.latents(), labels)))
         losses = {"generator": F.softplus(-real).mean()}
@@ -108,7 +112,7 @@ class TACGANFit(Fit):
     def discriminator_losses(self) -> tuple[Losses, Losses]:
         """Binary cross-entropy, and cross-entropy to the target's labels.
 
-        Also returns how often the generator was asked for that label.
+        Also returns how often the target's label equals the label that the image was generated for.
         """
         labels = self.labels()
         with torch.no_grad():
@@ -124,20 +128,20 @@ class TACGANFit(Fit):
 
 
 def verdicts(output: Tensor | Prediction) -> tuple[Tensor, Logits]:
-    """The logit of being real (n,), and those of the classes (n, classes)."""
+    """The logits (n,) of being real, and the logits (n, classes) of the classes."""
     logits = prediction_of(output).logits
     return logits[:, -1], logits[:, :-1]
 
 
 @final
 class ClassHead(nn.Module):
-    """A discriminator as a classifier: a surrogate of the target."""
+    """The class head of a discriminator as a classifier, which is a surrogate of the target."""
 
     def __init__(self, discriminator: nn.Module) -> None:
         super().__init__()
         self.discriminator = discriminator
 
     def forward(self, images: Images) -> Prediction:
-        """Logits of the classes; features are the discriminator's."""
+        """Logits of the classes. Features are those of the discriminator."""
         seen = prediction_of(self.discriminator(images))
         return Prediction(verdicts(seen)[1], seen.features)
