@@ -1,4 +1,7 @@
-"""Train and eval mode, restored submodule by submodule, since some may be set apart, such as frozen batch norms."""
+"""Switches between train and eval mode, and restores the mode of each submodule.
+
+Submodules may have different modes, for example frozen batch norms.
+"""
 
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -8,7 +11,7 @@ from torch import nn
 
 @contextmanager
 def modes_kept(*modules: nn.Module) -> Iterator[None]:
-    """Modes may be switched inside; afterwards all submodules are in the modes that they were in before."""
+    """A context in which modes may change. At the end, all submodules get their previous modes again."""
     modes = [(part, part.training) for module in modules for part in module.modules()]
     try:
         yield
@@ -19,7 +22,7 @@ def modes_kept(*modules: nn.Module) -> Iterator[None]:
 
 @contextmanager
 def evaluating(*modules: nn.Module) -> Iterator[None]:
-    """Inside, the modules are in eval mode."""
+    """A context in which the modules are in eval mode."""
     with modes_kept(*modules):
         for module in modules:
             module.eval()

@@ -57,7 +57,7 @@ def read_tensors(file: Path) -> dict[str, Tensor]:
     """The tensors of a safetensors file, by name.
 
     Raises:
-        UserError: the file is no safetensors file.
+        UserError: the file is not a safetensors file.
     """
     try:
         return load_file(file)
@@ -69,7 +69,7 @@ def load_weights(module: nn.Module, file: Path) -> None:
     """Fill `module` with the tensors of a safetensors file.
 
     Raises:
-        UserError: the file is no safetensors file, or its tensors are not those of the module.
+        UserError: the file is not a safetensors file, or its tensors are not those of the module.
     """
     try:
         module.load_state_dict(read_tensors(file))

@@ -1,6 +1,6 @@
-"""What an attacker may do with a model.
+"""Access levels: the operations on a model that an attacker may use.
 
-The type an attack asks for is the access it needs; every image shown is counted.
+The type of target that an attack declares is the access level that it needs. Every query is counted.
 """
 
 import copy
@@ -27,19 +27,19 @@ __all__ = [
 ]
 
 Signatures: TypeAlias = Callable[[], Tensor]
-"""Computes (num_classes, d), of unit length, when an access level asks for it."""
+"""Computes the signatures (num_classes, d), of unit length, when an access level needs them."""
 
 
 class OpaqueModel(nn.Module, ABC):
-    """A model that is asked, not held: it answers without gradients.
+    """A black-box model, which gives answers but no gradients.
 
-    `trapmid.reach` has those that a file or a URL stands for.
+    `trapmid.reach` implements models in files and behind URLs.
 
     Attributes:
         identities: the name of each class, in order.
-        image_shape: (channels, height, width) it takes, in [0, 1].
-        answers: what it says about an image.
-        digest: sixteen hex digits of what is known about it, for manifests.
+        image_shape: (channels, height, width) of its images in [0, 1].
+        answers: the kind of its answers.
+        digest: sixteen hex digits that identify its known properties in manifests.
     """
 
     identities: tuple[str, ...]
@@ -49,20 +49,20 @@ class OpaqueModel(nn.Module, ABC):
 
     @abstractmethod
     def forward(self, images: Images) -> Tensor:
-        """(n, num_classes), log-probabilities; 0 and minus infinity where it answers with labels."""
+        """Log-probabilities (n, num_classes). If the model answers with labels, they are 0 and minus infinity."""
 
 
 @final
 class Budget:
-    """The most images that a model may be shown.
+    """The largest number of images with which a model may be queried.
 
     Args:
-        images: how many.
-        file: keeps the count, so that what was shown before a run was killed counts in the one that resumes; None to
-            count in memory alone.
+        images: the number of images.
+        file: a file for the count, so that the queries of an interrupted run count in the run that resumes it; None to
+            count only in memory.
 
     Attributes:
-        shown: images shown so far, those that a resumed run shows once more included.
+        shown: number of images queried so far, including those that a resumed run queries again.
     """
 
     def __init__(self, images: int, file: Path | None = None) -> None:
@@ -81,12 +81,12 @@ class Budget:
         return int(text)
 
     def spend(self, images: int) -> None:
-        """Count images that are about to be shown.
+        """Count images before a query.
 
-        Those that other processes with the same file have shown count as well.
+        Queries of other processes with the same file count as well.
 
         Raises:
-            UserError: there is not as much left.
+            UserError: the remaining budget is too small.
         """
         if self._file is None:
             self._take(images)
@@ -111,18 +111,18 @@ class LabelTarget:
 
     Args:
         model: any module from images in [0, 1] to logits or a `Prediction`.
-        num_classes: identities it knows.
-        image_shape: what it takes.
-        budget: the images it may be shown; None for no limit.
+        num_classes: number of its identities.
+        image_shape: (channels, height, width) of its images.
+        budget: the number of images that may be queried; None for no limit.
 
     Attributes:
         access: the name of this access level.
-        shows: what the attacker sees beyond the level below, in words.
-        knows_secrets: whether the level takes something that follows from the defender's secrets, so that only models
-            with secrets have it.
-        num_classes: identities it knows.
-        image_shape: (channels, height, width) it takes, in [0, 1].
-        queries: images shown to it so far.
+        shows: description of the additional information compared to the level below.
+        knows_secrets: whether the level needs information that is derived from the defender's secrets, so that only
+            models with secrets support it.
+        num_classes: number of its identities.
+        image_shape: (channels, height, width) of its images in [0, 1].
+        queries: number of images queried so far.
     """
 
     access, shows = "label-only", "the name of an identity for each image"
@@ -138,17 +138,17 @@ class LabelTarget:
         budget: Budget | None = None,
         signatures: Signatures | None = None,
     ) -> "LabelTarget":
-        """A target with this access. All levels are built by the same call.
+        """Create a target with this access level. All levels have the same parameters.
 
         Args:
             model: any module from images in [0, 1] to logits or a `Prediction`.
-            num_classes: identities it knows.
+            num_classes: number of its identities.
             image_shape: (channels, height, width) of its images.
-            budget: the images it may be shown; None for no limit.
-            signatures: computes the trapdoors' signatures (num_classes, d). Only a level that knows them calls it.
+            budget: the number of images that may be queried; None for no limit.
+            signatures: computes the trapdoor signatures (num_classes, d). Only a level that needs them calls it.
 
         Raises:
-            UserError: the model cannot give this access, or the level needs signatures and there are none.
+            UserError: the model does not support this access level, or the level needs signatures and there are none.
         """
         del signatures
         return cls(model, num_classes, image_shape, budget=budget)
@@ -167,7 +167,7 @@ class LabelTarget:
         return prediction_of(self._model(images))
 
     def state_dict(self) -> dict[str, Any]:
-        """The count of queries, so that a resumed attack goes on counting."""
+        """The number of queries, so that a resumed attack continues to count."""
         return {"queries": self.queries}
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
@@ -187,12 +187,12 @@ class ScoreTarget(LabelTarget):
 
     @torch.no_grad()
     def scores(self, images: Images) -> Tensor:
-        """(n, num_classes), each row sums to one."""
+        """Probabilities (n, num_classes). Each row sums to one."""
         return self._answer(images).logits.softmax(1)
 
 
 class WhiteBoxTarget(ScoreTarget):
-    """A model whose weights the attacker holds: predictions carry gradients to the images."""
+    """A model whose weights the attacker has. Predictions are differentiable with respect to the images."""
 
     access, shows = "white-box", "gradients with respect to the images, features and weights"
 
@@ -211,19 +211,19 @@ class WhiteBoxTarget(ScoreTarget):
         return self._answer(images)
 
     def copy(self) -> nn.Module:
-        """A copy of the model, free to be trained: who holds the weights may change them. It counts no queries."""
+        """A copy of the model, which the attacker may train. Its queries are not counted."""
         return copy.deepcopy(self._model).requires_grad_(True)
 
 
 @final
 class ViewedTarget(WhiteBoxTarget):
-    """A target seen through something: what an adaptive attack shows its base attack in the target's place.
+    """A wrapper that changes the predictions of a target. An adaptive attack passes it to its base attack.
 
-    Images count where they end up, at the target behind; its count and this one's are the same.
+    Queries are counted at the wrapped target, so both counts are the same.
 
     Args:
-        behind: the target.
-        view: answers for images, asking `behind` as often as it takes.
+        behind: the wrapped target.
+        view: returns predictions for images. It may query `behind` any number of times.
     """
 
     def __init__(self, behind: WhiteBoxTarget, view: Callable[[Images], Prediction]) -> None:
@@ -232,7 +232,7 @@ class ViewedTarget(WhiteBoxTarget):
 
     @property
     def queries(self) -> int:
-        """Images shown to the target behind so far."""
+        """Number of images with which the wrapped target was queried so far."""
         return self._behind.queries
 
     @queries.setter
@@ -247,7 +247,7 @@ class ViewedTarget(WhiteBoxTarget):
 class InformedTarget(WhiteBoxTarget):
     """A model whose attacker also knows its trapdoor signatures.
 
-    It is for adaptive attacks only, which say so by asking for it.
+    It is only for adaptive attacks, which declare this access level.
 
     Attributes:
         signatures: (num_classes, d), of unit length; see `trapmid.trapdoor.signature`.
@@ -288,10 +288,10 @@ class InformedTarget(WhiteBoxTarget):
 
 
 def demand(target: LabelTarget, needed: type[LabelTarget], attack: str) -> None:
-    """Refuse a target that gives less than an attack needs.
+    """Refuse a target with a lower access level than an attack needs.
 
     Raises:
-        UserError: it does.
+        UserError: the access level is too low.
     """
     if not isinstance(target, needed):
         raise UserError(

@@ -1,4 +1,4 @@
-"""Attacks: the contract, every member, and how one is run."""
+"""Attacks: the interface, all built-in attacks, and functions to run them."""
 
 from trapmid.attacks.aligned import Aligned
 from trapmid.attacks.attack import Attack, Effort, Found, Run

@@ -1,4 +1,4 @@
-"""AlignMI (NeurIPS 2025): gradients averaged over neighbours of an image lie nearer to the manifold of real images."""
+"""AlignMI (NeurIPS 2025): gradients averaged over neighbours of an image are closer to the manifold of real images."""
 
 from dataclasses import replace
 from typing import Annotated, Any, ClassVar, Literal, final
@@ -23,15 +23,16 @@ class Aligned(Wrapper[WhiteBoxTarget]):
     """`aligned`: a base attack whose search descends the mean gradient over random neighbours of each image.
 
     The target's gradient at an image is replaced by the mean of its gradients at neighbours of the image, in every
-    step of the search. What the base attack trains before the search, and how it chooses among results, asks the
-    target itself.
+    step of the search. The training before the search and the selection of results use the target
+    directly.
 
     Attributes:
         base: an attack that descends gradients.
         neighbourhood: draws a neighbour. The default is that of the paper's TAA for PPA: crop, flip and rotation, one
             draw for a whole batch. PAA is `range-noise`; the authors take a share of 0.06 for PPA, 0.003 for GMI and
             0.05 for KED-MI.
-        neighbours: of each image and step; each is a query. For GMI with TAA, the authors take 30.
+        neighbours: number of neighbours of each image in each step. Each of them is a query. For GMI with TAA, the
+            authors use 30.
     """
 
     adaptive: ClassVar[bool] = False
@@ -71,12 +72,12 @@ class Aligned(Wrapper[WhiteBoxTarget]):
     neighbours: Count = 50
 
     def stand_in(self, target: WhiteBoxTarget, public: ImageSet, run: Run) -> StandIn:
-        """The target itself, since only the search sees neighbours."""
+        """The target itself, because only the search uses neighbours."""
         del public, run
         return StandIn(target)
 
     def invert(self, target: WhiteBoxTarget, ready: Shown, identities: Labels, run: Run) -> Found:
-        """The base's search, with gradients of neighbours in the place of each image's gradient."""
+        """Run the search of the base attack with gradients of neighbours instead of the gradient of each image."""
         neighbour = self.neighbourhood.build(target.image_shape[-1])
 
         def answer(images: Images) -> Prediction:

@@ -1,4 +1,4 @@
-"""The contract of an attack: a frozen config that gets a target and public images, and nothing private."""
+"""The interface of an attack: a frozen config that receives a target and public images, but no private images."""
 
 import inspect
 import json
@@ -27,16 +27,16 @@ NOTES, GAN_LOG = "notes.json", "gan.jsonl"
 
 @dataclass(frozen=True)
 class Run:
-    """What an attack runs with, beside target and public images.
+    """The inputs of an attack, apart from the target and the public images.
 
     Attributes:
-        seed: of the prior and the search.
+        seed: seed of the prior and the search.
         compute: device and precision.
-        folder: for checkpoints and logs; survives a crash.
-        prior: what the attack's `public_prior` was trained to, None if it wants none.
-        progress: called with how far it is.
-        evaluations: of the loss in each step of a search that descends gradients. Their gradients are averaged, which
-            makes a difference where something is drawn at random.
+        folder: folder for checkpoints and logs, from which the attack is resumed after a crash.
+        prior: the trained prior of the attack's `public_prior`; None if it needs none.
+        progress: called with the progress of the attack.
+        evaluations: number of evaluations of the loss in each step of a gradient-based search. Their gradients are
+            averaged, which matters if the loss is random.
     """
 
     seed: int
@@ -47,7 +47,7 @@ class Run:
     evaluations: int = 1
 
     def training(self, public: ImageSet, target: LabelTarget, kind: str) -> PriorTraining:
-        """For training a GAN with the target's help; its checkpoints keep the count of queries."""
+        """Inputs for training a GAN with queries to the target. Its checkpoints store the number of queries."""
         return PriorTraining(
             public,
             target.num_classes,
@@ -60,36 +60,36 @@ class Run:
         )
 
     def log(self, rows: Sequence[Mapping[str, float]]) -> None:
-        """Keep the training log of a network that the attack trained; reports draw its curves."""
+        """Store the training log of a network that the attack trained. Reports draw its curves."""
         self.folder.mkdir(parents=True, exist_ok=True)
         write_atomic(self.folder / GAN_LOG, "".join(json.dumps(row) + "\n" for row in rows))
 
     def keep_generator(self, network: nn.Module) -> None:
-        """Keep the weights of the generator that the attack trained; `Attack.own_prior` says how to open them."""
+        """Store the weights of the generator that the attack trained. `Attack.own_prior` is the config to open them."""
         self.folder.mkdir(parents=True, exist_ok=True)
         save_network(network, self.folder / GENERATOR)
 
     def note(self, **facts: float) -> None:
-        """Keep numbers that belong in the manifest, such as the number of identities without a starting point."""
+        """Store numbers for the manifest, such as the number of identities without a starting point."""
         self.folder.mkdir(parents=True, exist_ok=True)
         write_atomic(self.folder / NOTES, json.dumps(self.notes() | facts))
 
     def notes(self) -> dict[str, float]:
-        """All numbers that were kept by `note`, by this run and by those it resumes."""
+        """All numbers that `note` stored, in this run and in the runs that it resumes."""
         file = self.folder / NOTES
         return json.loads(file.read_text(encoding="utf-8")) if file.exists() else {}
 
 
 class Effort(Config):
-    """How many images an attack makes, and how many at once.
+    """The number of images that an attack produces, in total and at once.
 
-    An attack that has these three settings names this class among its bases. It comes first, as in
+    An attack with these three settings inherits from this class. It is the first base class, as in
     `class GMI(Effort, Attack[WhiteBoxTarget, GAN])`. Any other attack returns an `Effort` from its property `effort`.
 
     Attributes:
-        images_per_identity: reconstructions of each identity, from independent starts.
-        identities_per_batch: identities that are searched at once; 0 for all.
-        chunk: images that are decoded at once. It bounds memory.
+        images_per_identity: number of reconstructions of each identity, from independent starting points.
+        identities_per_batch: number of identities in one search; 0 for all.
+        chunk: number of images that are decoded at once. It bounds memory.
     """
 
     images_per_identity: Count = 5
@@ -98,7 +98,7 @@ class Effort(Config):
 
     @property
     def effort(self) -> "Effort":
-        """These settings without the rest of the attack's."""
+        """These settings without the other settings of the attack."""
         return Effort(
             images_per_identity=self.images_per_identity,
             identities_per_batch=self.identities_per_batch,
@@ -118,7 +118,7 @@ def given_prior(run: Run, attack: str) -> Prior:
 
 
 def named_by(target: LabelTarget, pixels: Pixels, chunk: int = 256) -> Labels:
-    """(n,), on the CPU: the labels that the target predicts for pictures (n, c, h, w), `chunk` at once."""
+    """The labels (n,), on the CPU, that the target predicts for pictures (n, c, h, w), with `chunk` at once."""
     return torch.cat([target.labels(to_unit(part.to(target.device))).cpu() for part in pixels.split(chunk)])
 
 
@@ -128,9 +128,9 @@ class Found:
 
     Attributes:
         pixels: (n, c, h, w), uint8.
-        labels: (n,), the identity each is meant to show.
-        confidence: (n,), the target's own probability of that identity: the attacker's view of success. Of a target
-            that answers with labels only, 1 where it names the identity and 0 elsewhere.
+        labels: (n,), the identity that each image is meant to show.
+        confidence: (n,), the target's own probability of that identity, as the attacker sees it. If a target answers
+            with labels only, it is 1 if the label is the identity and 0 otherwise.
     """
 
     pixels: Pixels
@@ -141,11 +141,11 @@ class Found:
 class Attack(Member, ABC, Generic[TargetT, ReadyT]):
     """A way to reconstruct images of a classifier's identities.
 
-    A member states two types: the access it needs, and what its `prepare` hands to its `invert`.
+    A subclass declares two types: the access that it needs, and the value that `prepare` passes to `invert`.
 
     Attributes:
-        needs: the access that the attack takes, which is the first of the two types.
-        adaptive: whether the attack knows which defense it may face, and works around it.
+        needs: the access that the attack needs, which is the first of the two types.
+        adaptive: whether the attack knows the defense, and adapts to it.
         searches: whether the attack searches for images. An adaptive attack can wrap an attack that does.
         wraps: whether the attack is such a wrapper.
     """
@@ -156,12 +156,12 @@ class Attack(Member, ABC, Generic[TargetT, ReadyT]):
     wraps: ClassVar[bool] = False
 
     def __class_getitem__(cls, types: Any) -> Any:
-        """`Attack[Any, Any]` is `Attack`; pydantic would make a class that no attack is an instance of."""
+        """Return `Attack` for `Attack[Any, Any]`. Pydantic would create a class that has no attack as an instance."""
         return cls if types == (Any, Any) else super().__class_getitem__(types)
 
     @classmethod
     def __pydantic_init_subclass__(cls, **kwargs: Any) -> None:
-        """Read the access off the class's type argument."""
+        """Determine the access from the type argument of the class."""
         super().__pydantic_init_subclass__(**kwargs)
         stated = (
             base.__pydantic_generic_metadata__["args"][0]
@@ -181,14 +181,14 @@ class Attack(Member, ABC, Generic[TargetT, ReadyT]):
     @property
     @abstractmethod
     def effort(self) -> Effort:
-        """How many images of each identity the attack makes, and how many at once."""
+        """The number of images that the attack produces of each identity, and at once."""
 
     @abstractmethod
     def public_prior(self) -> PriorConfig | None:
-        """The prior to train on the public images before any target is known; attacks with the same one share it."""
+        """The prior to train on the public images without a target. Attacks with the same prior share it."""
 
     def own_prior(self) -> GANConfig | None:
-        """The GAN that `prepare` trains with the target's help and keeps with `Run.keep_generator`.
+        """The GAN that `prepare` trains with queries to the target and stores with `Run.keep_generator`.
 
         None if it trains none.
         """
@@ -196,11 +196,11 @@ class Attack(Member, ABC, Generic[TargetT, ReadyT]):
 
     @abstractmethod
     def prepare(self, target: TargetT, public: ImageSet, run: Run) -> ReadyT:
-        """Train or look up what all identities share. Resumes from `run.folder`."""
+        """Train or compute everything that all identities share. Resumes from `run.folder`."""
 
     @abstractmethod
     def invert(self, target: TargetT, ready: ReadyT, identities: Labels, run: Run) -> Found:
         """Search for all `identities` (k,) in one batch.
 
-        Called batch after batch; finished batches are not repeated.
+        This is called for each batch. Finished batches are not repeated.
         """

@@ -24,34 +24,34 @@ STARTS = "starts.safetensors"
 class BREP(Effort, Attack[LabelTarget, Prior]):
     """`brep`: nothing but the predicted label; the defaults are the published constants.
 
-    First random latents are shown until every wanted identity has been predicted. Then, for all identities at once,
-    points on a sphere around the latent are shown; the latent steps away from those that are somebody else, and where
-    nearly all are inside the sphere grows. The latent after the last growth is the result.
+    First, the target is queried with random latents until it has predicted every wanted identity. Then, for all
+    identities at once, it is queried with points on a sphere around the latent. The latent moves away from points of
+    other identities. If nearly all points show the identity, the sphere grows. The latent after the last growth is the
+    result.
 
-    An identity that was wanted and that no random latent met gets a picture drawn at random, so that it counts as
-    what it is.
+    A wanted identity that is not predicted for any random latent gets a random picture, which counts as a failure.
 
     Attributes:
-        prior: the generator; it knows no target.
-        wanted: stop looking for starts when so many identities have one, and search for those alone (the published
-            untargeted protocol takes 300); None for all identities (targeted).
-        start_batches: the most batches of random latents in the search for starts.
-        start_batch: latents in one.
-        bound: latents are clipped to plus and minus this.
-        sphere: points on a sphere.
-        radius: of the first.
-        growth: of the radius, where more than `filled` of the points are inside.
-        filled: see there. In the authors' code, points inside count 1 and those outside -1, and the sum has to exceed
-            three quarters of their number: at least 29 of 32 are inside.
-        moves: as published, each move is `tried`, that of a growing sphere, too; one that leads to somebody else is not
-            made, and the next step draws another sphere. Or moves are `final`: one that leads to somebody else ends the
-            search, and a growing sphere stays where it is.
+        prior: the generator, which is trained without a target.
+        wanted: number of identities after which the search for starting points ends. Only these identities are attacked
+            (300 in the published untargeted protocol). None for all identities (targeted).
+        start_batches: the largest number of batches of random latents in the search for starting points.
+        start_batch: number of latents in such a batch.
+        bound: latents are clipped to [-bound, bound].
+        sphere: number of points on a sphere.
+        radius: radius of the first sphere.
+        growth: factor by which the radius grows if more than the share `filled` of the points is inside.
+        filled: see `growth`. In the authors' code, points inside count 1 and points outside -1, and the sum has to
+            exceed three quarters of their number, so at least 29 of 32 are inside.
+        moves: `tried`, as published, or `final`. If moves are `tried`, a move that leads to another identity is not
+            made, and the next step draws another sphere. This includes the moves of growing spheres. If moves are
+            `final`, a move that leads to another identity ends the search, and a growing sphere does not move.
         step: length of the step away from the boundary, as a share of the radius.
-        longest_step: its limit.
-        steps_per_radius: the search for an identity ends after so many at one radius.
-        steps: the search for all ends after so many; not in the paper, whose spheres may grow forever where all is
-            inside.
-        images_per_identity: starts that are searched from.
+        longest_step: the largest length of the step.
+        steps_per_radius: number of steps at one radius after which the search for an identity ends.
+        steps: number of steps after which the search for all identities ends. The paper has no such limit, so its
+            spheres may grow forever if all points are inside.
+        images_per_identity: number of starting points of the search.
     """
 
     title: ClassVar[str] = "BREP-MI"
@@ -89,12 +89,12 @@ class BREP(Effort, Attack[LabelTarget, Prior]):
     chunk: Count = 256
 
     def public_prior(self) -> PriorConfig | None:
-        """The generator; the attack itself trains nothing."""
+        """The generator. The attack itself trains nothing."""
         return self.prior
 
     @torch.no_grad()
     def prepare(self, target: LabelTarget, public: ImageSet, run: Run) -> Prior:
-        """The search for starts, for all identities at once."""
+        """Search for starting points for all identities at once."""
         del public
         prior, file = given_prior(run, self.name), run.folder / STARTS
         if file.exists():
@@ -132,7 +132,7 @@ class BREP(Effort, Attack[LabelTarget, Prior]):
 
     @torch.no_grad()
     def invert(self, target: LabelTarget, ready: Prior, identities: Labels, run: Run) -> Found:
-        """All spheres at once."""
+        """Run the search with all spheres at once."""
         prior, kept, each = ready, load_file(run.folder / STARTS), self.images_per_identity
         if self.wanted is not None:
             identities = identities[kept["count"][identities] == each]
@@ -167,7 +167,7 @@ class BREP(Effort, Attack[LabelTarget, Prior]):
     def _repel(
         self, spheres: "_Spheres", directions: Tensor, wanted: Labels, prior: Prior, target: LabelTarget
     ) -> None:
-        """One step of every search that is alive; `directions` (n, sphere, latent_size) have unit length."""
+        """Do one step of every active search. `directions` (n, sphere, latent_size) have unit length."""
         rows = spheres.alive.nonzero().squeeze(1)
         centre, radius, label = spheres.centre[rows], spheres.radius[rows], wanted[rows]
         points = centre[:, None] + radius[:, None, None] * directions[rows]
@@ -186,7 +186,7 @@ class BREP(Effort, Attack[LabelTarget, Prior]):
             return
         moved = (centre + length[:, None] * away).clamp(-self.bound, self.bound)
         inside = full.clone()
-        if not bool(full.all()):  # an empty batch is no question
+        if not bool(full.all()):  # an empty batch needs no query
             inside[~full] = self._labels(moved[~full], prior, target) == label[~full]
         spheres.advance(rows, moved, full, inside, growth=self.growth, patience=self.steps_per_radius)
 
@@ -194,17 +194,17 @@ class BREP(Effort, Attack[LabelTarget, Prior]):
         return torch.cat([target.labels(self._images(part, prior)) for part in latents.split(self.chunk)])
 
     def _images(self, latents: Tensor, prior: Prior) -> Images:
-        """The prior knows no identities, so all latents go with the same label."""
+        """Decode latents. The prior is unconditional, so all latents have the same label."""
         nobody = torch.zeros(len(latents), dtype=torch.int64, device=latents.device)
         return prior.decode(latents, nobody).clamp(0, 1)
 
 
 class _Starts:
-    """The first latents that the target took for each identity.
+    """The first latents that the target classified as each identity.
 
     Attributes:
         latents: (num_classes, each, latent_size).
-        count: (num_classes,), how many of those are there.
+        count: (num_classes,), number of latents found.
     """
 
     def __init__(self, num_classes: int, each: int, latent_size: int) -> None:
@@ -216,9 +216,9 @@ class _Starts:
         return int((self.count == self.latents.shape[1]).sum())
 
     def take(self, latents: Tensor, labels: Labels) -> None:
-        """Keep those of `latents` (n, latent_size), taken for `labels` (n,), that are still wanted.
+        """Store those of `latents` (n, latent_size), classified as `labels` (n,), that are still needed.
 
-        Earlier rows first.
+        Earlier rows are preferred.
         """
         latents, labels = latents.cpu(), labels.cpu()
         each, hits = self.latents.shape[1], torch.nn.functional.one_hot(labels, len(self.count))
@@ -235,14 +235,14 @@ class _Starts:
 
 
 class _Spheres:
-    """Where each search is.
+    """The state of each search.
 
     Attributes:
-        centre: (n, latent_size), of the sphere.
-        radius: (n,).
-        steps: (n,), at this radius.
-        best: (n, latent_size), where the search was after its sphere had grown last; where it began if it never grew.
-        alive: (n,), whether it goes on.
+        centre: (n, latent_size), the centre of the sphere.
+        radius: (n,), the radius of the sphere.
+        steps: (n,), the number of steps at this radius.
+        best: (n, latent_size), the latent after the last growth of the sphere, or the start if the sphere never grew.
+        alive: (n,), whether the search continues.
     """
 
     def __init__(self, first: Tensor, alive: Tensor, radius: float) -> None:
@@ -253,9 +253,9 @@ class _Spheres:
     def attempt(
         self, rows: Tensor, moved: Tensor, full: Tensor, inside: Tensor, *, growth: float, patience: int
     ) -> None:
-        """Of the searches `rows` (m,): grow those that are `full`, and move to `moved` those that are `inside` there.
+        """Update the searches `rows` (m,): grow those that are `full`, and move those that are `inside` to `moved`.
 
-        A radius is given up after `patience` moves.
+        A search ends after `patience` moves at one radius.
         """
         self.radius[rows[full]] *= growth
         self.steps[rows] = torch.where(full, 0, self.steps[rows] + inside)
@@ -266,7 +266,7 @@ class _Spheres:
     def advance(
         self, rows: Tensor, moved: Tensor, full: Tensor, inside: Tensor, *, growth: float, patience: int
     ) -> None:
-        """Of the searches `rows` (m,), grow those that are `full`, move the others, and end those not `inside`."""
+        """Update the searches `rows` (m,): grow those that are `full`, move the others, and end those not `inside`."""
         self.best[rows[full]] = self.centre[rows[full]]
         self.radius[rows[full]] *= growth
         self.steps[rows] = torch.where(full, 0, self.steps[rows] + 1)

@@ -1,4 +1,4 @@
-"""Distillation (Hinton et al. 2015): a student learns on public images to answer as the target."""
+"""Distillation (Hinton et al. 2015): a student learns to reproduce the target's answers on public images."""
 
 from typing import Literal
 
@@ -22,14 +22,15 @@ class Distillation(Config):
     The published rate is halved every 20 epochs, which 20 epochs do not reach.
 
     Attributes:
-        epochs: passes over the images; an incomplete last batch is left out.
-        batches: the most batches of a pass; None for all.
-        batch_size: images a step.
-        rate: of SGD.
-        momentum: of SGD.
-        weight_decay: of SGD.
-        schedule: of the rate: `constant`, or `cosine`, which falls to 0.
-        augmentation: if it is given, half of the loss is on images as they are, and half on images that it has changed.
+        epochs: number of passes over the images. An incomplete last batch is left out.
+        batches: the largest number of batches in a pass; None for all.
+        batch_size: number of images in a step.
+        rate: learning rate of SGD.
+        momentum: momentum of SGD.
+        weight_decay: weight decay of SGD.
+        schedule: schedule of the learning rate: `constant`, or `cosine`, which falls to 0.
+        augmentation: augmentation of images; None for none. Half of the loss is on original and half on augmented
+            images.
     """
 
     epochs: Count = 20
@@ -44,14 +45,14 @@ class Distillation(Config):
     def teach(
         self, student: ModelConfig, name: str, public: ImageSet, answers: Tensor, target: LabelTarget, run: Run
     ) -> nn.Module:
-        """Train a student on what the target said; in eval mode and frozen.
+        """Train a student on the target's answers. The result is frozen and in eval mode.
 
         Args:
-            student: its architecture.
-            name: tells students of one run apart; part of the random stream's purpose.
-            public: images (n).
-            answers: (n, num_classes), the target's probabilities on them. Asked for once: images are not augmented.
-            target: whose count of queries a checkpoint holds.
+            student: the architecture of the student.
+            name: the name of the student within a run. It is also part of the purpose of the random stream.
+            public: the n public images.
+            answers: (n, num_classes), the target's probabilities for the images without augmentation, queried once.
+            target: the target. A checkpoint stores its number of queries.
             run: seed, compute, folder, progress.
         """
         device, batch = run.compute.torch_device, min(self.batch_size, len(public))
@@ -98,5 +99,5 @@ class Distillation(Config):
 
 
 def divergence(scores: Tensor, logits: Logits) -> Tensor:
-    """Mean of KL(scores || softmax(logits)) over a batch: how far a student is from its teacher, at temperature 1."""
+    """Mean of KL(scores || softmax(logits)) over a batch: the distance of student and teacher at temperature 1."""
     return F.kl_div(logits.log_softmax(1), scores, reduction="batchmean")

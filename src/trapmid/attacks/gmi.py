@@ -30,15 +30,15 @@ PUBLISHED_BATCH = 60
 class GMI(Effort, Attack[WhiteBoxTarget, GAN]):
     """`gmi`: the first attack with a generative prior; the defaults are the published constants.
 
-    The published rate of 0.02 belongs to the mean over a batch of 60 identities. Here each latent descends its own
-    loss, whatever the batch, at a sixtieth of that rate: the same steps.
+    The published rate of 0.02 belongs to the mean over a batch of 60 identities. Here, each latent has its own
+    loss, independent of the batch, and the rate is divided by sixty. The steps are the same.
 
     Attributes:
-        prior: the GAN, trained on public images alone.
-        identity_weight: of the cross-entropy, beside the critic's verdict.
-        momentum: of the descent.
-        box: where every entry of a latent is kept.
-        search_steps: of the optimiser.
+        prior: the GAN, trained on public images only.
+        identity_weight: weight of the cross-entropy relative to the output of the critic.
+        momentum: momentum of the optimiser.
+        box: lower and upper bound of every entry of a latent.
+        search_steps: number of steps of the optimiser.
         search_rate: learning rate of the optimiser.
     """
 
@@ -65,20 +65,20 @@ class GMI(Effort, Attack[WhiteBoxTarget, GAN]):
         return self.prior
 
     def prepare(self, target: WhiteBoxTarget, public: ImageSet, run: Run) -> GAN:
-        """Nothing: the GAN knows no target."""
+        """Return the GAN, which is trained without a target."""
         del target, public
         return gan_of(run, self.name)
 
     def invert(self, target: WhiteBoxTarget, ready: GAN, identities: Labels, run: Run) -> Found:
-        """Search by cross-entropy."""
+        """Search with the cross-entropy."""
         return self.search_by(target, ready, identities, run, cross_entropy(target))
 
     def search_by(
         self, target: WhiteBoxTarget, prior: GAN, identities: Labels, run: Run, identity_loss: IdentityLoss
     ) -> Found:
-        """Descend -D(G(z)) + identity_weight * identity_loss from every start at once.
+        """Minimise -D(G(z)) + identity_weight * identity_loss from all starting points at once.
 
-        The authors' update, v' = m v - r g, z' = z - m v + (1 + m) v', is Nesterov's as torch writes it.
+        The authors' update, v' = m v - r g, z' = z - m v + (1 + m) v', is torch's form of Nesterov momentum.
         """
         prior.freeze()
         first = initial_latents(

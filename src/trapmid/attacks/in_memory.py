@@ -1,4 +1,4 @@
-"""Invert a classifier in memory by one call."""
+"""Inversion of a classifier in memory with one function call."""
 
 import copy
 import hashlib
@@ -37,28 +37,28 @@ def invert(
     Args:
         model: any module from images (n, c, h, w) in [0, 1] to logits or a `Prediction`. A copy in eval mode is
             attacked.
-        public: the attacker's images, at the model's size; they show other people.
-        method: the attack, e.g. `PLGMI()`. It gets the access that it needs and no more.
-        identities: names of the model's classes, in order.
-        out: where to write. The same call with the same folder goes on where it was interrupted, and returns at once
-            what is finished. None for a temporary folder, of which nothing stays.
-        seed: of the prior, the attack and its search.
-        budget: the most images that the model may be shown; None for no limit.
+        public: the attacker's images of other people, in the size of the model's images.
+        method: the attack, e.g. `PLGMI()`. It gets exactly the access that it needs.
+        identities: the names of the model's classes, in order.
+        out: the output folder. The same call with the same folder resumes an interrupted attack, and returns finished
+            results at once. None for a temporary folder, which is deleted.
+        seed: seed of the prior, the attack and its search.
+        budget: the largest number of images that may be queried; None for no limit.
         signatures: computes the trapdoors' signatures (num_classes, d), for attacks that know them.
         compute: device and precision.
-        progress: called with how far the attack is.
+        progress: called with the progress of the attack.
 
     Returns:
-        The reconstructions, equally many of each identity, with the model's confidence in each.
+        The reconstructions, the same number for each identity, with the model's confidence in each.
 
     Raises:
-        UserError: the model cannot give the access that the attack needs, takes images of another shape, or `out` holds
-            something else.
+        UserError: the model does not support the access that the attack needs or takes images of another shape, or
+            `out` has other content.
     """
     with TemporaryDirectory(prefix="trapmid-") if out is None else nullcontext(out) as root:
         compute = compute or Compute()
         shape = (public.channels, public.image_size, public.image_size)
-        own = compute.place(copy.deepcopy(model))  # a target freezes its model, and the caller may go on training
+        own = compute.place(copy.deepcopy(model))  # a target freezes its model, and the caller may continue to train it
         target: Any = method.needs.of(own, len(identities), shape, budget=budget, signatures=signatures)
         parents, prior, wanted = {"model": digest(model), "public": public.digest()}, None, method.public_prior()
         if wanted is not None:

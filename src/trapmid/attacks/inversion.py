@@ -1,6 +1,6 @@
-"""Attacking: a target and public images in, reconstructions out.
+"""Runs an attack on a target with public images, and writes the reconstructions.
 
-A killed attack resumes at the batch of identities it was in.
+An interrupted attack resumes at the current batch of identities.
 """
 
 import json
@@ -41,25 +41,26 @@ def attack(
 ) -> Manifest:
     """Run an attack into the folder `out`.
 
-    The folder gets `reconstructions.parquet`, the log of its GAN and its generator if it trains one, `manifest.json`.
+    The attack writes `reconstructions.parquet`, `manifest.json` and, if it trains a GAN, its log and its generator.
 
-    Killed at any point, the same call resumes and ends with the same numbers; finished, it returns at once.
+    If it is interrupted, the same call resumes and ends with the same numbers. If it is finished, the call returns at
+    once.
 
     Args:
-        out: the artifact's folder.
-        target: what is attacked.
+        out: the folder of the artifact.
+        target: the model under attack.
         public: the attacker's images.
-        method: which attack.
-        identities: names of the target's classes, in order. Classes after these are not searched for.
-        seed: of the attack's prior and search.
+        method: the attack.
+        identities: names of the target's classes, in order. Classes after these are not attacked.
+        seed: seed of the prior and the search of the attack.
         parents: digests of the target (`model`), the public images (`public`), the prior trained before (`prior`).
         prior: that prior, already trained; None if `method.public_prior()` is.
         compute: device and precision.
-        progress: called with how far the attack is.
+        progress: called with the progress of the attack.
 
     Raises:
-        UserError: the target gives less access than the attack needs, or takes other images than the public ones, or
-            the prior that the attack wants is missing.
+        UserError: the attack needs more access than the target gives, the target does not take images like the public
+            ones, or the prior that the attack needs is missing.
     """
     demand(target, method.needs, method.name)
     wanted = method.public_prior()
@@ -80,7 +81,7 @@ def attack(
         started = time.monotonic()
         clock = _Clock(draft.folder / "seconds.json")
         run = Run(seed, compute or Compute(), draft.folder, prior, labelled(progress, out.name))
-        # a target may draw when it answers, outside the loops that govern randomness themselves
+        # a target may draw random numbers when it answers, outside of loops that control randomness
         with randomness(seed, "attack", device=run.compute.torch_device):
             run.log(())
             ready = method.prepare(target, public, run)
@@ -123,10 +124,11 @@ def open_found(folder: Path) -> tuple[Found, Manifest]:
 
 
 def open_generator(folder: Path, method: Attack[TargetT, ReadyT], compute: Compute | None = None) -> LoneGenerator:
-    """The generator that `method` trained with the target's help and left in `folder`.
+    """The generator that `method` trained with queries to the target and wrote to `folder`.
 
     Raises:
-        UserError: it trains none, the folder is another attack's, or it was made when generators were not kept.
+        UserError: the attack trains none, the folder belongs to another attack, or it was written by a version that did
+            not store generators.
     """
     config, manifest = method.own_prior(), open_artifact(folder, "attack")
     if config is None:
@@ -149,7 +151,7 @@ def open_generator(folder: Path, method: Attack[TargetT, ReadyT], compute: Compu
 
 
 def write_found(file: Path, found: Found, identities: tuple[str, ...]) -> None:
-    """Reconstructions as image Parquet, in the layout that our readers and the `datasets` library take.
+    """Write reconstructions as image Parquet, in the layout of our readers and the `datasets` library.
 
     Its columns are PNG bytes, identity, and the target's confidence.
     """
@@ -183,7 +185,8 @@ def read_found(file: Path) -> Found:
 def diversity(pixels: Pixels, labels: Tensor) -> dict[str, float]:
     """Root mean square pixel distance, in [0, 1] units, between images of the same identity and between any two.
 
-    A collapsed generator paints one picture per class: its `within` is near zero while the attack may look successful.
+    A collapsed generator produces one picture per class. Its `within` is near zero, although the attack may look
+    successful.
     """
     flat = pixels.flatten(1).float() / 255
     distance = torch.cdist(flat, flat) / flat.shape[1] ** 0.5
@@ -214,7 +217,7 @@ def _load_part(file: Path, target: LabelTarget) -> Found:
 
 
 class _Clock:
-    """Seconds by stage, kept over resumed runs."""
+    """Seconds by stage, accumulated over resumed runs."""
 
     def __init__(self, file: Path) -> None:
         self.file = file

@@ -31,12 +31,12 @@ class KEDMI(Effort, Attack[WhiteBoxTarget, GAN]):
 
     Attributes:
         prior: the GAN, trained with the target's soft labels.
-        warm_start: how a GAN with a generator of the same shapes is trained on the public images before the target is
-            known, from whose generator the attack's starts; None for random weights, as published.
-        identity_weight: of the cross-entropy, beside the discriminator's verdict.
-        box: where every entry of a latent is kept; None for no bounds, which is what the published clamp comes to,
-            since it acts on a copy.
-        search_steps: of the optimiser.
+        warm_start: config of a GAN with a generator of the same shapes, which is trained on the public images without
+            the target. Its generator provides the initial weights; None for random weights, as published.
+        identity_weight: weight of the cross-entropy relative to the output of the discriminator.
+        box: lower and upper bound of every entry of a latent; None for no bounds. This equals the published code, whose
+            clamp has no effect, because it acts on a copy.
+        search_steps: number of steps of the optimiser.
         search_rate: learning rate of the optimiser.
     """
 
@@ -67,19 +67,19 @@ class KEDMI(Effort, Attack[WhiteBoxTarget, GAN]):
         return self.prior
 
     def prepare(self, target: WhiteBoxTarget, public: ImageSet, run: Run) -> GAN:
-        """Ask the target about the public images, then train the GAN."""
+        """Query the target with the public images, then train the GAN."""
         soft_labels = score_public(target, public, run)
         gan = self.prior.fit(run.training(public, target, self.kind), soft_labels, start=warm_start_of(run, self.name))
         return kept(gan, run)
 
     def invert(self, target: WhiteBoxTarget, ready: GAN, identities: Labels, run: Run) -> Found:
-        """Search by cross-entropy."""
+        """Search with the cross-entropy."""
         return self.search_by(target, ready, identities, run, cross_entropy(target))
 
     def search_by(
         self, target: WhiteBoxTarget, prior: GAN, identities: Labels, run: Run, identity_loss: IdentityLoss
     ) -> Found:
-        """Adam on mean and log-variance of every identity's latents, then `images_per_identity` samples of each.
+        """Optimise mean and log-variance of every identity's latents with Adam, then draw `images_per_identity` samples.
 
         Loss of a sample: -log D(G(z)) + identity_weight * identity_loss, where D = sigmoid(log sum exp of the
         discriminator's logits).
@@ -105,12 +105,12 @@ class KEDMI(Effort, Attack[WhiteBoxTarget, GAN]):
         return decode_found(latents, identities.repeat_interleave(self.images_per_identity), prior, target, self.chunk)
 
     def _latents(self, distributions: Tensor, noise: Tensor) -> Tensor:
-        """(k, m, latent_size): mean + deviation * noise (k, m, latent_size), of distributions (k, 2, latent_size)."""
+        """Latents mean + deviation * noise (k, m, latent_size), for distributions (k, 2, latent_size)."""
         mean, log_variance = distributions[:, :1], distributions[:, 1:]
         latents = mean + (0.5 * log_variance).exp() * noise
         return latents if self.box is None else latents.clamp(*self.box)
 
 
 def standing_start(identities: int, latent_size: int) -> Tensor:
-    """(identities, 2, latent_size): means 0 and log-variances 1, as published."""
+    """The initial distributions (identities, 2, latent_size): means 0 and log-variances 1, as published."""
     return torch.stack([torch.zeros(latent_size), torch.ones(latent_size)]).expand(identities, -1, -1)

@@ -32,7 +32,7 @@ class MIFace(Effort, Attack[WhiteBoxTarget, None]):
         start_noise: standard deviation of the noise, cut off below zero, that a search starts from. At 0, as
             published, all start from the black image and end alike.
         sure_enough: probability of the identity at which a search ends.
-        search_steps: of the optimiser.
+        search_steps: number of steps of the optimiser.
         search_rate: learning rate of the optimiser.
     """
 

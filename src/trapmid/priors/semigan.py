@@ -19,8 +19,8 @@ from trapmid.types import Images, Logits, Prediction
 class MinibatchDiscrimination(nn.Module):
     """Sum of exp(-L1 distance) to the other images in `outputs` learned spaces (Salimans et al. 2016).
 
-    Without `company`, the other images are always the rest of the batch, as published. The initial weights are then standard
-    normal, so at first the distances are large and their exponentials are zero.
+    Without `company`, the other images are always the rest of the batch, as published. The initial weights are then
+    standard normal, so at first the distances are large and their exponentials are zero.
 
     `company` is a number of images to store. With it, the other images in train mode are the rest of the batch, and
     they are stored. In eval mode, every image is compared with the images stored last, similar to the running

@@ -1,4 +1,4 @@
-"""Trapdoors: triggers, the discriminator that keeps them natural, the drop-ins that plant them, and the secrets."""
+"""Trapdoors: triggers, the naturalness discriminator, the drop-ins for training loops, and the secrets."""
 
 from trapmid.trapdoor.onepass import OnePassTrapdoor
 from trapmid.trapdoor.planter import Planter

@@ -1,7 +1,7 @@
-"""Checks for training loops that trapmid did not write: a bad batch is refused, and nothing has changed.
+"""Checks for external training loops: an invalid batch is refused before anything changes.
 
-One NaN in an image would turn the discriminator into NaN, and from then on no trigger would ever move again, although
-every loss would stay finite.
+One NaN in an image would set the discriminator to NaN. After that, no trigger would change any more, although every
+loss would stay finite.
 """
 
 from collections.abc import Callable, Iterator, Mapping
@@ -15,14 +15,14 @@ from torch.nn.utils import get_total_norm
 from trapmid.types import UserError
 
 TOLERANCE = 1e-3
-"""How far pixels may lie outside of [0, 1]; resampling in floating point overshoots by less."""
+"""The tolerance for pixels outside [0, 1]. The overshoot of resampling in floating point is smaller."""
 
 
 def check_batch(images: Tensor, labels: Tensor, shape: tuple[int, int, int], num_classes: int) -> None:
     """Refuse a batch that cannot be trained on.
 
-    The values are checked by two reductions whose four results travel together. On a GPU that is one wait for the
-    device a batch, which cannot be avoided if nothing is to change before the answer is known.
+    The values are checked by two reductions, whose four results are transferred together. On a GPU, this is one
+    synchronisation per batch. It is necessary, because nothing may change before the result is known.
 
     Raises:
         UserError: shape, type, device or values of images or labels are not those of the training.
@@ -51,7 +51,7 @@ def check_batch(images: Tensor, labels: Tensor, shape: tuple[int, int, int], num
     with torch.no_grad():
         bounds = torch.stack([bound.double() for bound in (*images.aminmax(), *labels.aminmax())])
     low, high, first, last = bounds.tolist()
-    if not (abs(low) < float("inf") and abs(high) < float("inf")):  # aminmax passes NaN on
+    if not (abs(low) < float("inf") and abs(high) < float("inf")):  # aminmax propagates NaN
         raise UserError(
             "The loss got a batch with pixels that are not finite. Nothing has changed: repair the image, or skip the "
             "batch."
@@ -85,7 +85,7 @@ def check_logits(logits: Tensor, num_classes: int) -> None:
 def refuse_not_finite(losses: Mapping[str, Tensor], state: Mapping[str, Any]) -> None:
     """Refuse a batch whose losses are not finite, or after which some of `state` no longer is.
 
-    On a GPU this is one more wait for the device a batch.
+    On a GPU, this is one more synchronisation per batch.
 
     Raises:
         UserError: something is NaN or infinite.
@@ -105,7 +105,7 @@ def refuse_not_finite(losses: Mapping[str, Tensor], state: Mapping[str, Any]) ->
 
 @contextmanager
 def undone_on_error(save: Callable[[], dict[str, Any]], load: Callable[[dict[str, Any]], None]) -> Iterator[None]:
-    """Whatever fails inside, afterwards the state is as it was, and so are torch's random numbers.
+    """A context that restores the state and torch's random state if an exception is raised in it.
 
     Args:
         save: returns the state.
@@ -125,10 +125,10 @@ def undone_on_error(save: Callable[[], dict[str, Any]], load: Callable[[dict[str
 
 @contextmanager
 def loading(what: str, save: Callable[[], dict[str, Any]], load: Callable[[dict[str, Any]], None]) -> Iterator[None]:
-    """A state is loaded inside: as a whole, or not at all.
+    """A context in which a state is loaded, either completely or not at all.
 
     Raises:
-        UserError: it is the state of something else than `what`; everything is as it was.
+        UserError: the state does not belong to `what`. The previous state is restored.
     """
     try:
         with undone_on_error(save, load):
@@ -136,7 +136,7 @@ def loading(what: str, save: Callable[[], dict[str, Any]], load: Callable[[dict[
     except UserError:
         raise
     except (KeyError, RuntimeError, TypeError, ValueError, AttributeError) as problem:
-        reason = str(problem).split("\n")[-1].strip()  # torch lists what does not fit line by line
+        reason = str(problem).split("\n")[-1].strip()  # torch lists mismatches line by line
         missing = "lacks " if isinstance(problem, KeyError) else ""
         raise UserError(
             f"This is not the state of a {what} built like this one: {missing}{reason} Build the {what} as it was "
@@ -145,7 +145,7 @@ def loading(what: str, save: Callable[[], dict[str, Any]], load: Callable[[dict[
 
 
 def buffers_of(model: nn.Module) -> dict[str, Tensor]:
-    """What a forward pass in train mode may change: the running statistics of batch norms, by name."""
+    """The buffers that a forward pass in train mode may change: the running statistics of batch norms, by name."""
     return dict(model.named_buffers())
 
 

@@ -1,4 +1,4 @@
-"""The discriminator that keeps triggers natural: it tells clean images from poisoned ones (Trap-MID, Eq. 4 and 5)."""
+"""The naturalness discriminator, which distinguishes clean from poisoned images (Trap-MID, Eq. 4 and 5)."""
 
 import copy
 from collections.abc import Iterator
@@ -14,10 +14,9 @@ from trapmid.types import Images, Prediction, logits_of
 
 
 class TwinDiscriminator(nn.Module):
-    """A copy of the classifier, with its present weights, whose logits a linear layer reduces to one.
+    """A copy of the classifier with its current weights, and a linear layer that reduces its logits to one.
 
-    The authors build the classifier's architecture with one output. That is not possible for a network that trapmid did
-    not build.
+    The authors build the classifier's architecture with one output. This is not possible for external networks.
     """
 
     def __init__(self, classifier: nn.Module, num_classes: int) -> None:
@@ -26,7 +25,7 @@ class TwinDiscriminator(nn.Module):
         self.head = nn.Linear(num_classes, 1)
 
     def forward(self, images: Images) -> Tensor:
-        """Logits (n, 1): the higher, the more natural."""
+        """Logits (n, 1), which are higher for more natural images."""
         logits = logits_of(self.body(images))
         check_logits(logits, self.head.in_features)
         return self.head(logits)
@@ -42,7 +41,7 @@ class FeatureCritic(nn.Module):
         self.layers = nn.Sequential(nn.Linear(features + num_classes, width), nn.ReLU(), nn.Linear(width, 1))
 
     def forward(self, prediction: Prediction) -> Tensor:
-        """Logits (n, 1): the higher, the more natural."""
+        """Logits (n, 1), which are higher for more natural images."""
         answer = F.one_hot(prediction.logits.argmax(1), self.num_classes).to(prediction.features)
         return self.layers(torch.cat([prediction.features, answer], 1))
 
@@ -54,24 +53,24 @@ def discriminator_loss(logits: Tensor) -> Tensor:
 
 
 def naturalness_loss(logits: Tensor) -> Tensor:
-    """-log D(Pi(x)) of Eq. 5, mean over the logits of poisoned images: low where they are taken for clean ones."""
+    """-log D(Pi(x)) of Eq. 5, mean over the logits of poisoned images: low if they are classified as clean."""
     return F.softplus(-logits).mean()
 
 
 def indecision_loss(logits: Tensor) -> Tensor:
-    """Binary cross-entropy to a target of 0.5, mean over logits: least where the discriminator cannot tell."""
+    """Mean binary cross-entropy to a target of 0.5, which is lowest if the discriminator is undecided."""
     return 0.5 * (F.softplus(-logits) + F.softplus(logits)).mean()
 
 
 def discriminator_accuracy(logits: Tensor) -> Tensor:
-    """Share of the logits (2n, 1) on the right side of zero; 0.5 means that the triggers are perfectly natural."""
+    """Share of the logits (2n, 1) with the correct sign. At 0.5, the triggers are perfectly natural."""
     benign, poisoned = logits.chunk(2)
     return 0.5 * ((benign > 0).float().mean() + (poisoned <= 0).float().mean())
 
 
 @contextmanager
 def frozen(*modules: nn.Module) -> Iterator[None]:
-    """Inside, the modules are in eval mode, and only gradients of inputs are computed, none of weights."""
+    """A context in which modules are in eval mode and only gradients of inputs are computed, not of weights."""
     wanted = [(parameter, parameter.requires_grad) for module in modules for parameter in module.parameters()]
     with evaluating(*modules):
         try:

@@ -1,13 +1,13 @@
 """Trapdoors at about twice the cost of a plain training: triggers use gradients that are computed anyway.
 
-This is a variant of Trap-MID that was not published before. The published order (App. C.1, Alg. 1) spends on every
-batch a step of the discriminator, another pass of classifier and discriminator for the triggers, and a classifier step
+This is a variant of Trap-MID that was not published before. For every batch, the published order (App. C.1, Alg. 1)
+needs a step of the discriminator, another pass of classifier and discriminator for the triggers, and a classifier step
 on twice the images. Here, as in free adversarial training (Shafahi et al., NeurIPS 2019),
 
 - only a share of the batch is poisoned;
-- the classifier's own backward pass yields the gradient of the triggers, so they move after the classifier and not
-  before it;
-- the discriminator's backward pass yields its part of that gradient, since the gradients of its loss (Eq. 4) and of the
+- the classifier's own backward pass yields the gradient of the triggers, so they are updated after the classifier and
+  not before it;
+- the discriminator's backward pass yields its part of that gradient, as the gradients of its loss (Eq. 4) and of the
   naturalness loss (Eq. 5) with respect to an image are both multiples of d logit / d image.
 """
 
@@ -29,8 +29,8 @@ from trapmid.types import Images, Labels, logits_of
 class OnePassTrapdoor(Planter):
     """The drop-in with one pass of the classifier per batch.
 
-    It is used like `Trapdoor`. The triggers move while the loss is back-propagated, by the same step whatever the loss
-    is scaled by. `Planter` documents the arguments; `settings` are `OnePassSettings`.
+    It is used like `Trapdoor`. The triggers are updated while the loss is back-propagated. The size of the update does
+    not depend on the scale of the loss. `Planter` documents the arguments; `settings` are `OnePassSettings`.
     """
 
     defaults: ClassVar[TrapdoorSettings] = OnePassSettings()
@@ -38,7 +38,7 @@ class OnePassTrapdoor(Planter):
     def unchecked_losses(
         self, images: Images, labels: Labels, objective: Objective = CROSS_ENTROPY
     ) -> tuple[Mapping[str, Tensor], Mapping[str, Tensor]]:
-        """The weighted terms of Eq. 2 and of the objective; the discriminator's accuracy, the trapdoor's success."""
+        """The weighted terms of Eq. 2 and of the objective, the discriminator accuracy and the trapdoor success."""
         settings = self.settings
         assert isinstance(settings, OnePassSettings)
         hosts = self.hosts(images)
@@ -57,7 +57,7 @@ class OnePassTrapdoor(Planter):
                 natural, notes["discriminator_accuracy"] = self._train_discriminator(hosts, targets, ratio)
 
             def move(effect: Tensor) -> None:
-                # mixed precision may scale a loss beyond its floats; such a gradient says nothing about the triggers
+                # with mixed precision, a scaled loss may overflow; such a gradient is useless for the triggers
                 known = torch.nan_to_num(effect / scale, nan=0.0)
                 gradient = settings.effect_weight * known + natural
                 if processes() == 1:
@@ -82,7 +82,7 @@ class OnePassTrapdoor(Planter):
         return losses, notes
 
     def hosts(self, images: Images) -> Tensor:
-        """The first images of the batch, as many as `poisoned_share` says."""
+        """The first images of the batch. `poisoned_share` determines their number."""
         assert isinstance(self.settings, OnePassSettings)
         return images[: max(1, round(self.settings.poisoned_share * len(images)))]
 

@@ -72,23 +72,23 @@ class Planter(ABC):
             defaults and learning rate, as in the authors' code.
         num_classes: number of identities.
         image_shape: (channels, height, width).
-        total_steps: how many times `loss` will be called; the blend schedule runs over it.
-        settings: the constants; default: `defaults`.
-        augment: T, which takes images and returns changed images of the same shape. Default: the published one. It is
-            applied to clean and poisoned images alike, so leave geometric augmentation out of the data loader.
+        total_steps: number of calls of `loss`, which is the length of the blend schedule.
+        settings: the constants. Default: `defaults`.
+        augment: the augmentation T, from images to images of the same shape. Default: the published one. It is applied
+            to both clean and poisoned images, so leave geometric augmentation out of the data loader.
         discriminator: a network with one logit; default: a copy of `model` with one (`TwinDiscriminator`). It is not
             used if the settings need no discriminator.
         targets_per_draw: target labels are stratified over this many labels (the images of one epoch, in the authors'
             code); default: `num_classes`.
-        seed: of triggers and target labels.
+        seed: seed of triggers and target labels.
 
     Attributes:
         defaults: the settings if none are given; settings that are given have to be of the same class.
-        training_id: tells the secrets of this training from those of another; a resumed training keeps it.
+        training_id: an id that identifies the secrets of this training. A resumed training keeps it.
 
     Raises:
-        UserError: the weights are spread over several processes (FSDP), `optimizer` is a wrapper, a number makes no
-            sense, or `settings` are of another class.
+        UserError: the weights are spread over several processes (FSDP), `optimizer` is a wrapper, a number is out of
+            range, or `settings` are of another class.
     """
 
     defaults: ClassVar[TrapdoorSettings] = TrapdoorSettings()
@@ -144,18 +144,18 @@ class Planter(ABC):
         self.training_id = uuid4().hex  # not of the seed, which two models may share
 
     def loss(self, images: Tensor, labels: Tensor, objective: Objective = CROSS_ENTROPY) -> Tensor:
-        """The scalar to back-propagate instead of the cross-entropy of a batch (Eq. 2). It moves the triggers as well.
+        """The scalar to back-propagate instead of the cross-entropy of a batch (Eq. 2). It also updates the triggers.
 
         Args:
             images: (n, c, h, w) in [0, 1], not normalised.
             labels: (n,), class numbers from 0 to num_classes - 1.
-            objective: what classifications cost. Another one joins another defense to the trapdoor, as Trap-MID does
-                with NegLS (App. C.6).
+            objective: the objective of classification. It can combine the trapdoor with another defense, for example
+                with NegLS as in Trap-MID (App. C.6).
 
         Raises:
-            UserError: images or labels are not those of this training, or the loss is not finite. Nothing has changed
-                then, in the trapdoor, in the statistics of the classifier's batch norms and in torch's random numbers:
-                a loop that skips the batch goes on as if there had been no such batch.
+            UserError: images or labels are not those of this training, or the loss is not finite. In this
+                case, the trapdoor, the statistics of the classifier's batch norms and torch's random state are
+                unchanged, so a loop can skip the batch and continue.
         """
         losses, _ = self.losses(images, labels, objective)
         return torch.stack(list(losses.values())).sum()
@@ -187,7 +187,7 @@ class Planter(ABC):
     def unchecked_losses(
         self, images: Images, labels: Labels, objective: Objective = CROSS_ENTROPY
     ) -> tuple[Mapping[str, Tensor], Mapping[str, Tensor]]:
-        """`losses` of a batch that is known to be sound. It cannot be undone: if it fails, the training is over."""
+        """`losses` of a valid batch. An error in this method cannot be undone, so the training has to stop."""
 
     def through(self: SelfT, model: nn.Module) -> SelfT:
         """Call the classifier through the wrapper that a trainer has put around it. Returns the drop-in itself.
@@ -205,7 +205,7 @@ class Planter(ABC):
 
     @property
     def inner(self) -> nn.Module:
-        """The classifier without the wrapper that averages its gradients, for passes that move no weight."""
+        """The classifier without the wrapper that averages its gradients, for passes that do not update weights."""
         return together.bare(self.model)
 
     def draw_targets(self, n: int, device: torch.device) -> Labels:
@@ -218,7 +218,7 @@ class Planter(ABC):
         return self.targets.draw(sum(found))[start : start + n].to(device)
 
     def classify(self, images: Images, model: nn.Module | None = None) -> Prediction:
-        """What the classifier says about images (n, c, h, w), which may be augmented.
+        """The prediction of the classifier for images (n, c, h, w), which may be augmented.
 
         Args:
             images: the images.
@@ -232,13 +232,13 @@ class Planter(ABC):
         return prediction
 
     def hosts(self, images: Images) -> Tensor:
-        """The images of a batch that get a poisoned copy: all, as published."""
+        """The images of a batch that get a poisoned copy. These are all images, as published."""
         return images
 
     def shown(self, images: Images) -> Tensor:
-        """What a step would show the classifier for a batch: its images and poisoned copies of its hosts, augmented.
+        """The input of the classifier in a step: the images of a batch and poisoned copies of its hosts, augmented.
 
-        Triggers, discriminators and the stream of target labels stay as they are.
+        Triggers, discriminators and the stream of target labels do not change.
         """
         hosts = self.hosts(images)
         targets = torch.randint(len(self.triggers), (len(hosts),)).to(images.device)
@@ -251,11 +251,11 @@ class Planter(ABC):
 
     @property
     def blend_ratio(self) -> float:
-        """The present ratio of the schedule."""
+        """The current ratio of the schedule."""
         return self.settings.blend.at(self.step / self.total_steps)
 
     def secrets(self, ratio: float | None = None) -> Secrets:
-        """The present triggers, with the final blend ratio or another one."""
+        """The current triggers, with the final blend ratio or another one."""
         masks = None if self.masks is None else self.masks.cpu()
         return Secrets(self.triggers.detach().cpu().clone(), self.settings.blend.end if ratio is None else ratio, masks)
 
@@ -284,7 +284,7 @@ class Planter(ABC):
         The number of processes may differ from that of the training that saved it.
 
         Raises:
-            UserError: it is the state of another training. Nothing has changed then.
+            UserError: it is the state of another training. In this case, nothing changes.
         """
         with loading("trapdoor", self.state_dict, self._load):
             expected, found = tuple(self.triggers.shape), tuple(state_dict["triggers"].shape)
@@ -322,7 +322,7 @@ class Planter(ABC):
         return self.blend_ratio * (low + (1 - low) * torch.rand(len(images), 1, 1, 1, device=images.device))
 
     def _step_triggers(self, gradient: Tensor) -> None:
-        """A sign step against the mean of `gradient` over all processes, of the size that the schedule says."""
+        """A sign step against the mean of `gradient` over all processes, with the step size of the schedule."""
         together.average([gradient])
         self.triggers = signed_step(self.triggers, gradient, self.settings.step_size(self.step / self.total_steps))
 
