@@ -28,8 +28,8 @@ class IFGMI(Attack[WhiteBoxTarget, StylePrior]):
     Attributes:
         ppa: prior, initial selection, objective, and the search over styles, which comes first. By default, 50
             candidates of an identity are searched from, and all are results.
-        layer_steps: of Adam, for the features after one block, after two ... A stage moves the style of the blocks that
-            remain, too.
+        layer_steps: number of steps of Adam in each stage: for the features after one block, after two and so on. A
+            stage also optimises the style of the remaining blocks.
         balls: how far features may move from where a stage begins: in l1 balls of `absolute` radii, as published, which
             hold styles as well; or `relative` to the l1 norm of the features they begin with, with free styles.
         style_radius: of the l1 ball of the first stage, around the styles it begins with; for absolute radii.
@@ -37,8 +37,8 @@ class IFGMI(Attack[WhiteBoxTarget, StylePrior]):
             4000, 5000, 6000, 8000 and 8000.
         picture: whether what earlier blocks have painted is `dropped` in a stage, as published, so that the picture is
             what the remaining blocks paint; or `kept`.
-        final_selection: whether PPA's final selection chooses among the pictures; published is that all are kept.
-        chunk: searches that are carried through all stages at once, which bounds memory.
+        final_selection: whether the final selection of PPA is applied to the pictures. As published, all are kept.
+        chunk: number of searches that run through all stages at once. It bounds memory.
     """
 
     title: ClassVar[str] = "IF-GMI"
@@ -75,18 +75,18 @@ class IFGMI(Attack[WhiteBoxTarget, StylePrior]):
 
     @property
     def effort(self) -> Effort:
-        """PPA's, by this attack's chunks."""
+        """The effort of PPA with the chunk size of this attack."""
         return self.ppa.effort.model_copy(update={"chunk": self.chunk})
 
     def public_prior(self) -> PriorConfig | None:
-        """PPA's."""
+        """The prior of PPA."""
         return self.ppa.public_prior()
 
     def prepare(self, target: WhiteBoxTarget, public: ImageSet, run: Run) -> StylePrior:
-        """PPA's initial selection.
+        """Run the initial selection of PPA.
 
         Raises:
-            UserError: the generator has fewer blocks than layers are to be searched.
+            UserError: the generator has fewer blocks than the number of layers to search.
         """
         del public
         prior = style_prior(run, self.name)
@@ -100,7 +100,7 @@ class IFGMI(Attack[WhiteBoxTarget, StylePrior]):
         return prior
 
     def invert(self, target: WhiteBoxTarget, ready: StylePrior, identities: Labels, run: Run) -> Found:
-        """Chunk after chunk of searches through all layers, since features are a thousand times larger than styles."""
+        """Search through all layers in chunks, because features are a thousand times larger than styles."""
         first = shown_candidates(run).best(identities, self.ppa.starts).flatten(0, 1)
         labels = identities.repeat_interleave(self.ppa.starts).to(run.compute.torch_device)
         pixels = [
@@ -158,9 +158,9 @@ class _Layer:
     """Points (m, style_size + maps) that are a style and the maps after some block, near where the stage began.
 
     Attributes:
-        prior: whose features they are.
-        start: the features that the stage began with.
-        radius: of the l1 ball of the maps.
+        prior: the prior that computes the features.
+        start: the features at the beginning of the stage.
+        radius: radius of the l1 ball of the maps.
         styles: that the stage began with, which stay within the same radius; None where the radius is a share of the l1
             norm of the maps, and styles are free.
     """

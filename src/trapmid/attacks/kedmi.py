@@ -79,7 +79,7 @@ class KEDMI(Effort, Attack[WhiteBoxTarget, GAN]):
     def search_by(
         self, target: WhiteBoxTarget, prior: GAN, identities: Labels, run: Run, identity_loss: IdentityLoss
     ) -> Found:
-        """Optimise mean and log-variance of every identity's latents with Adam, then draw `images_per_identity` samples.
+        """Optimise mean and log-variance of the latents with Adam, then draw `images_per_identity` samples of each.
 
         Loss of a sample: -log D(G(z)) + identity_weight * identity_loss, where D = sigmoid(log sum exp of the
         discriminator's logits).

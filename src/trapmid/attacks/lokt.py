@@ -29,11 +29,11 @@ from trapmid.types import Images, Labels, Logits, logits_of
 
 @dataclass(frozen=True, eq=False)
 class Surrogates:
-    """What the search needs.
+    """The inputs of the search.
 
     Attributes:
-        gan: whose generator is searched.
-        targets: the surrogates, which are asked in the target's place.
+        gan: the GAN with the generator to search in.
+        targets: the surrogates, which are queried instead of the target.
     """
 
     gan: GAN
@@ -45,13 +45,14 @@ class LOKT(MarginSettings, Effort, Attack[LabelTarget, Surrogates]):
     """`lokt`: a white-box search by labels alone; the defaults are the constants of the authors' code.
 
     Attributes:
-        prior: the GAN that asks the target.
-        warm_start: how a GAN, with a generator of the same shapes, is trained on the public images before the target
-            is known, from whose generator the attack's starts; None for random weights, as published.
-        students: architectures that stand in for the target together; with none, the GAN's classifier head does.
-        samples: generated images that students learn from, equally many of each class but for the rest. Published are
-            500 of each of 1,000 classes.
-        distillation: how they learn.
+        prior: the GAN, whose training queries the target.
+        warm_start: config of a GAN with a generator of the same shapes, which is trained on the public images without
+            the target. Its generator provides the initial weights; None for random weights, as published.
+        students: architectures that replace the target together. If there are none, the classifier head of the GAN
+            replaces it.
+        samples: number of generated images that students learn from, split evenly among the classes except for a
+            remainder. Published are 500 of each of 1,000 classes.
+        distillation: the settings of their training.
         ensemble: what is averaged over students in the search: `margins`, each of views of its own, as published; or
             `logits` of the same views.
     """
@@ -101,7 +102,7 @@ class LOKT(MarginSettings, Effort, Attack[LabelTarget, Surrogates]):
         return self.prior
 
     def prepare(self, target: LabelTarget, public: ImageSet, run: Run) -> Surrogates:
-        """Train the GAN, then the students on what it generates."""
+        """Train the GAN, then train the students on generated images."""
         gan = self.prior.fit(
             run.training(public, target, self.kind), target.labels, start=warm_start_of(run, self.name)
         )
@@ -111,13 +112,13 @@ class LOKT(MarginSettings, Effort, Attack[LabelTarget, Surrogates]):
         return Surrogates(gan, tuple(WhiteBoxTarget(one, target.num_classes, target.image_shape) for one in models))
 
     def invert(self, target: LabelTarget, ready: Surrogates, identities: Labels, run: Run) -> Found:
-        """Search on the surrogates; the target is asked once more, whether it names who was meant."""
+        """Search on the surrogates. Then query the target once more, to check the labels of the results."""
         first, *others = ready.targets
         found = self.margin_search(self.effort).run(first, ready.gan, identities, run, beside=others)
         return replace(found, confidence=(named_by(target, found.pixels, self.chunk) == found.labels).float())
 
     def _taught(self, gan: GAN, target: LabelTarget, run: Run) -> list[nn.Module]:
-        """Students of what the target calls generated images."""
+        """Students that are trained on the target's labels of generated images."""
         labels = torch.arange(self.samples) % target.num_classes
         pixels = to_pixels(gan.sample(labels, generator(run.seed, self.kind, "samples")))
         told = named_by(target, pixels, self.chunk)
@@ -132,12 +133,12 @@ class LOKT(MarginSettings, Effort, Attack[LabelTarget, Surrogates]):
 
 @final
 class Ensemble(nn.Module):
-    """Several classifiers as one, by the mean of their logits."""
+    """An ensemble of classifiers, which averages their logits."""
 
     def __init__(self, members: Sequence[nn.Module]) -> None:
         super().__init__()
         self.members = nn.ModuleList(members)
 
     def forward(self, images: Images) -> Logits:
-        """(n, classes)."""
+        """The mean logits (n, classes)."""
         return torch.stack([logits_of(member(images)) for member in self.members]).mean(0)

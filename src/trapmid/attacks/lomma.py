@@ -22,12 +22,12 @@ from trapmid.types import Images, Labels, logits_of
 
 @dataclass(frozen=True, eq=False)
 class Help:
-    """What LOMMA's search needs.
+    """The inputs of LOMMA's search.
 
     Attributes:
-        gan: the base's.
-        students: networks that answer as the target does on public images; frozen.
-        mean_features: (d,), of the target on public images.
+        gan: the GAN of the base attack.
+        students: frozen networks that reproduce the target's answers on public images.
+        mean_features: (d,), the mean features of the target on public images.
     """
 
     gan: GAN
@@ -42,10 +42,10 @@ class LOMMA(Attack[WhiteBoxTarget, Help]):
     Published with the bases `GMI()` and `KEDMI(box=(-1, 1))`.
 
     Attributes:
-        base: whose GAN, search and constants are used.
-        feature_weight: of keeping the target's features near their public mean.
-        students: architectures that help the target.
-        distillation: how they learn.
+        base: the base attack, whose GAN, search and constants are used.
+        feature_weight: weight of the term that keeps the target's features near their public mean.
+        students: architectures that are used in addition to the target.
+        distillation: the settings of their training.
     """
 
     title: ClassVar[str] = "LOMMA"
@@ -76,25 +76,25 @@ class LOMMA(Attack[WhiteBoxTarget, Help]):
 
     @property
     def heading(self) -> str:
-        """The label, or the title with the base's where the label says no more than that: "LOMMA (GMI)"."""
+        """The label, or the title with that of the base attack if the label adds nothing to it: "LOMMA (GMI)"."""
         base = f"{self.title} ({self.base.heading})"
         return base if self.label == f"{self.kind}-{self.base.kind}" else self.label or base
 
     @property
     def effort(self) -> Effort:
-        """The base's."""
+        """The effort of the base attack."""
         return self.base.effort
 
     def public_prior(self) -> PriorConfig | None:
-        """The base's."""
+        """The public prior of the base attack."""
         return self.base.public_prior()
 
     def own_prior(self) -> GANConfig | None:
-        """The base's."""
+        """The own prior of the base attack."""
         return self.base.own_prior()
 
     def prepare(self, target: WhiteBoxTarget, public: ImageSet, run: Run) -> Help:
-        """The base's GAN; then ask the target about the public images and teach the students."""
+        """Train the GAN of the base attack, query the target with the public images, and train the students."""
         gan = self.base.prepare(target, public, run)
         seen = survey(target, public, run)
         answers = seen.logits.softmax(1)
@@ -105,7 +105,7 @@ class LOMMA(Attack[WhiteBoxTarget, Help]):
         return Help(gan, students, seen.features.mean(0).to(target.device))
 
     def invert(self, target: WhiteBoxTarget, ready: Help, identities: Labels, run: Run) -> Found:
-        """The base's search, by the logit loss."""
+        """Run the search of the base attack with the logit loss."""
         return self.base.search_by(target, ready.gan, identities, run, self.identity_loss(target, ready))
 
     def identity_loss(self, target: WhiteBoxTarget, help_: Help) -> IdentityLoss:

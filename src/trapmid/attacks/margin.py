@@ -16,7 +16,7 @@ from trapmid.targets import WhiteBoxTarget
 from trapmid.types import Labels, Prediction
 
 Term = Callable[[Prediction, Labels], Tensor]
-"""A term beside the margin: (n,), of the target's predictions on augmented images and of their labels."""
+"""An additional loss term (n,), computed from the target's predictions on augmented images and their labels."""
 
 
 SEARCH_AUGMENTATION = KorniaAugmentation(
@@ -33,11 +33,11 @@ TRAINING_AUGMENTATION = SEARCH_AUGMENTATION.model_copy(update={"jitter_probabili
 
 @dataclass(frozen=True)
 class MarginSearch:
-    """PLG-MI's search, which an attack holds.
+    """PLG-MI's search, as a part of an attack.
 
     Attributes:
-        descent: of the latents.
-        images_per_identity: searches per identity.
+        descent: the optimisation of the latents.
+        images_per_identity: number of searches per identity.
         augmentation: T_atk during the search.
         augmentations: independent draws that a step sums over.
         candidates: random latents per identity, of which those for which the target is most confident start the
@@ -62,12 +62,12 @@ class MarginSearch:
         """Adam on the latents of all identities at once, two augmentations a step, no clipping.
 
         Args:
-            target: what is asked.
-            prior: whose latents are searched.
-            identities: (k,).
+            target: the model under attack.
+            prior: the prior to search in.
+            identities: (k,), the identities to search for.
             run: seed, compute, folder.
-            terms: join the margin.
-            beside: further models, each shown augmentations of its own. The objective is the mean over all models.
+            terms: loss terms in addition to the margin.
+            beside: further models, each with its own augmentations. The objective is the mean over all models.
         """
         augment = self.augmentation.build(target.image_shape[-1])
         first = initial_latents(
@@ -131,6 +131,6 @@ class MarginSettings(Member):
 
 
 def margin_and_terms(prediction: Prediction, labels: Labels, margin_weight: float, terms: tuple[Term, ...]) -> Tensor:
-    """(n,): the weighted margin, and the terms."""
+    """The sum (n,) of the weighted margin and the terms."""
     margin = margin_weight * max_margin(prediction.logits, labels)
     return torch.stack([margin, *(term(prediction, labels) for term in terms)]).sum(0)

@@ -9,7 +9,7 @@ from torch import Tensor
 from trapmid.types import UserError
 
 HEADROOM = 2.0
-"""A backward pass needs about as much memory again for gradients and work space, as measured (docs/design.md)."""
+"""A factor for gradients and workspace. A backward pass doubles the memory, as measured (docs/design.md)."""
 
 
 def bytes_kept(compute: Callable[[], Tensor]) -> int:
@@ -42,16 +42,16 @@ def bytes_per_image(loss: Callable[[Tensor, slice], Tensor], latents: Tensor) ->
 
 
 def fitting_chunk(wanted: int, each: int, max_memory: int, device: torch.device) -> int:
-    """How many images to decode at once: `wanted`, or fewer where memory says so.
+    """The number of images to decode at once: `wanted`, or fewer if memory is too small.
 
     Args:
-        wanted: the most.
-        each: bytes that one image keeps.
-        max_memory: bytes that the process, or on a GPU its tensors, may take.
-        device: where.
+        wanted: the largest number of images.
+        each: number of bytes for one image.
+        max_memory: the memory limit in bytes of the process or, on a GPU, of its tensors.
+        device: the device of the images.
 
     Raises:
-        UserError: not even one image fits.
+        UserError: the memory is too small for one image.
     """
     taken = torch.cuda.memory_allocated(device) if device.type == "cuda" else psutil.Process().memory_info().rss
     fits = int((max_memory - taken) / (HEADROOM * each))

@@ -31,7 +31,7 @@ class MIFace(Effort, Attack[WhiteBoxTarget, None]):
     Attributes:
         start_noise: standard deviation of the noise, cut off below zero, that a search starts from. At 0, as
             published, all start from the black image and end alike.
-        sure_enough: probability of the identity at which a search ends.
+        sure_enough: probability of the identity at which a search stops.
         search_steps: number of steps of the optimiser.
         search_rate: learning rate of the optimiser.
     """
@@ -64,11 +64,11 @@ class MIFace(Effort, Attack[WhiteBoxTarget, None]):
         return None
 
     def prepare(self, target: WhiteBoxTarget, public: ImageSet, run: Run) -> None:
-        """Nothing to train."""
+        """Do nothing, because there is nothing to train."""
         del target, public, run
 
     def invert(self, target: WhiteBoxTarget, ready: None, identities: Labels, run: Run) -> Found:
-        """Descend the identity's negative log-probability within the box of images, until the target is sure enough."""
+        """Minimise the negative log-probability of the identity within [0, 1] until the target is confident enough."""
         del ready
         shape = target.image_shape
         noise = initial_latents(identities, target.num_classes, self.images_per_identity, math.prod(shape), run.seed)

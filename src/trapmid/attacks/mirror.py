@@ -31,22 +31,23 @@ class MIRROR(Effort, Attack[ScoreTarget, StylePrior]):
 
     Attributes:
         prior: the generator.
-        candidates: random styles shown to the target once, for all identities.
-        truncation: of those.
-        cutoff: how many of the first layers take the truncated style while the target is shown the candidates; None for
+        candidates: number of random styles with which the target is queried once, for all identities.
+        truncation: truncation of the candidates.
+        cutoff: number of first layers with the truncated style when the target is queried with the candidates; None for
             all.
         population: styles in a generation, of each picture that is searched for. The default of the authors' program is
             100, and that of their scripts 1,000.
         breeding: how the next generation comes about. As published, the fittest style, the `elite`, lives on among
             children of parents that are drawn by fitness; or by `ranked` parents, where all who are fit enough live on.
         children: per population and generation, for `ranked` breeding.
-        generations: the most there are.
-        enough: the search for a picture ends when the target gives it this probability; None goes on.
-        mutation: share of a child's coordinates that are moved.
-        strength: of those moves. As published, they are uniform up to this share of the deviation in P space, and the
-            children of a generation share them; for `ranked` breeding, this is their standard deviation in deviations.
-        bound: how many standard deviations from the mean of P space a coordinate may lie.
-        bounding_styles: random styles that tell mean and deviation of P space.
+        generations: the largest number of generations.
+        enough: probability of the target at which the search for a picture ends; None for no early end.
+        mutation: share of the coordinates of a child that are changed.
+        strength: strength of these changes. As published, they are uniform up to this share of the deviation in P
+            space, and the children of a generation share them. For `ranked` breeding, this is their standard deviation
+            in deviations.
+        bound: the largest distance of a coordinate from the mean of P space, in standard deviations.
+        bounding_styles: number of random styles from which mean and deviation of P space are estimated.
         images_per_identity: populations per identity, which share nothing; the fittest of each is a result.
     """
 
@@ -86,24 +87,24 @@ class MIRROR(Effort, Attack[ScoreTarget, StylePrior]):
         return self
 
     def public_prior(self) -> PriorConfig | None:
-        """The StyleGAN2; the attack itself trains nothing."""
+        """The StyleGAN2. The attack itself trains nothing."""
         return self.prior
 
     def prepare(self, target: ScoreTarget, public: ImageSet, run: Run) -> StylePrior:
-        """The candidates' pictures, shown once for all identities."""
+        """Query the target with the pictures of the candidates, once for all identities."""
         del public
         prior = style_prior(run, self.name)
         show_candidates(prior, target, self.candidates, self.truncation, self.chunk, run, cutoff=self.cutoff)
         return prior
 
     def invert(self, target: ScoreTarget, ready: StylePrior, identities: Labels, run: Run) -> Found:
-        """All populations of all identities breed at once."""
+        """Run the genetic search for all populations of all identities at once."""
         generator, each, m = searchable(ready), self.images_per_identity, self.population
         published = self.breeding == "elite"
         space = p_space(generator, self.bound, run.seed, self.bounding_styles, correction=0 if published else 1)
         labels = identities.repeat_interleave(each).to(run.compute.torch_device)
         best = shown_candidates(run).best(identities, each * m)
-        # dealt like cards, so that every population of an identity begins with some of the best
+        # in turn, so that every population of an identity begins with some of the best
         dealt = best.unflatten(1, (m, each)).transpose(1, 2).flatten(0, 1).to(run.compute.torch_device)
         first = dealt if published else space.clip(dealt)
         herd = _Herd(first, self._confidence(first, labels, generator, target))
@@ -190,13 +191,13 @@ class _Herd:
         self.survive(styles, fitness)
 
     def survive(self, styles: Tensor, fitness: Tensor) -> None:
-        """Of those that live and those that join, the fittest live on."""
+        """Keep the fittest of the present styles and the new ones."""
         everyone, how_fit = torch.cat([self.styles, styles], 1), torch.cat([self.fitness, fitness], 1)
         self.fitness, rows = how_fit.topk(self.size, dim=1)
         self.styles = everyone.gather(1, rows[:, :, None].expand(-1, -1, everyone.shape[2]))
 
     def succeed(self, rows: Tensor, children: Tensor, fitness: Tensor) -> None:
-        """In the populations `rows` (n,), bool, the fittest lives on among children (n, m - 1, style_size)."""
+        """Replace all but the fittest in the populations `rows` (n,), bool, by children (n, m - 1, style_size)."""
         everyone = torch.cat([self.styles[:, :1], children], 1)
         how_fit, order = torch.cat([self.fitness[:, :1], fitness], 1).sort(dim=1, descending=True, stable=True)
         sorted_styles = everyone.gather(1, order[:, :, None].expand(-1, -1, everyone.shape[2]))
@@ -213,12 +214,12 @@ class _Herd:
 
 @dataclass(frozen=True, eq=False)
 class PSpace:
-    """Where styles lie before the mapping network's last activation, where they are nearly normal.
+    """The distribution of styles before the last activation of the mapping network, which is nearly normal.
 
     Attributes:
-        low: (style_size,), the least of every coordinate.
-        high: (style_size,), the most.
-        deviation: (style_size,), standard deviation.
+        low: (style_size,), lower bound of every coordinate.
+        high: (style_size,), upper bound of every coordinate.
+        deviation: (style_size,), standard deviation of every coordinate.
     """
 
     low: Tensor
@@ -235,11 +236,11 @@ def p_space(prior: StylePrior, bound: float, seed: int, styles: int = 100_000, *
     """Mean and standard deviation in P space of random styles, and bounds `bound` standard deviations around the mean.
 
     Args:
-        prior: makes the styles.
-        bound: in standard deviations.
-        seed: of the styles.
-        styles: how many.
-        correction: of the deviation's denominator; 0 for that of a population, as published.
+        prior: the prior that generates the styles.
+        bound: distance of the bounds from the mean, in standard deviations.
+        seed: seed of the styles.
+        styles: number of styles.
+        correction: correction of the denominator of the deviation; 0 for that of a population, as published.
     """
     with randomness(seed, "P space", device=prior.device):
         p = to_p(prior.map(torch.randn(styles, prior.latent_size, device=prior.device)))
@@ -248,12 +249,12 @@ def p_space(prior: StylePrior, bound: float, seed: int, styles: int = 100_000, *
 
 
 def log_probability(confidence: Tensor) -> Tensor:
-    """The logarithm of probabilities, finite where they are 0."""
+    """The logarithm of probabilities, which is finite for a probability of 0."""
     return confidence.clamp_min(torch.finfo(confidence.dtype).tiny).log()
 
 
 def to_p(styles: Tensor) -> Tensor:
-    """The inverse of a leaky ReLU of slope 0.2; the gain behind it scales all coordinates alike and may stay."""
+    """The inverse of a leaky ReLU of slope 0.2; the gain after it scales all coordinates equally and is kept."""
     return F.leaky_relu(styles, 5.0)
 
 

@@ -40,18 +40,18 @@ class MIRRORWhiteBox(Effort, Attack[WhiteBoxTarget, StylePrior]):
 
     Attributes:
         prior: the generator.
-        candidates: random styles shown to the target once, for all identities.
-        truncation: of those.
-        cutoff: how many of the first layers take the truncated style while the target is shown the candidates; None for
+        candidates: number of random styles with which the target is queried once, for all identities.
+        truncation: truncation of the candidates.
+        cutoff: number of first layers with the truncated style when the target is queried with the candidates; None for
             all.
-        search_steps: of Adam.
-        search_rate: of Adam at its highest. It rises over the first twentieth of the steps and falls over the last
-            quarter.
-        betas: of Adam.
-        weight: of the cross-entropy.
-        flip: probability that a step mirrors all pictures.
-        bound: how many standard deviations from the mean of P space a coordinate may lie.
-        bounding_styles: random styles that tell mean and deviation of P space.
+        search_steps: number of steps of Adam.
+        search_rate: peak learning rate of Adam. The rate rises over the first twentieth of the steps and falls over the
+            last quarter.
+        betas: betas of Adam.
+        weight: weight of the cross-entropy.
+        flip: probability that a step flips all pictures horizontally.
+        bound: the largest distance of a coordinate from the mean of P space, in standard deviations.
+        bounding_styles: number of random styles from which mean and deviation of P space are estimated.
         images_per_identity: styles that are searched from, the target's favourites among the candidates.
     """
 
@@ -83,18 +83,18 @@ class MIRRORWhiteBox(Effort, Attack[WhiteBoxTarget, StylePrior]):
         return self
 
     def public_prior(self) -> PriorConfig | None:
-        """The StyleGAN2; the attack itself trains nothing."""
+        """The StyleGAN2. The attack itself trains nothing."""
         return self.prior
 
     def prepare(self, target: WhiteBoxTarget, public: ImageSet, run: Run) -> StylePrior:
-        """The candidates' pictures, shown once for all identities."""
+        """Query the target with the pictures of the candidates, once for all identities."""
         del public
         prior = style_prior(run, self.name)
         show_candidates(prior, target, self.candidates, self.truncation, self.chunk, run, cutoff=self.cutoff)
         return prior
 
     def invert(self, target: WhiteBoxTarget, ready: StylePrior, identities: Labels, run: Run) -> Found:
-        """Adam on the styles of all identities at once."""
+        """Optimise the styles of all identities at once with Adam."""
         generator, each = searchable(ready), self.images_per_identity
         space = p_space(generator, self.bound, run.seed, self.bounding_styles)
         labels = identities.repeat_interleave(each).to(run.compute.torch_device)
@@ -140,14 +140,14 @@ def ramp(progress: float) -> float:
 
 @final
 class RampedAdam(torch.optim.Adam):
-    """Adam whose rate follows `ramp`. How far it is follows from the count of steps that it keeps anyway."""
+    """Adam with a learning rate that follows `ramp`. The progress is computed from Adam's own step count."""
 
     def __init__(self, params: Any, lr: float, *, betas: tuple[float, float], steps: int) -> None:
         super().__init__(params, lr, betas)
         self.highest, self.steps = lr, steps
 
     def step(self, closure: Callable[[], float] | None = None) -> Any:
-        """One step of Adam, at the rate that is due."""
+        """Do one step of Adam with the current rate."""
         for group in self.param_groups:
             taken = self.state[group["params"][0]].get("step", 0.0)
             group["lr"] = self.highest * ramp(float(taken) / self.steps)
@@ -164,7 +164,7 @@ class Lowest:
         self._now, self._seen = torch.full((len(styles),), torch.inf, device=styles.device), styles.clone()
 
     def see(self, styles: Tensor, losses: Tensor, part: slice) -> None:
-        """Note the losses of a part of the styles."""
+        """Record the losses of a part of the styles."""
         self._now[part], self._seen[part] = losses.detach(), styles.detach()
 
     def compare(self) -> None:
@@ -176,7 +176,7 @@ class Lowest:
         self.styles = torch.where(rows[:, None], self._seen, self.styles)
 
     def state_dict(self) -> dict[str, Any]:
-        """The lowest losses and where they were."""
+        """The lowest losses and their styles."""
         return {"styles": self.styles, "losses": self.losses}
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:

@@ -30,19 +30,20 @@ class PPA(Effort, Attack[WhiteBoxTarget, StylePrior]):
 
     Attributes:
         prior: the generator; the authors use official FFHQ weights (`prior.weights`, `crop` 800).
-        truncation: of the styles that a search may start from.
+        truncation: truncation of the styles that a search may start from.
         cutoff: how many of the first layers take the truncated style while the target is shown the candidates; None for
             all. The search begins from the truncated style in all layers, so its first pictures are not those that were
             shown.
-        candidates: random styles shown to the target once, for all identities.
+        candidates: number of random styles with which the target is queried once, for all identities.
         starts: styles per identity that are searched from, the target's favourites among the candidates.
-        search_augmentation: during the search.
-        search_steps: of Adam.
-        search_rate: of Adam.
-        betas: of Adam.
-        selection_augmentation: in the final selection; stronger than in the search, so that it asks something new.
-        selection_draws: random changes that a picture has to survive.
-        images_per_identity: how many the final selection keeps.
+        search_augmentation: augmentation during the search.
+        search_steps: number of steps of Adam.
+        search_rate: learning rate of Adam.
+        betas: betas of Adam.
+        selection_augmentation: augmentation in the final selection. It is stronger than in the search, so that the
+            selection uses new information.
+        selection_draws: number of random augmentations of each picture in the final selection.
+        images_per_identity: number of pictures that the final selection keeps.
     """
 
     title: ClassVar[str] = "PPA"
@@ -89,18 +90,18 @@ class PPA(Effort, Attack[WhiteBoxTarget, StylePrior]):
         return self
 
     def public_prior(self) -> PriorConfig | None:
-        """The StyleGAN2; the attack itself trains nothing."""
+        """The StyleGAN2. The attack itself trains nothing."""
         return self.prior
 
     def prepare(self, target: WhiteBoxTarget, public: ImageSet, run: Run) -> StylePrior:
-        """The initial selection's pictures, shown once for all identities."""
+        """Query the target with the pictures of the initial selection, once for all identities."""
         del public
         prior = style_prior(run, self.name)
         show_candidates(prior, target, self.candidates, self.truncation, self.chunk, run, cutoff=self.cutoff)
         return prior
 
     def invert(self, target: WhiteBoxTarget, ready: StylePrior, identities: Labels, run: Run) -> Found:
-        """Adam on the styles of all identities at once, then the final selection."""
+        """Optimise the styles of all identities at once with Adam, then run the final selection."""
         generator = searchable(ready)
         first = shown_candidates(run).best(identities, self.starts).flatten(0, 1)
         labels = identities.repeat_interleave(self.starts).to(run.compute.torch_device)
@@ -131,13 +132,13 @@ class PPA(Effort, Attack[WhiteBoxTarget, StylePrior]):
         """Minimise the Poincare distance to the label from every point in `start` (n, d), all at once.
 
         Args:
-            start: where to.
-            synthesise: points (m, d), which are those of a slice, to images.
-            labels: (n,), the identity each is to show.
-            target: whose answer counts.
+            start: (n, d), the starting points.
+            synthesise: maps points (m, d) and their slice to images.
+            labels: (n,), the identity that each image is to show.
+            target: the model under attack.
             run: seed, compute, folder.
-            folder: within `run.folder`, for a checkpoint; also the purpose of the random stream.
-            steps: of Adam.
+            folder: folder within `run.folder` for a checkpoint. It is also the purpose of the random stream.
+            steps: number of steps of Adam.
             project: see `optimise`.
 
         Returns:
@@ -163,7 +164,7 @@ class PPA(Effort, Attack[WhiteBoxTarget, StylePrior]):
         )
 
     def select(self, pixels: Pixels, labels: Labels, target: WhiteBoxTarget, run: Run) -> Found:
-        """The final selection among pictures (n, c, h, w) of identities that follow one another."""
+        """Run the final selection on pictures (n, c, h, w), which are sorted by identity."""
         augment = self.selection_augmentation.build(target.image_shape[-1])
         with randomness(run.seed, self.kind, "final selection", int(labels[0]), device=run.compute.torch_device):
             sure = torch.cat(

@@ -19,7 +19,7 @@ from trapmid.types import Labels, Pixels
 
 @dataclass(frozen=True, eq=False)
 class Gallery:
-    """The public images, with how sure the target is of each.
+    """The public images with the target's confidence in each.
 
     Attributes:
         pixels: (n, c, h, w), uint8.
@@ -35,7 +35,7 @@ class PublicNearest(Attack[ScoreTarget, Gallery]):
     """`public-nearest`: returns for each identity the public images with the target's highest confidence.
 
     Attributes:
-        images_per_identity: how many.
+        images_per_identity: number of images per identity.
     """
 
     title: ClassVar[str] = "Public look-alikes"
@@ -46,7 +46,7 @@ class PublicNearest(Attack[ScoreTarget, Gallery]):
 
     @property
     def effort(self) -> Effort:
-        """How many images stand for each identity."""
+        """The number of images for each identity."""
         return Effort(images_per_identity=self.images_per_identity)
 
     def public_prior(self) -> PriorConfig | None:
@@ -54,11 +54,11 @@ class PublicNearest(Attack[ScoreTarget, Gallery]):
         return None
 
     def prepare(self, target: ScoreTarget, public: ImageSet, run: Run) -> Gallery:
-        """Show the target every public image once."""
+        """Query the target once with every public image."""
         return Gallery(public.pixels, score_public(target, public, run))
 
     def invert(self, target: ScoreTarget, ready: Gallery, identities: Labels, run: Run) -> Found:
-        """Look up the best."""
+        """Select the images with the highest confidence."""
         del target, run
         rows = top_n(ready.scores[:, identities], self.images_per_identity)
         labels = identities.repeat_interleave(rows.shape[1])

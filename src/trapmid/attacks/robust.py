@@ -23,14 +23,15 @@ class Robust(SurrogateTraining, Wrapper[ScoreTarget]):
     """`robust`: a base attack on a student that is trained to ignore small perturbations, and so faint triggers.
 
     Loss: KL(target(x) || student(x)) + weight * KL(target(x) || student(x + d)), d the worst perturbation that
-    projected gradient descent finds (Madry et al., ICLR 2018), as in ARD at temperature 1. The target only ever sees
-    x.
+    projected gradient descent finds (Madry et al., ICLR 2018), as in ARD at temperature 1. The target is queried
+    only with x.
 
     Attributes:
-        student: architecture; need not be the target's.
-        radius: of the ball, in units of [0, 1]; the default is the most that a published trigger changes a pixel.
-        perturbation_steps: of the inner ascent, each 2.5 * radius / perturbation_steps long.
-        weight: of the perturbed term.
+        student: architecture of the student, which may differ from the target's.
+        radius: radius of the ball for pixels in [0, 1]. The default is the largest change of a pixel by a published
+            trigger.
+        perturbation_steps: number of steps of the inner ascent, each of length 2.5 * radius / perturbation_steps.
+        weight: weight of the perturbed term.
     """
 
     title: ClassVar[str] = "Robust copy"

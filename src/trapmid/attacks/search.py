@@ -1,4 +1,4 @@
-"""What searches share: initial latents, objectives, optimisation of all identities at once, choice of results."""
+"""Common parts of searches: initial latents, objectives, joint optimisation of identities, selection of results."""
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
@@ -34,10 +34,10 @@ class Descent:
     """The search that an attack holds: gradient descent on the latents of all identities at once.
 
     Attributes:
-        kind: of the attack; names the random stream.
-        steps: of the optimiser.
+        kind: kind of the attack, which names the random stream.
+        steps: number of steps of the optimiser.
         rate: learning rate of the optimiser.
-        chunk: images that are decoded at once. It bounds memory.
+        chunk: number of images that are decoded at once. It bounds memory.
     """
 
     kind: str
@@ -76,7 +76,7 @@ class Descent:
 
 
 def score_public(target: ScoreTarget, public: ImageSet, run: Run) -> Tensor:
-    """(images, num_classes): how sure the target is of each identity on every public image; on the CPU."""
+    """The target's probabilities (images, num_classes) for every public image, on the CPU."""
     return _ask(lambda images: (target.scores(images),), target, public, run)[0]
 
 
@@ -103,7 +103,7 @@ def cross_entropy(target: WhiteBoxTarget) -> IdentityLoss:
 
 
 def max_margin(logits: Logits, labels: Labels) -> Tensor:
-    """(n,): the largest other logit minus the label's (PLG-MI Eq. 5).
+    """The margins (n,): the largest other logit minus the logit of the label (PLG-MI Eq. 5).
 
     Unlike that of cross-entropy, its gradient does not vanish when the label wins.
     """
@@ -130,7 +130,7 @@ def initial_latents(identities: Labels, num_classes: int, per_identity: int, lat
 
 
 def within(box: tuple[float, float] | None) -> Callable[[Tensor], Tensor]:
-    """A projection that clamps every entry into `box`, or changes nothing where there is none."""
+    """A projection that clamps every entry into `box`, or the identity if there is no box."""
     return (lambda latents: latents) if box is None else (lambda latents: latents.clamp(*box))
 
 
@@ -151,17 +151,17 @@ def optimise(
     """Gradient descent on all latents at once.
 
     Args:
-        latents: (n, ...), where to start: what each row's result is decoded from.
-        loss: per latent (m,), of the latents of a slice; each latent's loss depends on itself alone, so that a batch of
-            identities finds what each would find by itself.
-        steps: of the optimiser.
-        rate: its learning rate.
+        latents: (n, ...), the initial latents.
+        loss: returns the loss of each latent (m,) for the latents of a slice. The loss of a latent depends only on this
+            latent, so the result for an identity does not depend on the others in the batch.
+        steps: number of steps of the optimiser.
+        rate: learning rate of the optimiser.
         run: seed, compute, progress.
-        name: for progress, and the purpose of the random stream.
+        name: name for progress, which is also the purpose of the random stream.
         chunk: how many latents are decoded at once; bounds memory, changes no result but the draws of augmentation.
             Where the run has a `max_memory` it is lowered to what fits.
         folder: for a checkpoint.
-        also: what else a checkpoint has to hold.
+        also: further state for the checkpoint.
         optimizer: called with the latents and `lr`; one that treats every entry by itself, as Adam and SGD do.
         project: from latents (n, ...) that a step left to those that are allowed.
 

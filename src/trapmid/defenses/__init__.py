@@ -1,4 +1,4 @@
-"""Defenses: the contract, every member, and the training they all join."""
+"""Defenses: the interface, all built-in defenses, and the training that they change."""
 
 from trapmid.defenses.atat import ATAT
 from trapmid.defenses.bido import BiDO, balanced_batches

@@ -24,17 +24,17 @@ from trapmid.types import Images, Labels, prediction_of
 class ATAT(Defense):
     """`atat`: anti-adversarial training. The defaults are those of the authors' one configuration.
 
-    To the loss of the images of a batch comes, with a small weight, the cross-entropy of adversarial copies of them to
-    the identity that the copy was made for: training against robustness. Identities are random, other than the image's
-    own. A copy comes from projected gradient descent on the present classifier, in train mode, so that the batch norm
-    statistics see all of its steps. It takes one forward and backward pass of the classifier more for each step, and
-    one for the copies.
+    The loss of a batch has an additional term with a small weight: the cross-entropy of adversarial copies of images to
+    the identity that each copy was made for. This reduces robustness. The identities are random, but differ from the
+    image's own. A copy is computed by projected gradient descent on the current classifier in train mode, so that the
+    batch norm statistics include all of its steps. Each step costs one additional forward and backward pass of the
+    classifier, and the copies cost one more.
 
     Attributes:
-        weight: of the adversarial copies.
-        radius: the most that a pixel changes, for pixels in [0, 1]. The authors' 0.0005 is for pixels in [-1, 1].
-        step: of the search for a copy, likewise; the authors' 0.0001.
-        steps: of that search. It starts at a random point within the radius.
+        weight: weight of the adversarial copies.
+        radius: the largest change of a pixel, for pixels in [0, 1]. The authors' 0.0005 is for pixels in [-1, 1].
+        step: step size of the search for a copy, for pixels in [0, 1]; the authors' 0.0001 is for pixels in [-1, 1].
+        steps: number of steps of that search. It starts at a random point within the radius.
     """
 
     title = "AT-AT"
@@ -73,7 +73,7 @@ class AntiAdversarialRun(DefenseRun):
         self.config = config
 
     def losses(self, images: Images, labels: Labels, epoch: int) -> tuple[Mapping[str, Tensor], Mapping[str, Tensor]]:
-        """The objective of augmented images, and the weighted cross-entropy of their copies in a pass of its own."""
+        """The objective of augmented images, and the weighted cross-entropy of their copies in a separate pass."""
         context = self.context
         shown = context.augment(images)
         aims = other_labels(labels, context.images.num_classes)
@@ -90,7 +90,7 @@ class AntiAdversarialRun(DefenseRun):
         }
 
     def copies(self, images: Images, aims: Labels) -> Images:
-        """Images (n, c, h, w) near the given ones that the classifier takes for `aims` (n,), or nearly so."""
+        """Images (n, c, h, w) near the given ones that the classifier classifies as `aims` (n,), or nearly so."""
         radius, start = self.config.radius, images.detach()
         moved = (start + radius * (2 * torch.rand_like(start) - 1)).clamp(0, 1)
         for _ in range(self.config.steps):
@@ -103,6 +103,6 @@ class AntiAdversarialRun(DefenseRun):
 
 
 def other_labels(labels: Labels, num_classes: int) -> Labels:
-    """A random class for each label (n,); where it would be the label itself, the next class."""
+    """A random class for each label (n,). If it equals the label, the next class is used."""
     drawn = torch.randint(num_classes, labels.shape, device=labels.device)
     return torch.where(drawn == labels, (labels + 1) % num_classes, drawn)

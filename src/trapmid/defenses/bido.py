@@ -1,4 +1,4 @@
-"""BiDO (Peng et al., KDD 2022): hidden maps shall depend little on the input and much on the label."""
+"""BiDO (Peng et al., KDD 2022): hidden maps should depend little on the input and strongly on the label."""
 
 import warnings
 from collections.abc import Mapping, Sequence
@@ -33,7 +33,7 @@ class BiDO(Defense):
         label_kernel: kernel of one-hot labels.
         feature_kernel: kernel of images and hidden maps; `gaussian` as published.
         sigma: width of the kernels `gaussian` and `imq`.
-        images_per_identity: how many images of an identity a batch holds; published are 16 identities with 4 images
+        images_per_identity: number of images of an identity in a batch; published are 16 identities with 4 images
             each. None leaves the batches as they are. In your own training loop, where the data loader makes the
             batches, set it to None and give the loader `balanced_batches` as its batch sampler.
         sampler: how batches are drawn: `chunked` as published (`chunked_batches`), or `anew` (`balanced_batches`).
@@ -76,10 +76,10 @@ class BiDO(Defense):
         return draw(labels, batch_size, self.images_per_identity, rng)
 
     def dependence(self, prediction: Prediction, images: Images, labels: Labels) -> Mapping[str, Tensor]:
-        """Both sums over the hidden maps, weighted. Warns where no two images of a batch show the same identity.
+        """Both sums over the hidden maps, weighted. Warns if no two images of a batch show the same identity.
 
         Raises:
-            UserError: the classifier shows no hidden maps.
+            UserError: the classifier returns no hidden maps.
         """
         if not prediction.hidden:
             raise UserError(
@@ -112,7 +112,7 @@ class BiDO(Defense):
 def kernel(name: KernelName, points: Tensor, sigma: float) -> KernelMatrix:
     """The kernel matrix (m, m) of m points of any shape.
 
-    It is computed in float64, since similar images differ little and the ridge of `hsic` is small.
+    It is computed in float64, because similar images differ little and the ridge of `hsic` is small.
     `linear` is a.b, `gaussian` exp(-u) and `imq` (inverse multiquadric) (1 + u)^(-1/2), with u = |a - b|^2 / (2 sigma^2
     dim). The scale of `imq` is an assumption: it is that of `gaussian`.
     """

@@ -1,4 +1,4 @@
-"""What a defense changes in a training, in one value, which also says what it can be combined with."""
+"""The changes that a defense makes to a training, as one value. They determine which defenses can be combined."""
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
@@ -15,7 +15,7 @@ from trapmid.objective import Criteria, Objective, Term
 from trapmid.types import Labels
 
 Update: TypeAlias = Callable[[Tensor], None]
-"""Moves the weights by one step, given the summed loss of a batch."""
+"""Updates the weights by one step, given the summed loss of a batch."""
 
 MEANING = {
     "network": "the network",
@@ -24,18 +24,20 @@ MEANING = {
     "run": "how the losses of a batch are computed",
     "update": "how the weights take a step",
 }
-"""What the fields of `Changes` decide, in the words of error messages."""
+"""Descriptions of the fields of `Changes` for error messages."""
 
 EXCLUSIVE = ("batches", "criterion", "run", "update")
-"""Fields that replace something: only one defense in a training can set them. The others add to what is there."""
+"""Fields that replace something: only one defense in a training can set them. The others add something."""
 
 BEYOND_LOSS = ("network", "batches", "update")
-"""Fields that a loss cannot carry out: they need a say in the training loop itself."""
+"""Fields that a loss cannot implement, because they change the training loop itself."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class Changes:
-    """What a defense changes in a training. By default every field is None or empty, which is an unprotected training.
+    """The changes that a defense makes to a training.
+
+    By default, every field is None or empty, which is an unprotected training.
 
     Attributes:
         network: takes a newly built network and returns the one to train. Opening a trained model calls it again before
@@ -43,15 +45,15 @@ class Changes:
         batches: takes the labels (n,) of the training images, the batch size and a generator, and returns the rows of
             the images of each step of one epoch: `n // batch_size` tensors of row numbers. Default: `shuffled_batches`.
         augment: takes the augmentation so far and the training, and returns the augmentation of every image that the
-            classifier is shown, clean or poisoned.
+            classifier processes, clean or poisoned.
         criterion: takes the epoch, counted from 0, and the number of epochs, and returns the criteria of clean and of
             poisoned images. Default: cross-entropy for both.
         terms: added to the loss. They read the classifier's prediction on the clean images of a batch.
         run: takes the training and returns the object that computes the losses of its batches. Default: `PlainRun`. It
             gets the augmentation and the objective with everything that other defenses have changed.
-        update: takes the training and returns a function that moves the weights against the loss of a batch. Default: a
+        update: takes the training and returns a function that updates the weights with the loss of a batch. Default: a
             step of the recipe's optimizer.
-        trapdoor: whether `run` plants a trapdoor, so that the training leaves secrets behind.
+        trapdoor: whether `run` plants a trapdoor, so that the training produces secrets.
     """
 
     network: Callable[[Classifier], Classifier] | None = None
@@ -64,15 +66,15 @@ class Changes:
     trapdoor: bool = False
 
     def decided_twice(self, other: "Changes") -> list[str]:
-        """What both would decide, so that they cannot join the same training; in words."""
+        """Descriptions of the fields that both set, so that they cannot be combined in one training."""
         return [MEANING[name] for name in EXCLUSIVE if getattr(self, name) and getattr(other, name)]
 
     def beyond_loss(self) -> list[str]:
-        """What a loss alone cannot carry out, in words; empty if the defense works in any training loop."""
+        """Descriptions of the changes that a loss cannot implement; empty if the defense works in any training loop."""
         return [MEANING[name] for name in BEYOND_LOSS if getattr(self, name)]
 
     def start(self, context: TrainingContext) -> DefenseRun:
-        """Join a training that is about to begin."""
+        """Apply the changes to a training before it begins."""
         augment = context.augment if self.augment is None else self.augment(context.augment, context)
 
         def objective(epoch: int) -> Objective:
@@ -82,7 +84,7 @@ class Changes:
         return (self.run or PlainRun)(replace(context, augment=augment, objective=objective))
 
     def updater(self, context: TrainingContext) -> Update:
-        """The function that moves the weights."""
+        """The function that updates the weights."""
         return (self.update or plain_update)(context)
 
 
@@ -96,7 +98,7 @@ def shuffled_batches(labels: Labels, batch_size: int, rng: torch.Generator) -> S
 
 
 def plain_update(context: TrainingContext) -> Update:
-    """A step of the context's optimizer."""
+    """A function that does a step of the optimizer of the context."""
 
     def update(loss: Tensor) -> None:
         context.optimizer.zero_grad()

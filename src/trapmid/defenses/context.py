@@ -1,4 +1,4 @@
-"""The training that a defense joins, as far as a defense may look at it."""
+"""The properties of a training that a defense can access."""
 
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -14,11 +14,11 @@ from trapmid.objective import CROSS_ENTROPY, Objective
 
 @dataclass(frozen=True)
 class TrainingImages:
-    """The training images in numbers.
+    """Properties of the training images.
 
     Attributes:
-        count: how many images there are.
-        num_classes: how many identities they show.
+        count: number of images.
+        num_classes: number of identities.
         shape: (channels, height, width).
         mean: mean pixel in [0, 1], one number per channel.
     """
@@ -44,14 +44,14 @@ class TrainingContext:
         optimizer: the optimizer that trains it.
         architecture: config of the classifier, for defenses that build a second network like it; None for a network
             that trapmid did not build.
-        images: the training images in numbers.
-        epochs: how often every training image is seen.
-        batch_size: images in a batch.
-        augment: what is done to every image before the classifier sees it. It includes the changes of all joined
+        images: properties of the training images.
+        epochs: number of passes over the training images.
+        batch_size: number of images in a batch.
+        augment: the augmentation of every image before the classifier. It includes the changes of all joined
             defenses.
         compute: device and precision.
-        seed: of the run.
-        objective: what a step minimises in a given epoch, counted from 0. It includes the changes of all joined
+        seed: seed of the run.
+        objective: the objective of a step in a given epoch, counted from 0. It includes the changes of all joined
             defenses.
     """
 
@@ -68,10 +68,10 @@ class TrainingContext:
 
     @property
     def steps_per_epoch(self) -> int:
-        """Batches in an epoch; an incomplete last batch is left out."""
+        """Number of batches in an epoch. An incomplete last batch is left out."""
         return self.images.count // self.batch_size
 
     @property
     def steps(self) -> int:
-        """Batches in the whole training."""
+        """Number of batches in the whole training."""
         return self.epochs * self.steps_per_epoch

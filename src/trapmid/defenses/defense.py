@@ -1,4 +1,4 @@
-"""The contract of a defense: a frozen config that says in one value what it changes in a training."""
+"""The interface of a defense: a frozen config that returns its changes to a training as one value."""
 
 from abc import ABC, abstractmethod
 from collections.abc import Mapping
@@ -12,12 +12,12 @@ from trapmid.defenses.context import TrainingContext
 
 @dataclass(frozen=True)
 class Findings:
-    """What a defense has to say about a finished training.
+    """The findings of a defense about a finished training.
 
     Attributes:
         facts: recorded in the manifest, by name; values are JSON.
         notes: sentences for the person who trained the model.
-        warnings: the same, where something is wrong.
+        warnings: sentences about problems.
     """
 
     facts: Mapping[str, Any] = field(default_factory=dict)
@@ -30,22 +30,22 @@ class Findings:
 
 
 class Defense(Member, ABC):
-    """A way of training a classifier so that it gives less of its training images away.
+    """A way of training a classifier so that it reveals less about its training images.
 
     A subclass is a frozen config with a `kind`. It implements `changes`; everything else has a default. docs/design.md,
-    "Contracts: defenses", shows a whole one.
+    "Contracts: defenses", shows a complete example.
     """
 
     @abstractmethod
     def changes(self) -> Changes:
-        """What the defense changes in a training: a function of the config alone."""
+        """The changes that the defense makes to a training. They depend only on the config."""
 
     def findings(self, context: TrainingContext, last: Mapping[str, float]) -> Findings:
-        """What there is to say about a finished training.
+        """Return the findings about a finished training.
 
         Args:
             context: the training.
-            last: the row of the training log that belongs to the weights that were kept.
+            last: the row of the training log for the weights that were kept.
         """
         del context, last
         return Findings()
@@ -53,5 +53,5 @@ class Defense(Member, ABC):
     @final
     @property
     def has_trapdoor(self) -> bool:
-        """Whether a training leaves triggers, and so secrets and signatures, behind."""
+        """Whether a training produces triggers, and therefore secrets and signatures."""
         return self.changes().trapdoor

@@ -1,4 +1,4 @@
-"""Defenses in a training loop of your own: `loss = defended.loss(images, labels)`."""
+"""Defenses in your own training loop: `loss = defended.loss(images, labels)`."""
 
 from collections.abc import Callable, Mapping
 from dataclasses import replace
@@ -27,9 +27,9 @@ from trapmid.types import UserError
 
 @final
 class Defended:
-    """A defense in a training loop that is yours. For Trap-MID alone, `Trapdoor` is the shorter way.
+    """A defense in your own training loop. For Trap-MID only, `Trapdoor` is simpler.
 
-    It works for every defense that a loss can carry out: one that changes neither the network, nor the batches, nor the
+    It works for every defense that a loss can implement: one that changes neither the network, nor the batches, nor the
     steps.
 
     Your checkpoints have to hold its `state_dict` beside those of the model and the optimizer. The state holds the
@@ -48,20 +48,20 @@ class Defended:
     Args:
         defense: the defense.
         model: any classifier of images in [0, 1], on its device. It returns logits (n, num_classes), or an object that
-            has them as `logits`. A defense that needs more, such as hidden maps, says so.
+            has them as `logits`. A defense that needs more, such as hidden maps, raises an error.
         optimizer: the torch optimizer that trains `model`, not a wrapper around it.
         num_classes: number of identities.
         image_shape: (channels, height, width).
-        epochs: how often every training image will be seen; schedules run over it.
-        steps_per_epoch: how often `loss` will be called in each epoch.
-        batch_size: images in each call. If several processes train together, those of one of them.
+        epochs: number of passes over the training images, which is the length of schedules.
+        steps_per_epoch: number of calls of `loss` in each epoch.
+        batch_size: number of images in each call. If several processes train together, those of one of them.
         augment: takes images and returns changed images of the same shape; applied to every image that `model` is
             shown. Default: the published augmentation. Leave geometric augmentation out of the data loader.
         mean: the mean pixel in [0, 1], one number per channel, for defenses that paint with it; default: mid-grey.
-        seed: of what the defense draws at its start.
+        seed: seed of the random numbers that the defense draws at its start.
 
     Raises:
-        UserError: the defense changes something that a loss cannot, or a number makes no sense.
+        UserError: the defense changes something that a loss cannot implement, or a number is out of range.
     """
 
     def __init__(
@@ -131,9 +131,9 @@ class Defended:
             labels: (n,), class numbers from 0 to num_classes - 1.
 
         Raises:
-            UserError: images or labels are not those of this training, or the loss is not finite. Nothing has changed
-                then, in the defense, in the statistics of the classifier's batch norms and in torch's random numbers: a
-                loop that skips the batch goes on as if there had been no such batch.
+            UserError: images or labels are not those of this training, or the loss is not finite. In this
+                case, the defense, the statistics of the classifier's batch norms and torch's random state are
+                unchanged, so a loop can skip the batch and continue.
         """
         losses, _ = self.losses(images, labels)
         return torch.stack(list(losses.values())).sum()
@@ -190,7 +190,7 @@ class Defended:
         """The inverse of `state_dict`.
 
         Raises:
-            UserError: it is the state of another training. Nothing has changed then.
+            UserError: it is the state of another training. In this case, nothing changes.
         """
         expected = self.state_dict().keys()
         if state_dict.keys() != expected:

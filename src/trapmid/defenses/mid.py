@@ -23,10 +23,10 @@ class MID(Defense):
     authors' code; the draws come from torch's global generator.
 
     Attributes:
-        weight: lambda.
+        weight: lambda, the weight of the divergence.
         width: k, the width of the bottleneck. Trap-MID, App. C.6 has 1024 for VGG-16 and 512 for Face.evoLVe and
             ResNet-152.
-        features: what the network shows as its features, which attacks and detectors read: those of the `body` before
+        features: the features that the network returns for attacks and detectors: those of the `body` before
             the bottleneck, as in the authors' code, or those `drawn` from the bottleneck.
     """
 

@@ -72,7 +72,7 @@ def erase(images: Images, area: tuple[float, float], fill: tuple[float, ...]) ->
     side = (share * height * width).sqrt()
 
     def within(length: int) -> Tensor:
-        """(n, length): which of the pixels along one side lie in the square."""
+        """A mask (n, length) of the pixels along one side that are in the square."""
         extent = side.clamp(max=length).round()
         first = (torch.rand(n, device=device) * (length - extent + 1)).floor()
         at = torch.arange(length, device=device)

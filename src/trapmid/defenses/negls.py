@@ -49,5 +49,5 @@ class NegLS(Smoothing):
         return (epoch + 1 - start) / (epochs - start) if epoch >= start else 0.0
 
     def smoothing_at(self, epoch: int, epochs: int) -> float:
-        """As strong as the schedule says."""
+        """The smoothing in an epoch according to the schedule."""
         return self.strength(epoch, epochs) * self.smoothing

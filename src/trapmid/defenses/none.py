@@ -10,7 +10,8 @@ from trapmid.defenses.defense import Defense
 class NoDefense(Defense):
     """`none`: the unprotected classifier that every table starts with.
 
-    The authors train it without augmentation. Here it gets the recipe's, so that augmentation confounds no comparison.
+    The authors train it without augmentation. Here, it has the augmentation of the recipe, so that augmentation does
+    not confound comparisons.
     """
 
     title = "Unprotected"
