@@ -1,6 +1,6 @@
-"""Data: readers for every layout, splits within identities, and a check of data sets before they cost anything.
+"""Data: readers for every layout, splits within identities, and a check of data sets before training.
 
-A reader of your own is a class that derives from `StoredSource`, in a file of your own; see the section on sources in
+A custom reader is a class that derives from `StoredSource`, in a file of your own. See the section on sources in
 docs/design.md.
 """
 

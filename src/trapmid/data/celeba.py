@@ -24,9 +24,9 @@ class CelebASource(StoredSource):
         path: the folder with `img_align_celeba/` and `identity_CelebA.txt`, or with both where the download puts them:
             in `Img/` and in `Anno/`.
         part: "private" is the identities with the most images, "public" is images of all others, "all" is everything.
-        private_identities: how many identities are private; of those with equally many images, the smaller number comes
+        private_identities: number of private identities. Of those with equally many images, the smaller number comes
             first.
-        public_images: how many images the public part holds, drawn once with a fixed seed; None is all of them.
+        public_images: number of images in the public part, drawn once with a fixed seed; None for all.
     """
 
     paper: ClassVar[str] = "Liu et al., ICCV 2015; crop and sizes as in Trap-MID, appendix C.2"
@@ -38,7 +38,7 @@ class CelebASource(StoredSource):
 
     @property
     def names_identities(self) -> bool:
-        """True: by numbers."""
+        """True, because identities have numbers."""
         return True
 
     def records(self) -> tuple[int, Iterator[Record]]:
@@ -65,7 +65,7 @@ class CelebASource(StoredSource):
 
 
 def identity_files(path: Path) -> tuple[Path, ...]:
-    """Where the identity file may lie in a folder of CelebA."""
+    """The possible paths of the identity file in a folder of CelebA."""
     return path / IDENTITY_FILE, path / "Anno" / IDENTITY_FILE
 
 

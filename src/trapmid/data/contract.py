@@ -1,4 +1,4 @@
-"""The contract of a data source: what every reader of images says and does, whether it is part of trapmid or not."""
+"""The interface of a data source, which every reader of images implements."""
 
 from abc import ABC, abstractmethod
 from collections.abc import Callable
@@ -9,7 +9,7 @@ from trapmid.data.images import ImageSet
 from trapmid.registry import Registry
 
 ReadProgress: TypeAlias = Callable[[int, int | None], None]
-"""Called with the number of images that are done, and with their total where it is known."""
+"""Called with the number of finished images, and with their total; None if it is unknown."""
 
 
 class Source(Config, ABC):
@@ -26,16 +26,16 @@ class Source(Config, ABC):
     @property
     @abstractmethod
     def names_identities(self) -> bool:
-        """Whether the data set says who is in each image. If not, every image counts as a person of its own."""
+        """Whether the data set names the person in each image. If not, every image counts as a separate person."""
 
     @property
     @abstractmethod
     def title(self) -> str:
-        """What reports and messages call the data set."""
+        """The title of the data set in reports and messages."""
 
     @property
     def depicts(self) -> str:
-        """What the images are, in the plural, as a report names them."""
+        """The content of the images for reports, in the plural."""
         return "photographs"
 
     @property
@@ -58,7 +58,7 @@ SOURCES: Registry[Source] = Registry(
     "trapmid.readers",
     "trapmid.data.sources:READERS",
 )
-"""Every reader, those of other packages included."""
+"""All readers, including those of other packages."""
 
 AnySource: TypeAlias = Annotated[Source, SOURCES]
 """The type of a config's field that takes any source: an instance, or its JSON, in which `kind` names the reader."""

@@ -1,7 +1,7 @@
 """From a stored image to pixels: which files are images, how they are decoded, and what is refused.
 
 Decoded are JPEG, PNG, PPM and PGM, BMP, WebP, TIFF and GIF, whatever the file's name says; other decoders of Pillow are
-not offered a stranger's bytes. An image becomes RGB or grey with 8 bits a channel as follows:
+not used for untrusted files. An image becomes RGB or grey with 8 bits a channel as follows:
 
 - EXIF orientation is applied, so the image stands upright.
 - Of an animation or a file with several pages, the first frame is used.
@@ -67,7 +67,7 @@ def open_image(stored: bytes | Path | BrokenImage, near: int | None = None) -> I
         raise BrokenImage("not an image of a known format") from problem
     except OSError as problem:
         raise BrokenImage(problem.strerror or shown(problem) or type(problem).__name__) from problem
-    except Exception as problem:  # Pillow's parsers raise whatever they run into, from SyntaxError to struct.error
+    except Exception as problem:  # Pillow's parsers raise many exceptions, from SyntaxError to struct.error
         raise BrokenImage(shown(problem) or type(problem).__name__) from problem
 
 
@@ -116,7 +116,7 @@ def to_square(image: Image.Image, size: int, channels: Literal[1, 3], crop: int 
 
 
 def _check_kind(image: Image.Image) -> None:
-    """Refuse what would take too much memory, or lose precision without a word."""
+    """Refuse images that would need too much memory, or would lose precision silently."""
     limit = Image.MAX_IMAGE_PIXELS
     if limit is not None and image.width * image.height > limit:
         raise BrokenImage(f"{image.width} x {image.height} pixels; at most {limit:,} are decoded")

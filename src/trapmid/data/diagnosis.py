@@ -1,4 +1,4 @@
-"""What `trapmid doctor` checks, and how it reports what it finds."""
+"""The checks of `trapmid doctor`, and the report of its findings."""
 
 from pathlib import Path
 from typing import Literal, NamedTuple, TypeAlias
@@ -16,7 +16,7 @@ FEW_IMAGES = 10
 
 
 class Rule(NamedTuple):
-    """The words of a check: how severe it is, what was found (to be read after a count), and what to do about it."""
+    """The texts of a check: severity, problem (to be read after a count), and remedy."""
 
     severity: Severity
     problem: str
@@ -100,8 +100,8 @@ class Finding(Config):
         severity: how severe it is.
         code: a short name for scripts; it does not change between versions.
         role: the data set that has the problem; "both" if it lies between the two.
-        count: how many images, identities or files have it.
-        problem: what they are, to be read after the count, such as "images without an identity".
+        count: number of images, identities or files with the problem.
+        problem: description of them, to be read after the count, such as "images without an identity".
         examples: the first few of them.
         remedy: what to do about it, as a sentence.
     """
@@ -116,18 +116,18 @@ class Finding(Config):
 
 
 class Facts(Config):
-    """What a data set holds. A data set that does not name identities has None for all that is counted by identity.
+    """Facts about a data set. If it does not name identities, all values that are counted by identity are None.
 
     Attributes:
         role: private or public.
-        path: of its file or folder.
-        kind: of the reader.
-        images: how many images can be read.
-        broken: how many cannot.
-        identities: how many people it names.
-        fewest: images of the identity with the fewest images.
-        typical: images of an identity, the median.
-        most: images of the identity with the most images.
+        path: path of its file or folder.
+        kind: kind of the reader.
+        images: number of images that can be read.
+        broken: number of images that cannot be read.
+        identities: number of people with a name.
+        fewest: number of images of the identity with the fewest images.
+        typical: median of the number of images per identity.
+        most: number of images of the identity with the most images.
         sizes: (width, height, images), the most frequent sizes first, at most five.
         modes: images per Pillow mode, e.g. {"RGB": 100}.
     """

@@ -1,4 +1,4 @@
-"""Lists everything that is wrong with a data set in one pass, so that it has to be repaired only once."""
+"""Lists all problems of a data set in one pass, so that it has to be repaired only once."""
 
 import math
 from collections import Counter, defaultdict
@@ -17,7 +17,7 @@ from trapmid.data.records import Record, StoredSource, reported
 from trapmid.data.sources import guess_source
 
 _Case: TypeAlias = tuple[str, list[str]]
-"""The code of a check and what fails it."""
+"""The code of a check and the items that fail it."""
 
 
 def examine(
@@ -32,7 +32,7 @@ def examine(
         private: the private images, or the only ones.
         public: the attacker's images, which must show other people.
         image_size: the side length in pixels that images will be resized to; smaller images are a finding.
-        progress: called with the number of images of both data sets that are done.
+        progress: called with the number of finished images of both data sets.
 
     Raises:
         UserError: a data set as a whole cannot be read, for example because there is no such path, a column is missing
@@ -56,7 +56,7 @@ def examine(
 
 
 class _Seen(NamedTuple):
-    """What is remembered of an image that could be read."""
+    """Stored properties of a readable image."""
 
     identity: str
     origin: str
@@ -144,7 +144,7 @@ class _Survey:
 
 
 def _overlap(private: _Survey, public: _Survey) -> Iterator[_Case]:
-    """What the two data sets have in common, but must not."""
+    """Content that the two data sets must not have in common."""
     yield "identity-in-both", sorted(private.per_identity().keys() & public.per_identity().keys())
     known, found = private.by_digest(), public.by_digest()
     twins = [(known[digest][0], found[digest][0]) for digest in known if digest in found]

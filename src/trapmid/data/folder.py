@@ -16,14 +16,14 @@ SUFFIXES = frozenset({".jpg", ".jpeg", ".png", ".pgm", ".ppm", ".bmp", ".webp", 
 class FolderSource(StoredSource):
     """Images in one folder per identity, which has the identity's name. Folders below it are read as well.
 
-    Links to folders are followed. A folder that cannot be read is an error and never left out.
+    Links to folders are followed. A folder that cannot be read is an error.
     """
 
     kind: Literal["folder"] = "folder"
 
     @property
     def names_identities(self) -> bool:
-        """True: folders are identities."""
+        """True, because folders are identities."""
         return True
 
     def records(self) -> tuple[int, Iterator[Record]]:
@@ -142,7 +142,7 @@ def _walk(root: Path, below: Path, read: set[str]) -> Iterator[Entry]:
 
 
 def _is_of_an_identity(entry: Entry) -> bool:
-    """Whether an entry is an image of an identity, or may hide some."""
+    """Whether an entry is an image of an identity, or an unreadable folder that may contain some."""
     return bool(entry.problem) or (is_image(entry.name) and len(entry.name.parts) > 1)
 
 

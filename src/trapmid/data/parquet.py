@@ -52,7 +52,7 @@ class ParquetSource(StoredSource):
         )
 
     def _check(self, file: Path) -> int:
-        """The number of rows of a file whose columns are as they should be."""
+        """Check the columns of a file, and return the number of rows."""
         try:
             check_regular(file)
             with pq.ParquetFile(file) as parquet:
@@ -84,7 +84,7 @@ class ParquetSource(StoredSource):
         columns = [self.image_column, *([] if self.identity_column is None else [self.identity_column])]
         try:
             with pq.ParquetFile(file) as parquet:
-                # threads cost more than they give where a column is bytes to be copied
+                # threads are slower if a column only has bytes to be copied
                 for batch in parquet.iter_batches(_BATCH_ROWS, columns=columns, use_threads=False):
                     for image, *names in zip(*(batch.column(column).to_pylist() for column in columns), strict=True):
                         if row == count:

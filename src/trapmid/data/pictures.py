@@ -1,4 +1,4 @@
-"""Images from files, folders and Parquet files, a batch at a time, for questions that need no identities."""
+"""Images from files, folders and Parquet files, in batches, for uses that need no identities."""
 
 from collections.abc import Iterable, Iterator
 from pathlib import Path
@@ -38,8 +38,8 @@ def read_pictures(
         image_size: side length in pixels.
         channels: one or three.
         crop: side length of the central square that is used, as in `StoredSource`.
-        batch: images at once.
-        progress: called with the number of images that are done.
+        batch: number of images in a batch.
+        progress: called with the number of finished images.
 
     Raises:
         UserError: a path holds no images, or a broken one.

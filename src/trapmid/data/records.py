@@ -1,4 +1,4 @@
-"""What readers of stored images share: the record of one image, and how records become an image set."""
+"""Common parts of readers of stored images: the record of one image, and the conversion to an image set."""
 
 import os
 from abc import ABC, abstractmethod
@@ -39,12 +39,12 @@ class Record(NamedTuple):
 
 
 class StoredSource(Source, ABC):
-    """A data set of encoded images on disk. A reader lists them in `records`; all else is done here.
+    """A data set of encoded images on disk. A reader lists them in `records`. This class implements the rest.
 
     Attributes:
         path: the file or folder.
         crop: side length in pixels of the central square that is used of every image; None uses the largest that fits.
-            The paper takes 108 of CelebA's aligned 178 x 218, 88 of FFHQ's 128 and 54 of FaceScrub's 64 (Trap-MID,
+            The paper uses 108 of CelebA's aligned 178 x 218, 88 of FFHQ's 128 and 54 of FaceScrub's 64 (Trap-MID,
             appendix C.2).
     """
 
@@ -53,7 +53,7 @@ class StoredSource(Source, ABC):
 
     @classmethod
     def recognises(cls, path: Path) -> bool:
-        """Whether images at this path are for this reader.
+        """Whether this reader can read the images at this path.
 
         Commands ask the readers of other packages before they guess.
 
@@ -153,7 +153,7 @@ def readable(name: str | Path) -> str:
 
 
 def unwritable(path: Path) -> str | None:
-    """Why a path cannot be part of a recipe or a report; None if it can."""
+    """The reason why a path cannot be part of a recipe or a report; None if it can."""
     if readable(path) == str(path):
         return None
     return f"the path {readable(path)} is not UTF-8, so no recipe can hold it; rename the file or folder"

@@ -1,4 +1,4 @@
-"""The readers of the package, faces drawn by code among them, and the guess which reader a path needs."""
+"""The readers of the package, including faces drawn by code, and functions that guess the reader of a path."""
 
 from pathlib import Path
 from typing import Annotated, Literal
@@ -24,9 +24,9 @@ class SyntheticSource(Source):
     """Faces of people who do not exist, drawn by code: nothing is downloaded, and no real person is shown.
 
     Attributes:
-        identities: how many people.
-        images_per_identity: images of each.
-        seed: another seed is another population.
+        identities: number of people.
+        images_per_identity: number of images of each person.
+        seed: seed of the population.
         first_identity: the number of the first person. Sources with the same seed and ranges of numbers that do not
             overlap have no person in common, which keeps the public faces apart from the private ones.
     """
@@ -44,7 +44,7 @@ class SyntheticSource(Source):
 
     @property
     def title(self) -> str:
-        """That they are drawn."""
+        """A title that states that the faces are drawn."""
         return "synthetic faces drawn by code"
 
     @property
@@ -76,7 +76,7 @@ class SyntheticSource(Source):
 
 
 READERS: tuple[type[Source], ...] = (FolderSource, FlatFolderSource, ParquetSource, CelebASource, SyntheticSource)
-"""The package's own; `SOURCES` also knows those of other packages."""
+"""The readers of this package. `SOURCES` also includes those of other packages."""
 
 
 def guess_source(path: Path) -> StoredSource:

@@ -20,13 +20,13 @@ _PARTS = ("train", "val", "test")
 
 
 class SplitConfig(Config):
-    """Which part of every identity's images is held out.
+    """The fractions of every identity's images that are held out.
 
     Attributes:
-        val: fraction that chooses the epoch and calibrates judges and detectors. The paper has none and chooses on
+        val: fraction for selecting the epoch and calibrating judges and detectors. The paper has none and selects on
             `test`, as `training.keep=test` does.
-        test: fraction that is looked at once.
-        seed: another seed holds out other images.
+        test: fraction for the final evaluation.
+        seed: seed of the split.
     """
 
     val: BelowOne = 0.1
@@ -45,7 +45,7 @@ class SplitConfig(Config):
         return self
 
     def held_out(self, images: int) -> tuple[int, int]:
-        """How many of an identity's images go to val and to test: the fractions, rounded, but at least one each."""
+        """The numbers of images of an identity in val and in test: the rounded fractions, but at least one each."""
         return max(1, round(self.val * images)), max(1, round(self.test * images))
 
 
@@ -97,7 +97,7 @@ class Split:
 def split(images: ImageSet, config: SplitConfig) -> Split:
     """Divide every identity's images at random, by the config's seed.
 
-    Where an image goes depends on the seed, the identity's name and the origins of that identity's images alone: not on
+    The part of an image depends only on the seed, the identity's name and the origins of that identity's images, not on
     the order of rows, the image size or the other identities.
 
     Raises:

@@ -1,4 +1,4 @@
-"""Training with trapdoors: what all defenses that plant triggers share."""
+"""Training with trapdoors: the common parts of all defenses that plant triggers."""
 
 from abc import ABC, abstractmethod
 from collections.abc import Mapping
@@ -31,7 +31,7 @@ class Planting(TrapdoorSettings, Defense, ABC):
 
     @abstractmethod
     def planter(self) -> type[Planter]:
-        """The drop-in that plants the triggers. It decides in which order everything learns."""
+        """The drop-in that plants the triggers. It determines the order of the updates."""
 
     @final
     def changes(self) -> Changes:
@@ -92,7 +92,7 @@ class PlantingRun(DefenseRun):
         return self.trapdoor.unchecked_losses(images, labels, self.context.objective(epoch))
 
     def through(self, model: nn.Module) -> None:
-        """As `Planter.through`."""
+        """See `Planter.through`."""
         super().through(model)
         self.trapdoor.through(model)
 
@@ -101,7 +101,7 @@ class PlantingRun(DefenseRun):
         return self.trapdoor.shown(images)
 
     def examine(self, images: Images, rng: torch.Generator) -> Mapping[str, float]:
-        """The success of the trapdoor at the present blend ratio, and that ratio."""
+        """The success of the trapdoor at the current blend ratio, and that ratio."""
         secrets = self.trapdoor.secrets(ratio=self.trapdoor.blend_ratio)
         return {
             "trapdoor_success": trapdoor_success(self.context.model, secrets, images, rng),
@@ -109,7 +109,7 @@ class PlantingRun(DefenseRun):
         }
 
     def settled(self) -> bool:
-        """Whether the blend ratio has come down to the one that the trapdoor is used with."""
+        """Whether the blend ratio has reached its final value."""
         return self.trapdoor.blend_ratio == self.trapdoor.settings.blend.end
 
     def parts(self) -> Mapping[str, Stateful]:

@@ -23,7 +23,7 @@ class Stacked(Defense):
     """`stacked`: several defenses in one training; on a command line their names joined by +, as in `trapmid+negls`.
 
     Network, augmentation and terms are changed in the order of the parts (`joined` says who changes the network last).
-    Two parts that would both decide the same thing, such as what a classification costs, are refused.
+    Two parts that both set the same thing, such as the classification loss, are refused.
 
     Attributes:
         parts: the defenses. The default is the published combination that smooths the labels of clean and poisoned
@@ -60,18 +60,18 @@ class Stacked(Defense):
         return self
 
     def changes(self) -> Changes:
-        """Those of all parts."""
+        """See `Defense`. Combines those of all parts."""
         return joined([part.changes() for part in self.parts])
 
     def findings(self, context: TrainingContext, last: Mapping[str, float]) -> Findings:
-        """Those of all parts."""
+        """See `Defense`. Combines those of all parts."""
         return reduce(Findings.then, (part.findings(context, last) for part in self.parts))
 
 
 def parse_defense(text: str, known: Sequence[Defense] = ()) -> Defense:
-    """The defense that a command line names.
+    """Return the defense for a name from the command line.
 
-    It is one of `known` by its name, else a kind with its defaults, or several of them joined by +, or the import
+    It is one of `known` by its name, or a kind with its defaults, or several of them joined by +, or the import
     path of a class, `package.module:Class`, which then has its defaults and may be named by its kind from then on.
 
     Raises:

@@ -1,4 +1,4 @@
-"""TL-DMI (Ho et al., CVPR 2024): early layers keep what they learnt from public images and take in nothing private."""
+"""TL-DMI (Ho et al., CVPR 2024): early layers are frozen after pretraining on public images."""
 
 from collections.abc import Mapping
 from typing import Literal, final
@@ -125,13 +125,13 @@ def first_layers(model: nn.Module, share: float) -> set[str]:
 
 
 IR_UNITS = {24: 6, 50: 47}
-"""Of a network with so many units, how many of the first are frozen."""
+"""The number of first units that are frozen, by the number of units of the network."""
 VGG_CHILDREN = 27
-"""How many of the first of VGG-16's layers are frozen, activations and poolings included."""
+"""The number of first layers of VGG-16 that are frozen, including activations and poolings."""
 
 
 def published_layers(model: nn.Module) -> set[str] | None:
-    """The names of the layers that the authors freeze; None for networks that they have not."""
+    """The names of the layers that the authors freeze; None for networks that they do not use."""
     if isinstance(model, VGG16Net):
         blocks = [
             f"blocks.{number}.{name}"

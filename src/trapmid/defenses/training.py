@@ -1,4 +1,4 @@
-"""Training: images and a defense in, a model and its secrets out, in one loop for every defense."""
+"""Trains a model and its secrets from images and a defense, in one loop for every defense."""
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -71,10 +71,10 @@ class Training(Config):
     """How a classifier is trained; the defaults are those of Trap-MID for VGG-16 on CelebA (App. C.3).
 
     Attributes:
-        epochs: passes over the training split.
-        batch_size: images in a step; an incomplete last batch is left out, as in the authors' code.
-        schedule: of the learning rate: `constant`; `one-cycle` over the whole training; or `steps`, a tenth after 75 %
-            of the epochs and a hundredth after 90 %, as published for NegLS and PPA.
+        epochs: number of passes over the training split.
+        batch_size: number of images in a step. An incomplete last batch is left out, as in the authors' code.
+        schedule: schedule of the learning rate: `constant`; `one-cycle` over the whole training; or `steps`, a tenth
+            after 75 % of the epochs and a hundredth after 90 %, as published for NegLS and PPA.
         flip: share of the images that are mirrored as they are read, before a defense sees them. The authors' reader
             does so under every defense. Unlike a flip in `augmentation`, it comes before triggers and discriminators.
         augmentation: used under every defense, `none` included.
@@ -83,7 +83,7 @@ class Training(Config):
             the same, for comparison with their numbers only.
         recalibrate: recompute batch norm statistics before every evaluation. Without it, a trapdoored model can lose
             its accuracy in eval mode for an epoch (docs/design.md).
-        evaluate_every: epochs between two evaluations.
+        evaluate_every: number of epochs between two evaluations.
     """
 
     epochs: Count = 50
@@ -131,9 +131,9 @@ def train(
         out: the model's folder.
         private: images and their split. The part `test` is used only if `training.keep` is `test`.
         model: architecture.
-        defense: how the classifier is defended.
-        training: everything else that decides the weights, together with `seed`.
-        seed: of initial weights, batches, augmentation and triggers.
+        defense: the defense.
+        training: the other settings of the training.
+        seed: seed of initial weights, batches, augmentation and triggers.
         compute: device and precision.
         secrets: folder for the triggers of this model; default: the name of `out` with `-secrets` appended. It must not
             be inside `out`.
@@ -176,7 +176,7 @@ def train(
 
 
 class _Fit:
-    """The parts of one training and how they are wired."""
+    """The parts of one training and their connections."""
 
     def __init__(
         self,

@@ -1,4 +1,4 @@
-"""The triggers of a model, which only its defender may have.
+"""The triggers of a model, which must be known only to its defender.
 
 They are kept apart from the model, in a file that only its owner can read.
 """
@@ -21,7 +21,7 @@ from trapmid.trapdoor.triggers import blend, stratified_labels
 from trapmid.types import Images, Labels, UserError, logits_of
 
 DIGEST = "sha256"
-"""The name of the tensor that vouches for the others."""
+"""The name of the tensor with the checksum of the others."""
 SECRETS, DETECTOR = "secrets.safetensors", "detector.safetensors"
 """Names of files that must not be inside a model's folder: the triggers, and the detector that was made from them."""
 
@@ -84,7 +84,7 @@ class Secrets:
         file = folder / SECRETS
         try:
             tensors = load(file.read_bytes())
-            digest = tensors.pop(DIGEST, None)  # there is none in what versions before 0.2 wrote
+            digest = tensors.pop(DIGEST, None)  # files of versions before 0.2 have none
             secrets = Secrets(tensors["triggers"], float(tensors["blend_ratio"]), tensors.get("masks"))
         except (OSError, SafetensorError, KeyError, RuntimeError) as problem:
             raise UserError(

@@ -73,7 +73,7 @@ class TrapdoorSettings(Config):
 
     @property
     def discriminates(self) -> bool:
-        """Whether a discriminator has a say in how triggers move."""
+        """Whether a discriminator influences the updates of the triggers."""
         return self.trigger_updates > 0 and self.naturalness_weight > 0
 
     @model_validator(mode="after")

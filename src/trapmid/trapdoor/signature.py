@@ -15,12 +15,12 @@ def signatures(model: nn.Module, images: Images, secrets: Secrets, rng: torch.Ge
     """(num_classes, d), of unit length: per class the mean features of images poisoned with its trigger, normalised.
 
     Args:
-        model: the classifier, in eval mode. Where it shows logits alone, they are the features.
+        model: the classifier, in eval mode. If it returns only logits, they are the features.
         images: (n, c, h, w), the defender's training images, not augmented. Each is poisoned once, with a stratified
             random class, as published; every class gets n / num_classes images, so n must be at least num_classes.
         secrets: the triggers.
         rng: draws the classes.
-        batch: images at once.
+        batch: number of images in one forward pass.
     """
     targets = stratified_labels(len(images), len(secrets.triggers), rng).to(images.device)
     parts = []

@@ -1,4 +1,4 @@
-"""Several processes that train one model with `torch.distributed`: what they agree on, share and average.
+"""Communication between processes that train one model with `torch.distributed`.
 
 With one process, or without a process group, every function returns what one process needs.
 """
@@ -48,7 +48,7 @@ def _data(model: nn.Module) -> list[Tensor]:
 
 
 def counts(n: int, device: torch.device) -> list[int]:
-    """How many images each process brings to this step, in the order of their ranks."""
+    """The number of images of each process in this step, in the order of their ranks."""
     return [n] if processes() == 1 else [int(row[0]) for row in _gathered([float(n)], device)]
 
 
@@ -103,9 +103,9 @@ def gather(tensor: Tensor) -> Tensor:
 
 
 def agree(problem: UserError | None, model: nn.Module) -> None:
-    """Refuse a batch in all processes if one of them has to refuse its own, so that none waits for it without end.
+    """Refuse a batch in all processes if one of them has to refuse its own, so that no process waits forever.
 
-    The processes also compare their weights, which differ if nobody averages the gradients.
+    The processes also compare their weights, which differ if gradients are not averaged.
 
     Args:
         problem: what is wrong in this process, or None.
