@@ -154,18 +154,16 @@ class _Trial:
                 _attacked(self.method, folder / "parts", interrupt_after(max(1, self._told // 2)))
             except Interrupted:
                 expect(not (folder / "parts").exists(), "An interrupted attack left a finished result.")
-            parts, target = _attacked(self.method, folder / "parts")
+            parts, _ = _attacked(self.method, folder / "parts")
         expect(
             _contents(whole) == _contents(parts),
-            "An attack that was interrupted and resumed found other images. What changes over the search has to be in "
-            "its "
-            "checkpoints.",
+            "An attack that was interrupted and resumed found other images. What changes over the search has to be "
+            "in its checkpoints.",
         )
         expect(
-            whole.facts["queries"] == parts.facts["queries"] == target.queries,
+            whole.facts["queries"] == parts.facts["queries"],
             f"A resumed attack counted {parts.facts['queries']} queries instead of {whole.facts['queries']}: put the "
-            "target among the "
-            "parts of its checkpoints.",
+            "target among the parts of its checkpoints.",
         )
         expect(whole.facts["notes"] == parts.facts["notes"], "A resumed attack noted other numbers.")
 
