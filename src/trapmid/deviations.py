@@ -3,7 +3,9 @@
 `python -m trapmid.deviations` prints the page.
 """
 
+import itertools
 import sys
+import textwrap
 from typing import NamedTuple
 
 from trapmid.catalogue import unions
@@ -142,20 +144,26 @@ is none.
 def document() -> str:
     """The page as Markdown."""
     parts, entries = [HEAD], deviations()
-    for union in dict.fromkeys(entry.union for entry in entries):
-        rows = [["kind", "what differs", "published", "here", "why"], ["---"] * 5]
-        of_union = [entry for entry in entries if entry.union == union]
-        rows += [_row(entry) for entry in of_union if entry.matter != NONE_KNOWN]
-        same = [f"`{entry.kind}`" for entry in of_union if entry.matter == NONE_KNOWN]
-        table = "\n".join(f"| {' | '.join(row)} |" for row in rows) + "\n" if len(rows) > 2 else ""
-        known = f"\nNone known: {', '.join(same)}.\n" if same else ""
-        parts.append(f"## {union.capitalize()}\n\n{table}{known}".replace("\n\n\n", "\n\n"))
+    for union, of_union in itertools.groupby(entries, lambda entry: entry.union):
+        members = {kind: list(found) for kind, found in itertools.groupby(of_union, lambda entry: entry.kind)}
+        same = [f"`{kind}`" for kind, found in members.items() if found[0].matter == NONE_KNOWN]
+        parts.append(f"## {union.capitalize()}\n")
+        for kind, found in members.items():
+            if found[0].matter != NONE_KNOWN:
+                title = kind.capitalize() if kind == EVERY else f"`{kind}`"
+                parts.append("\n".join([f"### {title}\n", *map(_item, found), ""]))
+        if same:
+            parts.append(_fill(f"None known: {', '.join(same)}.") + "\n")
     return "\n".join(parts)
 
 
-def _row(entry: DeviationEntry) -> list[str]:
-    kind = entry.kind if entry.kind == EVERY else f"`{entry.kind}`"
-    return [kind, entry.matter, entry.published, entry.here, entry.why]
+def _item(entry: DeviationEntry) -> str:
+    matter = entry.matter[0].upper() + entry.matter[1:]
+    return _fill(f"- **{matter}.** Published: {entry.published}. Here: {entry.here}. Reason: {entry.why}.", "  ")
+
+
+def _fill(text: str, indent: str = "") -> str:
+    return textwrap.fill(text, 120, subsequent_indent=indent, break_long_words=False, break_on_hyphens=False)
 
 
 if __name__ == "__main__":

@@ -9,6 +9,7 @@ from pathlib import Path
 
 import pytest
 
+from helpers.runs import TINY_AUDIT
 from trapmid.attacks import ATTACKS, parse_attack
 from trapmid.catalogue import entries, import_members
 from trapmid.cli.importing import importing
@@ -36,18 +37,6 @@ class SmallFeatures(Defense):
     def size(self, prediction, images, labels):
         return {"size": 0.01 * prediction.features.square().mean()}
 """
-TINY = (
-    "private.identities=4",
-    "private.images_per_identity=12",
-    "public.identities=8",
-    "training.epochs=2",
-    "judges.classifier.training.epochs=1",
-    "attacks.plgmi.warm_start.iterations=2",
-    "attacks.plgmi.prior.iterations=2",
-    "attacks.plgmi.search_steps=2",
-    "attacks.plgmi.candidates=6",
-    "robustness=null",
-)
 
 
 @pytest.fixture(autouse=True)
@@ -132,7 +121,7 @@ def test_an_audit_in_two_processes_and_its_resumption(tmp_path: Path) -> None:
     command = [sys.executable, "-m", "trapmid", "audit", "--out", "run", "--device", "cpu", "--jobs", "2"]
     shutil.copy(PLUGIN / "attack.py", tmp_path / "own_attacks.py")
     named = ["--defenses", "none", "own_defenses:SmallFeatures", "--attacks", "plgmi", "own_attacks:PublicMean"]
-    new = [*command, "--recipe", "demo", *named, "--set", *TINY]
+    new = [*command, "--recipe", "demo", *named, "--set", *TINY_AUDIT]
     done = subprocess.run(new, cwd=tmp_path, capture_output=True, text=True, timeout=500)
     assert done.returncode == 0, done.stderr
     rows = json.loads((tmp_path / "run" / "scores.json").read_text())

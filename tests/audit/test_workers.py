@@ -13,6 +13,7 @@ from pathlib import Path
 import psutil
 import pytest
 
+from helpers.runs import TINY_AUDIT
 from trapmid.audit.plan import Task
 from trapmid.audit.tasks import Session
 from trapmid.audit.workers import submitting
@@ -22,18 +23,6 @@ from trapmid.types import UserError
 
 CPU = Compute("cpu")
 ROOT = Path(__file__).parents[2]
-TINY = (
-    "private.identities=4",
-    "private.images_per_identity=12",
-    "public.identities=8",
-    "training.epochs=2",
-    "judges.classifier.training.epochs=1",
-    "attacks.plgmi.warm_start.iterations=2",
-    "attacks.plgmi.prior.iterations=2",
-    "attacks.plgmi.search_steps=2",
-    "attacks.plgmi.candidates=6",
-    "robustness=null",
-)
 
 
 def workers_of(process: psutil.Process) -> list[psutil.Process]:
@@ -80,7 +69,7 @@ def test_a_worker_that_is_killed_is_named_and_no_bug(tmp_path: Path) -> None:
 @pytest.mark.slow
 def test_what_a_task_raises_comes_home_with_where_it_was_raised(tmp_path: Path) -> None:
     with submitting(2, Session(), no_progress) as submit:
-        future = submit(Task("train", defense="unknown"), choose_recipe("demo", changes=TINY), tmp_path, CPU)
+        future = submit(Task("train", defense="unknown"), choose_recipe("demo", changes=TINY_AUDIT), tmp_path, CPU)
         with pytest.raises(UserError, match="has no defense 'unknown'") as raised:
             future.result()
     assert "In the worker process of `train unknown seed 0`" in raised.value.__notes__[0]
@@ -95,7 +84,7 @@ def test_the_script_of_the_readme_runs_as_it_stands_there(tmp_path: Path, enviro
     )
     recipe = 'trapmid.choose_recipe("celeba64-cpu", private=Path("private.parquet"), public=Path("public.parquet"))'
     assert recipe in code
-    script = code.replace(recipe, f'trapmid.choose_recipe("demo", changes={TINY!r})')
+    script = code.replace(recipe, f'trapmid.choose_recipe("demo", changes={TINY_AUDIT!r})')
     script = script.replace("run_audit(recipe, out)", "run_audit(recipe, out, jobs=2)")
     (tmp_path / "mine.py").write_text(script)
     done = subprocess.run(
@@ -113,7 +102,7 @@ def test_sigterm_ends_a_command_and_its_workers_in_order_and_it_resumes(
 ) -> None:
     out = tmp_path / "run"
     command = [sys.executable, "-m", "trapmid", "train", "--recipe", "demo", "--out", str(out), "--device", "cpu"]
-    command += ["--jobs", str(jobs), "--set", *TINY, "training.epochs=40"]
+    command += ["--jobs", str(jobs), "--set", *TINY_AUDIT, "training.epochs=40"]
     if jobs > 1:
         command[3:4] = ["audit"]
     with subprocess.Popen(command, env=environment, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as begun:

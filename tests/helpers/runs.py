@@ -1,9 +1,23 @@
-"""Interrupting runs, and comparing what is left of them."""
+"""Audits that take seconds, interruptions of runs, and comparisons of their logs."""
 
 from collections.abc import Callable
 from pathlib import Path
 
 from trapmid.engine import read_log
+
+TINY_AUDIT = (
+    "private.identities=4",
+    "private.images_per_identity=12",
+    "public.identities=8",
+    "training.epochs=2",
+    "judges.classifier.training.epochs=1",
+    "attacks.plgmi.warm_start.iterations=2",
+    "attacks.plgmi.prior.iterations=2",
+    "attacks.plgmi.search_steps=2",
+    "attacks.plgmi.candidates=6",
+    "robustness=null",
+)
+"""Changes of the recipe `demo`."""
 
 
 class Killed(BaseException):

@@ -3,6 +3,7 @@
 import math
 import platform
 from collections import Counter, defaultdict
+from textwrap import fill
 from typing import NamedTuple
 
 import numpy as np
@@ -102,9 +103,12 @@ def table(measurements: list[Measurement]) -> str:
     counts = Counter((one.rounding, one.capability) for one in measurements)
     lines = [
         TEXT,
-        f"Measured on {platform.machine()}: "
-        + "; ".join(f"{count} times {rounding} ({capability})" for (rounding, capability), count in counts.items())
-        + f". {sum(one.seconds for one in measurements) / 60:.0f} minutes of processor time.",
+        fill(
+            f"Measured on {platform.machine()}: "
+            + "; ".join(f"{count} times {rounding} ({capability})" for (rounding, capability), count in counts.items())
+            + f". {sum(one.seconds for one in measurements) / 60:.0f} minutes of processor time.",
+            120,
+        ),
         "",
         "| statistic | number | bound | seeds | mean | sd | least | most | other roundings | largest change | room |",
         "|---|---|---|---|---|---|---|---|---|---|---|",
@@ -113,4 +117,5 @@ def table(measurements: list[Measurement]) -> str:
         if name in by_name:
             lines += [row(name, number, bound, by_name[name]) for number, bound in statistic.bounds.items()]
     absent = [name for name in STATISTICS if name not in by_name]
-    return "\n".join([*lines, *([f"\nNot measured: {', '.join(absent)}."] if absent else []), ""])
+    missing = ["", fill(f"Not measured: {', '.join(absent)}.", 120)] if absent else []
+    return "\n".join([*lines, *missing, ""])

@@ -10,7 +10,7 @@ from torch import Tensor
 from trapmid.attacks.attack import Attack, Effort, Found, Run
 from trapmid.attacks.ppa import PPA
 from trapmid.attacks.search import found_of
-from trapmid.attacks.styles import searchable, show_candidates, shown_candidates, style_prior
+from trapmid.attacks.styles import searchable, shown_candidates, style_prior
 from trapmid.config import Count, CountOrZero, Deviation, NonNegative
 from trapmid.data.images import ImageSet, to_pixels
 from trapmid.priors import Features, PriorConfig, StylePrior
@@ -88,16 +88,13 @@ class IFGMI(Attack[WhiteBoxTarget, StylePrior]):
         Raises:
             UserError: the generator has fewer blocks than the number of layers to search.
         """
-        del public
-        prior = style_prior(run, self.name)
-        if len(self.layer_steps) >= prior.blocks:
+        blocks = style_prior(run, self.name).blocks
+        if len(self.layer_steps) >= blocks:
             raise UserError(
-                f"{self.name} is to search {len(self.layer_steps)} layers, and a generator of {prior.blocks} blocks "
-                f"has {prior.blocks - 1} between two blocks. Give fewer layer_steps and radii."
+                f"{self.name} is to search {len(self.layer_steps)} layers, and a generator of {blocks} blocks has "
+                f"{blocks - 1} between two blocks. Give fewer layer_steps and radii."
             )
-        of = self.ppa
-        show_candidates(prior, target, of.candidates, of.truncation, of.chunk, run, cutoff=of.cutoff)
-        return prior
+        return self.ppa.prepare(target, public, run)
 
     def invert(self, target: WhiteBoxTarget, ready: StylePrior, identities: Labels, run: Run) -> Found:
         """Search through all layers in chunks, because features are a thousand times larger than styles."""

@@ -14,27 +14,22 @@ from pydantic import model_validator
 from torch import Tensor
 from torch.nn import functional as F
 
-from trapmid.attacks.attack import Attack, Effort, Found, Run
+from trapmid.attacks.attack import Attack, Found, Run
 from trapmid.attacks.search import found_of
-from trapmid.attacks.styles import searchable, show_candidates, shown_candidates, style_prior
+from trapmid.attacks.styles import InitialSelection, searchable, shown_candidates
 from trapmid.config import AtLeastTwo, Count, Deviation, Fraction, NonNegative, Positive, PositiveShare, Probability
-from trapmid.data.images import ImageSet, to_pixels
+from trapmid.data.images import to_pixels
 from trapmid.engine import Loop, randomness
-from trapmid.priors import PriorConfig, StyleGAN2, StylePrior
+from trapmid.priors import StylePrior
 from trapmid.targets import ScoreTarget
 from trapmid.types import Labels
 
 
 @final
-class MIRROR(Effort, Attack[ScoreTarget, StylePrior]):
+class MIRROR(InitialSelection, Attack[ScoreTarget, StylePrior]):
     """`mirror`: needs probabilities, no gradients, so it also attacks what is behind an ONNX file or a URL.
 
     Attributes:
-        prior: the generator.
-        candidates: number of random styles with which the target is queried once, for all identities.
-        truncation: truncation of the candidates.
-        cutoff: number of first layers with the truncated style when the target is queried with the candidates; None for
-            all.
         population: styles in a generation, of each picture that is searched for. The default of the authors' program is
             100, and that of their scripts 1,000.
         breeding: how the next generation comes about. As published, the fittest style, the `elite`, lives on among
@@ -62,10 +57,7 @@ class MIRROR(Effort, Attack[ScoreTarget, StylePrior]):
         ),
     )
     kind: Literal["mirror"] = "mirror"
-    prior: StyleGAN2 = StyleGAN2()
-    candidates: AtLeastTwo = 5_000
     truncation: PositiveShare = 0.7
-    cutoff: Count | None = 8
     population: AtLeastTwo = 1_000
     breeding: Literal["elite", "ranked"] = "elite"
     children: Count = 50
@@ -85,17 +77,6 @@ class MIRROR(Effort, Attack[ScoreTarget, StylePrior]):
                 f"candidates={self.candidates}"
             )
         return self
-
-    def public_prior(self) -> PriorConfig | None:
-        """The StyleGAN2. The attack itself trains nothing."""
-        return self.prior
-
-    def prepare(self, target: ScoreTarget, public: ImageSet, run: Run) -> StylePrior:
-        """Query the target with the pictures of the candidates, once for all identities."""
-        del public
-        prior = style_prior(run, self.name)
-        show_candidates(prior, target, self.candidates, self.truncation, self.chunk, run, cutoff=self.cutoff)
-        return prior
 
     def invert(self, target: ScoreTarget, ready: StylePrior, identities: Labels, run: Run) -> Found:
         """Run the genetic search for all populations of all identities at once."""

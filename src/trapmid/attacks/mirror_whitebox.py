@@ -10,10 +10,10 @@ from pydantic import model_validator
 from torch import Tensor
 from torch.nn import functional as F
 
-from trapmid.attacks.attack import Attack, Effort, Found, Run
+from trapmid.attacks.attack import Attack, Found, Run
 from trapmid.attacks.mirror import p_space
 from trapmid.attacks.search import found_of, optimise
-from trapmid.attacks.styles import searchable, show_candidates, shown_candidates, style_prior
+from trapmid.attacks.styles import InitialSelection, searchable, shown_candidates
 from trapmid.config import (
     AtLeastTwo,
     BelowOne,
@@ -25,25 +25,20 @@ from trapmid.config import (
     Probability,
     Rate,
 )
-from trapmid.data.images import ImageSet, to_pixels
-from trapmid.priors import PriorConfig, StyleGAN2, StylePrior
+from trapmid.data.images import to_pixels
+from trapmid.priors import StylePrior
 from trapmid.targets import WhiteBoxTarget
 from trapmid.types import Labels
 
 
 @final
-class MIRRORWhiteBox(Effort, Attack[WhiteBoxTarget, StylePrior]):
+class MIRRORWhiteBox(InitialSelection, Attack[WhiteBoxTarget, StylePrior]):
     """`mirror-whitebox`: the defaults are the constants of the authors' code.
 
     Adam moves the styles of an identity's best candidates down their cross-entropy. After each step they are clipped
     in P space. The styles at which the sum over an identity's pictures was lowest are the result.
 
     Attributes:
-        prior: the generator.
-        candidates: number of random styles with which the target is queried once, for all identities.
-        truncation: truncation of the candidates.
-        cutoff: number of first layers with the truncated style when the target is queried with the candidates; None for
-            all.
         search_steps: number of steps of Adam.
         search_rate: peak learning rate of Adam. The rate rises over the first twentieth of the steps and falls over the
             last quarter.
@@ -52,7 +47,8 @@ class MIRRORWhiteBox(Effort, Attack[WhiteBoxTarget, StylePrior]):
         flip: probability that a step flips all pictures horizontally.
         bound: the largest distance of a coordinate from the mean of P space, in standard deviations.
         bounding_styles: number of random styles from which mean and deviation of P space are estimated.
-        images_per_identity: styles that are searched from, the target's favourites among the candidates.
+        images_per_identity: number of styles that a search starts from, those of the candidates with the target's
+            highest confidence.
     """
 
     title: ClassVar[str] = "MIRROR, white box"
@@ -61,10 +57,7 @@ class MIRRORWhiteBox(Effort, Attack[WhiteBoxTarget, StylePrior]):
         Deviation("number of candidates", "not known to us", "5,000", "PPA's number"),
     )
     kind: Literal["mirror-whitebox"] = "mirror-whitebox"
-    prior: StyleGAN2 = StyleGAN2()
-    candidates: AtLeastTwo = 5_000
     truncation: PositiveShare = 0.7
-    cutoff: Count | None = 8
     search_steps: Count = 20_000
     search_rate: Rate = 0.25
     betas: tuple[BelowOne, BelowOne] = (0.9, 0.999)
@@ -81,17 +74,6 @@ class MIRRORWhiteBox(Effort, Attack[WhiteBoxTarget, StylePrior]):
                 f"images_per_identity={self.images_per_identity} is more than candidates={self.candidates}"
             )
         return self
-
-    def public_prior(self) -> PriorConfig | None:
-        """The StyleGAN2. The attack itself trains nothing."""
-        return self.prior
-
-    def prepare(self, target: WhiteBoxTarget, public: ImageSet, run: Run) -> StylePrior:
-        """Query the target with the pictures of the candidates, once for all identities."""
-        del public
-        prior = style_prior(run, self.name)
-        show_candidates(prior, target, self.candidates, self.truncation, self.chunk, run, cutoff=self.cutoff)
-        return prior
 
     def invert(self, target: WhiteBoxTarget, ready: StylePrior, identities: Labels, run: Run) -> Found:
         """Optimise the styles of all identities at once with Adam."""

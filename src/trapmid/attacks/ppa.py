@@ -8,34 +8,28 @@ import torch
 from pydantic import model_validator
 from torch import Tensor
 
-from trapmid.attacks.attack import Attack, Effort, Found, Run
+from trapmid.attacks.attack import Attack, Found, Run
 from trapmid.attacks.search import found_of, most_confident, optimise, robust_confidence
-from trapmid.attacks.styles import searchable, show_candidates, shown_candidates, style_prior
+from trapmid.attacks.styles import InitialSelection, searchable, shown_candidates
 from trapmid.augment import AnyAugmentation, KorniaAugmentation
 from trapmid.config import BelowOne, Count, Deviation, PositiveShare, Rate
-from trapmid.data.images import ImageSet, to_pixels
+from trapmid.data.images import to_pixels
 from trapmid.engine import randomness
-from trapmid.priors import PriorConfig, StyleGAN2, StylePrior
+from trapmid.priors import StylePrior
 from trapmid.targets import WhiteBoxTarget
 from trapmid.types import Images, Labels, Logits, Pixels
 
 
 @final
-class PPA(Effort, Attack[WhiteBoxTarget, StylePrior]):
+class PPA(InitialSelection, Attack[WhiteBoxTarget, StylePrior]):
     """`ppa`: one public StyleGAN2 serves against every target, since the attack trains no prior.
 
-    The defaults are the published constants.
-
-    One style for all layers is searched.
+    The defaults are the published constants. The authors use official FFHQ weights (`prior.weights`, `crop` 800). The
+    search is over one style for all layers.
 
     Attributes:
-        prior: the generator; the authors use official FFHQ weights (`prior.weights`, `crop` 800).
-        truncation: truncation of the styles that a search may start from.
-        cutoff: how many of the first layers take the truncated style while the target is shown the candidates; None for
-            all. The search begins from the truncated style in all layers, so its first pictures are not those that were
-            shown.
-        candidates: number of random styles with which the target is queried once, for all identities.
-        starts: styles per identity that are searched from, the target's favourites among the candidates.
+        starts: number of styles of each identity that a search starts from, those of the candidates with the target's
+            highest confidence.
         search_augmentation: augmentation during the search.
         search_steps: number of steps of Adam.
         search_rate: learning rate of Adam.
@@ -63,10 +57,7 @@ class PPA(Effort, Attack[WhiteBoxTarget, StylePrior]):
         ),
     )
     kind: Literal["ppa"] = "ppa"
-    prior: StyleGAN2 = StyleGAN2()
     truncation: PositiveShare = 0.5
-    cutoff: Count | None = 8
-    candidates: Count = 5_000
     starts: Count = 200
     search_augmentation: AnyAugmentation = KorniaAugmentation(
         crop_area=(0.9, 1.0), crop_probability=1.0, flip_probability=0.0, rotation_probability=0.0
@@ -88,17 +79,6 @@ class PPA(Effort, Attack[WhiteBoxTarget, StylePrior]):
                 "each is chosen from the next"
             )
         return self
-
-    def public_prior(self) -> PriorConfig | None:
-        """The StyleGAN2. The attack itself trains nothing."""
-        return self.prior
-
-    def prepare(self, target: WhiteBoxTarget, public: ImageSet, run: Run) -> StylePrior:
-        """Query the target with the pictures of the initial selection, once for all identities."""
-        del public
-        prior = style_prior(run, self.name)
-        show_candidates(prior, target, self.candidates, self.truncation, self.chunk, run, cutoff=self.cutoff)
-        return prior
 
     def invert(self, target: WhiteBoxTarget, ready: StylePrior, identities: Labels, run: Run) -> Found:
         """Optimise the styles of all identities at once with Adam, then run the final selection."""

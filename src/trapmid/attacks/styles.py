@@ -1,4 +1,4 @@
-"""The initial selection of attacks on a style prior: random styles, shown to the target once (PPA, Sec. 3.2)."""
+"""The initial selection of attacks on a style prior: the target is queried once with random styles (PPA, Sec. 3.2)."""
 
 from dataclasses import dataclass
 
@@ -6,23 +6,54 @@ import torch
 from safetensors.torch import load_file, save
 from torch import Tensor
 
-from trapmid.attacks.attack import Run
+from trapmid.attacks.attack import Effort, Run
+from trapmid.config import Count, Member, PositiveShare
+from trapmid.data.images import ImageSet
 from trapmid.engine import generator
 from trapmid.files import write_atomic
-from trapmid.priors import StylePrior
+from trapmid.priors import PriorConfig, StyleGAN2, StylePrior
 from trapmid.targets import ScoreTarget
 from trapmid.types import Labels, UserError
 
 FILE = "candidates.safetensors"
 
 
-@dataclass(frozen=True, eq=False)
-class Candidates:
-    """Random styles and what the target says about them.
+class InitialSelection(Effort, Member):
+    """The settings of an attack that searches the styles of a StyleGAN2 and starts from the best of random styles.
 
     Attributes:
-        styles: (n, style_size).
-        scores: (n, num_classes), mean probability over a picture and its mirror image.
+        prior: the generator.
+        candidates: number of random styles with which the target is queried once, for all identities.
+        truncation: truncation of the candidates.
+        cutoff: number of first layers with the truncated style when the target is queried with the candidates; None for
+            all. A search begins with the truncated style in all layers, so its first pictures are not those of the
+            queries.
+    """
+
+    prior: StyleGAN2 = StyleGAN2()
+    candidates: Count = 5_000
+    truncation: PositiveShare
+    cutoff: Count | None = 8
+
+    def public_prior(self) -> PriorConfig | None:
+        """The StyleGAN2. The attack itself trains nothing."""
+        return self.prior
+
+    def prepare(self, target: ScoreTarget, public: ImageSet, run: Run) -> StylePrior:
+        """Query the target with the pictures of the candidates, once for all identities."""
+        del public
+        prior = style_prior(run, self.name)
+        show_candidates(prior, target, self.candidates, self.truncation, self.chunk, run, cutoff=self.cutoff)
+        return prior
+
+
+@dataclass(frozen=True, eq=False)
+class Candidates:
+    """Random styles and the target's scores of their pictures.
+
+    Attributes:
+        styles: (n, style_size), on the CPU.
+        scores: (n, num_classes), the mean probability of a picture and its mirror image.
     """
 
     styles: Tensor
@@ -34,10 +65,10 @@ class Candidates:
 
 
 def style_prior(run: Run, attack: str) -> StylePrior:
-    """The run's prior, which has to have styles.
+    """The prior of the run, which has to have styles.
 
     Raises:
-        UserError: it has none.
+        UserError: it has no styles.
     """
     if not isinstance(run.prior, StylePrior):
         raise UserError(f"{attack} searches the styles of a stylegan2 prior; it was given {type(run.prior).__name__}.")
@@ -55,17 +86,17 @@ def show_candidates(
     *,
     cutoff: int | None = None,
 ) -> None:
-    """Show the target `count` random pictures and their mirror images, unless `run.folder` has its answers already.
+    """Query the target with random pictures and their mirror images, unless `run.folder` has its answers already.
 
     Args:
-        prior: makes the pictures.
-        target: is shown them.
-        count: how many.
-        truncation: of the styles that are kept.
-        chunk: pictures that are made at once.
-        run: seed, folder, progress.
-        cutoff: how many of the first layers take the truncated style; the others take the style as it was drawn. None
-            for all. The style that is kept is the truncated one in any case, as in the authors' code of PPA.
+        prior: the generator of the pictures.
+        target: the target.
+        count: number of pictures, without mirror images.
+        truncation: truncation of the styles that are stored.
+        chunk: number of pictures that are generated at once.
+        run: seed, folder and progress.
+        cutoff: number of first layers with the truncated style. The other layers have the style as it was drawn. None
+            for all layers. The truncated style is stored in any case, as in the authors' code of PPA.
     """
     file = run.folder / FILE
     if file.exists():
@@ -84,7 +115,7 @@ def show_candidates(
 
 
 def _truncated(latents: Tensor, low: Tensor, prior: StylePrior, cutoff: int | None) -> Tensor:
-    """The styles that make the picture of a candidate: `low` for all layers, or for those before `cutoff`."""
+    """The styles of a candidate's picture: `low` for all layers, or for those before `cutoff`."""
     if cutoff is None:
         return low
     layers = torch.arange(2 * prior.blocks, device=prior.device)[None, :, None]
@@ -92,7 +123,7 @@ def _truncated(latents: Tensor, low: Tensor, prior: StylePrior, cutoff: int | No
 
 
 def shown_candidates(run: Run) -> Candidates:
-    """What `show_candidates` left in `run.folder`."""
+    """The candidates that `show_candidates` stored in `run.folder`."""
     tensors = load_file(run.folder / FILE)
     return Candidates(tensors["styles"], tensors["scores"])
 

@@ -44,13 +44,13 @@ class ATAT(Defense):
             "reduction of the losses",
             "sum over a batch",
             "mean",
-            "the same steps under Adam, whose step does not depend on the scale of a loss, and sane ones under SGD",
+            "the same steps under Adam, whose step does not depend on the scale of a loss; usual step sizes under SGD",
         ),
         Deviation(
             "chosen epoch",
-            "lowest loss on a fifth of the images, looked at every five epochs",
+            "lowest loss on a fifth of the images, evaluated every five epochs",
             "as the recipe says, for every defense",
-            "a comparison of defenses would compare choices",
+            "otherwise, a comparison of defenses would also compare ways to choose an epoch",
         ),
     )
     kind: Literal["atat"] = "atat"

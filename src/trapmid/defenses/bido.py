@@ -46,7 +46,7 @@ class BiDO(Defense):
             "optimizer and schedule",
             "Adam at 1e-4 without weight decay, 50 epochs in batches of 64",
             "the recipe's, for every defense",
-            "a comparison of defenses would compare optimizers",
+            "otherwise, a comparison of defenses would also compare optimizers",
         ),
         Deviation(
             "length of an epoch",

@@ -36,7 +36,7 @@ class LoFt(Defense):
             "optimizer and schedule",
             "Adam at 1e-3, 100 epochs in batches of 96, a tenth after 75 and 90 epochs",
             "the recipe's, for every defense",
-            "a comparison of defenses would compare optimizers",
+            "otherwise, a comparison of defenses would also compare optimizers",
         ),
         Deviation(
             "CALoR's fine-tuning",

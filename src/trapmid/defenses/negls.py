@@ -30,7 +30,7 @@ class NegLS(Smoothing):
             "optimizer and schedule",
             "Adam at 1e-3, 100 epochs in batches of 128, a tenth after 75 and 90 epochs",
             "the recipe's, for every defense",
-            "a comparison of defenses would compare optimizers",
+            "otherwise, a comparison of defenses would also compare optimizers",
         ),
     )
     kind: Literal["negls"] = "negls"

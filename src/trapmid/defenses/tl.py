@@ -40,7 +40,7 @@ class TL(Defense):
             "optimizer and schedule",
             "SGD at a constant rate, see the docstring; the scheduler in their code is never reached",
             "the recipe's, for every defense",
-            "a comparison of defenses would compare optimizers",
+            "otherwise, a comparison of defenses would also compare optimizers",
         ),
         Deviation(
             "first weights of Face.evoLVe",
