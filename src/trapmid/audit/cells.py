@@ -63,7 +63,7 @@ def classes_of(recipe: Recipe, data: AuditData, compute: Compute) -> int:
     if len(set(found.values())) > 1:
         raise UserError(
             "Of the models that are compared, one knows the private identities alone and another one more classes. "
-            "Audit each into a folder of its own, then compare these: `trapmid compare A B`."
+            "Audit each into a folder of its own."
         )
     return next(iter(found.values()))
 

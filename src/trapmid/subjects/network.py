@@ -40,13 +40,6 @@ class Network(nn.Module):
                 )
             self.register_buffer(name, torch.tensor(values).view(1, -1, 1, 1), persistent=False)
 
-    def train(self, mode: bool = True) -> "Network":
-        """Set the mode, also of the model if it has one. An exported program always stays in eval mode."""
-        self.training = mode
-        if not getattr(self.model, "exported", False):
-            self.model.train(mode)
-        return self
-
     def forward(self, images: Images) -> Tensor:
         """Logits or log-probabilities (n, classes)."""
         answer: Any = self.model((images - self.mean.to(images.device)) / self.std.to(images.device))
@@ -57,6 +50,36 @@ class Network(nn.Module):
             )
         scores = logits_of(answer)
         return scores.clamp_min(1e-12).log() if self.probabilities else scores
+
+
+@final
+class Exported(nn.Module):
+    """A network from a file, which was exported in eval mode, perhaps for batches of one size only.
+
+    Args:
+        network: the network.
+        batch: the size of its batches. Images are passed to it in batches of this size, and the last one is padded.
+            None if it accepts batches of any size.
+    """
+
+    def __init__(self, network: nn.Module, batch: int | None) -> None:
+        super().__init__()
+        self.network, self.batch = network, batch
+
+    def train(self, mode: bool = True) -> "Exported":
+        """Store the mode. It has no effect on the network."""
+        self.training = mode
+        return self
+
+    def forward(self, images: Images) -> Tensor:
+        """The output of the network."""
+        if self.batch is None:
+            return self.network(images)
+        answers = []
+        for part in images.split(self.batch):
+            missing = self.batch - len(part)
+            answers.append(self.network(torch.cat([part, part[-1:].expand(missing, -1, -1, -1)]))[: len(part)])
+        return torch.cat(answers)
 
 
 @final

@@ -9,6 +9,7 @@ from torch import Tensor, nn
 
 from trapmid.errors import shown
 from trapmid.reach import OnnxModel
+from trapmid.subjects.network import Exported
 from trapmid.subjects.subject import Loaded, SubjectConfig
 from trapmid.targets import LabelTarget, ScoreTarget, WhiteBoxTarget
 from trapmid.types import Images, UserError
@@ -52,28 +53,16 @@ class OnnxFile(SubjectConfig):
 
 @final
 class Converted(nn.Module):
-    """A converted network. If its batch size is fixed, images are processed in batches of that size."""
+    """A converted network with its own data type and one output, the first."""
 
-    exported = True
-
-    def __init__(self, network: nn.Module, batch: int | None, kind: torch.dtype) -> None:
+    def __init__(self, network: nn.Module, kind: torch.dtype) -> None:
         super().__init__()
-        self.network, self.batch, self.kind = network, batch, kind
-
-    def train(self, mode: bool = True) -> "Converted":
-        """Store the mode without an effect, because an ONNX file is a network in eval mode."""
-        self.training = mode
-        return self
+        self.network, self.kind = network, kind
 
     def forward(self, images: Images) -> Tensor:
-        """The first output of the network."""
-        answers = []
-        for part in images.split(self.batch or len(images)):
-            missing = 0 if self.batch is None else self.batch - len(part)
-            whole = torch.cat([part, part[-1:].expand(missing, -1, -1, -1)]) if missing else part
-            answer: Any = self.network(whole.to(self.kind))
-            answers.append((answer[0] if isinstance(answer, list | tuple) else answer)[: len(part)].float())
-        return torch.cat(answers)
+        """The first output of the network, in float32."""
+        answer: Any = self.network(images.to(self.kind))
+        return (answer[0] if isinstance(answer, list | tuple) else answer).float()
 
 
 def _converted(file: Path, asked: OnnxModel) -> nn.Module:
@@ -102,7 +91,7 @@ def _converted(file: Path, asked: OnnxModel) -> nn.Module:
     dims = model.graph.input[0].type.tensor_type
     fixed = dims.shape.dim[0].dim_value or None
     kind = {10: torch.float16, 11: torch.float64}.get(dims.elem_type, torch.float32)
-    module = Converted(network, fixed, kind).requires_grad_(False)
+    module = Exported(Converted(network, kind), fixed).requires_grad_(False)
     images = torch.rand(8, *asked.image_shape, generator=torch.Generator().manual_seed(0))
     images[:2] = torch.tensor([0.0, 1.0])[:, None, None, None]
     try:

@@ -4,44 +4,14 @@ from pathlib import Path
 from typing import Any, Literal, final
 
 import torch
-from torch import Tensor, nn
 
 from trapmid.artifacts import sha256
 from trapmid.errors import shown
 from trapmid.subjects.archive import check_archive
+from trapmid.subjects.network import Exported
 from trapmid.subjects.subject import Loaded, SubjectConfig
 from trapmid.targets import LabelTarget, WhiteBoxTarget
-from trapmid.types import Images, UserError
-
-
-@final
-class Program(nn.Module):
-    """An exported network. If its batch size is fixed, batches are cut to that size and the last one is padded.
-
-    Attributes:
-        exported: the exported module, which always stays in eval mode.
-    """
-
-    exported = True
-
-    def __init__(self, network: nn.Module, batch: int | None) -> None:
-        super().__init__()
-        self.network, self.batch = network, batch
-
-    def train(self, mode: bool = True) -> "Program":
-        """Store the mode without an effect, because an exported network has a fixed mode."""
-        self.training = mode
-        return self
-
-    def forward(self, images: Images) -> Tensor:
-        """The output of the network."""
-        if self.batch is None:
-            return self.network(images)
-        answers = []
-        for part in images.split(self.batch):
-            missing = self.batch - len(part)
-            answers.append(self.network(torch.cat([part, part[-1:].expand(missing, -1, -1, -1)]))[: len(part)])
-        return torch.cat(answers)
+from trapmid.types import UserError
 
 
 @final
@@ -90,7 +60,7 @@ class ProgramFile(SubjectConfig):
             )
         batch, *shape = shapes[0]
         return Loaded(
-            module=Program(network, batch if isinstance(batch, int) else None),
+            module=Exported(network, batch if isinstance(batch, int) else None),
             access=WhiteBoxTarget,
             digest=sha256(file)[:16],
             shape=(shape[0], shape[1], shape[2]),
