@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from audit.test_workers import TINY
+from helpers.runs import TINY_AUDIT
 from trapmid.audit.clusters import carry_out, on_slurm, parse_settings
 from trapmid.audit.plan import plan
 from trapmid.audit.recipe import Recipe
@@ -24,7 +24,7 @@ quiet = pytest.mark.filterwarnings("ignore")  # submitit leaves sockets and file
 
 
 def recipe() -> Recipe:
-    return choose_recipe("demo", changes=TINY, defenses=("none",), attacks=("plgmi",))
+    return choose_recipe("demo", changes=TINY_AUDIT, defenses=("none",), attacks=("plgmi",))
 
 
 def scores(out: Path, executor: Any = None, jobs: int | None = None) -> bytes:
