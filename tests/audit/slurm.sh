@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
-# A Slurm of one node on this machine, for tests: slurm.sh start FOLDER, slurm.sh stop FOLDER. It needs root, and Debian's
-# packages slurm-wlm and munge.
+# A Slurm of one node on this machine, for tests: slurm.sh start FOLDER, slurm.sh stop FOLDER.
+# It needs root, and Debian's packages slurm-wlm and munge.
 set -euo pipefail
 folder=$2
 if [ "$1" = stop ]; then

@@ -84,8 +84,8 @@ def joined(defense: Defense, world: int, augment: Callable[[Tensor], Tensor] = l
     network = Net().double()
     model = DistributedDataParallel(network) if world > 1 else network
     optimizer = torch.optim.SGD(model.parameters(), lr=0.05, momentum=0.9)
-    sizes = {"num_classes": 5, "image_shape": (3, 32, 32), "epochs": 1, "steps_per_epoch": STEPS}
-    defended = Defended(defense, model, optimizer, **sizes, batch_size=BATCH // world, augment=augment)  # type: ignore[arg-type]
+    sizes: dict[str, Any] = {"num_classes": 5, "image_shape": (3, 32, 32), "epochs": 1, "steps_per_epoch": STEPS}
+    defended = Defended(defense, model, optimizer, **sizes, batch_size=BATCH // world, augment=augment)
     return network, optimizer, defended
 
 
@@ -165,7 +165,8 @@ def checks(folder: Path, rank: int) -> dict[str, Any]:
             optimizer.step()
 
     not_averaged = refusal(lambda: two_steps(slice(rank * 16, rank * 16 + 4)))
-    alone = refusal(lambda: train(folder / "model", tiny_private(), model=None, defense=defense, training=None))  # type: ignore[arg-type]
+    nothing: dict[str, Any] = {"model": None, "training": None}  # is refused before it looks at them
+    alone = refusal(lambda: train(folder / "model", tiny_private(), defense=defense, **nothing))
     return {
         "one broken": one_broken,
         "step": step,
