@@ -249,6 +249,11 @@ def test_from_the_command_line(
     assert not [name for name in people.identities if name in card]
     junit = tmp_path / "gates" / "junit.xml"
     assert run("audit", model, *options, "--fail-above", "attack_accuracy_1=-1", "--junit", str(junit)) == 3
+    log = tmp_path / "gates.sarif"
+    assert run("audit", model, *options, "--sarif", str(log)) == 2
+    assert "give --fail-above or --fail-below as well" in capfd.readouterr().err
+    assert run("audit", model, *options, "--fail-above", "attack_accuracy_1=-1", "--sarif", str(log)) == 3
+    assert '"ruleId": "fail-above/attack_accuracy_1=-1"' in log.read_text(encoding="utf-8")
     assert 'tests="1" failures="1"' in junit.read_text(encoding="utf-8")
     assert "FAIL: attack_accuracy_1 of net under public-nearest" in capfd.readouterr().out
 

@@ -5,12 +5,13 @@ from typing import Annotated, Literal
 
 import tyro
 
-from trapmid.cli.given import audit_given, check_gates
+from trapmid.cli.given import audit_given, check_gates, gates_of
 from trapmid.cli.options import (
     HERE,
+    NO_GATES,
     UNKNOWN,
     UNNAMED,
-    Bounds,
+    Gating,
     Changes,
     Effort,
     Given,
@@ -70,9 +71,7 @@ def audit(
     attacks: Names = (),
     identities: OptionalNumber = None,
     redact: bool = False,
-    fail_above: Bounds = (),
-    fail_below: Bounds = (),
-    junit: OptionalFile = None,
+    gating: Gating = NO_GATES,
     executor: Literal["local", "slurm"] = "local",
     cluster: Settings = (),
     machine: Machine = HERE,
@@ -111,10 +110,7 @@ def audit(
         redact: leave private images out of the report.
         executor: where tasks run: on this machine, or as jobs of Slurm (docs/scale.md).
         cluster: settings of each job, as submitit takes them, e.g. --cluster slurm_partition=gpu gpus_per_node=1.
-        fail_above: end with exit code 3 if a score of a model is higher, e.g. --fail-above attack_accuracy_1=0.1, by
-            the first judge.
-        fail_below: the same if a score is lower, e.g. --fail-below clean_accuracy=0.9.
-        junit: file to write the outcome of these two to, as JUnit XML.
+        gating: the values of scores that a release may have.
         machine: the machine.
     """
     if model:
@@ -134,15 +130,11 @@ def audit(
             defenses=defenses,
             identities=identities,
             redact=redact,
-            fail_above=fail_above,
-            fail_below=fail_below,
-            junit=junit,
+            gating=gating,
         )
     if given != UNKNOWN or budget is not None or resolution is not None:
         raise UserError("--weights, --classes, --access and the like describe a MODEL: name it first.")
-    from trapmid.metrics.gates import parse_gates
-
-    gates = parse_gates(fail_above, fail_below)
+    gates = gates_of(gating)
     run_recipe(
         job,
         machine,
@@ -153,7 +145,7 @@ def audit(
         executor=(executor, cluster),
         redact=redact,
     )
-    return check_gates(job.out or Path("runs") / str(job.recipe), gates, junit)
+    return check_gates(job.out or Path("runs") / str(job.recipe), gates, gating)
 
 
 def train(

@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from trapmid.cli.options import (
+    Gating,
     Effort,
     Given,
     Job,
@@ -94,9 +95,7 @@ def audit_given(
     defenses: tuple[str, ...],
     identities: int | None,
     redact: bool,
-    fail_above: tuple[str, ...] = (),
-    fail_below: tuple[str, ...] = (),
-    junit: Path | None = None,
+    gating: Gating,
 ) -> int:
     """Audit a model that somebody else trained. Returns the exit code: 3 if a gate fails.
 
@@ -120,14 +119,13 @@ def audit_given(
         from trapmid.audit.plan import plan
         from trapmid.audit.run import run
         from trapmid.engine import Compute
-        from trapmid.metrics.gates import parse_gates
         from trapmid.recipes import given_recipe, left_out
         from trapmid.report.card import write_card
         from trapmid.report.write import write_report
     for path in attacks:
         if ":" in path:
             ATTACKS.import_member(path)
-    gates = parse_gates(fail_above, fail_below)
+    gates = gates_of(gating)
     compute = Compute(machine.device, machine.precision, parse_bytes(machine.max_memory))
     compute.torch_device  # noqa: B018 (a device that is not there is refused before anything is written)
     config = config_of(model, given, label_of(model))
@@ -156,22 +154,38 @@ def audit_given(
     print_scores(out)
     console.print(f"Report: {write_report(out, redact=redact)}\nModel card section: {write_card(out)}")
     console.print(f"Done in {(time.monotonic() - started) / 60:.1f} minutes.")
-    return check_gates(out, gates, junit)
+    return check_gates(out, gates, gating)
 
 
-def check_gates(out: Path, gates: "Sequence[Gate]", junit: Path | None) -> int:
-    """Say what each gate makes of the scores of a run folder, and write it to `junit` if there is such a file to write.
+def gates_of(gating: Gating) -> "tuple[Gate, ...]":
+    """The gates that a command line describes.
+
+    Raises:
+        UserError: a text has no number, or there is a file to write and no gate.
+    """
+    from trapmid.metrics.gates import parse_gates
+
+    gates = parse_gates(gating.fail_above, gating.fail_below)
+    if not gates and (gating.junit is not None or gating.sarif is not None):
+        raise UserError("--junit and --sarif write the outcome of gates: give --fail-above or --fail-below as well.")
+    return gates
+
+
+def check_gates(out: Path, gates: "Sequence[Gate]", gating: Gating) -> int:
+    """Say what each gate makes of the scores of a run folder, and write it to the files that `gating` names.
 
     Returns:
         The exit code: 0, or 3 if a gate fails.
     """
     from trapmid.metrics.gates import apply_gates
     from trapmid.metrics.scores import read_scores
-    from trapmid.report.card import write_junit
+    from trapmid.report.pipeline import write_junit, write_sarif
 
     verdicts = apply_gates(gates, read_scores(out)) if gates else ()
-    if junit is not None:
-        write_junit(verdicts, junit)
+    if gating.junit is not None:
+        write_junit(verdicts, gating.junit)
+    if gating.sarif is not None:
+        write_sarif(verdicts, gating.sarif)
     for one in verdicts:
         console.print(f"{'pass' if one.passed else 'FAIL'}: {one.told}.", style=None if one.passed else "bold red")
     return 0 if all(one.passed for one in verdicts) else GATE_FAILED

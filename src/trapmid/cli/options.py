@@ -88,7 +88,25 @@ class Given:
     access: Literal["white-box", "scores", "labels"] | None = None
 
 
-HERE, UNNAMED, UNKNOWN = Machine(), Job(), Given()
+@dataclass(frozen=True)
+class Gating:
+    """The values of scores that a release may have, and where to write whether it has them.
+
+    Attributes:
+        fail_above: end with exit code 3 if a score of a model is higher, e.g. --fail-above attack_accuracy_1=0.1, by
+            the first judge.
+        fail_below: the same if a score is lower, e.g. --fail-below clean_accuracy=0.9.
+        junit: file to write the outcome of these two to, as JUnit XML.
+        sarif: the same as SARIF 2.1.0.
+    """
+
+    fail_above: Bounds = ()
+    fail_below: Bounds = ()
+    junit: OptionalFile = None
+    sarif: OptionalFile = None
+
+
+HERE, UNNAMED, UNKNOWN, NO_GATES = Machine(), Job(), Given(), Gating()
 
 
 def parse_bytes(text: str) -> int | None:

@@ -1,12 +1,9 @@
-"""Files for other tools beside a report: a section for a model card, and gates as JUnit XML."""
+"""A section for a model card, beside a report."""
 
 import json
-from collections.abc import Sequence
 from pathlib import Path
-from xml.etree.ElementTree import Element, SubElement, indent, tostring
 
 from trapmid.files import write_atomic
-from trapmid.metrics.gates import Verdict
 from trapmid.metrics.recognition import AA1
 from trapmid.metrics.scores import Score
 from trapmid.metrics.table import title_of
@@ -68,19 +65,6 @@ def card(contents: Contents) -> str:
         "that no other attack would recover more.",
     ]
     return "\n".join(lines).replace("\u00a0", " ") + "\n"
-
-
-def write_junit(verdicts: Sequence[Verdict], file: Path) -> None:
-    """Write one test case for every score that a gate looked at, as JUnit XML, which pipelines show."""
-    failures = sum(not one.passed for one in verdicts)
-    suite = Element("testsuite", name="trapmid audit", tests=str(len(verdicts)), failures=str(failures))
-    for one in verdicts:
-        case = SubElement(suite, "testcase", classname=one.score.defense, name=f"{one.gate.metric} {one.score.attack}")
-        if not one.passed:
-            SubElement(case, "failure", message=one.told)
-    indent(suite)
-    file.parent.mkdir(parents=True, exist_ok=True)
-    write_atomic(file, tostring(suite, encoding="unicode", xml_declaration=True) + "\n")
 
 
 def _result(contents: Contents, attack: str, score: Score) -> list[str]:
