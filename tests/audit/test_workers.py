@@ -3,6 +3,7 @@
 import json
 import multiprocessing
 import os
+import pickle
 import re
 import signal
 import subprocess
@@ -12,16 +13,18 @@ from pathlib import Path
 
 import psutil
 import pytest
+import torch
 
 from helpers.runs import TINY_AUDIT
 from trapmid.audit.plan import Task
+from trapmid.audit.run import default_jobs
 from trapmid.audit.tasks import Session
 from trapmid.audit.workers import submitting
 from trapmid.engine import Compute, no_progress
 from trapmid.recipes import choose_recipe
 from trapmid.types import UserError
 
-CPU = Compute("cpu")
+CPU, AUTO = Compute("cpu"), Compute("auto")
 ROOT = Path(__file__).parents[2]
 
 
@@ -66,12 +69,80 @@ def test_a_worker_that_is_killed_is_named_and_no_bug(tmp_path: Path) -> None:
             future.result()
 
 
+def gpus_of_workers(jobs: int, out: Path) -> list[str]:
+    """The GPUs that worker processes see, with as many tasks as workers."""
+    with submitting(jobs, Session(), no_progress) as submit:
+        for _ in range(jobs):
+            submit(Task("measure"), choose_recipe("demo"), out, AUTO)
+        while len(found := workers_of(psutil.Process())) < jobs:
+            time.sleep(0.01)
+        return sorted(one.environ()["CUDA_VISIBLE_DEVICES"] for one in found)
+
+
+def pretend_gpus(count: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
+    monkeypatch.setattr(torch.cuda, "device_count", lambda: count)
+
+
+@pytest.mark.slow
+def test_each_worker_has_a_gpu_of_its_own_unless_there_are_too_few(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.delenv("CUDA_VISIBLE_DEVICES", raising=False)
+    pretend_gpus(2, monkeypatch)
+    assert gpus_of_workers(2, tmp_path) == ["0", "1"]
+    assert gpus_of_workers(5, tmp_path) == ["0", "0", "0", "1", "1"]
+    monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "5,GPU-7f")
+    assert gpus_of_workers(2, tmp_path) == ["5", "GPU-7f"]
+
+
+def test_the_gpu_of_a_worker_that_is_killed_is_free_again(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv("CUDA_VISIBLE_DEVICES", raising=False)
+    pretend_gpus(2, monkeypatch)
+    recipe, here = choose_recipe("demo", changes=TINY_AUDIT), psutil.Process()
+    with submitting(2, Session(), no_progress) as submit:
+        for _ in range(2):
+            future = submit(Task("prior", "unknown"), recipe, tmp_path, AUTO)
+            while not (found := workers_of(here)):
+                time.sleep(0.01)
+            assert [one.environ()["CUDA_VISIBLE_DEVICES"] for one in found] == ["0"]
+            found[0].kill()
+            with pytest.raises(UserError, match="killed by signal 9"):
+                future.result()
+
+
+def test_a_machine_with_gpus_runs_one_task_on_each(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv("CUDA_VISIBLE_DEVICES", raising=False)
+    assert CPU.gpus == ()
+    pretend_gpus(3, monkeypatch)
+    assert default_jobs(CPU) == len(psutil.Process().cpu_affinity())
+    for device, jobs in {"cuda": 3, "auto": 3, "cuda:1": 1}.items():
+        assert default_jobs(Compute(device)) == jobs
+    assert Compute("cuda:1").gpus == ()
+    assert Compute("cuda").gpus == ("0", "1", "2")
+    monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "4,2")
+    pretend_gpus(2, monkeypatch)
+    assert Compute("cuda").gpus == ("4", "2")
+
+
+def test_the_device_is_chosen_where_a_task_runs(monkeypatch: pytest.MonkeyPatch) -> None:
+    there = Compute("auto")
+    pretend_gpus(1, monkeypatch)
+    assert there.torch_device == torch.device("cuda", 0)
+    monkeypatch.undo()
+    assert pickle.loads(pickle.dumps(there)).torch_device == torch.device("cpu")
+
+
 @pytest.mark.slow
 def test_what_a_task_raises_comes_home_with_where_it_was_raised(tmp_path: Path) -> None:
     with submitting(2, Session(), no_progress) as submit:
         future = submit(Task("train", defense="unknown"), choose_recipe("demo", changes=TINY_AUDIT), tmp_path, CPU)
         with pytest.raises(UserError, match="has no defense 'unknown'") as raised:
             future.result()
+        again = submit(Task("train", defense="unknown"), choose_recipe("demo", changes=TINY_AUDIT), tmp_path, CPU)
+        with pytest.raises(UserError, match="has no defense 'unknown'"):
+            again.result()
+        assert len(workers_of(psutil.Process())) == 1
     assert "In the worker process of `train unknown seed 0`" in raised.value.__notes__[0]
     assert "audit/tasks.py" in raised.value.__notes__[0]
 

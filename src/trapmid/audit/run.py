@@ -67,8 +67,8 @@ def run(
         only: takes a task and returns whether to run it. The tasks that it needs are run, too. Default: all tasks.
         compute: device and precision.
         jobs: the number of tasks that run at the same time, each in its own process; with 1, all tasks run in this
-            process. Default: one per core on a CPU, one on a GPU. Results do not depend on it, because every task uses
-            one thread on a CPU.
+            process. Default: one per core on a CPU; on GPUs one per GPU, or one if `compute` names a GPU by its number.
+            Results do not depend on it, because every task uses one thread on a CPU, and one GPU.
         executor: where tasks run: `trapmid.audit.clusters.on_slurm(...)`, with as many tasks at once as the plan allows
             unless `jobs` says less. Default: this machine.
         progress: called for every task. With several processes it is called from background threads, one call at a
@@ -135,17 +135,17 @@ def _show_scores(folders: Folders) -> None:
             write_scores(folders.root, read_scores(folders.measurement))
 
 
-def cores(compute: Compute) -> int:
-    """The default number of tasks at the same time: one per core that this process may use, or one on a GPU."""
+def default_jobs(compute: Compute) -> int:
+    """The default number of tasks at the same time: one per core that this process may use, or one per GPU."""
     if compute.torch_device.type != "cpu":
-        return 1
+        return max(1, len(compute.gpus))
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
 def _side_by_side(jobs: int | None, compute: Compute) -> int:
     if jobs is not None and jobs < 1:
-        raise UserError(f"{jobs} jobs: no task would run. Expected 1 or more, or --jobs 0 for one per core.")
-    return jobs or cores(compute)
+        raise UserError(f"{jobs} jobs: no task would run. Expected 1 or more, or --jobs 0 for one per core or GPU.")
+    return jobs or default_jobs(compute)
 
 
 def _in_order(

@@ -9,6 +9,7 @@ import sys
 import threading
 import time
 import traceback
+from collections import Counter
 from collections.abc import Callable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import AbstractContextManager, contextmanager, suppress
@@ -80,10 +81,12 @@ def _this_process(session: Session, progress: Progress) -> Iterator[Submit]:
 def _worker_processes(jobs: int, progress: Progress) -> Iterator[Submit]:
     """Run tasks in worker processes.
 
-    Each thread of a pool uses an idle worker or starts one, sends it a task and forwards its messages.
+    Each thread of a pool uses an idle worker or starts one, sends it a task and forwards its messages. A worker keeps
+    the GPU that it got at its start, and sees no other. Two workers share a GPU only if there are more jobs than GPUs.
     """
     idle: queue.SimpleQueue[_Worker] = queue.SimpleQueue()
     started: list[_Worker] = []
+    leases: Counter[str | None] = Counter()
     over = False
     telling, starting = threading.Lock(), threading.Lock()
 
@@ -99,10 +102,17 @@ def _worker_processes(jobs: int, progress: Progress) -> Iterator[Submit]:
             with starting:
                 if over:
                     return
-                worker = _Worker()
+                worker = _Worker(min(compute.gpus, key=leases.__getitem__, default=None))
+                leases[worker.gpu] += 1
                 started.append(worker)
-        worker.carry_out((task, recipe, out, compute, registered_for_workers()), _naming(task, tell))
-        idle.put(worker)
+        try:
+            worker.carry_out((task, recipe, out, compute, registered_for_workers()), _naming(task, tell))
+        finally:
+            if worker.alive:
+                idle.put(worker)
+            else:
+                with starting:
+                    leases[worker.gpu] -= 1
 
     pool = ThreadPoolExecutor(jobs)
     try:
@@ -117,11 +127,24 @@ def _worker_processes(jobs: int, progress: Progress) -> Iterator[Submit]:
 
 
 class _Worker:
-    """A worker process, from the perspective of its parent."""
+    """A worker process, from the perspective of its parent.
 
-    def __init__(self) -> None:
+    Attributes:
+        gpu: the only GPU that it sees, by its name in CUDA_VISIBLE_DEVICES; None if it sees those of its parent.
+    """
+
+    def __init__(self, gpu: str | None) -> None:
+        self.gpu = gpu
         command = [sys.executable, "-c", _START, json.dumps(sys.path)]
-        self._process = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE)  # noqa: S603
+        environment = os.environ if gpu is None else os.environ | {"CUDA_VISIBLE_DEVICES": gpu}
+        self._process = subprocess.Popen(  # noqa: S603
+            command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, env=environment
+        )
+
+    @property
+    def alive(self) -> bool:
+        """Whether the process is running."""
+        return self._process.poll() is None
 
     def carry_out(self, work: Work, tell: Progress) -> None:
         """Send the worker one task and wait until it ends.

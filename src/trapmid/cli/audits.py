@@ -179,7 +179,7 @@ def measure(run: RunFolder, device: str = "auto", jobs: int = 0) -> None:
     Args:
         run: run folder.
         device: auto, cpu, cuda or cuda:N.
-        jobs: how many parts are measured at the same time. 0 is one per core on a CPU, and one on a GPU.
+        jobs: how many parts are measured at the same time. 0 is one per core on a CPU, and one per GPU.
     """
     check_device(device)
     check_count("--jobs", jobs, least=0)

@@ -29,9 +29,10 @@ class Machine:
     """The machine, and how much of it to use.
 
     Attributes:
-        device: auto, cpu, cuda or cuda:N. auto is the first GPU if there is one.
+        device: auto, cpu, cuda or cuda:N. cuda is all GPUs of the machine, one for each task, and cuda:N is one of
+            them. auto is cuda if there is a GPU.
         precision: 32-true, or bf16-mixed, which is faster on GPUs.
-        jobs: how many tasks run at the same time. 0 is one per core on a CPU, and one on a GPU. Results do not depend
+        jobs: how many tasks run at the same time. 0 is one per core on a CPU, and one per GPU. Results do not depend
             on it.
         max_memory: the most memory that one search of an attack may use, e.g. 8GiB. Default: no limit.
     """

@@ -1,6 +1,7 @@
 """Where and how numbers are computed: the device and the precision."""
 
-from dataclasses import dataclass
+import os
+from dataclasses import dataclass, fields
 from functools import cached_property
 from types import MethodType
 from typing import Any, Literal, TypeVar
@@ -62,6 +63,21 @@ class Compute:
     def torch_device(self) -> torch.device:
         """The device that `device` names on this machine."""
         return choose_device(self.device)
+
+    @property
+    def gpus(self) -> tuple[str, ...]:
+        """The GPUs over which parallel tasks are spread, by their names in CUDA_VISIBLE_DEVICES.
+
+        Empty on a CPU, and if `device` names one GPU, which all tasks then share.
+        """
+        if self.torch_device.type == "cpu" or ":" in self.device:
+            return ()
+        count, named = torch.cuda.device_count(), os.environ.get("CUDA_VISIBLE_DEVICES")
+        return tuple(map(str, range(count))) if named is None else tuple(named.split(",")[:count])
+
+    def __getstate__(self) -> dict[str, Any]:
+        """The fields alone, because another machine chooses a device of its own."""
+        return {field.name: getattr(self, field.name) for field in fields(self)}
 
     def place(self, module: ModuleT) -> ModuleT:
         """Move a module to the device and let its forward pass run in the chosen precision. Returns the module itself.
