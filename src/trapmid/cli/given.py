@@ -6,8 +6,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from trapmid.cli.options import (
-    Gating,
     Effort,
+    Gating,
     Given,
     Job,
     Machine,
