@@ -13,8 +13,9 @@ from trapmid.report import gallery
 from trapmid.report.figures import draw
 from trapmid.report.gallery import webp
 from trapmid.report.page import render
+from trapmid.report.pdf import BROWSERS, write_pdf
 
-CHROMIUM = next(filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome", "chrome"))), None)
+CHROMIUM = next(filter(None, map(shutil.which, BROWSERS)), None)
 
 pytestmark = [
     pytest.mark.browser,
@@ -103,12 +104,12 @@ def test_dark_is_dark_and_light_is_light(make, tmp_path):
 
 def test_prints_to_pdf(make, tmp_path):
     (tmp_path / "report.html").write_text(page(make()))
-    command = [str(CHROMIUM), "--headless=new", "--no-sandbox", "--disable-gpu", "--no-pdf-header-footer"]
-    command += [f"--user-data-dir={tmp_path / 'profile'}", f"--print-to-pdf={tmp_path / 'report.pdf'}"]
-    subprocess.run([*command, (tmp_path / "report.html").as_uri()], capture_output=True, timeout=60, check=True)
-    pdf = (tmp_path / "report.pdf").read_bytes()
-    assert pdf.startswith(b"%PDF")
-    assert 2 <= len(re.findall(rb"/Type\s*/Page\b", pdf)) <= 12
+    pdf = write_pdf(tmp_path / "report.html")
+    assert pdf == tmp_path / "report.pdf"
+    content = pdf.read_bytes()
+    assert content.startswith(b"%PDF")
+    assert 7 <= len(re.findall(rb"/Type\s*/Page\b", content)) <= 12  # verdict and six sections on pages of their own
+    assert sorted(file.name for file in tmp_path.iterdir()) == ["report.html", "report.pdf"]
 
 
 def test_a_thousand_identities_open(make, tmp_path, capsys, monkeypatch):

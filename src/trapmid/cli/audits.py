@@ -26,8 +26,8 @@ from trapmid.cli.options import (
     check_count,
     check_device,
 )
-from trapmid.cli.running import loading, run_recipe
-from trapmid.console import console, print_scores
+from trapmid.cli.running import loading, print_page, run_recipe
+from trapmid.console import print_scores
 from trapmid.errors import UserError
 from trapmid.progress import Watch
 
@@ -71,6 +71,7 @@ def audit(
     attacks: Names = (),
     identities: OptionalNumber = None,
     redact: bool = False,
+    pdf: bool = False,
     gating: Gating = NO_GATES,
     executor: Literal["local", "slurm"] = "local",
     cluster: Settings = (),
@@ -108,6 +109,7 @@ def audit(
             well.
         identities: number of private identities that take part: those with the most images.
         redact: leave private images out of the report.
+        pdf: write OUT/report.pdf as well, which Chromium or Google Chrome prints.
         executor: where tasks run: on this machine, or as jobs of Slurm (docs/scale.md).
         cluster: settings of each job, as submitit takes them, e.g. --cluster slurm_partition=gpu gpus_per_node=1.
         gating: the values of scores that a release may have.
@@ -130,6 +132,7 @@ def audit(
             defenses=defenses,
             identities=identities,
             redact=redact,
+            pdf=pdf,
             gating=gating,
         )
     if given != UNKNOWN or budget is not None or resolution is not None:
@@ -144,6 +147,7 @@ def audit(
         identities=identities,
         executor=(executor, cluster),
         redact=redact,
+        pdf=pdf,
     )
     return check_gates(job.out or Path("runs") / str(job.recipe), gates, gating)
 
@@ -193,7 +197,7 @@ def measure(run: RunFolder, device: str = "auto", jobs: int = 0) -> None:
     print_scores(run)
 
 
-def report(run: RunFolder, to: OptionalFile = None, redact: bool = False) -> None:
+def report(run: RunFolder, to: OptionalFile = None, redact: bool = False, pdf: bool = False) -> None:
     """Write the report of a measured run folder again: one HTML file that needs neither a network nor scripts.
 
     The folder report-figures beside it holds every figure as SVG with its numbers as CSV, and pictures.png, which shows
@@ -201,11 +205,14 @@ def report(run: RunFolder, to: OptionalFile = None, redact: bool = False) -> Non
 
     Example: trapmid report runs/demo --to shared/report.html --redact
 
+    Example: trapmid report runs/demo --pdf
+
     Args:
         run: run folder.
         to: file to write; default: RUN/report.html.
         redact: leave private images out of the report and of pictures.png.
+        pdf: write the report as PDF as well, beside the HTML file. Chromium or Google Chrome prints it.
     """
     with loading():
         from trapmid.report.write import write_report
-    console.print(f"Report: {write_report(run, redact=redact, to=to)}")
+    print_page("Report", lambda: write_report(run, redact=redact, to=to), pdf=pdf)

@@ -17,7 +17,7 @@ from trapmid.cli.options import (
     check_paths,
     parse_bytes,
 )
-from trapmid.cli.running import check_seeds, loading, print_models, start
+from trapmid.cli.running import check_browser, check_seeds, loading, print_models, print_page, start
 from trapmid.console import console, print_examination, print_scores
 from trapmid.errors import UserError
 from trapmid.files import write_atomic
@@ -95,6 +95,7 @@ def audit_given(
     defenses: tuple[str, ...],
     identities: int | None,
     redact: bool,
+    pdf: bool,
     gating: Gating,
 ) -> int:
     """Audit a model that somebody else trained. Returns the exit code: 3 if a gate fails.
@@ -114,6 +115,7 @@ def audit_given(
     check_seeds(seeds)
     check_count("--identities", identities, least=2)
     check_machine(machine)
+    check_browser(pdf)
     with loading():
         from trapmid.attacks import ATTACKS
         from trapmid.audit.plan import plan
@@ -152,7 +154,8 @@ def audit_given(
         run(recipe, out, compute=compute, jobs=machine.jobs or None, progress=progress)
     print_models(recipe, [one for one in plan(recipe) if one.kind == "examine"], out)
     print_scores(out)
-    console.print(f"Report: {write_report(out, redact=redact)}\nModel card section: {write_card(out)}")
+    print_page("Report", lambda: write_report(out, redact=redact), pdf=pdf)
+    console.print(f"Model card section: {write_card(out)}")
     console.print(f"Done in {(time.monotonic() - started) / 60:.1f} minutes.")
     return check_gates(out, gates, gating)
 

@@ -5,7 +5,7 @@ They choose or read a recipe, run all or part of it, and show the results.
 
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
@@ -30,6 +30,7 @@ def run_recipe(
     executor: tuple[str, tuple[str, ...]] = ("local", ()),
     only: tuple[Literal["train", "attack"], str, str, int] | None = None,
     redact: bool = False,
+    pdf: bool = False,
 ) -> None:
     """Choose a recipe or read that of a run folder, run all or part of it, and show the results.
 
@@ -44,6 +45,7 @@ def run_recipe(
         only: the one task that is wanted, as kind, attack, defense and seed; it runs after those that it needs, and its
             defense is added to the recipe if it is not there. None runs and reports the whole audit.
         redact: leave private images out of the report.
+        pdf: write the report as PDF as well.
     """
     started = time.monotonic()
     check_job(job)
@@ -52,6 +54,7 @@ def run_recipe(
     if job.recipe is None and identities is not None:
         raise UserError("--identities changes a recipe: name it with --recipe.")
     check_machine(machine)
+    check_browser(pdf)
     with loading():
         from trapmid.attacks import ATTACKS
         from trapmid.audit.clusters import on_slurm, parse_settings
@@ -106,8 +109,35 @@ def run_recipe(
     print_models(recipe, [one for one in plan(recipe) if one.defense and task in (None, one)], out)
     if task is None:
         print_scores(out)
-        console.print(f"Report: {write_report(out, redact=redact)}")
+        print_page("Report", lambda: write_report(out, redact=redact), pdf=pdf)
     console.print(f"Done in {(time.monotonic() - started) / 60:.1f} minutes.")
+
+
+def check_browser(pdf: bool) -> None:
+    """Report a missing browser before hours of work, if there is a PDF to print at their end.
+
+    Raises:
+        UserError: there is none.
+    """
+    if pdf:
+        from trapmid.report.pdf import find_browser
+
+        find_browser()
+
+
+def print_page(what: str, write: Callable[[], Path], *, pdf: bool) -> None:
+    """Write a page and say where it is; with `pdf`, print it to a PDF beside it as well.
+
+    Raises:
+        UserError: the page cannot be written, or no browser prints it.
+    """
+    check_browser(pdf)
+    page = write()
+    console.print(f"{what}: {page}")
+    if pdf:
+        from trapmid.report.pdf import write_pdf
+
+        console.print(f"{what} as PDF: {write_pdf(page)}")
 
 
 def start(recipe: "Recipe", out: Path) -> "Recipe":
