@@ -9,6 +9,7 @@ from pathlib import Path
 
 import pytest
 import torch
+from torch.utils.flop_counter import FlopCounterMode
 
 from trapmid.artifacts import MANIFEST
 from trapmid.audit import Folders, Recipe, Task, plan
@@ -16,13 +17,14 @@ from trapmid.audit.run import settle
 from trapmid.augment import NoAugmentation
 from trapmid.data import FlatFolderSource
 from trapmid.data.celeba import CelebASource
-from trapmid.models import Tiny
+from trapmid.models import VGG16, Tiny
 from trapmid.reproduction import EXPERIMENTS
 from trapmid.reproduction.command import SCALES, chosen, lay_out, listing, planned
-from trapmid.reproduction.estimate import weights
+from trapmid.reproduction.estimate import estimate, weights
 from trapmid.reproduction.experiment import ExperimentRow, column
 from trapmid.reproduction.scale import Images
 from trapmid.reproduction.studies import adopt
+from trapmid.reproduction.write import plan_text
 from trapmid.types import UserError
 
 OUT = Path("out")
@@ -52,7 +54,8 @@ def test_every_experiment_plans(name, scale):
         assert any(task.kind in ("train", "attack") for task in study.tasks)
     told = planned([one], of, layout, 2)
     assert one.title in told
-    assert "hours" in told
+    assert f"{of.unit} hours" in told
+    assert "critical path" in told
     assert "GiB" in told
     assert all(line in told for line in of.differs(one))
     tasks = {study.folder: study.tasks for study in layout.studies}
@@ -110,6 +113,40 @@ def test_the_papers_constants_reach_the_recipes():
     assert main.seeds == (0, 1, 2, 3, 4)
     assert main.training.keep == "test"
     assert {attack.name: attack.search_steps for attack in main.attacks} == {"gmi": 1500, "kedmi": 1500, "plgmi": 600}
+
+
+def test_hours_at_scale_paper_rest_on_the_throughput_of_the_published_training():
+    """As docs/reproduction.md says it: 12 TFLOP/s, near the 10 at which attacks are counted."""
+    with torch.device("meta"):
+        network, images = VGG16().network(1000, 64, 3), torch.rand(2, 3, 64, 64)
+    with FlopCounterMode(display=False) as counter:
+        network(images).logits.sum().backward()
+    of_image = counter.get_total_flops() / len(images)
+    cost = SCALES["paper"]().cost(EXPERIMENTS["table1"].rows[0].target)
+    seconds = cost.plain * cost.trainings["trapmid"]
+    assert of_image / 1e9 == pytest.approx(7.5, abs=0.05)
+    assert seconds == pytest.approx(75 * 60, rel=1e-3)
+    assert of_image * cost.trainings["trapmid"] * 27_018 * 50 / seconds / 1e12 == pytest.approx(12, abs=0.5)
+
+
+def test_a_plan_schedules_what_is_not_done(tmp_path):
+    (one,), of = chosen(["table1"], ["plgmi"]), SCALES["paper"]()
+    layout = lay_out([one], of, tmp_path)
+    before = estimate(layout, [one], of)
+    chain, longest = before.critical_path()
+    assert before.wall_clock(1) == pytest.approx(before.seconds)
+    assert before.seconds > before.wall_clock(8) > before.wall_clock(64) >= longest
+    assert {task.kind for task in chain} == {"train", "attack", "measure"}
+    folder = Folders(layout.studies[0].folder)
+    for seed in range(5):
+        folder.model("trapmid", seed).mkdir(parents=True)
+        folder.model("none", seed).mkdir(parents=True)
+    after = estimate(layout, [one], of)
+    assert len(before.left) - len(after.left) == len([line for line in after.lines if line.done]) > 0
+    assert after.wall_clock(1) == pytest.approx(after.seconds)
+    assert after.seconds < before.seconds
+    assert "Nothing is left to do." in plan_text([], {}, replace(after, lines=()), None, "GPU")
+    assert "The executor sets no limit." in planned([one], of, layout, None)
 
 
 def test_a_variant_equal_to_the_scales_own_defense_is_that_defense():

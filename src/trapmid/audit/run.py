@@ -86,8 +86,7 @@ def run(
     tasks = with_needs(wanted, everything)
     session = Session()
     write_split(recipe, out, session.data(recipe, progress), progress)
-    wanted_at_once = len(tasks) if executor is not None and jobs is None else jobs
-    at_once = min(len(tasks), _side_by_side(wanted_at_once, compute))
+    at_once = _at_once(jobs, len(tasks), compute, executor)
     with (executor or submitting)(at_once, session, progress) as submit:
         _in_order(tasks, at_once, lambda task: submit(task, recipe, out, compute), progress)
     _show_scores(Folders(out))
@@ -99,6 +98,7 @@ def measure_finished(
     *,
     compute: Compute | None = None,
     jobs: int | None = None,
+    executor: Executor | None = None,
     progress: Progress = no_progress,
 ) -> None:
     """Measure all finished models and attacks, and skip the rest of the recipe. Judges are trained if necessary.
@@ -110,19 +110,19 @@ def measure_finished(
         out: the run folder.
         compute: device and precision.
         jobs: the number of parts that are measured at the same time, as in `run`.
+        executor: where parts are measured, as in `run`. This process combines them.
         progress: called for every part.
     """
     compute, folders = compute or Compute(), Folders(out)
-    jobs = _side_by_side(jobs, compute)
     session = Session()
     audit = session.measuring(recipe, out, compute, progress)
     waiting = [part for part in parts(recipe, folders) if not audit.up_to_date(part)]
-    jobs = max(1, min(jobs, len(waiting)))
     everything = plan(recipe)
     judges = [task for task in everything if task.kind == "judge" and not folders.of(task).exists()]
     needs = with_needs(judges, everything) | dict.fromkeys(waiting, tuple(judges))
-    with submitting(jobs, session, progress) as submit:
-        _in_order(needs, jobs, lambda task: submit(task, recipe, out, compute), progress)
+    at_once = _at_once(jobs, len(needs), compute, executor)
+    with (executor or submitting)(at_once, session, progress) as submit:
+        _in_order(needs, at_once, lambda task: submit(task, recipe, out, compute), progress)
     with submitting(1, session, progress) as submit:
         submit(Task("measure"), recipe, out, compute)
     _show_scores(folders)
@@ -142,10 +142,12 @@ def default_jobs(compute: Compute) -> int:
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
-def _side_by_side(jobs: int | None, compute: Compute) -> int:
+def _at_once(jobs: int | None, tasks: int, compute: Compute, executor: Executor | None) -> int:
+    """The number of tasks at the same time. A cluster has a device of its own, which only its machines see."""
     if jobs is not None and jobs < 1:
         raise UserError(f"{jobs} jobs: no task would run. Expected 1 or more, or --jobs 0 for one per core or GPU.")
-    return jobs or default_jobs(compute)
+    wanted = jobs or (tasks if executor is not None else default_jobs(compute))
+    return max(1, min(wanted, tasks))
 
 
 def _in_order(

@@ -1,7 +1,7 @@
 """The commands that fill a run folder, or look at one again: demo, audit, train, measure, report."""
 
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import Annotated
 
 import tyro
 
@@ -13,6 +13,7 @@ from trapmid.cli.options import (
     UNNAMED,
     Changes,
     Effort,
+    ExecutorName,
     Gating,
     Given,
     Job,
@@ -73,7 +74,7 @@ def audit(
     redact: bool = False,
     pdf: bool = False,
     gating: Gating = NO_GATES,
-    executor: Literal["local", "slurm"] = "local",
+    executor: ExecutorName = "local",
     cluster: Settings = (),
     machine: Machine = HERE,
 ) -> int:

@@ -1,6 +1,5 @@
 """The command that repeats the paper's tables and figures: reproduce."""
 
-import os
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Literal
@@ -10,15 +9,17 @@ import tyro
 from trapmid.cli.options import (
     HERE,
     Changes,
+    ExecutorName,
     Machine,
     Names,
     OptionalPath,
     Seeds,
+    Settings,
     check_machine,
     check_paths,
     parse_bytes,
 )
-from trapmid.cli.running import check_seeds, loading
+from trapmid.cli.running import check_seeds, cluster_of, loading
 from trapmid.console import say
 from trapmid.progress import Watch
 
@@ -50,17 +51,21 @@ def reproduce(
     attacks: Names = (),
     changes: Changes = (),
     redact: bool = False,
+    executor: ExecutorName = "local",
+    cluster: Settings = (),
     machine: Machine = HERE,
 ) -> None:
     """Repeat tables and figures of the Trap-MID paper, and print the results beside the published numbers.
 
     `trapmid reproduce list` shows all names: table1 to table20 and figure2, 3, 5 and 6. The scale cpu takes minutes
     to hours on two CPU cores. The scale paper uses the published settings and needs CelebA and a GPU. --plan shows
-    what would run, and how much time, memory and disk it would take. Trainings and attacks that several tables share
-    run once: name the tables together, or one after another with the same --out. After an interruption, the same
-    command resumes. Results go to OUT/NAME.
+    what would run, how much memory and disk it would take, and how long it would take on 1, 8 and 64 cores or GPUs.
+    Trainings and attacks that several tables share run once: name the tables together, or one after another with the
+    same --out. After an interruption, the same command resumes. Results go to OUT/NAME.
 
     Example: trapmid reproduce table1 --plan
+
+    Example: trapmid reproduce table1 --scale paper --plan --executor slurm
 
     Example: trapmid reproduce table7 --attacks plgmi --private private.parquet --public public.parquet
 
@@ -75,6 +80,8 @@ def reproduce(
         changes: settings of the recipes to change, e.g. --set training.epochs=20. Each has to exist in at least one
             of them.
         redact: leave private images out of reports and figures.
+        executor: where tasks run: on this machine, or as jobs of Slurm (docs/scale.md).
+        cluster: settings of each job, as submitit takes them, e.g. --cluster slurm_partition=gpu gpus_per_node=1.
         machine: the machine.
     """
     check_seeds(seeds)
@@ -92,14 +99,23 @@ def reproduce(
     layout = command.lay_out(experiments, of, out, seeds=seeds, changes=changes)
     if not plan:
         command.check(experiments, of)
-    jobs = machine.jobs or (1 if scale == "paper" else os.cpu_count() or 1)
-    say(command.planned(experiments, of, layout, jobs))
+    where = cluster_of(executor, cluster)
+    jobs = None if where is not None else command.jobs_here(of, machine.device)
+    say(command.planned(experiments, of, layout, machine.jobs or jobs))
     if plan:
         return
     compute = Compute(machine.device, machine.precision, parse_bytes(machine.max_memory))
     with Watch() as progress:
         made = command.reproduce(
-            experiments, of, layout, out, compute=compute, jobs=machine.jobs or None, redact=redact, progress=progress
+            experiments,
+            of,
+            layout,
+            out,
+            compute=compute,
+            jobs=machine.jobs or None,
+            executor=where,
+            redact=redact,
+            progress=progress,
         )
     for one in made:
         say(f"{command.markdown(one)}\nWritten to {out / one.experiment}")

@@ -17,6 +17,7 @@ from trapmid.progress import Watch
 
 if TYPE_CHECKING:
     from trapmid.audit import Recipe, Task
+    from trapmid.audit.workers import Executor
 
 
 def run_recipe(
@@ -57,7 +58,6 @@ def run_recipe(
     check_browser(pdf)
     with loading():
         from trapmid.attacks import ATTACKS
-        from trapmid.audit.clusters import on_slurm, parse_settings
         from trapmid.audit.plan import Task, plan
         from trapmid.audit.run import run, settle
         from trapmid.defenses import DEFENSES
@@ -65,9 +65,7 @@ def run_recipe(
         from trapmid.recipes import choose_recipe, extend
         from trapmid.report.write import write_report
     compute = Compute(machine.device, machine.precision, parse_bytes(machine.max_memory))
-    cluster = None if executor[0] == "local" else on_slurm(**parse_settings(executor[1]))
-    if cluster is None and executor[1]:
-        raise UserError("--cluster has settings of a cluster: name one with --executor slurm.")
+    cluster = cluster_of(*executor)
     if cluster is None:
         compute.torch_device  # noqa: B018 (a device that is not there is refused before anything is written)
     out = job.out or Path("runs") / str(job.recipe)
@@ -138,6 +136,21 @@ def print_page(what: str, write: Callable[[], Path], *, pdf: bool) -> None:
         from trapmid.report.pdf import write_pdf
 
         console.print(f"{what} as PDF: {write_pdf(page)}")
+
+
+def cluster_of(executor: str, settings: tuple[str, ...]) -> "Executor | None":
+    """The executor of a name with its settings; None for this machine.
+
+    Raises:
+        UserError: the settings are of no use, or wrong.
+    """
+    from trapmid.audit.clusters import on_slurm, parse_settings
+
+    if executor != "local":
+        return on_slurm(**parse_settings(settings))
+    if settings:
+        raise UserError("--cluster has settings of a cluster: name one with --executor slurm.")
+    return None
 
 
 def start(recipe: "Recipe", out: Path) -> "Recipe":

@@ -2,8 +2,12 @@
 
 from collections.abc import Sequence
 from pathlib import Path
+from typing import TypedDict
 
-from trapmid.audit.run import measure_finished, run
+import torch
+
+from trapmid.audit.run import default_jobs, measure_finished, run
+from trapmid.audit.workers import Executor
 from trapmid.engine import Compute, Progress, no_progress
 from trapmid.report.write import write_report
 from trapmid.reproduction import charts, pictures
@@ -17,6 +21,16 @@ from trapmid.reproduction.scale import Scale
 from trapmid.reproduction.studies import Layout, adopt, lay_out
 from trapmid.reproduction.write import markdown, plan_text, table, write
 from trapmid.types import UserError
+
+
+class _Where(TypedDict):
+    """How and where an audit runs."""
+
+    compute: Compute | None
+    jobs: int | None
+    executor: Executor | None
+    progress: Progress
+
 
 SCALES: dict[str, type[Scale]] = {"cpu": CPUScale, "paper": PaperScale}
 
@@ -57,8 +71,15 @@ def check(experiments: Sequence[Experiment], scale: Scale) -> None:
         scale.check(one)
 
 
-def planned(experiments: Sequence[Experiment], scale: Scale, layout: Layout, jobs: int) -> str:
-    """A description of what would run, how long it takes, and what differs from the paper."""
+def planned(experiments: Sequence[Experiment], scale: Scale, layout: Layout, jobs: int | None) -> str:
+    """A description of what would run, how long it takes, and what differs from the paper.
+
+    Args:
+        experiments: the experiments, from `chosen`.
+        scale: the scale at which they would run.
+        layout: their layout, from `lay_out`.
+        jobs: number of tasks that run at the same time; None for no limit.
+    """
     states = {one.name: cells(layout, one) for one in experiments}
     differing: dict[str, list[str]] = {}
     for one in experiments:
@@ -68,8 +89,15 @@ def planned(experiments: Sequence[Experiment], scale: Scale, layout: Layout, job
         f"- {line}" if len(names) == len(experiments) else f"- {', '.join(names)}: {line}"
         for line, names in differing.items()
     ]
-    text = plan_text(experiments, states, estimate(layout, experiments, scale), jobs)
+    text = plan_text(experiments, states, estimate(layout, experiments, scale), jobs, scale.unit)
     return "\n".join([f"{text}\n\nImages: {scale.needs}\n\nWhat differs from the paper:", *lines])
+
+
+def jobs_here(scale: Scale, device: str) -> int:
+    """The number of tasks that this machine would run at the same time by default. Without a GPU, it counts as one."""
+    if scale.unit == "core":
+        return default_jobs(Compute("cpu"))
+    return 1 if ":" in device else max(1, torch.cuda.device_count())
 
 
 def reproduce(
@@ -80,6 +108,7 @@ def reproduce(
     *,
     compute: Compute | None = None,
     jobs: int | None = None,
+    executor: Executor | None = None,
     redact: bool = False,
     progress: Progress = no_progress,
 ) -> list[Reproduction]:
@@ -94,6 +123,7 @@ def reproduce(
         out: the folder for all results.
         compute: device and precision.
         jobs: number of tasks that run at the same time.
+        executor: where tasks run, as in `trapmid.audit.run.run`.
         redact: leave out private images from reports and pictures.
         progress: called with the progress of each task.
 
@@ -101,12 +131,13 @@ def reproduce(
         UserError: images are missing, or a folder holds something other than its audit.
     """
     check(experiments, scale)
+    where: _Where = {"compute": compute, "jobs": jobs, "executor": executor, "progress": progress}
     for study in layout.studies:
         recipe = study.settled()
         adopt(study)
         if not study.finished():
-            run(recipe, study.folder, only=set(study.tasks).__contains__, compute=compute, jobs=jobs, progress=progress)
-        measure_finished(recipe, study.folder, compute=compute, jobs=jobs, progress=progress)
+            run(recipe, study.folder, only=set(study.tasks).__contains__, **where)
+        measure_finished(recipe, study.folder, **where)
         write_report(study.folder, redact=redact)
     made = []
     for one in experiments:
@@ -118,4 +149,4 @@ def reproduce(
     return made
 
 
-__all__ = ["SCALES", "check", "chosen", "lay_out", "listing", "markdown", "planned", "reproduce"]
+__all__ = ["SCALES", "check", "chosen", "jobs_here", "lay_out", "listing", "markdown", "planned", "reproduce"]

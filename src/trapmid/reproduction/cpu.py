@@ -91,6 +91,7 @@ class CPUScale(Scale):
     """`cpu`: the recipe `celeba64-cpu` on given images, or `demo` on drawn faces if no images are given."""
 
     name: ClassVar[str] = "cpu"
+    unit: ClassVar[str] = "core"
     needs: ClassVar[str] = (
         "Give images of one folder per identity or an image Parquet file with --private, other people's with --public "
         "(both or none; without them faces are drawn), and a second public set with --ffhq."

@@ -1,6 +1,6 @@
 """Estimates of the time, memory and disk space of a reproduction, before anything runs."""
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
@@ -10,6 +10,7 @@ from torch import nn
 
 from trapmid.audit import Folders, Recipe, Task, plan
 from trapmid.audit.plan import with_needs
+from trapmid.audit.schedule import critical_path, wall_clock
 from trapmid.metrics.scores import NOT_APPLICABLE
 from trapmid.models import ModelConfig
 from trapmid.priors import GANConfig
@@ -29,12 +30,14 @@ class Line:
         task: the task.
         seconds: estimated time on one core or one GPU.
         done: whether its artifact exists.
+        needs: the tasks of the same folder that are finished before it starts.
     """
 
     folder: Path
     task: Task
     seconds: float
     done: bool
+    needs: tuple[Task, ...]
 
 
 @dataclass(frozen=True)
@@ -54,9 +57,33 @@ class Estimate:
     bases: tuple[str, ...]
 
     @property
+    def left(self) -> tuple[Line, ...]:
+        """The tasks that are not done."""
+        return tuple(line for line in self.lines if not line.done)
+
+    @property
     def seconds(self) -> float:
         """The seconds of all tasks that are not done, one after another."""
-        return sum(line.seconds for line in self.lines if not line.done)
+        return sum((line.seconds for line in self.left), 0.0)
+
+    def wall_clock(self, machines: int) -> float:
+        """The seconds until everything is done if as many tasks run at the same time, each on a core or GPU."""
+        return sum((wall_clock(*graph, machines) for graph in self._graphs()), 0.0)
+
+    def critical_path(self) -> tuple[tuple[Task, ...], float]:
+        """The longest chain of tasks that wait for each other, folder after folder, and its seconds."""
+        chains = [(critical_path(*graph), graph[1]) for graph in self._graphs()]
+        return (
+            tuple(task for chain, _ in chains for task in chain),
+            sum((seconds[task] for chain, seconds in chains for task in chain), 0.0),
+        )
+
+    def _graphs(self) -> Iterator[tuple[dict[Task, tuple[Task, ...]], dict[Task, float]]]:
+        """The tasks of each folder that are not done, with their needs and seconds. Folders run one after another."""
+        for folder in dict.fromkeys(line.folder for line in self.left):
+            lines = {line.task: line for line in self.left if line.folder == folder}
+            needs = {task: tuple(one for one in line.needs if one in lines) for task, line in lines.items()}
+            yield needs, {task: line.seconds for task, line in lines.items()}
 
 
 def estimate(layout: Layout, experiments: Sequence[Experiment], scale: Scale) -> Estimate:
@@ -94,17 +121,20 @@ def cells(layout: Layout, experiment: Experiment) -> list[tuple[ExperimentRow, s
 
 
 def _lines(study: Study, cost: Cost) -> list[Line]:
+    """The tasks that the rows need, and the parts of the measurement, which `reproduce` begins after all of them."""
     folders, everything = Folders(study.folder), plan(study.recipe)
-    tasks = [*with_needs(list(study.tasks), everything), Task("measure")]
-    wanted = sum(task.kind in ("train", "attack") for task in tasks)
+    needs = with_needs(list(study.tasks), everything)
+    parts = [Task("measure", one.member, one.defense, one.seed) for one in needs if one.kind in ("train", "attack")]
+    needs |= dict.fromkeys(parts, tuple(needs))
     return [
         Line(
             study.folder,
             task,
-            cost.measure * wanted if task.kind == "measure" else _seconds(task, study.recipe, cost),
+            cost.measure if task.kind == "measure" else _seconds(task, study.recipe, cost),
             folders.of(task).exists(),
+            needed,
         )
-        for task in tasks
+        for task, needed in needs.items()
     ]
 
 

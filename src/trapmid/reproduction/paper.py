@@ -82,8 +82,8 @@ FACES = Cost(
     judge=1.5 * HOUR,
     measure=600.0,
     memory=16.0,
-    basis="Trap-MID's training as published (75 minutes on an RTX A6000), other trainings by their steps beside it, "
-    "attacks by counting operations at 10 TFLOP/s: orders of magnitude",
+    basis="Trap-MID's training as published (75 minutes on an RTX A6000, which are 12 TFLOP/s), other trainings by "
+    "their steps beside it, attacks by counting operations at 10 TFLOP/s: orders of magnitude",
 )  # fmt: skip
 PORTRAITS = Cost(
     plain=4 * HOUR,
@@ -103,6 +103,7 @@ class PaperScale(Scale):
     """`paper`: every constant that is known has its published value."""
 
     name: ClassVar[str] = "paper"
+    unit: ClassVar[str] = "GPU"
     needs: ClassVar[str] = (
         "CelebA as distributed (img_align_celeba/ and identity_CelebA.txt) is both --private and --public; --ffhq is "
         "a folder of FFHQ's thumbnails of 128 px; for tables 19 and 20 --private is CelebA's high-resolution crops of "

@@ -73,11 +73,15 @@ class Scale(ABC):
     """The size at which an experiment runs.
 
     Attributes:
+        name: its name for `--scale`.
+        needs: the images that it needs, in words.
+        unit: what runs one task: `GPU` or `core`.
         images: the paths of the images.
     """
 
     name: ClassVar[str]
     needs: ClassVar[str]
+    unit: ClassVar[str]
     images: Images = field(default_factory=Images)
 
     @abstractmethod

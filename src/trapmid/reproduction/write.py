@@ -141,9 +141,18 @@ def plan_text(
     experiments: Sequence[Experiment],
     states: dict[str, list[tuple[ExperimentRow, str]]],
     counted: Estimate,
-    jobs: int,
+    jobs: int | None,
+    unit: str,
 ) -> str:
-    """The plan in words: cells, hours, memory and disk space."""
+    """The plan in words: cells, hours, the critical path, wall clock on several machines, memory and disk space.
+
+    Args:
+        experiments: the experiments.
+        states: the rows of each with their states.
+        counted: what they cost.
+        jobs: number of tasks that run at the same time; None for no limit.
+        unit: what runs one task: `GPU` or `core`.
+    """
     said = []
     for one in experiments:
         alike: dict[tuple[str, str], list[str]] = {}
@@ -159,14 +168,32 @@ def plan_text(
         left = [line for line in lines if not line.done]
         rows.append([folder, str(len(lines)), str(len(left)), hours(sum(line.seconds for line in left))])
     said.append(table(["folder", "tasks", "to do", "hours"], rows))
-    said.append(
-        f"About {hours(counted.seconds)} hours one task after another, {hours(counted.seconds / jobs)} hours with "
-        f"{jobs} at "
-        f"a time. Each process needs {counted.memory:g} GiB of memory. The results need {counted.disk / GIB:.2f} GiB "
-        "of "
-        f"disk space, and checkpoints of running tasks need more.\nBasis of the estimates: {'; '.join(counted.bases)}."
-    )
+    said += [
+        f"{len(counted.left)} tasks are to do, which take about {hours(counted.seconds)} {unit} hours.",
+        _clock_text(counted, jobs, unit),
+        f"Each process needs {counted.memory:g} GiB of memory. The results need {counted.disk / GIB:.2f} GiB of disk "
+        f"space, and checkpoints of running tasks need more.\nBasis of the estimates: {'; '.join(counted.bases)}.",
+    ]
     return "\n\n".join(said)
+
+
+def _clock_text(counted: Estimate, jobs: int | None, unit: str) -> str:
+    """The simulated wall clock for several numbers of tasks at the same time, and the longest chain of tasks."""
+    chain, longest = counted.critical_path()
+    if not chain:
+        return "Nothing is left to do."
+    at_once = sorted({1, 8, 64, *(() if jobs is None else (jobs,))})
+    rows = [
+        [str(number), hours(taken := counted.wall_clock(number)), f"{counted.seconds / (number * taken):.0%}"]
+        for number in at_once
+    ] + [["no limit", hours(longest), ""]]
+    here = "The executor sets no limit." if jobs is None else f"This command would use {jobs}."
+    return (
+        f"Simulated wall clock, with one task on each {unit} and one folder after the other. {here}\n\n"
+        f"{table([f'{unit}s', 'hours', 'busy'], rows)}\n\n"
+        "What is left without a limit is the critical path, the longest chain of tasks that wait for each other: "
+        f"{', '.join(task.name for task in chain)}."
+    )
 
 
 def table(heads: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
