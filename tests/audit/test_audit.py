@@ -27,8 +27,8 @@ from trapmid.audit.measuring import Measuring, Panels
 from trapmid.audit.plan import Folders, Task, plan, with_needs
 from trapmid.audit.run import cores, measure_finished, run, settle
 from trapmid.engine import Compute, no_progress
+from trapmid.metrics.embedders import FaceEmbedder
 from trapmid.metrics.inception import Inception, InceptionFeatures
-from trapmid.metrics.judges import FaceEmbedder
 from trapmid.metrics.recognition import GENERATOR_PRIVATE_NEAREST
 from trapmid.metrics.scores import read_scores
 from trapmid.models import Tiny

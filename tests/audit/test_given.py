@@ -10,7 +10,7 @@ import pytest
 import torch
 from torch import nn
 
-from helpers.foreign import exported
+from helpers.foreign import Logits, exported
 from helpers_attacks import CPU, SIZE, TINY_ATTACKS, trained_classifier
 from trapmid import cli
 from trapmid.audit import Recipe, run_audit
@@ -33,19 +33,6 @@ from trapmid.types import UserError
 PEOPLE = SyntheticSource(identities=5, images_per_identity=10)
 OTHERS = SyntheticSource(identities=8, images_per_identity=4, first_identity=100)
 JUDGE = EvaluationClassifier(model=SmallResNet(width=8), training=training(2, WarpAugmentation(), evaluate_every=2))
-
-
-class Logits(nn.Module):
-    """A classifier of ours as others have one: it returns a tensor, and expects images in another range."""
-
-    def __init__(self, network: nn.Module, scale: float = 1.0, shift: float = 0.0, order: Any = None) -> None:
-        super().__init__()
-        self.network, self.scale, self.shift = network, scale, shift
-        self.order = order
-
-    def forward(self, images: torch.Tensor) -> torch.Tensor:
-        scores = self.network(images * self.scale + self.shift).logits
-        return scores if self.order is None else scores[:, self.order]
 
 
 @pytest.fixture(scope="module")

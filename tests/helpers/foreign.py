@@ -2,6 +2,7 @@
 
 import warnings
 from pathlib import Path
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -19,6 +20,19 @@ class Small(nn.Module):
 
     def forward(self, images: Tensor) -> Tensor:
         return self.head(self.body(images))
+
+
+class Logits(nn.Module):
+    """A classifier of ours as others have one: it returns a tensor, and expects images in another range."""
+
+    def __init__(self, network: nn.Module, scale: float = 1.0, shift: float = 0.0, order: Any = None) -> None:
+        super().__init__()
+        self.network, self.scale, self.shift = network, scale, shift
+        self.order = order
+
+    def forward(self, images: Tensor) -> Tensor:
+        scores = self.network(images * self.scale + self.shift).logits
+        return scores if self.order is None else scores[:, self.order]
 
 
 def build() -> nn.Module:

@@ -12,7 +12,7 @@ from helpers.faces import CPU, tiny_private, tiny_public
 from trapmid.metrics import inception
 from trapmid.metrics.fidelity import FidelityNetwork, frechet_distance, kernel_distance
 from trapmid.metrics.inception import Inception, InceptionFeatures
-from trapmid.metrics.judges import Judge, Opinion
+from trapmid.metrics.judge import Judge, Opinion
 from trapmid.metrics.panel import Panel
 from trapmid.metrics.scores import ScoreKey
 from trapmid.metrics.table import measure

@@ -21,18 +21,10 @@ from trapmid.defenses import AdamW, NoDefense, TrainedModel, Training, open_mode
 from trapmid.engine import generator
 from trapmid.metrics.accuracy import Acceptance
 from trapmid.metrics.controls import derangement
+from trapmid.metrics.embedders import CentroidJudge, FaceEmbedder, ImageEmbedder
 from trapmid.metrics.evidence import Model
-from trapmid.metrics.judges import (
-    JUDGES,
-    AnyJudge,
-    ClassifierJudge,
-    EmbedderJudge,
-    EvaluationClassifier,
-    FaceEmbedder,
-    Judge,
-    Opinion,
-    check_independent,
-)
+from trapmid.metrics.judge import Judge, Opinion
+from trapmid.metrics.judges import JUDGES, AnyJudge, ClassifierJudge, EvaluationClassifier, check_independent
 from trapmid.metrics.panel import SAMPLES_PER_IDENTITY, Panel
 from trapmid.metrics.recognition import GENERATOR_PRIVATE_NEAREST
 from trapmid.metrics.robustness import APGD
@@ -85,7 +77,7 @@ def panel(private: Split, judge: Judge) -> Panel:
 
 def test_every_judge_equals_its_own_json() -> None:
     adapter: TypeAdapter[Any] = TypeAdapter(AnyJudge)
-    members = (JUDGE, FaceEmbedder())
+    members = (JUDGE, FaceEmbedder(), ImageEmbedder(network="resnet50", weights=Path("weights")))
     assert {type(member) for member in members} == set(JUDGES)
     for member in members:
         assert adapter.validate_json(member.model_dump_json()) == member
@@ -372,7 +364,7 @@ def real_faces() -> Split:
 @needs_real_faces
 def test_embedder_recognises_real_held_out_faces(real_faces: Split, tmp_path: Path) -> None:
     judge = FaceEmbedder().appoint(tmp_path, real_faces, seed=0, compute=CPU)
-    assert isinstance(judge, EmbedderJudge)
+    assert isinstance(judge, CentroidJudge)
     test = real_faces.part("test")
     opinion = judge.opinion(test.pixels)
     assert float((opinion.scores.argmax(1) == test.labels).double().mean()) >= 0.95
@@ -385,7 +377,7 @@ def test_embedder_recognises_real_held_out_faces(real_faces: Split, tmp_path: Pa
 
 @needs_real_faces
 def test_embedder_knows_a_face_at_another_size(real_faces: Split, tmp_path: Path) -> None:
-    judge = EmbedderJudge("embedder", real_faces.part("test"))
+    judge = CentroidJudge(FaceEmbedder(), real_faces.part("test"), CPU)
     small: Pixels = real_faces.part("test").pixels[:8]
     large = F.interpolate(small.float(), size=108, mode="bilinear", align_corners=False).round().to(torch.uint8)
     cosine = (judge.opinion(small).features * judge.opinion(large).features).sum(1)

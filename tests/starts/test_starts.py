@@ -21,7 +21,8 @@ from trapmid.audit.run import measure_finished, run, settle
 from trapmid.augment import NoAugmentation
 from trapmid.defenses import NoDefense, open_model, train
 from trapmid.engine import read_log
-from trapmid.metrics.judges import ClassifierJudge, EmbedderJudge, check_independent, embedder_file
+from trapmid.metrics.embedders import CentroidJudge, FaceEmbedder
+from trapmid.metrics.judges import ClassifierJudge, check_independent
 from trapmid.metrics.scores import read_scores
 from trapmid.models import EmbedderStart, IdentityStart, SmallResNet, Tiny
 from trapmid.recipes import choose_recipe
@@ -155,7 +156,7 @@ def test_one_option_names_the_teacher_of_every_start(teacher: Path) -> None:
 
 
 def test_a_judge_that_taught_the_target_is_refused_before_the_training(tmp_path: Path) -> None:
-    recipe = choose_recipe("celeba64-pretrained", changes=(f"model.start.teacher={embedder_file()}",))
+    recipe = choose_recipe("celeba64-pretrained", changes=(f"model.start.teacher={FaceEmbedder().file}",))
     with pytest.raises(UserError, match="judge embedder and the start of the target go back to the same teacher"):
         settle(recipe, tmp_path / "run")
 
@@ -163,7 +164,7 @@ def test_a_judge_that_taught_the_target_is_refused_before_the_training(tmp_path:
 @pytest.mark.slow
 def test_a_judge_that_taught_the_target_is_refused_after_the_training() -> None:
     target = {"kind": "tiny", "start": {"kind": "embedder", "teacher": ""}}
-    judge = EmbedderJudge("embedder", tiny_private().part("train"))
+    judge = CentroidJudge(FaceEmbedder(), tiny_private().part("train"), CPU)
     check_independent(judge, torch.nn.Identity(), target)
     with pytest.raises(UserError, match="same teacher"):
         check_independent(

@@ -72,7 +72,7 @@ def test_timm_reads_the_head_and_the_normalisation(tmp_path: Path) -> None:
     torch.testing.assert_close(subject.module(images), network((images - mean) / std))
     with pytest.raises(UserError, match=r"needs the weights that you trained\. Give --weights"):
         parse_subject("timm:resnet10t").open()
-    with pytest.raises(UserError, match=r"'resnet10x' is not a model of timm"):
+    with pytest.raises(UserError, match="timm:resnet10x is not a timm model"):
         parse_subject("timm:resnet10x", weights=file).open()
 
 

@@ -13,7 +13,7 @@ from typing import Any, final
 
 import pyarrow.parquet as pq
 
-from trapmid.artifacts import RECIPE, Draft, Manifest, open_artifact, remake, sha256
+from trapmid.artifacts import RECIPE, Draft, Manifest, open_artifact, recorded, remake, sha256
 from trapmid.attacks import Attack, open_found, open_generator
 from trapmid.audit.cells import model_manifest, open_classifier
 from trapmid.audit.joining import settle
@@ -67,7 +67,7 @@ class Measuring:
         recipe = self.recipe
         optional = {"fidelity": recipe.fidelity, "robustness": recipe.robustness}
         return {
-            "judges": [judge.canonical() for judge in recipe.judges],
+            "judges": [recorded(judge) for judge in recipe.judges],
             **{name: [one.canonical()] for name, one in optional.items() if one is not None},
             "balls": [ball._asdict() for ball in BALLS],
             "samples": samples.VERSION,

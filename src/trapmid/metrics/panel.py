@@ -27,7 +27,7 @@ from trapmid.metrics.evidence import (
     PublicImages,
 )
 from trapmid.metrics.fidelity import FidelityNetwork
-from trapmid.metrics.judges import Judge
+from trapmid.metrics.judge import Judge
 from trapmid.metrics.metric import Evidence
 from trapmid.metrics.scores import HELD_OUT, NOT_APPLICABLE, PRIOR_FLOOR, PUBLIC, TRIGGERS_ALONE, ScoreKey
 from trapmid.priors import Prior

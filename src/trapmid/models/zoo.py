@@ -8,6 +8,7 @@ from torch import nn
 
 from trapmid.config import Side
 from trapmid.models.classifier import Classifier, ModelConfig, resized
+from trapmid.models.timm_networks import classifiers, timm_network
 from trapmid.modes import evaluating
 from trapmid.types import Images, Prediction, UserError
 
@@ -56,11 +57,10 @@ class ZooNet(Classifier):
 
     def own_name(self, name: str) -> str:
         """See `Classifier.own_name`. Knows timm's layer names. Of several classifiers, none counts as the head."""
-        found = self.backbone.pretrained_cfg.get("classifier") or ()
-        classifiers = (found,) if isinstance(found, str) else tuple(found)
-        if not name.startswith(tuple(f"{classifier}." for classifier in classifiers)):
+        heads = classifiers(self.backbone)
+        if not name.startswith(tuple(f"{head}." for head in heads)):
             return f"backbone.{name}"
-        return f"head.{name.removeprefix(f'{found}.')}"
+        return f"head.{name.removeprefix(f'{heads[0]}.') if len(heads) == 1 else name}"
 
 
 def _map_size(backbone: nn.Module, image_size: int) -> int:
@@ -108,19 +108,7 @@ class Zoo(ModelConfig):
         Raises:
             UserError: timm has no such model. The message lists the closest names.
         """
-        import timm
-
-        if not timm.is_model(self.name):
-            near = timm.list_models(f"*{self.name.split('_')[0]}*")[:5]
-            raise UserError(
-                f"zoo:{self.name} is not a timm model. "
-                + (f"Did you mean {', '.join(near)}?" if near else "See timm.list_models().")
-            )
         image_size = self.input_size or image_size
-        options: dict[str, Any] = {"pretrained": self.pretrained, "num_classes": 0}
-        try:
-            backbone = timm.create_model(self.name, img_size=image_size, **options)
-        except TypeError:  # only transformers have a parameter for the image size
-            backbone = timm.create_model(self.name, **options)
+        backbone = timm_network(self.name, f"zoo:{self.name}", image_size, pretrained=self.pretrained, num_classes=0)
         symmetric, flat = self.pixels == "symmetric", self.pooling == "none"
         return ZooNet(num_classes, image_size, channels, backbone, symmetric=symmetric, flat=flat)

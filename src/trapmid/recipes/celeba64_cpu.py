@@ -5,7 +5,7 @@ from trapmid.audit import Recipe
 from trapmid.augment import WarpAugmentation
 from trapmid.data import SplitConfig
 from trapmid.defenses import NoDefense, OnePass, TrapMID
-from trapmid.metrics.judges import FaceEmbedder
+from trapmid.metrics.embedders import FaceEmbedder
 from trapmid.models import Tiny
 from trapmid.priors import CGAN, Strided
 from trapmid.recipes.two_cores import LIGHT_DISCRIMINATOR, judge, plgmi, training

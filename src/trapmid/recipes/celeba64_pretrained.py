@@ -2,7 +2,8 @@
 
 from trapmid.audit import Recipe
 from trapmid.defenses import SGD, AdamW, NoDefense, OnePass, TrapMID
-from trapmid.metrics.judges import EvaluationClassifier, FaceEmbedder
+from trapmid.metrics.embedders import FaceEmbedder
+from trapmid.metrics.judges import EvaluationClassifier
 from trapmid.models import VGG16, EmbedderStart, IdentityStart, SmallResNet, Tiny
 from trapmid.recipes.celeba64_cpu import celeba64_cpu
 

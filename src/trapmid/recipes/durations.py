@@ -7,7 +7,8 @@ import torch
 from trapmid.attacks import BREP, LOKT, MIRROR, PLGMI, AnyAttack
 from trapmid.audit.examination import Speed
 from trapmid.priors import GANConfig, PriorConfig, StyleGAN2
-from trapmid.recipes.given import QUICK_PUBLIC, Effort, battery_of
+from trapmid.recipes.given import QUICK_PUBLIC, battery_of
+from trapmid.recipes.judging import Effort
 from trapmid.subjects import AccessName
 
 PUBLIC = 30_000

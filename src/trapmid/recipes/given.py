@@ -4,16 +4,14 @@ They have a battery of attacks by access and effort, and judges for the images.
 """
 
 import itertools
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import Literal, TypeAlias
-
-import torch
 
 from trapmid.attacks import PLGMI, AnyAttack, PublicNearest, parse_attack
 from trapmid.audit import Recipe
-from trapmid.data import ImageSet, SplitConfig, guess_source, split
-from trapmid.metrics.judges import AnyJudge, EmbedderJudge, EvaluationClassifier, FaceEmbedder
+from trapmid.data import SplitConfig, guess_source
+from trapmid.metrics.embedders import ImageEmbedder
+from trapmid.metrics.judges import AnyJudge
 from trapmid.metrics.robustness import APGD
 from trapmid.models import Tiny
 from trapmid.priors import DCGAN
@@ -22,10 +20,9 @@ from trapmid.recipes.attacks_advanced import advanced_attacks, small_stylegan2
 from trapmid.recipes.attacks_cpu import cpu_attacks, small_lokt
 from trapmid.recipes.celeba64_cpu import celeba64_cpu
 from trapmid.recipes.changes import changed_values
+from trapmid.recipes.judging import Effort, suitable_judges
 from trapmid.subjects import AccessName, Subject, SubjectConfig
 from trapmid.types import UserError
-
-Effort: TypeAlias = Literal["quick", "standard", "thorough"]
 
 QUICK_IDENTITIES = 50
 """The identities of a quick audit, unless a number is given: those with the most images."""
@@ -33,10 +30,6 @@ QUICK_PUBLIC = 5_000
 """The public images of a quick audit, drawn at random: a model is shown all of them by each attack."""
 RESOLUTIONS = (32, 64, 128)
 """Sides in pixels of the images that the attackers' generators make."""
-RECOGNISED = 0.8
-"""The share of held-out images that the face embedder has to recognise, so that it may judge."""
-ENOUGH = 10
-"""The images of an identity from which a classifier learns enough to judge."""
 
 
 def given_recipe(
@@ -52,6 +45,8 @@ def given_recipe(
     attacks: tuple[str, ...] = (),
     budget: int | None = None,
     judges: tuple[AnyJudge, ...] | None = None,
+    judge: ImageEmbedder | None = None,
+    tell: Callable[[str], None] = lambda _: None,
     changes: tuple[str, ...] = (),
 ) -> Recipe:
     """Return the recipe of an audit of models that somebody else trained.
@@ -69,6 +64,8 @@ def given_recipe(
         attacks: names that replace the battery; see `parse_attack`.
         budget: the most images that one attack may show a model.
         judges: who decide; None for those that suit the private images, which are read for it.
+        judge: an embedder of images in general, which joins `judges` if it recognises the private images.
+        tell: called with a sentence about every embedder that may not judge.
         changes: `path.to.key=value` each; see `trapmid.recipes.changes`.
 
     Raises:
@@ -86,7 +83,8 @@ def given_recipe(
     parts = SplitConfig(val=0.1, test=0.1)
     if judges is None:
         images = source.load(side, 1 if channels == 1 else 3)
-        judges = suitable_judges(images if identities is None else images.with_most_images(identities), parts, effort)
+        chosen_images = images if identities is None else images.with_most_images(identities)
+        judges = suitable_judges(chosen_images, parts, effort, judge, [one.module for _, one in subjects], tell)
     recipe = Recipe(
         name="audit",
         about=f"A model that is given, {side} px, {access} access, {effort} effort.",
@@ -149,37 +147,6 @@ def left_out(access: AccessName, effort: Effort) -> tuple[str, ...]:
     """The names of the attacks that a greater effort adds."""
     own = {attack.name for attack in battery_of(access, effort)}
     return tuple(attack.name for attack in battery_of(access, "thorough") if attack.name not in own)
-
-
-def suitable_judges(images: ImageSet, parts: SplitConfig, effort: Effort) -> tuple[AnyJudge, ...]:
-    """The judges for some private images.
-
-    They are the face embedder if it recognises them, and a classifier if there are enough.
-
-    Raises:
-        UserError: neither can judge.
-    """
-    found: list[AnyJudge] = []
-    private = split(images, parts)
-    try:
-        embedder = EmbedderJudge("embedder", private.part("train"))
-    except UserError:  # the extra is not installed
-        embedder = None
-    if embedder is not None:
-        held_out = private.part("test")
-        named = embedder.opinion(held_out.pixels).scores.argmax(1)
-        if float((named == held_out.labels).double().mean()) >= RECOGNISED:
-            found.append(FaceEmbedder())
-    enough = float(torch.bincount(private.part("train").labels).double().median()) >= ENOUGH
-    if enough and (effort != "quick" or not found):
-        found += [one for one in celeba64_cpu().judges if isinstance(one, EvaluationClassifier)]
-    if not found:
-        raise UserError(
-            "Nobody can judge this audit: the face embedder does not recognise the private images (or the extra "
-            f"`faces` is not installed), and an identity has fewer than {ENOUGH} images, too few for a classifier. "
-            "Add images, or crop the faces as CelebA's aligned images are."
-        )
-    return tuple(found)
 
 
 def _plgmi(warm: int, iterations: int, steps: int) -> PLGMI:

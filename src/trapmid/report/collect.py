@@ -19,6 +19,7 @@ from trapmid.data import ImageSet, Source
 from trapmid.detection.evaluation import ADVERSARIAL, DETECTION
 from trapmid.engine import LOG, read_log
 from trapmid.metrics.detecting import DETECTION_THRESHOLD
+from trapmid.metrics.embedders import ImageEmbedder
 from trapmid.metrics.judges import AnyJudge, EvaluationClassifier
 from trapmid.metrics.scores import HELD_OUT, NOT_APPLICABLE, PUBLIC, Score, find, read_scores
 from trapmid.metrics.units import percent
@@ -48,6 +49,7 @@ JUDGE_NOTES = {
     "embedder": (
         "MobileFaceNet pretrained on other faces; chooses the nearest class mean of the private training images"
     ),
+    "image-embedder": "no private image trained it; chooses the nearest class mean of the private training images",
 }
 ACCESS: dict[type[LabelTarget], Access] = {
     LabelTarget: "label",
@@ -102,7 +104,7 @@ def collect(out: Path, *, redact: bool = False) -> Contents:
             )
             for a in recipe.attacks
         ],
-        judges=[Judge(name=j.name, title=j.heading, note=_judge_note(j)) for j in recipe.judges],
+        judges=[Judge(name=j.name, title=j.heading, note=_judge_note(j, measured)) for j in recipe.judges],
         seeds=recipe.seeds,
         scores=_scores(read_scores(folders.measurement), several=len(recipe.seeds) > 1),
         gallery=_gallery(recipe, folders, private, split.fact("identities", int)),
@@ -127,8 +129,11 @@ def _pretrained(model: ModelConfig) -> str:
     return "" if model.start is None else f", pretrained on {model.start.teaches}"
 
 
-def _judge_note(judge: AnyJudge) -> str:
+def _judge_note(judge: AnyJudge, measured: Manifest) -> str:
     note = JUDGE_NOTES.get(judge.kind, "")
+    if isinstance(judge, ImageEmbedder):
+        used = next(one for one in measured.recipe["judges"] if one.get("label") == judge.label and "network" in one)
+        return f"{judge.network} of timm, weights {used['weights'][:23]}; {note}"
     return f"{note}{_pretrained(judge.model)}" if isinstance(judge, EvaluationClassifier) else note
 
 

@@ -2,6 +2,7 @@
 
 import html
 import sys
+import warnings
 import webbrowser
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -13,7 +14,8 @@ from torch import nn
 from trapmid.audit.run import run_audit
 from trapmid.engine import Compute, Progress, no_progress
 from trapmid.metrics.scores import Score, read_scores
-from trapmid.recipes.given import Effort, given_recipe
+from trapmid.recipes.given import given_recipe
+from trapmid.recipes.judging import Effort, parse_judge
 from trapmid.report.write import write_report
 from trapmid.subjects import ACCESS, AccessName, hold
 from trapmid.subjects.live import Live
@@ -66,6 +68,8 @@ def audit_model(
     seeds: tuple[int, ...] = (0,),
     attacks: tuple[str, ...] = (),
     budget: int | None = None,
+    judge: str | None = None,
+    judge_weights: Path | str | None = None,
     changes: tuple[str, ...] = (),
     redact: bool = False,
     compute: Compute | None = None,
@@ -91,6 +95,8 @@ def audit_model(
         seeds: of the attacks.
         attacks: names that replace the battery.
         budget: the most images that one attack may show the model.
+        judge: `timm:NAME`, an embedder of images that are no faces; see `trapmid.metrics.embedders.ImageEmbedder`.
+        judge_weights: its weights, a local file.
         changes: `path.to.key=value` each, as `--set` takes them.
         redact: leave private images out of the report.
         compute: device and precision.
@@ -116,6 +122,8 @@ def audit_model(
         seeds=seeds,
         attacks=attacks,
         budget=budget,
+        judge=parse_judge(judge, None if judge_weights is None else Path(judge_weights)),
+        tell=lambda text: warnings.warn(text, stacklevel=3),
         changes=changes,
     )
     run_audit(recipe, folder, compute=compute, jobs=1, progress=progress)  # worker processes do not hold the module

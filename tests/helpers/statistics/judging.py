@@ -26,7 +26,8 @@ from trapmid.engine import generator, randomness
 from trapmid.metrics.accuracy import Acceptance
 from trapmid.metrics.controls import derangement
 from trapmid.metrics.evidence import Model
-from trapmid.metrics.judges import EvaluationClassifier, Judge
+from trapmid.metrics.judge import Judge
+from trapmid.metrics.judges import EvaluationClassifier
 from trapmid.metrics.metric import Evidence
 from trapmid.metrics.panel import Panel
 from trapmid.metrics.robustness import APGD

@@ -11,7 +11,7 @@ from torch import Tensor
 from trapmid.metrics.accuracy import Acceptance, rank_of_label
 from trapmid.metrics.calibrated import CalibratedJudge
 from trapmid.metrics.controls import Named, named_first
-from trapmid.metrics.judges import Opinion
+from trapmid.metrics.judge import Opinion
 from trapmid.metrics.manifold import manifold
 from trapmid.metrics.metric import Evidence, Subject
 from trapmid.types import Features, Labels, Pixels

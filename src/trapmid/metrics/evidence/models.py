@@ -12,7 +12,8 @@ from trapmid.data.splits import Split
 from trapmid.defenses import TrainedModel
 from trapmid.defenses.opening import logits_on
 from trapmid.engine import Compute, generator, randomness
-from trapmid.metrics.judges import Judge, check_independent
+from trapmid.metrics.judge import Judge
+from trapmid.metrics.judges import check_independent
 from trapmid.metrics.metric import Evidence, Subject
 from trapmid.metrics.robustness import APGD
 from trapmid.metrics.theorem import Effectiveness, trapdoor_delta
