@@ -84,8 +84,8 @@ class Watch:
             if self._live is not None:
                 self._bar(self._live, task, done, total, note)
             elif task == OVERALL:
-                if done:
-                    self._print(f"{done} of {total} tasks")
+                if done or note:
+                    self._print("  ".join([f"{done} of {total} tasks", note] if note else [f"{done} of {total} tasks"]))
             else:
                 self._line(task, done, total, note)
 

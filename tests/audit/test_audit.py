@@ -25,7 +25,7 @@ from trapmid.attacks import Distilled, Evading
 from trapmid.audit.loading import load_data
 from trapmid.audit.measuring import Measuring, Panels
 from trapmid.audit.plan import Folders, Task, plan, with_needs
-from trapmid.audit.run import cores, measure_finished, run, settle
+from trapmid.audit.run import default_jobs, measure_finished, run, settle
 from trapmid.engine import Compute, no_progress
 from trapmid.metrics.embedders import FaceEmbedder
 from trapmid.metrics.inception import Inception, InceptionFeatures
@@ -350,4 +350,4 @@ def test_real_faces_go_the_whole_way(tmp_path):
 
 def test_a_process_that_may_use_one_core_runs_one_task_at_a_time(monkeypatch):
     monkeypatch.setattr(os, "sched_getaffinity", lambda pid: {3}, raising=False)
-    assert cores(CPU) == 1
+    assert default_jobs(CPU) == 1

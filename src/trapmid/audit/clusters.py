@@ -1,8 +1,5 @@
 """Runs the tasks of an audit as Slurm jobs. All machines need access to the run folder."""
 
-import os
-import socket
-import traceback
 from collections.abc import Iterator, Mapping
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import contextmanager
@@ -12,17 +9,17 @@ from typing import Any
 
 import torch
 
+from trapmid.audit.failures import failure_file, this_process
 from trapmid.audit.plan import Task
 from trapmid.audit.recipe import Recipe
 from trapmid.audit.tasks import Session
 from trapmid.audit.workers import Executor, Submit, Work
 from trapmid.engine import Compute, Progress, no_progress
 from trapmid.errors import UserError, in_words
-from trapmid.files import write_atomic
 from trapmid.metrics.table import register, registered_for_workers
 
-FAILURES, JOBS = "failures", "jobs"
-"""Folders of a run: tracebacks of tasks that failed on another machine, and input and output of Slurm jobs."""
+JOBS = "jobs"
+"""The folder of a run with the input and output of Slurm jobs."""
 
 
 def parse_settings(settings: tuple[str, ...]) -> dict[str, Any]:
@@ -98,18 +95,15 @@ def carry_out(work: Work) -> tuple[str, str]:
         The name of the node, and the error as text, which is empty if there was none.
     """
     task, recipe, out, compute, metrics = work
-    node = f"{socket.gethostname()} (process {os.getpid()})"
+    node = this_process()
     torch.set_num_threads(1)
     try:
         for metric in metrics:
             register(metric)
         _session().do(task, recipe, out, compute, no_progress)
     except Exception as problem:
-        file = out / FAILURES / f"{task.name.replace(' ', '-')}.txt"
-        file.parent.mkdir(exist_ok=True)
-        write_atomic(file, f"{task.name} on {node}\n\n{traceback.format_exc()}")
         said = in_words(problem) or f"{type(problem).__name__}: {problem}."
-        return node, f"`{task.name}` failed on {node}: {said} The traceback is in {file}."
+        return node, f"`{task.name}` failed on {node}: {said} The traceback is in {failure_file(out, task)}."
     return node, ""
 
 

@@ -5,6 +5,7 @@ from collections.abc import Callable
 from concurrent.futures import FIRST_COMPLETED, Future, wait
 from pathlib import Path
 
+from trapmid.audit.failures import FAILURES, failure_file, record_failure
 from trapmid.audit.joining import settle as settle
 from trapmid.audit.loading import write_split
 from trapmid.audit.measuring import parts
@@ -41,8 +42,7 @@ def run_audit(
         The recipe as it is stored now.
 
     Raises:
-        UserError: the recipe would change the settings of the folder, or a task failed. Tasks that were finished
-            before are kept.
+        UserError: the recipe would change the settings of the folder, or a task failed, as in `run`.
     """
     recipe = settle(recipe, out, progress)
     run(recipe, out, compute=compute, jobs=jobs, executor=executor, progress=progress)
@@ -75,7 +75,8 @@ def run(
             time.
 
     Raises:
-        UserError: a task raised it. The tasks that were finished before are kept.
+        UserError: a task raised it. Tasks that do not need it were finished first. If several tasks failed, this is
+            the first error, and a note names the other tasks. Their tracebacks are in the folder `failures` of `out`.
     """
     compute = compute or Compute()
     everything = plan(recipe)
@@ -88,7 +89,7 @@ def run(
     write_split(recipe, out, session.data(recipe, progress), progress)
     at_once = _at_once(jobs, len(tasks), compute, executor)
     with (executor or submitting)(at_once, session, progress) as submit:
-        _in_order(tasks, at_once, lambda task: submit(task, recipe, out, compute), progress)
+        _in_order(tasks, at_once, lambda task: submit(task, recipe, out, compute), out, progress)
     _show_scores(Folders(out))
 
 
@@ -122,9 +123,9 @@ def measure_finished(
     needs = with_needs(judges, everything) | dict.fromkeys(waiting, tuple(judges))
     at_once = _at_once(jobs, len(needs), compute, executor)
     with (executor or submitting)(at_once, session, progress) as submit:
-        _in_order(needs, at_once, lambda task: submit(task, recipe, out, compute), progress)
+        _in_order(needs, at_once, lambda task: submit(task, recipe, out, compute), out, progress)
     with submitting(1, session, progress) as submit:
-        submit(Task("measure"), recipe, out, compute)
+        submit(Task("measure"), recipe, out, compute).result()
     _show_scores(folders)
 
 
@@ -151,19 +152,54 @@ def _at_once(jobs: int | None, tasks: int, compute: Compute, executor: Executor 
 
 
 def _in_order(
-    tasks: dict[Task, tuple[Task, ...]], jobs: int, start: Callable[[Task], "Future[None]"], progress: Progress
+    tasks: dict[Task, tuple[Task, ...]],
+    jobs: int,
+    start: Callable[[Task], "Future[None]"],
+    out: Path,
+    progress: Progress,
 ) -> None:
-    """Keep `jobs` tasks running. The next task is always the first one in the plan whose dependencies are finished."""
+    """Keep `jobs` tasks running. The next task is always the first one in the plan whose dependencies are finished.
+
+    If a task fails, every task that does not need it is still run. Then the first error is raised.
+    """
     finished: set[Task] = set()
+    failed: dict[Task, Exception] = {}
     running: dict[Future[None], Task] = {}
     waiting = list(tasks)
-    while waiting or running:
+    while True:
         ready = [task for task in waiting if finished.issuperset(tasks[task])]
         for task in ready[: jobs - len(running)]:
             waiting.remove(task)
             running[start(task)] = task
+        if not running:
+            break
         done, _ = wait(running, return_when=FIRST_COMPLETED)
         for future in done:
-            finished.add(running.pop(future))
-            future.result()
-            progress("audit", len(finished), len(tasks), "")
+            task = running.pop(future)
+            try:
+                future.result()
+                finished.add(task)
+            except Exception as problem:
+                failed[task] = problem
+            progress("audit", len(finished), len(tasks), _said(failed))
+    if failed:
+        raise _first(failed, out)
+
+
+def _said(failed: dict[Task, Exception]) -> str:
+    return f"failed: {', '.join(task.name for task in failed)}" if failed else ""
+
+
+def _first(failed: dict[Task, Exception], out: Path) -> Exception:
+    """The first error. It has a note if other tasks failed as well."""
+    (first, problem), *others = failed.items()
+    for task, other in others:
+        if not failure_file(out, task).exists():  # the process was killed before it could write one
+            record_failure(out, task, other)
+    if others:
+        names = ", ".join(f"`{task.name}`" for task, _ in others)
+        problem.add_note(
+            f"`{first.name}` failed first. {len(others)} more failed: {names}. "
+            f"Their tracebacks are in {out / FAILURES}. All tasks that need none of these are finished."
+        )
+    return problem

@@ -8,6 +8,7 @@ from trapmid.attacks import Attack
 from trapmid.attacks.attack import ReadyT, TargetT
 from trapmid.audit.cells import attack_model, classes_of, model_manifest, open_subject
 from trapmid.audit.examination import examine_subject
+from trapmid.audit.failures import forget_failure, record_failure
 from trapmid.audit.loading import AuditData, load_data
 from trapmid.audit.measuring import Measuring, Panels, measure
 from trapmid.audit.plan import Folders, Task
@@ -49,7 +50,18 @@ class Session:
         return Measuring(recipe, self.data(recipe, progress), Folders(root), compute, progress, self._panels)
 
     def do(self, task: Task, recipe: Recipe, root: Path, compute: Compute, progress: Progress) -> Manifest:
-        """Run one task, or return its artifact if it exists. The tasks that it needs have to be finished."""
+        """Run one task, or return its artifact if it exists. The tasks that it needs have to be finished.
+
+        If the task fails, its traceback is left in the run folder.
+        """
+        forget_failure(root, task)
+        try:
+            return self._do(task, recipe, root, compute, progress)
+        except Exception as problem:
+            record_failure(root, task, problem)
+            raise
+
+    def _do(self, task: Task, recipe: Recipe, root: Path, compute: Compute, progress: Progress) -> Manifest:
         data, folders = self.data(recipe, progress), Folders(root)
         if task.kind == "measure":
             return measure(task, self.measuring(recipe, root, compute, progress))

@@ -64,9 +64,13 @@ def _this_process(session: Session, progress: Progress) -> Iterator[Submit]:
     """Run each task when it is submitted. It uses one thread, as in a worker."""
 
     def submit(task: Task, recipe: Recipe, out: Path, compute: Compute) -> "Future[None]":
-        session.do(task, recipe, out, compute, _naming(task, progress))
         done: Future[None] = Future()
-        done.set_result(None)
+        try:
+            session.do(task, recipe, out, compute, _naming(task, progress))
+            done.set_result(None)
+        except Exception as problem:
+            traceback.clear_frames(problem.__traceback__)  # other tasks need the memory of what they hold
+            done.set_exception(problem)
         return done
 
     threads = torch.get_num_threads()

@@ -118,11 +118,12 @@ def _explain(problem: Exception) -> int:
     if os.environ.get("TRAPMID_DEBUG"):
         traceback.print_exc()
     told = in_words(problem)
+    notes = "".join(f"\n{visible(note)}" for note in getattr(problem, "__notes__", ()) if "\n" not in note)
     if told is not None:
-        print(f"Error: {visible(told)}", file=sys.stderr)
+        print(f"Error: {visible(told)}{notes}", file=sys.stderr)
         return 2
     print(
-        f"This is a bug in trapmid: {type(problem).__name__}: {visible(str(problem))}\n"
+        f"This is a bug in trapmid: {type(problem).__name__}: {visible(str(problem))}{notes}\n"
         "Please report it with the output of the same command under TRAPMID_DEBUG=1. What was finished is kept.",
         file=sys.stderr,
     )
