@@ -8,10 +8,31 @@ import errno
 import os
 import re
 from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
 
 
 class UserError(ValueError):
     """A mistake that the user can correct (exit code 2). The text says what arrived, what was expected, what to do."""
+
+
+@contextmanager
+def needs(extra: str, what: str) -> Iterator[None]:
+    """Imports of packages that only an extra of trapmid brings.
+
+    Args:
+        extra: the extra, such as `zoo`.
+        what: what needs it, as the beginning of a sentence.
+
+    Raises:
+        UserError: such a package is not installed.
+    """
+    try:
+        yield
+    except ModuleNotFoundError as problem:
+        raise UserError(
+            f"{what} needs the package {problem.name}, which is not installed. Install it with "
+            f"`pip install 'trapmid[{extra}]'`."
+        ) from problem
 
 
 def did_you_mean(text: str, known: Iterable[str]) -> str:

@@ -3,8 +3,10 @@
 import pytest
 import torch
 from torch import nn
+from torchvision.models.vgg import cfgs, make_layers
 
 from trapmid.models import VGG16, Classifier
+from trapmid.models.vgg16 import _random_features
 from trapmid.types import UserError
 
 
@@ -21,6 +23,20 @@ def test_layers_are_torchvisions(vgg: Classifier) -> None:
     widths = [layer.out_channels for layer in layers if isinstance(layer, nn.Conv2d)]
     assert widths == [64] * 2 + [128] * 2 + [256] * 3 + [512] * 6
     assert [len(block) for block in vgg.blocks] == [7, 7, 10, 10, 10]  # type: ignore[union-attr, arg-type]
+
+
+def test_first_weights_are_those_of_torchvisions_layers() -> None:
+    torch.manual_seed(0)
+    theirs = make_layers(cfgs["D"], batch_norm=True)
+    for layer in theirs:
+        if isinstance(layer, nn.Conv2d):
+            nn.init.kaiming_normal_(layer.weight, mode="fan_out", nonlinearity="relu")
+            nn.init.zeros_(layer.bias)  # type: ignore[arg-type]
+    torch.manual_seed(0)
+    ours = _random_features().state_dict()
+    assert ours.keys() == theirs.state_dict().keys()
+    for name, weight in theirs.state_dict().items():
+        assert torch.equal(ours[name], weight), name
 
 
 def test_features_hidden_and_head(vgg: Classifier) -> None:

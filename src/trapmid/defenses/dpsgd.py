@@ -14,6 +14,7 @@ from trapmid.defenses.changes import Changes
 from trapmid.defenses.context import TrainingContext
 from trapmid.defenses.defense import Defense, Findings
 from trapmid.defenses.runs import DefenseRun, PlainRun
+from trapmid.errors import needs
 from trapmid.models import Classifier
 from trapmid.models.batchnorm import group_norm_for_batch_norm
 from trapmid.types import Images, Labels, UserError
@@ -178,10 +179,8 @@ def spent_epsilon(noise_multiplier: float, delta: float, sample_rate: float, ste
 @contextmanager
 def _opacus() -> Iterator[None]:
     """Opacus without its warnings about hooks, memory layout and search bounds, which no user could act on."""
-    try:
+    with needs("dp", "dpsgd"):
         import opacus  # noqa: F401
-    except ImportError as problem:
-        raise UserError("dpsgd needs Opacus. Install it with `pip install 'trapmid[dp]'`.") from problem
     with warnings.catch_warnings():
         for message in (
             "Optimal order is the (largest|smallest) alpha",

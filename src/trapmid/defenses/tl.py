@@ -9,6 +9,7 @@ from trapmid.config import Deviation, Fraction
 from trapmid.defenses.changes import Changes
 from trapmid.defenses.context import TrainingContext
 from trapmid.defenses.defense import Defense, Findings
+from trapmid.errors import needs
 from trapmid.models import Classifier
 from trapmid.models.ir import IRNet
 from trapmid.models.vgg16 import VGG16Net
@@ -70,8 +71,6 @@ class TL(Defense):
         Raises:
             UserError: `share` is too small for the first layer.
         """
-        from timm.layers import freeze_batch_norm_2d
-
         frozen = published_layers(model) if self.layers == "published" else None
         if frozen is None:
             frozen = first_layers(model, self.share)
@@ -87,6 +86,9 @@ class TL(Defense):
             for parameter in layer.parameters(recurse=False):
                 parameter.requires_grad_(False)
             if self.statistics == "frozen" and isinstance(layer, nn.BatchNorm2d):
+                with needs("zoo", "tl with statistics=frozen"):
+                    from timm.layers import freeze_batch_norm_2d
+
                 parent, _, last = name.rpartition(".")
                 model.get_submodule(parent).add_module(last, freeze_batch_norm_2d(layer))
         return model

@@ -15,6 +15,7 @@ from torch.nn import functional as F
 from trapmid.config import Config, Deviation
 from trapmid.data.images import to_unit
 from trapmid.engine import Compute, Progress, no_progress
+from trapmid.errors import needs
 from trapmid.metrics.fidelity import FidelityNetwork
 from trapmid.models.weights import initialise
 from trapmid.types import Features, Images, Pixels, UserError
@@ -76,9 +77,10 @@ class TorchvisionInception(Config):
         """Open the network without its classifier.
 
         Raises:
-            UserError: the weights cannot be had, or are another network's.
+            UserError: torchvision is not installed, or the weights cannot be had or are another network's.
         """
-        from torchvision import models
+        with needs("zoo", self.kind):
+            from torchvision import models
 
         options: dict[str, Any] = {"transform_input": False, "aux_logits": True, "init_weights": False}
         try:

@@ -10,7 +10,7 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from trapmid.augment import warp
-from trapmid.errors import shown
+from trapmid.errors import needs, shown
 from trapmid.types import Features, Images, UserError
 
 _FRAME_LANDMARKS = np.array([(69.5, 111.3), (107.8, 111.2), (88.6, 132.5), (72.9, 152.2), (105.1, 152.1)])
@@ -121,10 +121,8 @@ def align_to_arcface(images: Images) -> Float[Tensor, "n 3 112 112"]:
 
 
 def _session(file: Path, network: str | bytes) -> Any:
-    try:
+    with needs("onnx", "An ONNX file"):
         import onnxruntime
-    except ImportError as problem:
-        raise UserError("Reading ONNX files takes onnxruntime: pip install 'trapmid[onnx]'.") from problem
     options = onnxruntime.SessionOptions()
     options.intra_op_num_threads = torch.get_num_threads()
     options.log_severity_level = _QUIET

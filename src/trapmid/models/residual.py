@@ -1,5 +1,7 @@
 """Residual and dense blocks: how to find those of a network, and how to weaken or remove their skip connections."""
 
+from importlib import import_module
+from importlib.util import find_spec
 from typing import Any
 
 import torch
@@ -47,23 +49,32 @@ class KeptChannels(nn.Module):
         return torch.where(self.kept, self.layer(x), 0.0)
 
 
+def _of_timm(*names: str) -> tuple[type[nn.Module], ...]:
+    """Classes of `timm.models`; none where timm is not installed, because no network can have them there."""
+    if find_spec("timm") is None:
+        return ()
+    parts = (name.split(".") for name in names)
+    return tuple(getattr(import_module(f"timm.models.{module}"), part) for module, part in parts)
+
+
 def residual_stages(model: nn.Module) -> list[list[nn.Module]]:
     """The residual blocks of a network, grouped by stage.
 
     Supports our own networks and timm's ResNet, ResNeSt and ConvNeXt. A stage begins at a block that changes the size
     or width of the map. ConvNeXt defines its stages itself.
     """
-    from timm.models import convnext, resnest, resnet
-
-    of_convnext = [stage for stage in model.modules() if isinstance(stage, convnext.ConvNeXtStage)]
+    of_convnext: list[Any] = [
+        stage for stage in model.modules() if isinstance(stage, _of_timm("convnext.ConvNeXtStage"))
+    ]
     if of_convnext:
         return [list(stage.blocks) for stage in of_convnext]
 
+    of_timm = _of_timm("resnet.BasicBlock", "resnet.Bottleneck", "resnest.ResNestBottleneck")
     stages: list[list[nn.Module]] = []
     for block in model.modules():
         if isinstance(block, ResidualBlock):
             changes = not isinstance(block.shortcut, nn.Identity)
-        elif isinstance(block, resnet.BasicBlock | resnet.Bottleneck | resnest.ResNestBottleneck):
+        elif isinstance(block, of_timm):
             changes = block.downsample is not None
         else:
             continue
@@ -78,10 +89,9 @@ def dense_stages(model: nn.Module) -> list[tuple[nn.Module, nn.Module]]:
 
     The list is empty for other networks.
     """
-    from timm.models import densenet
-
+    dense = _of_timm("densenet.DenseBlock")
     for parent in model.modules():
-        found = [(name, part) for name, part in parent.named_children() if isinstance(part, densenet.DenseBlock)]
+        found = [(name, part) for name, part in parent.named_children() if isinstance(part, dense)]
         if found:
             parts = dict(parent.named_children())
             return [(block, parts.get(name.replace("denseblock", "transition"), parent)) for name, block in found]
@@ -94,9 +104,8 @@ def scale_skip(block: nn.Module, factor: float) -> None:
     timm initialises the weight of the last norm of a block to zero, so that the block equals its skip connection.
     Without the skip connection, the output would always be zero. The weight is therefore set to one if `factor` is 0.
     """
-    from timm.models import convnext
-
-    name = "shortcut" if isinstance(block, ResidualBlock | convnext.ConvNeXtBlock) else "downsample"
+    own = isinstance(block, (ResidualBlock, *_of_timm("convnext.ConvNeXtBlock")))
+    name = "shortcut" if own else "downsample"
     skip = getattr(block, name)
     if factor < 1:
         setattr(block, name, ScaledSkip(nn.Identity() if skip is None else skip, factor) if factor > 0 else NoSkip())

@@ -3,7 +3,7 @@
 import re
 from typing import Any
 
-from trapmid.types import UserError
+from trapmid.errors import UserError, needs
 
 
 def timm_network(name: str, told: str, image_size: int | None = None, **options: Any) -> Any:
@@ -16,9 +16,10 @@ def timm_network(name: str, told: str, image_size: int | None = None, **options:
         options: see `timm.create_model`. Without `pretrained`, the weights are random.
 
     Raises:
-        UserError: timm has no such network. The message lists the closest names.
+        UserError: timm is not installed, or has no such network. The message lists the closest names.
     """
-    import timm
+    with needs("zoo", told):
+        import timm
 
     if not timm.is_model(name) or ("." in name and name not in timm.list_pretrained()):
         near = timm.list_models(f"*{re.split('[_.]', name)[0]}*")[:5]

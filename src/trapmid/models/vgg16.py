@@ -5,8 +5,12 @@ from typing import Literal
 import torch
 from torch import nn
 
+from trapmid.errors import needs
 from trapmid.models.classifier import Classifier, ModelConfig
 from trapmid.types import Images, Prediction, UserError
+
+BLOCKS = ((64, 2), (128, 2), (256, 3), (512, 3), (512, 3))
+"""Width and number of convolutions of each block."""
 
 
 class VGG16Net(Classifier):
@@ -50,7 +54,7 @@ class VGG16(ModelConfig):
 
     Attributes:
         pretrained: whether to start from torchvision's ImageNet weights, as published. They are downloaded, so the
-            default is off.
+            default is off. Needs the extra `trapmid[zoo]`.
     """
 
     paper = "Trap-MID, App. C.3; Simonyan & Zisserman, ICLR 2015"
@@ -71,11 +75,11 @@ class VGG16(ModelConfig):
         Raises:
             UserError: the image is smaller than 32 px, or the pretrained weights are not available.
         """
-        from torchvision import models
-
         self.check_size(image_size)
         if not self.pretrained:
             return VGG16Net(num_classes, image_size, channels, _random_features())
+        with needs("zoo", "model.pretrained of vgg16"):
+            from torchvision import models
         try:
             features = models.vgg16_bn(weights=models.VGG16_BN_Weights.IMAGENET1K_V1).features
         except OSError as problem:
@@ -87,12 +91,16 @@ class VGG16(ModelConfig):
 
 
 def _random_features() -> nn.Sequential:
-    """torchvision's layers and initialisation, without the 120 M weights of the unused head."""
-    from torchvision.models import vgg
-
-    features = vgg.make_layers(vgg.cfgs["D"], batch_norm=True)
-    for layer in features:
+    """The layers and the initialisation of torchvision's `vgg16_bn`, without the 120 M weights of the unused head."""
+    layers: list[nn.Module] = []
+    before = 3
+    for width, depth in BLOCKS:
+        for _ in range(depth):
+            layers += [nn.Conv2d(before, width, 3, padding=1), nn.BatchNorm2d(width), nn.ReLU(inplace=True)]
+            before = width
+        layers.append(nn.MaxPool2d(2))
+    for layer in layers:
         if isinstance(layer, nn.Conv2d):
             nn.init.kaiming_normal_(layer.weight, mode="fan_out", nonlinearity="relu")
             nn.init.zeros_(layer.bias)  # type: ignore[arg-type]
-    return features
+    return nn.Sequential(*layers)

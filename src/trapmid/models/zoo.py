@@ -71,7 +71,7 @@ def _map_size(backbone: nn.Module, image_size: int) -> int:
 
 
 class Zoo(ModelConfig):
-    """`zoo:NAME`: a backbone of timm.
+    """`zoo:NAME`: a backbone of timm. Needs the extra `trapmid[zoo]`.
 
     Attributes:
         name: the name in `timm.list_models()`.
@@ -106,7 +106,7 @@ class Zoo(ModelConfig):
         """See `ZooNet`.
 
         Raises:
-            UserError: timm has no such model. The message lists the closest names.
+            UserError: timm is not installed, or has no such model. The message lists the closest names.
         """
         image_size = self.input_size or image_size
         backbone = timm_network(self.name, f"zoo:{self.name}", image_size, pretrained=self.pretrained, num_classes=0)

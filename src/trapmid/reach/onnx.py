@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 
 from trapmid.artifacts import sha256
-from trapmid.errors import shown
+from trapmid.errors import needs, shown
 from trapmid.reach.limits import MOST_CLASSES, MOST_SIDE
 from trapmid.targets import OpaqueModel
 from trapmid.types import Images, UserError
@@ -123,10 +123,8 @@ def _is_side(side: Any) -> bool:
 
 
 def _session(file: Path) -> Any:
-    try:
+    with needs("onnx", "An ONNX file"):
         import onnxruntime
-    except ImportError as problem:
-        raise UserError("Reading ONNX files takes onnxruntime: pip install 'trapmid[onnx]'.") from problem
     if not file.is_file():
         raise UserError(f"{file} does not exist, or is not a regular file. Expected an .onnx file.")
     options = onnxruntime.SessionOptions()

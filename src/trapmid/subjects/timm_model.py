@@ -19,7 +19,8 @@ class TimmModel(SubjectConfig):
     """`timm`: `timm:NAME`, fine-tuned, with its weights in a local file: safetensors or a checkpoint of torch.save.
 
     The number of classes is determined from the weights of the head. Without `normalise`, images are normalised as for
-    timm's own pretrained weights of that name, because fine-tuning usually keeps this normalisation.
+    timm's own pretrained weights of that name, because fine-tuning usually keeps this normalisation. Needs the extra
+    `trapmid[zoo]`.
 
     Attributes:
         weights: the file.
