@@ -149,7 +149,9 @@ def test_robust_confidence_is_the_mean_over_draws(model: Classifier) -> None:
 def test_attacks_on_styles_refuse_another_prior(model: Classifier, tmp_path: Path) -> None:
     gan = TINY_GAN.fit(PriorTraining(faces(6, 4, first=100), CLASSES, 0, CPU))
     for kind in ("ppa", "ifgmi", "mirror"):
-        with pytest.raises(UserError, match=f"{kind} searches the styles of a stylegan2 prior; it was given GAN"):
+        with pytest.raises(
+            UserError, match=f"{kind} searches the styles of a prior such as stylegan2; it was given GAN"
+        ):
             TINY_ATTACKS[kind].prepare(target_of(model), faces(2, 2), Run(0, CPU, tmp_path, gan))
 
 

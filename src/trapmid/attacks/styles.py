@@ -11,7 +11,7 @@ from trapmid.config import Count, Member, PositiveShare
 from trapmid.data.images import ImageSet
 from trapmid.engine import generator
 from trapmid.files import write_atomic
-from trapmid.priors import PriorConfig, StyleGAN2, StylePrior
+from trapmid.priors import AnyStylePrior, PriorConfig, StyleGAN2, StylePrior
 from trapmid.targets import ScoreTarget
 from trapmid.types import Labels, UserError
 
@@ -19,7 +19,7 @@ FILE = "candidates.safetensors"
 
 
 class InitialSelection(Effort, Member):
-    """The settings of an attack that searches the styles of a StyleGAN2 and starts from the best of random styles.
+    """The settings of an attack that searches the styles of a generator and starts from the best of random styles.
 
     Attributes:
         prior: the generator.
@@ -30,13 +30,13 @@ class InitialSelection(Effort, Member):
             queries.
     """
 
-    prior: StyleGAN2 = StyleGAN2()
+    prior: AnyStylePrior = StyleGAN2()
     candidates: Count = 5_000
     truncation: PositiveShare
     cutoff: Count | None = 8
 
     def public_prior(self) -> PriorConfig | None:
-        """The StyleGAN2. The attack itself trains nothing."""
+        """The generator. The attack itself trains nothing."""
         return self.prior
 
     def prepare(self, target: ScoreTarget, public: ImageSet, run: Run) -> StylePrior:
@@ -71,7 +71,9 @@ def style_prior(run: Run, attack: str) -> StylePrior:
         UserError: it has no styles.
     """
     if not isinstance(run.prior, StylePrior):
-        raise UserError(f"{attack} searches the styles of a stylegan2 prior; it was given {type(run.prior).__name__}.")
+        raise UserError(
+            f"{attack} searches the styles of a prior such as stylegan2; it was given {type(run.prior).__name__}."
+        )
     return run.prior
 
 

@@ -8,6 +8,7 @@ from trapmid.config import Member
 from trapmid.priors.cgan import CGAN
 from trapmid.priors.dcgan import DCGAN
 from trapmid.priors.gan import GAN, GANConfig, LoneGenerator
+from trapmid.priors.mobile_stylegan import FFHQMobile
 from trapmid.priors.pretraining import open_prior, pretrain
 from trapmid.priors.prior import Prior, PriorConfig, PriorTraining, StylePrior
 from trapmid.priors.semigan import SemiGAN
@@ -17,8 +18,11 @@ from trapmid.priors.style_networks import Features
 from trapmid.priors.stylegan2 import StyleGAN2
 from trapmid.priors.tacgan import TACGAN
 
-AnyPrior = Annotated[CGAN | DCGAN | StyleGAN2, Field(discriminator="kind")]
-"""Priors that are trained without a target."""
+AnyPrior = Annotated[CGAN | DCGAN | StyleGAN2 | FFHQMobile, Field(discriminator="kind")]
+"""Priors that know no target."""
+
+AnyStylePrior = Annotated[StyleGAN2 | FFHQMobile, Field(discriminator="kind")]
+"""Those whose styles can be searched."""
 
 PRIORS: tuple[type[Member], ...] = (*get_args(get_args(AnyPrior)[0]), SemiGAN, TACGAN)
 
@@ -29,6 +33,8 @@ __all__ = [
     "PRIORS",
     "TACGAN",
     "AnyPrior",
+    "AnyStylePrior",
+    "FFHQMobile",
     "Features",
     "GANConfig",
     "LoneGenerator",
