@@ -13,6 +13,7 @@ ROOMS = (
     "trapmid",
     "trapmid.attacks",
     "trapmid.audit",
+    "trapmid.comparison",
     "trapmid.config",
     "trapmid.data",
     "trapmid.defenses",

@@ -11,6 +11,7 @@ from . import testing as testing
 from .attacks import invert as invert
 from .audit import Recipe as Recipe
 from .audit import run_audit as run_audit
+from .comparison import compare as compare
 from .defenses import Defended as Defended
 from .defenses import open_model as open_model
 from .defenses import train as train

@@ -16,6 +16,7 @@ import tyro
 
 from trapmid.cli.attacks import attack
 from trapmid.cli.audits import audit, demo, measure, report, train
+from trapmid.cli.comparisons import compare
 from trapmid.cli.detection import detect
 from trapmid.cli.importing import importing
 from trapmid.cli.pretraining import pretrain
@@ -32,6 +33,7 @@ COMMANDS: dict[str, Callable[..., int | None]] = {
     "attack": attack,
     "measure": measure,
     "report": report,
+    "compare": compare,
     "detect": detect,
     "reproduce": reproduce,
     "doctor": doctor,

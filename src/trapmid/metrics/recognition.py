@@ -1,8 +1,8 @@
 """Metrics of single images: which identity judges recognise, and how near the image lies to private images."""
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
-from typing import TypeAlias
+from typing import TypeAlias, final
 
 import torch
 from torch import Tensor
@@ -33,6 +33,47 @@ class _ByJudge:
     def __call__(self, evidence: JudgedImages) -> Iterator[Measured]:
         for said in evidence.judgements:
             yield Measured(over_identities(self.value(said).double(), evidence.labels), said.judge)
+
+
+@final
+@dataclass(frozen=True, eq=False)
+class StoredJudgement:
+    """What a run folder keeps of a judge's answers on images that are meant to show identities.
+
+    Attributes:
+        labels: (n,), the identity that each image is meant to show.
+        rank: (n,), see `Judgement`.
+        distance: (n,), see `Judgement`.
+        accepted: (n,), see `Judgement`.
+    """
+
+    labels: Tensor
+    rank: Tensor
+    distance: Tensor
+    accepted: Tensor
+
+
+Ranked: TypeAlias = Judgement | StoredJudgement
+
+
+def _first(said: Ranked) -> Tensor:
+    return said.rank < 1
+
+
+def _first_and_accepted(said: Ranked) -> Tensor:
+    return (said.rank < 1) & said.accepted
+
+
+def _among_five(said: Ranked) -> Tensor:
+    return said.rank < 5
+
+
+def _distance(said: Ranked) -> Tensor:
+    return said.distance
+
+
+def _distance_l2(said: Ranked) -> Tensor:
+    return said.distance.sqrt()
 
 
 def _under_another_name(said: Judgement) -> Tensor:
@@ -71,7 +112,7 @@ AA1 = Metric(
     unit=Unit.SHARE,
     better="lower",
     of=JudgedImages,
-    compute=by_judge(lambda said: said.rank < 1),
+    compute=by_judge(_first),
     about="The share of images in which the judge recognises the right identity first.",
     paper="GMI (Zhang et al., CVPR 2020), Sec. 4; Trap-MID (Liu & Chen, NeurIPS 2024), Sec. 4.1",
     hint="lower is safer",
@@ -82,7 +123,7 @@ AA1_ACCEPTED = Metric(
     unit=Unit.SHARE,
     better="lower",
     of=JudgedImages,
-    compute=by_judge(lambda said: (said.rank < 1) & said.accepted),
+    compute=by_judge(_first_and_accepted),
     about="AA-1, counting only images that lie as near to private images of the identity as its held-out images do.",
     hint="lower is safer",
 )
@@ -105,7 +146,7 @@ AA5 = Metric(
     unit=Unit.SHARE,
     better="lower",
     of=JudgedImages,
-    compute=by_judge(lambda said: said.rank < 5),
+    compute=by_judge(_among_five),
     about="The share of images for which the right identity is among the judge's first five.",
     paper="GMI (Zhang et al., CVPR 2020), Sec. 4; Trap-MID (Liu & Chen, NeurIPS 2024), Sec. 4.1",
     hint="lower is safer",
@@ -127,7 +168,7 @@ KNN_DISTANCE = Metric(
     unit=Unit.NUMBER,
     better="higher",
     of=JudgedImages,
-    compute=by_judge(lambda said: said.distance),
+    compute=by_judge(_distance),
     about="Squared feature distance to the nearest private training image of the identity. By the evaluation "
     "classifier it is the "
     "papers' delta_eval, by a face embedder their delta_face; compare values of one judge only.",
@@ -141,7 +182,7 @@ KNN_DISTANCE_L2 = Metric(
     unit=Unit.NUMBER,
     better="higher",
     of=JudgedImages,
-    compute=by_judge(lambda said: said.distance.sqrt()),
+    compute=by_judge(_distance_l2),
     about="The same distance, not squared.",
     hint="higher is safer",
     tables=("further",),
@@ -206,3 +247,12 @@ METRICS = (
     JUDGE_DISAGREEMENT,
     FALSE_POSITIVE_RATE,
 )
+
+OF_EACH_IMAGE: Mapping[str, Callable[[Ranked], Tensor]] = {
+    AA1.name: _first,
+    AA1_ACCEPTED.name: _first_and_accepted,
+    AA5.name: _among_five,
+    KNN_DISTANCE.name: _distance,
+    KNN_DISTANCE_L2.name: _distance_l2,
+}
+"""The value (n,) of each image, by the name of the metric that is its mean, from what a run folder keeps."""

@@ -4,14 +4,12 @@ from pathlib import Path
 from typing import Literal
 
 import pyarrow.parquet as pq
-import torch
 
 from trapmid.artifacts import Manifest, open_artifact, versions
-from trapmid.attacks import ATTACKS, open_found
+from trapmid.attacks import ATTACKS
 from trapmid.attacks.attack import GAN_LOG
 from trapmid.audit.cells import EXAMINATION
 from trapmid.audit.loading import load_private_again
-from trapmid.audit.measuring import SAMPLES
 from trapmid.audit.plan import Folders, Task
 from trapmid.audit.recipe import Recipe
 from trapmid.audit.run import settle
@@ -37,9 +35,8 @@ from trapmid.report.contents import (
     GalleryRow,
     GivenModel,
     Judge,
-    Picture,
-    Reconstruction,
 )
+from trapmid.report.people import gallery_rows, reconstructions
 from trapmid.subjects import SubjectConfig
 from trapmid.targets import InformedTarget, LabelTarget, ScoreTarget, WhiteBoxTarget
 from trapmid.types import UserError
@@ -57,7 +54,6 @@ ACCESS: dict[type[LabelTarget], Access] = {
     WhiteBoxTarget: "white-box",
     InformedTarget: "white-box",
 }
-PRIVATE_SHOWN, FOUND_SHOWN = 3, 5
 COLLAPSED = 0.2
 UNLIKE = 0.5
 
@@ -174,36 +170,12 @@ def _given(source: Source | None) -> Source:
 def _gallery(recipe: Recipe, folders: Folders, train: ImageSet | None, identities: int) -> list[GalleryRow]:
     """One row per identity: training images if given, and the first attack's reconstructions for each defense."""
     judge, attack, seed = recipe.judges[0].name, recipe.attacks[0].name, recipe.seeds[0]
-    samples = pq.read_table(folders.measurement / SAMPLES).to_pylist()
-    recognised = {
-        (r["defense"], r["sample"]): r["rank"] < 1
-        for r in samples
-        if (r["judge"], r["attack"], r["seed"]) == (judge, attack, seed)
+    columns = {
+        defense.heading: reconstructions(folders, attack, defense.name, seed, judge)
+        for defense in recipe.cells
+        if folders.attack(attack, defense.name, seed).exists()
     }
-    found = {}
-    for defense in recipe.cells:
-        folder = folders.attack(attack, defense.name, seed)
-        if folder.exists():
-            found[defense.name] = open_found(folder)[0]
-    rows = []
-    for number in range(identities):
-        columns = {}
-        for kind, reconstructions in found.items():
-            best = torch.nonzero(reconstructions.labels == number).flatten()[:FOUND_SHOWN].tolist()
-            columns[recipe.cell(kind).heading] = [
-                Reconstruction(picture=_picture(reconstructions.pixels[i]), recognised=recognised.get((kind, i)))
-                for i in best
-            ]
-        name, private = f"Identity {number}", []
-        if train is not None:
-            name = train.identities[number]
-            private = [_picture(train.pixels[i]) for i in train.of_identity(number)[:PRIVATE_SHOWN].tolist()]
-        rows.append(GalleryRow(identity=name, private=private, columns=columns))
-    return rows
-
-
-def _picture(pixels: torch.Tensor) -> Picture:
-    return pixels.permute(1, 2, 0).contiguous().numpy()
+    return gallery_rows(train, identities, columns)
 
 
 def _curves(

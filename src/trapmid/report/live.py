@@ -1,9 +1,6 @@
 """The audit of a module in memory by one call, for notebooks."""
 
-import html
-import sys
 import warnings
-import webbrowser
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -16,6 +13,7 @@ from trapmid.engine import Compute, Progress, no_progress
 from trapmid.metrics.scores import Score, read_scores
 from trapmid.recipes.given import given_recipe
 from trapmid.recipes.judging import Effort, parse_judge
+from trapmid.report.showing import Shown
 from trapmid.report.write import write_report
 from trapmid.subjects import ACCESS, AccessName, hold
 from trapmid.subjects.live import Live
@@ -23,7 +21,7 @@ from trapmid.subjects.live import Live
 
 @final
 @dataclass(frozen=True)
-class AuditReport:
+class AuditReport(Shown):
     """What an audit of a module found.
 
     Attributes:
@@ -35,20 +33,6 @@ class AuditReport:
     folder: Path
     page: Path
     scores: tuple[Score, ...]
-
-    def show(self) -> None:
-        """Show the report: in the notebook that this is called from, or else in the browser."""
-        if "ipykernel" in sys.modules:
-            from IPython.display import display
-
-            display(self)
-            return
-        webbrowser.open(self.page.resolve().as_uri())
-
-    def _repr_html_(self) -> str:
-        """The report in a frame of its own, so that its style stays within."""
-        page = html.escape(self.page.read_text(encoding="utf-8"), quote=True)
-        return f'<iframe srcdoc="{page}" style="width: 100%; height: 720px; border: 0" sandbox></iframe>'
 
 
 def audit_model(

@@ -31,15 +31,9 @@ def render(contents: Contents, charts: Sequence[Chart], *, redact: bool = False,
         folder: the folder beside the page with each figure as NAME.svg and NAME.csv; empty if there is none.
     """
     people = [person(row, at, contents.data.subject, redact=redact) for at, row in enumerate(contents.gallery, 1)]
-    environment = Environment(
-        loader=FileSystemLoader(Path(__file__).parent),
-        autoescape=True,
-        undefined=StrictUndefined,
-        trim_blocks=True,
-        lstrip_blocks=True,
-    )
-    environment.filters["inline"] = lambda chart: Markup(chart.inline())  # noqa: S704 - our own SVG; its texts are escaped there
-    return environment.get_template("template.html.j2").render(
+    pages = environment()
+    pages.filters["inline"] = lambda chart: Markup(chart.inline())  # noqa: S704 - our own SVG; its texts are escaped there
+    return pages.get_template("template.html.j2").render(
         contents=contents,
         data=contents.data,
         verdict=judge(contents),
@@ -64,6 +58,18 @@ def render(contents: Contents, charts: Sequence[Chart], *, redact: bool = False,
         detection=tables.detection_table(contents),
         config=json.dumps(contents.config, indent=2, default=str, ensure_ascii=False),
         accesses=sorted({attack.access for attack in contents.attacks}, reverse=True),
-        light=Markup(palette.properties(palette.LIGHT)),  # noqa: S704 - our own constants
-        dark=Markup(palette.properties(palette.DARK)),  # noqa: S704
     )
+
+
+def environment(*folders: Path) -> Environment:
+    """The templates of `folders` and those of the report, which share the look of its pages."""
+    made = Environment(
+        loader=FileSystemLoader([*folders, Path(__file__).parent]),
+        autoescape=True,
+        undefined=StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+    )
+    made.globals["light"] = Markup(palette.properties(palette.LIGHT))  # noqa: S704 - our own constants
+    made.globals["dark"] = Markup(palette.properties(palette.DARK))  # noqa: S704
+    return made
