@@ -1,6 +1,6 @@
 """Audits of models that trapmid did not train: the whole way, resumed, and what the doctor of models finds."""
 
-import sys
+import json
 from pathlib import Path
 from typing import Any
 
@@ -10,9 +10,9 @@ import pytest
 import torch
 from torch import nn
 
+from helpers.commands import run
 from helpers.foreign import Logits, exported
 from helpers_attacks import CPU, SIZE, TINY_ATTACKS, trained_classifier
-from trapmid import cli
 from trapmid.audit import Recipe, run_audit
 from trapmid.audit.examination import Examination, examine
 from trapmid.audit.plan import Folders, Task, plan
@@ -208,12 +208,6 @@ def test_from_the_command_line(
     )
     model = str(exported(Logits(net).eval(), tmp_path / "net.pt2"))
 
-    def run(*arguments: str) -> int:
-        monkeypatch.setattr(sys, "argv", ["trapmid", *arguments])
-        with pytest.raises(SystemExit) as left:
-            cli.main()
-        return int(left.value.code or 0)
-
     assert run("doctor", model, "--private", private, "--device", "cpu") == 0
     told = capfd.readouterr().out
     assert "white-box access, 5 classes, answers with logits" in told
@@ -243,6 +237,50 @@ def test_from_the_command_line(
     assert '"ruleId": "fail-above/attack_accuracy_1=-1"' in log.read_text(encoding="utf-8")
     assert 'tests="1" failures="1"' in junit.read_text(encoding="utf-8")
     assert "FAIL: attack_accuracy_1 of net under public-nearest" in capfd.readouterr().out
+
+
+@pytest.mark.slow
+def test_two_models_are_compared_by_the_audit_of_one(
+    net: nn.Module, people: ImageSet, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr("trapmid.recipes.given.suitable_judges", lambda *_: (JUDGE,))
+    private = str(parquet(people, tmp_path / "private.parquet"))
+    public = str(parquet(OTHERS.load(SIZE, 3), tmp_path / "public.parquet"))
+    (tmp_path / "other").mkdir()
+    model = str(exported(Logits(net).eval(), tmp_path / "net.pt2"))
+    other = str(exported(Logits(net, scale=0.9).eval(), tmp_path / "other" / "net.pt2"))
+    options = ["--private", private, "--public", public, "--attacks", "public-nearest", "--jobs", "1"]
+    first, second = tmp_path / "first", tmp_path / "second"
+
+    assert run("audit", model, *options, "--out", str(first)) == 0
+    assert run("audit", other, *options, "--out", str(second), "--compare", str(first)) == 0
+    apart = json.loads((second / "compare.json").read_text(encoding="utf-8"))
+    assert apart["notes"] == []  # the judges of both folders have the same weights
+    assert not (first / "compare.json").exists()
+
+    made = {path: path.stat().st_mtime_ns for path in first.rglob("*-net-s0/manifest.json")}
+    gate = ["--fail-below", "clean_accuracy=0.5", "--redact"]
+    assert run("audit", model, *options, "--out", str(first), "--compare", other, *gate) == 0
+    told = capfd.readouterr().out
+    assert "B: net-b" in told
+    assert "pass: clean_accuracy of net is" in told
+    assert "clean_accuracy of net-b" not in told  # the gate is for MODEL
+    assert made
+    assert made == {path: path.stat().st_mtime_ns for path in made}
+    together = json.loads((first / "compare.json").read_text(encoding="utf-8"))
+    assert {(one["model_a"], one["model_b"]) for one in together["differences"]} == {("net", "net-b")}
+    for one in together["differences"]:  # the other way round, and with other names, than `apart`
+        (same,) = (
+            two for two in apart["differences"] if all(two[name] == one[name] for name in ("attack", "judge", "metric"))
+        )
+        assert (same["a"], same["b"]) == (one["b"], one["a"])
+
+    assert run("audit", model, *options, "--compare", str(first)) == 2
+    assert "has several models: net, net-b. Leave --compare out" in capfd.readouterr().err
+    assert run("audit", model, *options, "--compare-weights", model) == 2
+    assert "--compare-weights belongs to the model of --compare" in capfd.readouterr().err
+    assert run("audit", "--recipe", "demo", "--compare", other) == 2
+    assert "describe a MODEL: name it first" in capfd.readouterr().err
 
 
 @pytest.mark.slow

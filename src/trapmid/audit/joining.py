@@ -18,7 +18,8 @@ from trapmid.types import UserError
 def settle(recipe: Recipe | None, out: Path, progress: Progress = no_progress) -> Recipe:
     """Return the recipe of the run folder `out`, and store there what `recipe` adds to it.
 
-    Seeds, defenses, attacks, judges, fidelity, robustness and the budget can be added to a folder at any time.
+    Seeds, defenses, given models, attacks, judges, fidelity, robustness and the budget can be added to a folder at any
+    time.
     Everything else has to stay as it is, because it determines the finished results. Any number of processes may
     add to one folder at once. Each waits for the one before it, so nothing is lost.
 
@@ -66,7 +67,7 @@ def _read(out: Path) -> Recipe | None:
 
 
 def _join(stored: Recipe, recipe: Recipe, out: Path) -> Recipe:
-    members = ("defenses", "attacks", "judges")
+    members = ("defenses", "subjects", "attacks", "judges")
     fixed = set(Recipe.model_fields) - {"seeds", "fidelity", "robustness", "budget", *members}
     differing = sorted(name for name in fixed if getattr(stored, name) != getattr(recipe, name))
     seeds = tuple(dict.fromkeys((*stored.seeds, *recipe.seeds)))

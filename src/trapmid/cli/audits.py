@@ -5,8 +5,10 @@ from typing import Annotated
 
 import tyro
 
-from trapmid.cli.given import audit_given, check_gates, gates_of
+from trapmid.cli.gating import check_gates, gates_of
+from trapmid.cli.given import audit_given
 from trapmid.cli.options import (
+    ALONE,
     HERE,
     NO_GATES,
     UNJUDGED,
@@ -23,6 +25,7 @@ from trapmid.cli.options import (
     Names,
     OptionalFile,
     OptionalNumber,
+    Rival,
     RunFolder,
     Seeds,
     Settings,
@@ -67,6 +70,7 @@ def audit(
     job: Job = UNNAMED,
     given: Given = UNKNOWN,
     judging: Judging = UNJUDGED,
+    rival: Rival = ALONE,
     effort: Effort = "quick",
     budget: OptionalNumber = None,
     resolution: OptionalNumber = None,
@@ -93,6 +97,8 @@ def audit(
 
     Example: trapmid audit model.pt2 --private photos/ --public faces/
 
+    Example: trapmid audit model.pt2 --private photos/ --public faces/ --compare protected.pt2
+
     Example: trapmid audit --recipe celeba64-cpu --private private.parquet --public public.parquet
 
     Args:
@@ -100,6 +106,7 @@ def audit(
         job: recipe, data and run folder.
         given: what there is to say about MODEL.
         judging: who judges images that are no faces.
+        rival: another model to compare MODEL with.
         effort: of an audit of MODEL. quick runs the strongest attack with 50 identities and 5,000 public images,
             standard more attacks, and thorough every attack. `trapmid doctor MODEL` says how long each takes.
         budget: the most images that one attack may show MODEL, over this run and those that it resumes.
@@ -140,9 +147,10 @@ def audit(
             redact=redact,
             pdf=pdf,
             gating=gating,
+            rival=rival,
         )
-    if (given, judging) != (UNKNOWN, UNJUDGED) or budget is not None or resolution is not None:
-        raise UserError("--weights, --classes, --access and the like describe a MODEL: name it first.")
+    if (given, judging, rival) != (UNKNOWN, UNJUDGED, ALONE) or budget is not None or resolution is not None:
+        raise UserError("--weights, --classes, --access, --compare and the like describe a MODEL: name it first.")
     gates = gates_of(gating)
     run_recipe(
         job,

@@ -2,9 +2,12 @@
 
 import re
 import time
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from trapmid.cli.comparisons import print_comparison
+from trapmid.cli.gating import check_gates, gates_of
 from trapmid.cli.options import (
     Effort,
     Gating,
@@ -12,6 +15,7 @@ from trapmid.cli.options import (
     Job,
     Judging,
     Machine,
+    Rival,
     check_count,
     check_device,
     check_machine,
@@ -25,14 +29,8 @@ from trapmid.files import write_atomic
 from trapmid.progress import Watch
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
-
     from trapmid.engine import Compute
-    from trapmid.metrics.gates import Gate
     from trapmid.subjects import AccessName, Subject, SubjectConfig
-
-GATE_FAILED = 3
-"""The exit code of an audit whose scores do not pass a gate."""
 
 
 def config_of(model: str, given: Given, label: str = "") -> "SubjectConfig":
@@ -99,8 +97,9 @@ def audit_given(
     redact: bool,
     pdf: bool,
     gating: Gating,
+    rival: Rival,
 ) -> int:
-    """Audit a model that somebody else trained. Returns the exit code: 3 if a gate fails.
+    """Audit a model that somebody else trained, and compare it. Returns the exit code: 3 if a gate fails.
 
     Raises:
         UserError: an option does not fit, or the model or the images cannot be used.
@@ -122,6 +121,7 @@ def audit_given(
         from trapmid.attacks import ATTACKS
         from trapmid.audit.plan import plan
         from trapmid.audit.run import run
+        from trapmid.comparison import compare
         from trapmid.engine import Compute
         from trapmid.recipes import given_recipe, left_out
         from trapmid.recipes.judging import parse_judge
@@ -136,8 +136,9 @@ def audit_given(
     config = config_of(model, given, label_of(model))
     subject = config.open(given.access, compute)
     access = subject.gives
+    other = other_model(rival, given, config.name)
     recipe = given_recipe(
-        [(config, subject)],
+        [(config, subject), *([(other, other.open(access, compute))] if other is not None else [])],
         job.private,
         job.public,
         access=access,
@@ -161,42 +162,39 @@ def audit_given(
     print_scores(out)
     print_page("Report", lambda: write_report(out, redact=redact), pdf=pdf)
     console.print(f"Model card section: {write_card(out)}")
+    if rival.compare:
+        against = Path(rival.compare) if other is None else out / "models" / other.name
+        found = compare(out / "models" / config.name, against, out=out, redact=redact)
+        print_comparison(found)
+        print_page("Comparison", lambda: found.page, pdf=pdf)
     console.print(f"Done in {(time.monotonic() - started) / 60:.1f} minutes.")
-    return check_gates(out, gates, gating)
+    return check_gates(out, gates, gating, config.name)
 
 
-def gates_of(gating: Gating) -> "tuple[Gate, ...]":
-    """The gates that a command line describes.
+def other_model(rival: Rival, given: Given, name: str) -> "SubjectConfig | None":
+    """The model to audit beside the one of that name; None if there is none, or if it is the audit in a run folder.
 
     Raises:
-        UserError: a text has no number, or there is a file to write and no gate.
+        UserError: it is neither a model nor a run folder with one model.
     """
-    from trapmid.metrics.gates import parse_gates
+    from trapmid.artifacts import RECIPE
+    from trapmid.comparison.sides import open_side
 
-    gates = parse_gates(gating.fail_above, gating.fail_below)
-    if not gates and (gating.junit is not None or gating.sarif is not None):
-        raise UserError("--junit and --sarif write the outcome of gates: give --fail-above or --fail-below as well.")
-    return gates
-
-
-def check_gates(out: Path, gates: "Sequence[Gate]", gating: Gating) -> int:
-    """Say what each gate makes of the scores of a run folder, and write it to the files that `gating` names.
-
-    Returns:
-        The exit code: 0, or 3 if a gate fails.
-    """
-    from trapmid.metrics.gates import apply_gates
-    from trapmid.metrics.scores import read_scores
-    from trapmid.report.pipeline import write_junit, write_sarif
-
-    verdicts = apply_gates(gates, read_scores(out)) if gates else ()
-    if gating.junit is not None:
-        write_junit(verdicts, gating.junit)
-    if gating.sarif is not None:
-        write_sarif(verdicts, gating.sarif)
-    for one in verdicts:
-        console.print(f"{'pass' if one.passed else 'FAIL'}: {one.told}.", style=None if one.passed else "bold red")
-    return 0 if all(one.passed for one in verdicts) else GATE_FAILED
+    if not rival.compare:
+        if rival.compare_weights is not None:
+            raise UserError("--compare-weights belongs to the model of --compare: name it.")
+        return None
+    if (Path(rival.compare) / RECIPE).exists():
+        models = open_side(Path(rival.compare)).models
+        if len(models) > 1:
+            raise UserError(
+                f"{rival.compare} has several models: {', '.join(models)}. Leave --compare out, and afterwards name "
+                f"one for `trapmid compare`, such as {Path(rival.compare) / 'models' / models[0]}."
+            )
+        return None
+    label = label_of(rival.compare)
+    label = label if label != name else f"{label[:58]}-b"
+    return config_of(rival.compare, replace(given, weights=rival.compare_weights), label)
 
 
 def examine_given(

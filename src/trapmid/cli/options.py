@@ -95,8 +95,8 @@ class Gating:
     """The values of scores that a release may have, and where to write whether it has them.
 
     Attributes:
-        fail_above: end with exit code 3 if a score of a model is higher, e.g. --fail-above attack_accuracy_1=0.1, by
-            the first judge.
+        fail_above: end with exit code 3 if a score of MODEL is higher, by the first judge, e.g. --fail-above
+            attack_accuracy_1=0.1. Without a MODEL, the scores of every model count.
         fail_below: the same if a score is lower, e.g. --fail-below clean_accuracy=0.9.
         junit: file to write the outcome of these two to, as JUnit XML.
         sarif: the same as SARIF 2.1.0.
@@ -122,7 +122,21 @@ class Judging:
     judge_weights: OptionalFile = None
 
 
-HERE, UNNAMED, UNKNOWN, NO_GATES, UNJUDGED = Machine(), Job(), Given(), Gating(), Judging()
+@dataclass(frozen=True)
+class Rival:
+    """Another model, with which a MODEL is compared.
+
+    Attributes:
+        compare: a model that is audited into the same folder with the same settings and the same options, except for
+            its weights; or the run folder of an audit that is finished. `trapmid compare` compares any two audits.
+        compare_weights: its weights, for timm:NAME and package.module:factory.
+    """
+
+    compare: Annotated[str, tyro.conf.arg(metavar="MODEL|RUN", help_behavior_hint="")] = ""
+    compare_weights: OptionalFile = None
+
+
+HERE, UNNAMED, UNKNOWN, NO_GATES, UNJUDGED, ALONE = Machine(), Job(), Given(), Gating(), Judging(), Rival()
 
 
 def parse_bytes(text: str) -> int | None:
