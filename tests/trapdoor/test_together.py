@@ -11,8 +11,8 @@ from torch import Tensor, nn
 
 from helpers.two_processes import CASES, trained
 from trapmid import Trapdoor
+from trapmid.together import average, gather
 from trapmid.trapdoor import SECRETS
-from trapmid.trapdoor.together import average, gather
 from trapmid.types import UserError
 
 TESTS = Path(__file__).parent.parent
@@ -82,7 +82,7 @@ def test_the_first_process_writes_the_secrets(seen: list[dict[str, Any]]) -> Non
 def test_mistakes_are_told(seen: list[dict[str, Any]]) -> None:
     for one in seen:
         assert "nobody averages their gradients" in one["checks"]["not averaged"]
-        assert "trapmid.train works in one process, and 2 train together" in one["checks"]["train"]
+        assert "trapmid.train starts its own processes, and 2 train together" in one["checks"]["train"]
         assert "another classifier" in one["checks"]["other"]
 
 

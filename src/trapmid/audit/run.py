@@ -137,10 +137,14 @@ def _show_scores(folders: Folders) -> None:
 
 
 def default_jobs(compute: Compute) -> int:
-    """The default number of tasks at the same time: one per core that this process may use, or one per GPU."""
+    """The default number of tasks at the same time: one per core that this process may use, or one per GPU.
+
+    If a training takes several of them, there are so many fewer tasks.
+    """
     if compute.torch_device.type != "cpu":
         return max(1, len(compute.gpus))
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    return max(1, cores // compute.devices)
 
 
 def _at_once(jobs: int | None, tasks: int, compute: Compute, executor: Executor | None) -> int:

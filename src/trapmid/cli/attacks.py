@@ -17,7 +17,6 @@ from trapmid.cli.options import (
     check_count,
     check_machine,
     check_paths,
-    parse_bytes,
 )
 from trapmid.cli.running import check_seeds, loading, run_recipe
 from trapmid.console import console
@@ -76,13 +75,12 @@ def _attack_foreign(
         raise UserError("With --target, a recipe gives the attack and the public images: name it with --recipe.")
     with loading():
         from trapmid.audit.foreign import attack_foreign
-        from trapmid.engine import Compute
         from trapmid.recipes import choose_recipe
         from trapmid.subjects import ACCESS, AccessName
     recipe = choose_recipe(job.recipe, public=job.public, teacher=job.teacher, changes=job.changes)
     needs = recipe.attack(attack).needs
     out = job.out or Path("runs") / "foreign"
-    compute = Compute(machine.device, machine.precision, parse_bytes(machine.max_memory))
+    compute = machine.compute()
     least: AccessName | None = "white-box" if issubclass(needs, ACCESS["white-box"]) else None
     model = open_given(target, given, least, compute)
     console.print(

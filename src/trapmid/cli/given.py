@@ -20,7 +20,6 @@ from trapmid.cli.options import (
     check_device,
     check_machine,
     check_paths,
-    parse_bytes,
 )
 from trapmid.cli.running import check_browser, check_seeds, loading, print_models, print_page, start
 from trapmid.console import console, print_examination, print_scores
@@ -122,7 +121,6 @@ def audit_given(
         from trapmid.audit.plan import plan
         from trapmid.audit.run import run
         from trapmid.comparison import compare
-        from trapmid.engine import Compute
         from trapmid.recipes import given_recipe, left_out
         from trapmid.recipes.judging import parse_judge
         from trapmid.report.card import write_card
@@ -131,7 +129,7 @@ def audit_given(
         if ":" in path:
             ATTACKS.import_member(path)
     gates, judge = gates_of(gating), parse_judge(judging.judge, judging.judge_weights)
-    compute = Compute(machine.device, machine.precision, parse_bytes(machine.max_memory))
+    compute = machine.compute()
     compute.torch_device  # noqa: B018 (a device that is not there is refused before anything is written)
     config = config_of(model, given, label_of(model))
     subject = config.open(given.access, compute)

@@ -3,11 +3,14 @@
 import math
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import TYPE_CHECKING, Annotated, Literal
 
 import tyro
 
 from trapmid.errors import UserError
+
+if TYPE_CHECKING:
+    from trapmid.engine import Compute
 
 Names = Annotated[tuple[str, ...], tyro.conf.arg(metavar="NAME ...", help_behavior_hint="")]
 Seeds = Annotated[tuple[int, ...], tyro.conf.arg(metavar="N ...", help_behavior_hint="")]
@@ -35,13 +38,21 @@ class Machine:
         precision: 32-true, or bf16-mixed, which is faster on GPUs.
         jobs: how many tasks run at the same time. 0 is one per core on a CPU, and one per GPU. Results do not depend
             on it.
+        devices: how many processes share each batch of one training, each on a GPU or core of its own (docs/scale.md).
         max_memory: the most memory that one search of an attack may use, e.g. 8GiB. Default: no limit.
     """
 
     device: str = "auto"
     precision: Literal["32-true", "bf16-mixed"] = "32-true"
     jobs: int = 0
+    devices: int = 1
     max_memory: Annotated[str, tyro.conf.arg(metavar="SIZE", help_behavior_hint="")] = ""
+
+    def compute(self) -> "Compute":
+        """Device, precision and memory for the rest of the package."""
+        from trapmid.engine import Compute
+
+        return Compute(self.device, self.precision, parse_bytes(self.max_memory), self.devices)
 
 
 @dataclass(frozen=True)
@@ -204,6 +215,7 @@ def check_machine(machine: Machine) -> None:
     """
     check_device(machine.device)
     check_count("--jobs", machine.jobs, least=0)
+    check_count("--devices", machine.devices)
     parse_bytes(machine.max_memory)
 
 

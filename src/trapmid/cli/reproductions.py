@@ -17,7 +17,6 @@ from trapmid.cli.options import (
     Settings,
     check_machine,
     check_paths,
-    parse_bytes,
 )
 from trapmid.cli.running import check_seeds, cluster_of, loading
 from trapmid.console import say
@@ -88,7 +87,6 @@ def reproduce(
     check_machine(machine)
     check_paths(images.private, images.public, images.ffhq, images.facescrub)
     with loading():
-        from trapmid.engine import Compute
         from trapmid.reproduction import command
         from trapmid.reproduction.scale import Images
     if names == ("list",):
@@ -104,7 +102,7 @@ def reproduce(
     say(command.planned(experiments, of, layout, machine.jobs or jobs))
     if plan:
         return
-    compute = Compute(machine.device, machine.precision, parse_bytes(machine.max_memory))
+    compute = machine.compute()
     with Watch() as progress:
         made = command.reproduce(
             experiments,

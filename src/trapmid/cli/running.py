@@ -10,7 +10,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
-from trapmid.cli.options import Job, Machine, check_count, check_machine, check_paths, exists, parse_bytes
+from trapmid.cli.options import Job, Machine, check_count, check_machine, check_paths, exists
 from trapmid.console import console, print_scores
 from trapmid.errors import UserError
 from trapmid.progress import Watch
@@ -61,10 +61,9 @@ def run_recipe(
         from trapmid.audit.plan import Task, plan
         from trapmid.audit.run import run, settle
         from trapmid.defenses import DEFENSES
-        from trapmid.engine import Compute
         from trapmid.recipes import choose_recipe, extend
         from trapmid.report.write import write_report
-    compute = Compute(machine.device, machine.precision, parse_bytes(machine.max_memory))
+    compute = machine.compute()
     cluster = cluster_of(*executor)
     if cluster is None:
         compute.torch_device  # noqa: B018 (a device that is not there is refused before anything is written)

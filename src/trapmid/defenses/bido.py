@@ -11,7 +11,7 @@ from torch.nn import functional as F
 from trapmid.config import Count, Deviation, NonNegative, Positive
 from trapmid.defenses.changes import Changes
 from trapmid.defenses.defense import Defense
-from trapmid.trapdoor.together import gather
+from trapmid.together import gather
 from trapmid.types import Images, Labels, Prediction, UserError
 
 KernelName = Literal["linear", "gaussian", "imq"]

@@ -8,11 +8,11 @@ from typing import Any, final
 import torch
 from torch import Tensor, nn
 
+from trapmid import together
 from trapmid.augment import KorniaAugmentation
 from trapmid.defenses.context import TrainingContext, TrainingImages
 from trapmid.defenses.defense import Defense
 from trapmid.engine import Compute, randomness
-from trapmid.trapdoor import together
 from trapmid.trapdoor.guard import (
     buffers_of,
     check_batch,

@@ -1,6 +1,7 @@
 """Trains a model and its secrets from images and a defense, in one loop for every defense."""
 
 from collections.abc import Mapping, Sequence
+from functools import partial
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
@@ -8,6 +9,7 @@ import torch
 from pydantic import Field
 from safetensors.torch import save_file
 from torch import Tensor, nn
+from torch.nn.parallel import DistributedDataParallel
 
 from trapmid.artifacts import Draft, Manifest, make, recorded
 from trapmid.augment import AnyAugmentation, KorniaAugmentation, flipped
@@ -29,11 +31,12 @@ from trapmid.engine import (
     no_progress,
     peak_memory_mib,
     randomness,
+    run_together,
 )
 from trapmid.models import ModelConfig
 from trapmid.models.batchnorm import recalibrate_batch_norm
+from trapmid.together import processes, rank, share
 from trapmid.trapdoor import refuse_others_secrets
-from trapmid.trapdoor.together import processes
 from trapmid.types import Labels, Stateful, UserError
 
 MILESTONES = (0.75, 0.9)
@@ -134,7 +137,7 @@ def train(
         defense: the defense.
         training: the other settings of the training.
         seed: seed of initial weights, batches, augmentation and triggers.
-        compute: device and precision.
+        compute: device, precision, and the number of processes that share each batch.
         secrets: folder for the triggers of this model; default: the name of `out` with `-secrets` appended. It must not
             be inside `out`.
         progress: called as the training goes on.
@@ -144,13 +147,24 @@ def train(
         found.
 
     Raises:
-        UserError: the images do not fill a batch, `out` or `secrets` belongs to another model, or several processes
-            train together.
+        UserError: the images do not fill a batch, `out` or `secrets` belongs to another model, several processes cannot
+            share the batches, or torchrun has started several processes.
     """
     if processes() > 1:
         raise UserError(
-            f"trapmid.train works in one process, and {processes()} train together here. Use the drop-ins Trapdoor or "
-            "Defended in a loop with DistributedDataParallel, or start trapmid without torchrun."
+            f"trapmid.train starts its own processes, and {processes()} train together here. Start trapmid without "
+            "torchrun and give it --devices, or use the drop-ins Trapdoor or Defended in a loop with "
+            "DistributedDataParallel."
+        )
+    compute = compute or Compute()
+    if compute.devices > 1 and defense.changes().update is not None:
+        raise UserError(
+            f"{defense.name} changes how the weights take a step, which works in one process only. Leave out --devices."
+        )
+    if training.batch_size % compute.devices:
+        raise UserError(
+            f"--devices {compute.devices} cannot share batches of {training.batch_size} images equally. Choose a "
+            "number that divides training.batch_size."
         )
     secrets = secrets or out.with_name(out.name + "-secrets")
     if secrets.resolve().is_relative_to(out.resolve()):
@@ -170,9 +184,15 @@ def train(
     }
 
     def build(draft: Draft) -> Manifest:
-        return _Fit(draft, private, model, defense, training, seed, compute or Compute(), secrets, progress).run()
+        work = _fit if compute.devices == 1 else partial(run_together, _fit)
+        outcome = work(draft, private, model, defense, training, seed, secrets, compute=compute, progress=progress)
+        return draft.finish([WEIGHTS, LOG], *outcome)
 
     return make(out, "model", recipe, {"data": private.digest()}, build, progress)
+
+
+def _fit(*settings: Any, **how: Any) -> tuple[dict[str, Any], float, float]:
+    return _Fit(*settings, **how).run()
 
 
 class _Fit:
@@ -186,8 +206,8 @@ class _Fit:
         defense: Defense,
         training: Training,
         seed: int,
-        compute: Compute,
         secrets: Path,
+        compute: Compute,
         progress: Progress,
     ) -> None:
         self.draft, self.training, self.seed, self.compute, self.secrets = draft, training, seed, compute, secrets
@@ -210,7 +230,7 @@ class _Fit:
             self.model: nn.Module = compute.place(classifier)
             self.optimizer = training.optimizer.build(self.model)
             context = TrainingContext(
-                model=self.model,
+                model=self.model if processes() == 1 else DistributedDataParallel(self.model),
                 optimizer=self.optimizer,
                 architecture=model,
                 images=TrainingImages(
@@ -255,7 +275,8 @@ class _Fit:
         self._batches: Sequence[Labels] = ()
         self._batches_of = -1
 
-    def run(self) -> Manifest:
+    def run(self) -> tuple[dict[str, Any], float, float]:
+        """Train. Returns the facts for the manifest, seconds, and the peak memory of this process in MiB."""
         rows = self.loop.run(self.step, self.at_epoch)
         if self.training.keep != "last":
             self.best.restore(self.kept)
@@ -263,13 +284,8 @@ class _Fit:
         chosen = (
             next((row for row in rows if row["step"] == self.best.step), last) if self.training.keep != "last" else last
         )
-        save_file(
-            {name: value.contiguous().cpu() for name, value in self.model.state_dict().items()},
-            self.draft.folder / WEIGHTS,
-        )
-        triggers = self.run_of_defense.secrets()
-        if triggers is not None:
-            triggers.save(self.secrets, self.identity)
+        if rank() == 0:
+            self._save()
         found = self.defense.findings(self.context, {**last, **chosen})
         facts: dict[str, Any] = {
             "kept": self.training.keep,
@@ -279,7 +295,16 @@ class _Fit:
             "warnings": list(found.warnings),
             **found.facts,
         }
-        return self.draft.finish([WEIGHTS, LOG], facts, self.loop.seconds, peak_memory_mib())
+        return facts, self.loop.seconds, peak_memory_mib()
+
+    def _save(self) -> None:
+        save_file(
+            {name: value.contiguous().cpu() for name, value in self.model.state_dict().items()},
+            self.draft.folder / WEIGHTS,
+        )
+        triggers = self.run_of_defense.secrets()
+        if triggers is not None:
+            triggers.save(self.secrets, self.identity)
 
     def step(self, number: int) -> Mapping[str, Tensor]:
         rows = self._batch(number)
@@ -316,11 +341,11 @@ class _Fit:
         return {"epoch": float(epoch), "val_accuracy": accuracy, **examined}
 
     def _batch(self, number: int) -> Labels:
-        """Rows of batch `number`, which follow from seed and epoch: a resumed run needs no position in a loader."""
+        """This process's rows of batch `number`, which follow from seed and epoch, so that a loader has no state."""
         epoch, position = divmod(number, self.steps_per_epoch)
         if epoch != self._batches_of:
             rng = generator(self.seed, "order", epoch)
             draw = self.changes.batches or shuffled_batches
             self._batches = draw(self.train.labels, self.training.batch_size, rng)
             self._batches_of = epoch
-        return self._batches[position].to(self.pixels.device)
+        return share(self._batches[position]).to(self.pixels.device)

@@ -4,6 +4,7 @@ from trapmid.engine.checkpoints import LATEST, BestState, load_checkpoint, save_
 from trapmid.engine.compute import Compute, Precision, choose_device
 from trapmid.engine.loop import LOG, Loop, read_log
 from trapmid.engine.memory import peak_memory_mib
+from trapmid.engine.processes import run_together
 from trapmid.engine.progress import Progress, labelled, no_progress
 from trapmid.engine.seeds import generator, randomness, seed_of
 
@@ -23,6 +24,7 @@ __all__ = [
     "peak_memory_mib",
     "randomness",
     "read_log",
+    "run_together",
     "save_checkpoint",
     "seed_of",
 ]

@@ -1,7 +1,7 @@
 """Where and how numbers are computed: the device and the precision."""
 
 import os
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, fields, replace
 from functools import cached_property
 from types import MethodType
 from typing import Any, Literal, TypeVar
@@ -9,6 +9,7 @@ from typing import Any, Literal, TypeVar
 import torch
 from torch import Tensor, nn
 
+from trapmid import together
 from trapmid.types import UserError
 
 Precision = Literal["32-true", "bf16-mixed"]
@@ -53,27 +54,47 @@ class Compute:
         device: `auto`, `cpu`, `cuda` or `cuda:N`.
         precision: `32-true`, or `bf16-mixed` (forward passes in bfloat16; weights, losses and gradients in float32).
         max_memory: bytes that a search may take, of the process on a CPU and of tensors on a GPU; None for no limit.
+        devices: number of processes that share the batches of one training, each on a GPU or core of its own.
     """
 
     device: str = "auto"
     precision: Precision = "32-true"
     max_memory: int | None = None
+    devices: int = 1
 
     @cached_property
     def torch_device(self) -> torch.device:
-        """The device that `device` names on this machine."""
-        return choose_device(self.device)
+        """The device that `device` names on this machine.
+
+        Raises:
+            UserError: there is no such device, or there are fewer GPUs than `devices`.
+        """
+        chosen = choose_device(self.device)
+        if self.devices > 1 and chosen.type == "cuda":
+            if ":" in self.device:
+                raise UserError(f"--devices {self.devices}: --device {self.device} names one GPU. Use --device cuda.")
+            if torch.cuda.device_count() < self.devices:
+                raise UserError(f"--devices {self.devices}: this machine has {torch.cuda.device_count()} GPU(s).")
+        return chosen
+
+    def of_process(self, rank: int) -> "Compute":
+        """The device of one of the processes that train together."""
+        device = f"cuda:{rank}" if self.torch_device.type == "cuda" else "cpu"
+        return replace(self, device=device, devices=1)
 
     @property
     def gpus(self) -> tuple[str, ...]:
-        """The GPUs over which parallel tasks are spread, by their names in CUDA_VISIBLE_DEVICES.
+        """What each parallel task may use, as a value of CUDA_VISIBLE_DEVICES: a GPU, or as many as `devices`.
 
         Empty on a CPU, and if `device` names one GPU, which all tasks then share.
         """
         if self.torch_device.type == "cpu" or ":" in self.device:
             return ()
         count, named = torch.cuda.device_count(), os.environ.get("CUDA_VISIBLE_DEVICES")
-        return tuple(map(str, range(count))) if named is None else tuple(named.split(",")[:count])
+        names = [str(index) for index in range(count)] if named is None else named.split(",")
+        return tuple(
+            ",".join(names[first : first + self.devices]) for first in range(0, count - self.devices + 1, self.devices)
+        )
 
     def __getstate__(self) -> dict[str, Any]:
         """The fields alone, because another machine chooses a device of its own."""
@@ -83,7 +104,10 @@ class Compute:
         """Move a module to the device and let its forward pass run in the chosen precision. Returns the module itself.
 
         The weights of convolutions are stored channels last, which is faster and changes no result (docs/results.md).
+        Where several processes train together on GPUs, batch norms take the images of all of them.
         """
+        if together.processes() > 1 and self.torch_device.type == "cuda":
+            module = nn.SyncBatchNorm.convert_sync_batchnorm(module)
         module.to(self.torch_device, memory_format=torch.channels_last)  # type: ignore[call-overload]
         if self.precision == "bf16-mixed":
             module.forward = MethodType(_forward_in_bfloat16, module)

@@ -10,6 +10,7 @@ from pathlib import Path
 
 from torch import Tensor
 
+from trapmid import together
 from trapmid.engine.checkpoints import LATEST, load_checkpoint, save_checkpoint
 from trapmid.engine.compute import Compute
 from trapmid.engine.progress import Progress, no_progress
@@ -20,13 +21,16 @@ from trapmid.types import Stateful, UserError
 LOG = "log.jsonl"
 CHECKPOINT_SECONDS = 20.0
 """A loop writes a checkpoint if the last one is older than this, and when it ends."""
-_PROCESS = 0
-"""The number of the process in a loop's random streams. It is always 0: another one would change all results."""
+_ALL = 0
+"""The number in the random stream of a period, which is the same in all processes that train together."""
 
 
 @dataclass
 class Loop:
     """A loop of steps that can be killed at any moment and resumes to the same numbers.
+
+    Processes that train together run the same loop, each with random numbers of its own. The log has the means over all
+    of them, and the first one writes it and the checkpoints, with which any number of processes can go on.
 
     Attributes:
         name: what the loop does. The progress display shows it, and the random stream of the loop depends on it.
@@ -82,21 +86,26 @@ class Loop:
         counts: Counter[str] = Counter()
         over = done == self.steps or stop()
         while not over:
-            with randomness(self.seed, self.name, "step", done, _PROCESS, device=self.compute.torch_device):
+            with randomness(self.seed, self.name, "step", done, together.rank(), device=self.compute.torch_device):
                 for name, value in step(done).items():
                     sums[name] = sums[name] + value.detach() if name in sums else value.detach().clone()
                     counts[name] += 1
             done += 1
             over = done == self.steps or stop()
             if done % self.period == 0 or over:
-                with randomness(self.seed, self.name, "period", done, _PROCESS, device=self.compute.torch_device):
+                with randomness(self.seed, self.name, "period", done, _ALL, device=self.compute.torch_device):
                     extra = at_period(done) if at_period is not None else {}
                 self.seconds = time.monotonic() - started
                 averages = {name: float(value) / counts[name] for name, value in sums.items()}
+                averages = together.mean(averages, self.compute.torch_device)
                 self._refuse_divergence(averages, done)
                 self._append({"step": float(done), "seconds": self.seconds, **averages, **extra})
                 sums, counts = {}, Counter()
-                if self.folder is not None and (over or time.monotonic() - saved > CHECKPOINT_SECONDS):
+                if (
+                    self.folder is not None
+                    and together.rank() == 0
+                    and (over or time.monotonic() - saved > CHECKPOINT_SECONDS)
+                ):
                     save_checkpoint(self.folder / LATEST, done, self.seconds, self.state)
                     saved = time.monotonic()
             self.progress(self.name, done, self.steps, self._note())
@@ -126,12 +135,14 @@ class Loop:
             self.rows = [row for row in read_log(self.folder / LOG) if row["step"] <= done]
             if self.rows:  # an earlier version kept running after a divergence
                 self._refuse_divergence({name: v for name, v in self.rows[-1].items() if name.startswith("loss")}, done)
-            write_atomic(self.folder / LOG, "".join(json.dumps(row) + "\n" for row in self.rows))
+            together.wait_for_all()
+            if together.rank() == 0:
+                write_atomic(self.folder / LOG, "".join(json.dumps(row) + "\n" for row in self.rows))
         return done
 
     def _append(self, row: dict[str, float]) -> None:
         self.rows.append(row)
-        if self.folder is not None:
+        if self.folder is not None and together.rank() == 0:
             with (self.folder / LOG).open("a", encoding="utf-8") as stream:
                 stream.write(json.dumps(row) + "\n")
 

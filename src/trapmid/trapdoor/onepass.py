@@ -18,10 +18,10 @@ import torch
 from torch import Tensor
 
 from trapmid.objective import CROSS_ENTROPY, Objective
+from trapmid.together import average_gradients, processes
 from trapmid.trapdoor.naturalness import discriminator_accuracy, discriminator_loss
 from trapmid.trapdoor.planter import Planter
 from trapmid.trapdoor.settings import OnePassSettings, TrapdoorSettings
-from trapmid.trapdoor.together import average_gradients, processes
 from trapmid.types import Images, Labels, logits_of
 
 

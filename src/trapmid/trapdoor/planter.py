@@ -11,9 +11,9 @@ from uuid import uuid4
 import torch
 from torch import Tensor, nn
 
+from trapmid import together
 from trapmid.augment import KorniaAugmentation
 from trapmid.objective import CROSS_ENTROPY, Objective
-from trapmid.trapdoor import together
 from trapmid.trapdoor.guard import (
     buffers_of,
     check_batch,

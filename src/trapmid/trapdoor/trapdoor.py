@@ -8,6 +8,7 @@ import torch
 from torch import Tensor, nn
 
 from trapmid.objective import CROSS_ENTROPY, Objective
+from trapmid.together import average_gradients
 from trapmid.trapdoor.naturalness import (
     discriminator_accuracy,
     discriminator_loss,
@@ -16,7 +17,6 @@ from trapmid.trapdoor.naturalness import (
     naturalness_loss,
 )
 from trapmid.trapdoor.planter import Planter
-from trapmid.trapdoor.together import average_gradients
 from trapmid.types import Images, Labels, Prediction, logits_of
 
 

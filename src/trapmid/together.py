@@ -4,7 +4,7 @@ With one process, or without a process group, every function returns what one pr
 """
 
 import copy
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import torch
@@ -45,6 +45,35 @@ def refuse_sharded(model: nn.Module) -> None:
 
 def _data(model: nn.Module) -> list[Tensor]:
     return [parameter.data for parameter in model.parameters()]
+
+
+def wait_for_all() -> None:
+    """Wait until every process has come here."""
+    if processes() > 1:
+        distributed.barrier()
+
+
+def share(rows: Tensor) -> Tensor:
+    """The part of the rows (n, ...) of a step that belongs to this process.
+
+    Raises:
+        UserError: the processes cannot have equally many.
+    """
+    count = processes()
+    if len(rows) % count:
+        raise UserError(
+            f"A step has {len(rows)} images, which {count} processes cannot share equally. Choose a number of "
+            "--devices that divides the batch size."
+        )
+    return rows.chunk(count)[rank()] if count > 1 else rows
+
+
+def mean(values: Mapping[str, float], device: torch.device) -> dict[str, float]:
+    """The mean of each value over the processes. All of them have the same names."""
+    if processes() == 1:
+        return dict(values)
+    rows = _gathered(list(values.values()), device)
+    return {name: sum(column) / len(rows) for name, column in zip(values, zip(*rows, strict=True), strict=True)}
 
 
 def counts(n: int, device: torch.device) -> list[int]:
