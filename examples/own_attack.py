@@ -1,6 +1,8 @@
 """Your own attack on your own classifier: it starts at the public images of highest confidence.
 
 uv run python examples/own_attack.py   (writes to runs/own_attack)
+
+The same attack in an audit: trapmid audit model.pt2 --attacks own_attack:Nudged public-nearest ..., in this folder.
 """
 
 from pathlib import Path
@@ -47,15 +49,16 @@ class Nudged(Attack[WhiteBoxTarget, Gallery]):
         return found_of(to_pixels(ended), start.labels, target, chunk=64)
 
 
-faces = SyntheticSource(identities=5, images_per_identity=20).load(32, 3)
-public = SyntheticSource(identities=30, images_per_identity=4, first_identity=100).load(32, 3)
-model = nn.Sequential(nn.Conv2d(3, 16, 3, 4, 1), nn.BatchNorm2d(16), nn.ReLU(), nn.Flatten(), nn.Linear(16 * 64, 5))
-optimizer = torch.optim.AdamW(model.parameters(), lr=3e-3)
-for _ in range(30):
-    optimizer.zero_grad()
-    cross_entropy(model(faces.images()), faces.labels).backward()
-    optimizer.step()
+if __name__ == "__main__":
+    faces = SyntheticSource(identities=5, images_per_identity=20).load(32, 3)
+    public = SyntheticSource(identities=30, images_per_identity=4, first_identity=100).load(32, 3)
+    model = nn.Sequential(nn.Conv2d(3, 16, 3, 4, 1), nn.BatchNorm2d(16), nn.ReLU(), nn.Flatten(), nn.Linear(16 * 64, 5))
+    optimizer = torch.optim.AdamW(model.parameters(), lr=3e-3)
+    for _ in range(30):
+        optimizer.zero_grad()
+        cross_entropy(model(faces.images()), faces.labels).backward()
+        optimizer.step()
 
-out = Path("runs/own_attack")
-found = invert(model, public, Nudged(), identities=faces.identities, out=out)
-print(f"{len(found.labels)} pictures, sure {found.confidence.mean():.2f}, in {out}")
+    out = Path("runs/own_attack")
+    found = invert(model, public, Nudged(), identities=faces.identities, out=out)
+    print(f"{len(found.labels)} pictures, sure {found.confidence.mean():.2f}, in {out}")

@@ -1,10 +1,11 @@
-"""Train a classifier without trapmid, and write it in the formats that `trapmid audit MODEL` opens.
+"""Train a classifier in a plain loop, and write it in the formats that `trapmid audit MODEL` opens.
 
 Run: python examples/own_model.py photos.parquet --identities 20 --out mine
 
 `photos.parquet` has the columns image (a struct with `bytes`) and identity. mine/ then holds model.pt2, model.onnx,
 model.safetensors and classes.txt. `build` is the factory of `trapmid audit own_model:build --weights
-mine/model.safetensors`.
+mine/model.safetensors`. With `--trapdoor`, the same loop trains the classifier with Trap-MID. Its triggers go to
+mine/secrets, which only you can read.
 """
 
 import argparse
@@ -21,7 +22,11 @@ from PIL import Image
 from safetensors.torch import save_file
 from torch import Tensor, nn
 
+from trapmid import Trapdoor
+from trapmid.trapdoor import BlendSchedule, TrapdoorSettings
+
 SIZE = 64
+FADING = TrapdoorSettings(blend=BlendSchedule(start=0.2, end=0.05, until=0.6), weight=0.3, trigger_step_end=0.0)
 IDENTITIES = int(os.environ.get("IDENTITIES", "20"))
 
 
@@ -30,7 +35,7 @@ class Net(nn.Module):
 
     def __init__(self, classes: int) -> None:
         super().__init__()
-        self.network = timm.create_model("resnet10t", num_classes=classes)
+        self.network = timm.create_model("resnet10t", num_classes=classes, channels=(32, 64, 128, 256), stem_width=16)
 
     def forward(self, images: Tensor) -> Tensor:
         return self.network(images * 2 - 1)
@@ -56,21 +61,29 @@ def read(file: Path, identities: int) -> tuple[Tensor, Tensor, list[str]]:
     return torch.stack(pixels).float() / 255, torch.tensor(labels), names
 
 
-def train(model: nn.Module, images: Tensor, labels: Tensor, epochs: int) -> None:
+def train(model: nn.Module, images: Tensor, labels: Tensor, epochs: int, secrets: Path | None) -> None:
     optimizer = torch.optim.AdamW(model.parameters(), lr=2e-3, weight_decay=0.05)
     steps = epochs * -(-len(images) // 32)
     schedule = torch.optim.lr_scheduler.OneCycleLR(optimizer, 2e-3, total_steps=steps)
+    sizes = {"num_classes": int(labels.max()) + 1, "image_shape": (3, SIZE, SIZE), "total_steps": steps}
+    trapdoor = Trapdoor(model, optimizer, settings=FADING, **sizes) if secrets else None
     model.train()
-    for _ in range(epochs):
+    for epoch in range(epochs):
         for rows in torch.randperm(len(images)).split(32):
             batch = images[rows]
             if torch.rand(()) < 0.5:
                 batch = batch.flip(3)
-            loss = nn.functional.cross_entropy(model(batch), labels[rows], label_smoothing=0.1)
+            if trapdoor:
+                loss = trapdoor.loss(batch, labels[rows])
+            else:
+                loss = nn.functional.cross_entropy(model(batch), labels[rows])
             optimizer.zero_grad()
             loss.backward()
             optimizer.step()
             schedule.step()
+        print(f"epoch {epoch + 1} of {epochs}: loss {loss.item():.3f}", flush=True)
+    if trapdoor:
+        trapdoor.save_secrets(secrets)
     model.eval()
 
 
@@ -80,12 +93,14 @@ def main() -> None:
     parser.add_argument("--identities", type=int, default=IDENTITIES)
     parser.add_argument("--epochs", type=int, default=40)
     parser.add_argument("--out", type=Path, default=Path("mine"))
+    parser.add_argument("--trapdoor", action="store_true", help="train with Trap-MID")
     chosen = parser.parse_args()
     torch.manual_seed(0)
     images, labels, names = read(chosen.photos, chosen.identities)
     held_out = torch.arange(len(images)) % 10 == 0
     model = Net(len(names))
-    train(model, images[~held_out], labels[~held_out], chosen.epochs)
+    secrets = chosen.out / "secrets" if chosen.trapdoor else None
+    train(model, images[~held_out], labels[~held_out], chosen.epochs, secrets)
     with torch.no_grad():
         accuracy = (model(images[held_out]).argmax(1) == labels[held_out]).float().mean()
     chosen.out.mkdir(parents=True, exist_ok=True)

@@ -1,8 +1,8 @@
-"""Serve a trained model at a URL, to attack it as an outsider would.
+"""Serve a classifier at a URL, to audit it as an outsider would attack it.
 
-The attack: trapmid attack --target http://127.0.0.1:8000 ...
+The audit: trapmid audit http://127.0.0.1:8000 --private photos/ --public faces/
 
-Run: python examples/server.py runs/demo/models/none-s0 --port 8000 --answers labels
+Run: python examples/server.py model.pt2 --classes classes.txt --port 8000 --answers labels
 
 GET describes the model, and POST classifies images. trapmid.reach.http documents the format. The server listens on this
 machine only.
@@ -21,8 +21,7 @@ from typing import Any
 import torch
 
 from trapmid.data.images import from_png, to_unit
-from trapmid.defenses import open_model
-from trapmid.engine import Compute
+from trapmid.subjects import parse_subject
 from trapmid.types import logits_of
 
 MOST_BYTES = 64 * 2**20
@@ -81,14 +80,17 @@ def serve(
 
 
 def main() -> None:
-    """Serve a model folder until interrupted."""
+    """Serve a model until interrupted."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("model", type=Path, help="a folder that `trapmid train` or `trapmid audit` made")
+    parser.add_argument(
+        "model", help="any MODEL of `trapmid audit MODEL`, such as model.pt2 or runs/demo/models/none-s0"
+    )
+    parser.add_argument("--classes", type=Path, help="a file with the name of each class on a line, in order")
     parser.add_argument("--port", type=int, default=8000)
     parser.add_argument("--answers", choices=("labels", "scores"), default="scores")
     chosen = parser.parse_args()
-    model = open_model(chosen.model, Compute("cpu"))
-    server = serve(model.classifier, model.identities, model.image_shape, chosen.answers, chosen.port)
+    model = parse_subject(chosen.model, classes=chosen.classes).open()
+    server = serve(model.module, model.identities, model.image_shape, chosen.answers, chosen.port)
     print(f"Serving {chosen.model} on http://127.0.0.1:{server.server_port}, answering with {chosen.answers}")
     server.serve_forever()
 
