@@ -1,6 +1,6 @@
 """Contract checks for members of your own: the same that every member of the package passes.
 
-Each function takes a member and returns a list of checks. With pytest:
+Each function takes a member and returns a list of checks. With pytest::
 
     from trapmid.testing import defense_checks
 
