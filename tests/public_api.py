@@ -20,6 +20,7 @@ ROOMS = (
     "trapmid.detection",
     "trapmid.integrations.lightning",
     "trapmid.integrations.transformers",
+    "trapmid.leaderboard",
     "trapmid.metrics",
     "trapmid.models",
     "trapmid.priors",

@@ -21,6 +21,7 @@ from trapmid.cli.detection import detect
 from trapmid.cli.importing import importing
 from trapmid.cli.pretraining import pretrain
 from trapmid.cli.reproductions import reproduce
+from trapmid.cli.results import leaderboard
 from trapmid.cli.tools import convert, doctor, list_
 from trapmid.console import visible
 from trapmid.errors import UserError, did_you_mean, in_words
@@ -36,6 +37,7 @@ COMMANDS: dict[str, Callable[..., int | None]] = {
     "compare": compare,
     "detect": detect,
     "reproduce": reproduce,
+    "leaderboard": leaderboard,
     "doctor": doctor,
     "convert": convert,
     "list": list_,
