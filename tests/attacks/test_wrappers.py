@@ -35,6 +35,7 @@ from trapmid.attacks import (
     PublicNearest,
     Run,
     Smoothed,
+    Strongest,
     attack,
     open_found,
 )
@@ -81,7 +82,7 @@ def test_wrappers_are_named_after_what_they_wrap_and_say_that_they_know() -> Non
 
 def test_every_attack_that_searches_and_needs_no_signature_can_be_wrapped() -> None:
     plain = {member for member in ATTACKS if not issubclass(member, Wrapper)}
-    assert plain - set(BASES) == {PLGMIPlusPlus, PublicNearest}
+    assert plain - set(BASES) == {PLGMIPlusPlus, PublicNearest, Strongest}
 
 
 @pytest.mark.parametrize("base", [kind.model_fields["kind"].default for kind in BASES])

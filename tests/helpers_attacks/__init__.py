@@ -31,6 +31,7 @@ from trapmid.attacks import (
     PublicNearest,
     Robust,
     Smoothed,
+    Strongest,
     Unlearned,
 )
 from trapmid.attacks.distillation import Distillation
@@ -199,6 +200,15 @@ TINY_ATTACKS: dict[str, Attack[Any, Any]] = {
     "unlearned": Unlearned(base=PLGMI_TINY, steps=3, trigger_steps=3, **STUDY),
     "wrk": WRK(base=PLGMI_TINY, share=0.5, epochs=3, batch_size=8, rate=1e-2, least=8),
     "evading": Evading(base=PLGMI_TINY),
+    "strongest": Strongest(
+        attacks=(
+            PLGMI_TINY,
+            Smoothed(base=PLGMI_TINY, degradation=Degradation(jpeg_quality=None, noise=0.02), draws=2),
+        ),
+        images_per_identity=PER_IDENTITY,
+        augmentation=WARP,
+        draws=3,
+    ),
     "gmi": GMI_TINY,
     "kedmi": KEDMI_TINY,
     "lomma": LOMMA(
@@ -240,6 +250,8 @@ def shortened(method: Attack[Any, Any]) -> Attack[Any, Any]:
     fields = type(method).model_fields
     changes = {name: value for name, value in FEW.items() if name in fields}
     changes |= {name: shortened(getattr(method, name)) for name in ("base", "ppa") if name in fields}
+    if isinstance(method, Strongest):
+        changes |= {"attacks": tuple(map(shortened, method.attacks))}
     if isinstance(method, LOKT):
         changes |= {"prior": method.prior.model_copy(update={"iterations": 12}), "samples": 64}
     return method.model_copy(update=changes)

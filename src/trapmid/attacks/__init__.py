@@ -22,6 +22,7 @@ from trapmid.attacks.ppa import PPA
 from trapmid.attacks.public_nearest import PublicNearest
 from trapmid.attacks.robust import Robust
 from trapmid.attacks.smoothed import Smoothed
+from trapmid.attacks.strongest import Strongest
 from trapmid.attacks.union import ATTACKS, AnyAttack, AnyBase
 from trapmid.attacks.unlearned import Unlearned
 from trapmid.attacks.wrk import WRK
@@ -54,6 +55,7 @@ __all__ = [
     "Robust",
     "Run",
     "Smoothed",
+    "Strongest",
     "Unlearned",
     "attack",
     "invert",

@@ -148,12 +148,14 @@ class Attack(Member, ABC, Generic[TargetT, ReadyT]):
         adaptive: whether the attack knows the defense, and adapts to it.
         searches: whether the attack searches for images. An adaptive attack can wrap an attack that does.
         wraps: whether the attack is such a wrapper.
+        combines: whether the attack runs several others and picks from what they find.
     """
 
     needs: ClassVar[type[LabelTarget]]
     adaptive: ClassVar[bool] = False
     searches: ClassVar[bool] = True
     wraps: ClassVar[bool] = False
+    combines: ClassVar[bool] = False
 
     def __class_getitem__(cls, types: Any) -> Any:
         """Return `Attack` for `Attack[Any, Any]`. Pydantic would create a class that has no attack as an instance."""

@@ -21,6 +21,7 @@ from trapmid.attacks.ppa import PPA
 from trapmid.attacks.public_nearest import PublicNearest
 from trapmid.attacks.robust import Robust
 from trapmid.attacks.smoothed import Smoothed
+from trapmid.attacks.strongest import Strongest
 from trapmid.attacks.unlearned import Unlearned
 from trapmid.attacks.wrk import WRK
 
@@ -46,4 +47,5 @@ MEMBERS: tuple[type[Attack[Any, Any]], ...] = (
     Unlearned,
     WRK,
     Evading,
+    Strongest,
 )

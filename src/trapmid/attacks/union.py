@@ -20,7 +20,12 @@ def can_be_wrapped(member: type[Attack[Any, Any]]) -> bool:
 
     It can if the member searches, wraps nothing itself, and white-box access is enough for it.
     """
-    return member.searches and not member.wraps and issubclass(WhiteBoxTarget, member.needs)
+    return can_be_combined(member) and not member.wraps
+
+
+def can_be_combined(member: type[Attack[Any, Any]]) -> bool:
+    """Whether an attack can run a member beside others and pick from what they find."""
+    return member.searches and not member.combines and issubclass(WhiteBoxTarget, member.needs)
 
 
 BASES = ATTACKS.where(can_be_wrapped, "attack that an adaptive attack can wrap")
@@ -35,5 +40,9 @@ def descends(member: type[Attack[Any, Any]]) -> bool:
 GRADIENT_BASES = ATTACKS.where(descends, "attack that descends the target's gradients")
 """The attacks that search by gradients of the target."""
 
+COMBINED = ATTACKS.where(can_be_combined, "attack that can be run beside others")
+"""The attacks of whose results an attacker can pick the best: wrappers and what they wrap."""
+
 AnyAttack: TypeAlias = Annotated[Attack[Any, Any], ATTACKS]
 AnyBase: TypeAlias = Annotated[Attack[Any, Any], BASES]
+AnyCombined: TypeAlias = Annotated[Attack[Any, Any], COMBINED]
