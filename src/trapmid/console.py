@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     from trapmid.detection import Detector, Suspects
     from trapmid.deviations import DeviationEntry
     from trapmid.metrics.scores import Score
+    from trapmid.recipes.judging import Effort
 
 _SUSPECTS_SHOWN = 40
 
@@ -133,10 +134,18 @@ def _score_text(score: "Score", scores: "Sequence[Score]") -> str:
     return format_value(score.value, unit) + (f" ({ends[0]} to {ends[1]})" if math.isfinite(low) else "")
 
 
-def print_examination(found: "Examination", speed: "Speed", durations: "Mapping[str, float]", *, as_json: bool) -> None:
-    """What a model makes of the private images, what is wrong with it, and how long an audit of it takes."""
+def print_examination(
+    found: "Examination",
+    speed: "Speed",
+    durations: "Mapping[Effort, float]",
+    memory: "Mapping[Effort, int]",
+    *,
+    as_json: bool,
+) -> None:
+    """What a model makes of the private images, what is wrong with it, and what an audit of it takes."""
     if as_json:
-        say(json.dumps(found.model_dump() | {"speed": speed._asdict(), "seconds": dict(durations)}, indent=1))
+        takes = {"speed": speed._asdict(), "seconds": dict(durations), "memory_bytes": dict(memory)}
+        say(json.dumps(found.model_dump() | takes, indent=1))
         return
     channels, height, width = found.image_shape
     say(f"{found.model}: {found.access} access, {found.classes} classes, answers with {found.answers}")
@@ -150,7 +159,9 @@ def print_examination(found: "Examination", speed: "Speed", durations: "Mapping[
     say(f"  gradients: {told}; the same image again: {found.differs:.1g} apart; alone: {found.batch_differs:.1g} apart")
     pace = f"{1000 * speed.answer:.1f} ms an image"
     say(f"  speed: {pace}" + (f", {1000 * speed.gradient:.1f} ms with its gradient" if speed.gradient else ""))
-    say("  an audit on one core: " + ", ".join(f"{name} about {_hours(one)}" for name, one in durations.items()))
+    say("  an audit, one task at a time on one core:")
+    for name, seconds in durations.items():
+        say(f"    {name} about {_hours(seconds)}, {memory[name] / 2**30:.1f} GiB of memory")
     colours = {"error": "bold red", "warning": "yellow", "note": "dim"}
     for finding in found.findings:
         console.print(

@@ -324,6 +324,19 @@ def test_a_server_that_does_not_describe_itself(first: Any) -> None:
     assert str(told.value).isprintable()
 
 
+def test_a_server_whose_number_of_classes_changes() -> None:
+    more = {"scores": [[0.25, 0.25, 0.25, 0.25], [1.0, 0.0, 0.0, 0.0]]}
+    changing = server((200, GOOD), (200, more))
+    with serving(changing) as url:
+        model = HttpModel(url)
+        assert model(torch.rand(2, *SHAPE)).shape == (2, 3)
+        with pytest.raises(UserError, match=r"scores in 2 rows of 4.*Expected .* with 2 rows of 3 probabilities"):
+            model(torch.rand(2, *SHAPE))
+        described = {**DESCRIBED, "identities": (*NAMES, "dora")}
+    with serving(server((200, more), first=described)) as other:
+        assert HttpModel(other).digest != model.digest
+
+
 def test_a_redirect_is_not_followed() -> None:
     elsewhere = server((200, GOOD))
     with serving(elsewhere), serving(server((302, {}))) as url, pytest.raises(UserError, match="refused: 302"):

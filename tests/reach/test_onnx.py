@@ -230,3 +230,28 @@ def test_external_data_comes_from_the_files_own_folder(tmp_path: Path, place: st
     else:
         with pytest.raises(UserError, match="is not a network that onnxruntime can run"):
             OnnxModel(file)
+
+
+@pytest.mark.parametrize("stored", [b"", bytes(64)])
+def test_weights_of_an_absurd_size(tmp_path: Path, stored: bytes) -> None:
+    file = written(tmp_path / "net.onnx")
+    model = onnx.load(file)
+    (weights,) = model.graph.initializer
+    weights.dims[:] = [10**9, 10**9]
+    weights.raw_data = stored
+    file.write_bytes(model.SerializeToString())
+    with pytest.raises(UserError, match="is not a network that onnxruntime can run"):
+        OnnxModel(file)
+
+
+def test_a_network_that_makes_an_absurd_tensor(tmp_path: Path) -> None:
+    file = written(tmp_path / "net.onnx")
+    model = onnx.load(file)
+    model.graph.initializer.append(numpy_helper.from_array(np.array([10**7, 10**8]), "sides"))
+    model.graph.node.insert(0, helper.make_node("ConstantOfShape", ["sides"], ["filled"]))
+    model.graph.node.insert(1, helper.make_node("ReduceSum", ["filled"], ["sum"], keepdims=0))
+    model.graph.node.append(helper.make_node("Add", ["logits", "sum"], ["more"]))
+    model.graph.output[0].name = "more"
+    file.write_bytes(model.SerializeToString())
+    with pytest.raises(UserError, match=r"not a network that onnxruntime can run|fails"):
+        OnnxModel(file)

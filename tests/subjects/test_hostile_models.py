@@ -12,6 +12,7 @@ import onnx
 import pytest
 import torch
 from onnx import TensorProto, helper, numpy_helper
+from torch import nn
 
 from helpers.foreign import Small, exported, to_onnx
 from trapmid.subjects import parse_subject
@@ -114,6 +115,57 @@ def test_a_program_that_would_run_code_is_not_loaded(kind: str, archive: dict[st
     with pytest.raises(UserError, match=f"holds .*{told}.*Loading that could run code from the file"):
         parse_subject(str(file)).open()
     assert not mark.exists()
+
+
+def absurd_images(content: Any) -> None:
+    for side in content["graph_module"]["graph"]["tensor_values"]["images"]["sizes"][2:]:
+        side["as_int"] = 10**9
+
+
+@pytest.mark.parametrize("sides", [(10**9, 10**9), (10**6, 10**9)])
+def test_weights_of_an_absurd_size_are_not_loaded(
+    sides: tuple[int, int], archive: dict[str, bytes], tmp_path: Path
+) -> None:
+    content = json.loads(next(value for name, value in archive.items() if name.endswith(PAYLOADS)))
+    for side, size in zip(content["config"]["head.weight"]["tensor_meta"]["sizes"], sides, strict=True):
+        side["as_int"] = size
+    file = rewritten(archive, tmp_path / "net.pt2", {PAYLOADS: json.dumps(content).encode()})
+    with pytest.raises(UserError, match=r"net\.pt2 cannot be loaded by torch"):
+        parse_subject(str(file)).open()
+
+
+def test_images_of_an_absurd_size_are_refused(archive: dict[str, bytes], tmp_path: Path) -> None:
+    changed = network_with(absurd_images)(archive, tmp_path)
+    with pytest.raises(UserError, match=r"takes images of 1,000,000,000 x 1,000,000,000 px\. Expected 1 to 4,096"):
+        parse_subject(str(rewritten(archive, tmp_path / "net.pt2", changed))).open()
+
+
+def test_a_program_that_makes_an_absurd_tensor_is_refused(tmp_path: Path) -> None:
+    class Filling(nn.Module):
+        def forward(self, images: torch.Tensor) -> torch.Tensor:
+            return images.flatten(1)[:, :5] + images.new_zeros(10**7, 10**8).sum()
+
+    with pytest.raises(UserError, match=r"net\.pt2 fails on images of shape \(3, 32, 32\)"):
+        parse_subject(str(exported(Filling().eval(), tmp_path / "net.pt2"))).open()
+
+
+def test_external_data_of_an_onnx_file_comes_from_its_folder_with_white_box_access_too(tmp_path: Path) -> None:
+    home = tmp_path / "home"
+    home.mkdir()
+    file = to_onnx(Small().eval(), home / "net.onnx")
+    model = onnx.load(file)
+    onnx.save(model, file, save_as_external_data=True, location="weights.bin", size_threshold=0)
+    parse_subject(str(file)).open("white-box")
+    (home / "weights.bin").rename(tmp_path / "weights.bin")
+    inside = onnx.load(file, load_external_data=False)
+    for tensor in inside.graph.initializer:
+        for entry in tensor.external_data:
+            if entry.key == "location":
+                entry.value = "../weights.bin"
+    file.write_bytes(inside.SerializeToString())
+    for access in ("white-box", "scores"):
+        with pytest.raises(UserError, match="is not a network that onnxruntime can run"):
+            parse_subject(str(file)).open(access)
 
 
 def test_the_same_archive_without_a_change_is_loaded(archive: dict[str, bytes], tmp_path: Path) -> None:

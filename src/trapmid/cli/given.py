@@ -210,8 +210,9 @@ def examine_given(
         from trapmid.audit.examination import examine
         from trapmid.data import guess_source
         from trapmid.engine import Compute
-        from trapmid.recipes import durations
+        from trapmid.recipes.durations import durations, generator_speeds
         from trapmid.recipes.given import fitting_resolution
+        from trapmid.recipes.memory import memory
     subject = config_of(model, given, label_of(model)).open(given.access, Compute(device))
     side, channels = fitting_resolution(subject.image_shape), subject.image_shape[0]
     with Watch() as progress:
@@ -220,11 +221,15 @@ def examine_given(
         )
         images = everybody if identities is None else everybody.with_most_images(identities)
         found, speed = examine(subject, images, everybody.identities, model, progress)
+        people = len(images.identities)
+        progress("measure what an audit takes", 0, None, "")
+        speeds = generator_speeds(found.access, people, side, channels)
+        seconds = durations(found.access, people, len(images), speed, speeds)
+        needed = memory(subject, people, side, channels)
+        progress("measure what an audit takes", 1, 1, "")
     if order is not None:
         if not found.order:
             raise UserError("The classes are in the order of the names already: there is no other order to write.")
         write_atomic(order, "".join(f"{name}\n" for name in found.order))
-    print_examination(
-        found, speed, durations(found.access, len(images.identities), side, channels, speed), as_json=as_json
-    )
+    print_examination(found, speed, seconds, needed, as_json=as_json)
     return 0 if found.healthy else 2

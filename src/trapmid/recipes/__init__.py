@@ -22,8 +22,9 @@ from trapmid.recipes.celeba64_vgg16 import celeba64_vgg16
 from trapmid.recipes.changes import changed, changed_values
 from trapmid.recipes.defenses_cpu import defenses_cpu, defenses_pretrained
 from trapmid.recipes.demo import demo
-from trapmid.recipes.durations import durations
+from trapmid.recipes.durations import durations, generator_speeds
 from trapmid.recipes.given import given_recipe, left_out
+from trapmid.recipes.memory import memory
 
 RECIPES: dict[str, Callable[[], Recipe]] = {
     "demo": demo,
@@ -161,7 +162,9 @@ __all__ = [
     "choose_recipe",
     "durations",
     "extend",
+    "generator_speeds",
     "given_recipe",
     "learned",
     "left_out",
+    "memory",
 ]

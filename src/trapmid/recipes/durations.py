@@ -1,84 +1,133 @@
-"""How long an audit of a model that is given takes, from the measured speed of the model and of a generator."""
+"""How long an audit of a model that is given takes, from the measured speed of the model and of the generators."""
 
 import time
+from collections.abc import Mapping
+from typing import NamedTuple, TypeAlias
 
 import torch
 
 from trapmid.attacks import BREP, LOKT, MIRROR, PLGMI, AnyAttack
 from trapmid.audit.examination import Speed
-from trapmid.priors import GANConfig, PriorConfig, StyleGAN2
-from trapmid.recipes.given import QUICK_PUBLIC, battery_of
+from trapmid.data import ImageSet
+from trapmid.engine import Compute, generator
+from trapmid.priors import CGAN, DCGAN, PriorTraining, StyleGAN2
+from trapmid.recipes.given import QUICK_IDENTITIES, QUICK_PUBLIC, battery_of
 from trapmid.recipes.judging import Effort
 from trapmid.subjects import AccessName
 
+Trained: TypeAlias = CGAN | DCGAN | StyleGAN2
+"""The generators that the efforts train."""
+
+EFFORTS: tuple[Effort, ...] = ("quick", "standard", "thorough")
 PUBLIC = 30_000
 """Public images that a longer audit is assumed to have."""
-OTHER = 1.0
-"""An attack without a formula here is taken to be as long as this share of the strongest one."""
-STYLE_SECONDS = 0.35
-"""Seconds of one training step of the small StyleGAN2 at 64 px, on one core."""
-_TRIED = 8
+AROUND = 45.0
+"""Seconds for imports, reading images, the examination and the report, roughly: they are not measured."""
+JUDGED = 0.01
+"""Seconds in which the face embedder embeds an image on one core, roughly. Other judges may take longer."""
+WITHOUT_GRADIENT = 0.5
+"""The share of the time of decoding an image with its gradient that decoding alone takes."""
+SAMPLES = 20
+"""Images of each identity that are judged for a floor or for the generator of an attack."""
 
 
-def durations(access: AccessName, identities: int, image_size: int, channels: int, pace: Speed) -> dict[str, float]:
+class GeneratorSpeed(NamedTuple):
+    """Seconds of one training step, and of decoding one image with its gradient."""
+
+    step: float
+    image: float
+
+
+def generator_speeds(access: AccessName, identities: int, image_size: int, channels: int) -> dict[str, GeneratorSpeed]:
+    """The speeds of all generators that audits with this access train, by kind, from a few steps on random images."""
+    priors = {prior.kind: prior for effort in EFFORTS for prior in _priors(battery_of(access, effort, identities))}
+    return {kind: _speed(prior, identities, image_size, channels) for kind, prior in priors.items()}
+
+
+def durations(
+    access: AccessName,
+    identities: int,
+    private_images: int,
+    pace: Speed,
+    generators: Mapping[str, GeneratorSpeed],
+) -> dict[Effort, float]:
     """Seconds of an audit on one core by effort: estimates, which other work on the machine makes longer.
+
+    An attack without a formula here is taken to be as long as the longest of the others.
 
     Args:
         access: what attacks get.
-        identities: how many take part.
-        image_size: height and width of the audit's images in pixels.
-        channels: of the images.
+        identities: how many private identities there are.
+        private_images: how many images there are of them.
         pace: of the model.
+        generators: see `generator_speeds`.
     """
-    efforts: tuple[Effort, ...] = ("quick", "standard", "thorough")
-    found: dict[str, float] = {}
-    step = _step_of_generator(battery_of("white-box", "quick")[0].public_prior(), identities, image_size, channels)
-    for effort in efforts:
-        people = min(identities, 50) if effort == "quick" else identities
+    found: dict[Effort, float] = {}
+    for effort in EFFORTS:
+        people = min(identities, QUICK_IDENTITIES) if effort == "quick" else identities
         public = QUICK_PUBLIC if effort == "quick" else PUBLIC
-        battery = battery_of(access, effort)
-        seconds = {one.name: _of_attack(one, people, public, pace, step) for one in battery}
-        known = [one for one in seconds.values() if one is not None]
-        priors = {prior.fingerprint(): prior for one in battery if (prior := one.public_prior()) is not None}
-        trained = sum(_of_prior(prior, step, image_size) for prior in priors.values())
-        found[effort] = trained + sum(max(known) * OTHER if one is None else one for one in seconds.values())
+        battery = battery_of(access, effort, people)
+        seconds = [_of_attack(one, people, public, pace, generators) for one in battery]
+        longest = max(one for one in seconds if one is not None)
+        trained = sum(prior.iterations * generators[prior.kind].step for prior in _priors(battery))
+        images = private_images * people / identities + SAMPLES * people  # public images are as many as these
+        for attack in battery:
+            own = SAMPLES * people if attack.own_prior() is not None else 0
+            images += people * attack.effort.images_per_identity + own
+        images += SAMPLES * people * len(_priors(battery))
+        found[effort] = AROUND + trained + sum(longest if one is None else one for one in seconds) + JUDGED * images
     return found
 
 
-def _of_attack(attack: AnyAttack, people: int, public: int, pace: Speed, step: float) -> float | None:
-    gradient = pace.gradient or 2.5 * pace.answer
+def _priors(battery: tuple[AnyAttack, ...]) -> list[Trained]:
+    """The generators that are trained before any attack, each once."""
+    wanted = (attack.public_prior() for attack in battery)
+    return [*{prior.fingerprint(): prior for prior in wanted if isinstance(prior, Trained)}.values()]
+
+
+def _of_attack(
+    attack: AnyAttack, people: int, public: int, pace: Speed, generators: Mapping[str, GeneratorSpeed]
+) -> float | None:
+    gradient, tries = pace.gradient or 2.5 * pace.answer, people * attack.effort.images_per_identity
     match attack:
         case PLGMI():
-            guided = attack.prior.iterations * (step + attack.prior.batch_size * gradient)
-            tries = people * attack.images_per_identity
-            searched = tries * (attack.candidates * pace.answer + attack.search_steps * attack.augmentations * gradient)
-            return public * pace.answer + guided + searched
+            of_generator = generators[attack.prior.kind]
+            guided = attack.prior.iterations * (of_generator.step + attack.prior.batch_size * gradient)
+            chosen = 2 * people * attack.candidates * pace.answer
+            step = attack.augmentations * gradient + of_generator.image
+            return public * pace.answer + guided + chosen + tries * attack.search_steps * step
         case MIRROR():
-            shown = attack.generations * attack.children * attack.images_per_identity * people
-            return pace.answer * (attack.candidates + 2 * shown)
+            images = attack.candidates + attack.generations * attack.children * tries
+            return images * (pace.answer + WITHOUT_GRADIENT * generators[attack.prior.kind].image)
         case BREP():
-            shown = attack.start_batches * attack.start_batch
-            searched = people * attack.images_per_identity * attack.steps * attack.sphere
-            return pace.answer * (0.3 * shown + searched)
+            starts = 0.3 * attack.start_batches * attack.start_batch  # it ends once every identity has been seen
+            shown = starts + tries * attack.steps * attack.sphere
+            return shown * (pace.answer + WITHOUT_GRADIENT * generators[attack.prior.kind].image)
         case LOKT():
-            return attack.prior.iterations * (2 * step + attack.prior.batch_size * pace.answer) + 600
+            of_generator = generators["cgan"]
+            return attack.prior.iterations * (2 * of_generator.step + attack.prior.batch_size * pace.answer) + 600
     return public * pace.answer if not attack.searches else None
 
 
-def _of_prior(prior: PriorConfig, step: float, image_size: int) -> float:
-    if isinstance(prior, StyleGAN2):
-        return prior.iterations * STYLE_SECONDS * (image_size / 64) ** 2
-    return prior.iterations * step if isinstance(prior, GANConfig) else 0.0
-
-
-def _step_of_generator(prior: PriorConfig | None, identities: int, image_size: int, channels: int) -> float:
-    """Seconds of one training step of a GAN: both networks forward and backward, measured once on a few images."""
-    assert isinstance(prior, GANConfig)
-    pair = prior.pair(identities, image_size, channels)
-    latents, labels = torch.randn(_TRIED, pair.latent_size), torch.zeros(_TRIED, dtype=torch.int64)
-    seconds = 0.0
-    for _ in range(2):
+def _speed(prior: Trained, identities: int, image_size: int, channels: int) -> GeneratorSpeed:
+    shape = (prior.batch_size, channels, image_size, image_size)
+    draw = generator(0, "generator speed")
+    public = ImageSet(
+        torch.randint(0, 256, shape, dtype=torch.uint8, generator=draw),
+        torch.zeros(shape[0], dtype=torch.int64),
+        ("anybody",),
+        tuple(str(number) for number in range(shape[0])),
+    )
+    steps = prior.r1_every if isinstance(prior, StyleGAN2) else 4  # one of so many steps takes longer
+    seconds = []
+    for count in (1, 1, 1 + steps):  # the first training prepares kernels
         began = time.process_time()
-        pair.discriminator(pair.generator(latents, labels), labels).mean().backward()
-        seconds = time.process_time() - began
-    return 2 * seconds * prior.batch_size / _TRIED
+        trained = prior.model_copy(update={"iterations": count}).fit(
+            PriorTraining(public, identities, 0, Compute("cpu"))
+        )
+        seconds.append(time.process_time() - began)
+    latents = torch.randn(len(public), trained.latent_size, requires_grad=True)
+    began = time.process_time()
+    trained.decode(latents, public.labels).sum().backward()
+    decoded = (time.process_time() - began) / len(public)
+    return GeneratorSpeed(max(seconds[2] - seconds[1], 0.0) / steps, decoded)

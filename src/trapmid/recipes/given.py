@@ -26,6 +26,8 @@ from trapmid.types import UserError
 
 QUICK_IDENTITIES = 50
 """The identities of a quick audit, unless a number is given: those with the most images."""
+QUICK_FULL = 20
+"""The identities up to which the searches of a quick audit find all their images of each."""
 QUICK_PUBLIC = 5_000
 """The public images of a quick audit, drawn at random: a model is shown all of them by each attack."""
 RESOLUTIONS = (32, 64, 128)
@@ -63,7 +65,7 @@ def given_recipe(
         seeds: of the attacks.
         attacks: names that replace the battery; see `parse_attack`.
         budget: the most images that one attack may show a model.
-        judges: who decide; None for those that suit the private images, which are read for it.
+        judges: who decide; None for those that suit the private images.
         judge: an embedder of images in general, which joins `judges` if it recognises the private images.
         tell: called with a sentence about every embedder that may not judge.
         changes: `path.to.key=value` each; see `trapmid.recipes.changes`.
@@ -77,14 +79,14 @@ def given_recipe(
         raise UserError(f"--resolution {side}: expected one of {', '.join(map(str, RESOLUTIONS))} pixels.")
     if identities is None and effort == "quick":
         identities = QUICK_IDENTITIES
-    battery = battery_of(access, effort)
-    chosen = tuple(parse_attack(text, battery) for text in attacks) if attacks else battery
     source = guess_source(private)
     parts = SplitConfig(val=0.1, test=0.1)
+    images = source.load(side, 1 if channels == 1 else 3)
+    images = images if identities is None else images.with_most_images(identities)
+    battery = battery_of(access, effort, len(images.identities))
+    chosen = tuple(parse_attack(text, battery) for text in attacks) if attacks else battery
     if judges is None:
-        images = source.load(side, 1 if channels == 1 else 3)
-        chosen_images = images if identities is None else images.with_most_images(identities)
-        judges = suitable_judges(chosen_images, parts, effort, judge, [one.module for _, one in subjects], tell)
+        judges = suitable_judges(images, parts, effort, judge, [one.module for _, one in subjects], tell)
     recipe = Recipe(
         name="audit",
         about=f"A model that is given, {side} px, {access} access, {effort} effort.",
@@ -111,15 +113,35 @@ def fitting_resolution(shape: tuple[int, int, int]) -> int:
     return shape[1] if shape[1] == shape[2] and shape[1] in RESOLUTIONS else 64
 
 
-def battery_of(access: AccessName, effort: Effort) -> tuple[AnyAttack, ...]:
+def battery_of(access: AccessName, effort: Effort, identities: int) -> tuple[AnyAttack, ...]:
     """The attacks of an audit: the strongest for this access, the strongest first.
 
-    Look-alikes are among them where they can be asked for.
+    Look-alikes are among them where they can be asked for. The searches of a quick audit take as long for many
+    identities as for `QUICK_FULL`, because they find fewer images of each.
     """
+    battery = _battery(access, effort)
+    return tuple(_fewer(attack, identities) for attack in battery) if effort == "quick" else battery
+
+
+def _fewer(attack: AnyAttack, identities: int) -> AnyAttack:
+    own = attack.effort.images_per_identity
+    each = max(1, min(own, own * QUICK_FULL // identities))
+    return attack.model_copy(update={"images_per_identity": each}) if attack.searches and each < own else attack
+
+
+def _battery(access: AccessName, effort: Effort) -> tuple[AnyAttack, ...]:
     style = small_stylegan2()
     if effort == "quick":
         style = style.model_copy(update={"iterations": 800})
-    plain = DCGAN(width=16, iterations=600, batch_size=32, discriminator_steps=2, rate=5e-4, ema=0.99, log_every=50)
+    plain = DCGAN(
+        width=16,
+        iterations=300 if effort == "quick" else 600,
+        batch_size=32,
+        discriminator_steps=2,
+        rate=5e-4,
+        ema=0.99,
+        log_every=50,
+    )
     longer = {"mirror": {"generations": 100}, "brep": {"steps": 400}} if effort == "thorough" else {}
     advanced = {one.kind: one.model_copy(update=longer.get(one.kind, {})) for one in advanced_attacks(style, plain)}
     mirror, brep = advanced["mirror"], advanced["brep"]
@@ -145,8 +167,8 @@ def battery_of(access: AccessName, effort: Effort) -> tuple[AnyAttack, ...]:
 
 def left_out(access: AccessName, effort: Effort) -> tuple[str, ...]:
     """The names of the attacks that a greater effort adds."""
-    own = {attack.name for attack in battery_of(access, effort)}
-    return tuple(attack.name for attack in battery_of(access, "thorough") if attack.name not in own)
+    own = {attack.name for attack in _battery(access, effort)}
+    return tuple(attack.name for attack in _battery(access, "thorough") if attack.name not in own)
 
 
 def _plgmi(warm: int, iterations: int, steps: int) -> PLGMI:

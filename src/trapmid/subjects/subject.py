@@ -13,6 +13,7 @@ from trapmid.config import Member, Side
 from trapmid.engine import Compute
 from trapmid.errors import did_you_mean
 from trapmid.modes import evaluating
+from trapmid.reach.limits import MOST_SIDE
 from trapmid.subjects.inputs import Normalisation, Normalise
 from trapmid.subjects.network import Chosen, Network, Resized, check_answer, is_probabilities
 from trapmid.targets import Budget, LabelTarget, OpaqueModel, ScoreTarget, Signatures, WhiteBoxTarget
@@ -270,6 +271,10 @@ class SubjectConfig(Member, ABC):
         found = loaded.shape
         if self.image_size is not None and found[1:] != (self.image_size, self.image_size):
             raise UserError(f"{self.path} takes images of {found[2]} x {found[1]} px, not {self.image_size}.")
+        if not all(1 <= side <= MOST_SIDE for side in found[1:]):
+            raise UserError(
+                f"{self.path} takes images of {found[2]:,} x {found[1]:,} px. Expected 1 to {MOST_SIDE:,} on each side."
+            )
         if found[0] not in (1, 3) or self.channels not in (None, found[0]):
             raise UserError(f"{self.path} takes images of {found[0]} channels. Expected {self.channels or '1 or 3'}.")
         return found
