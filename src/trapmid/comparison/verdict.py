@@ -14,6 +14,12 @@ from trapmid.metrics.units import Unit, percent
 Level: TypeAlias = Literal["less", "more", "open"]
 
 
+ONE_RUN = (
+    "These are single runs. Another seed changes such numbers by several points even for the same model, so repeat "
+    "both audits with --seeds 0 1 2 before you prefer one of the models."
+)
+
+
 @final
 @dataclass(frozen=True)
 class Finding:
@@ -35,7 +41,8 @@ def findings(match: Match, found: Sequence[Difference]) -> list[Finding]:
 
     The attack that counts is the one with the highest AA-1 on either model, among those that search for images, because
     a model is as safe as its worst case. The second model reveals less if the 95 % interval of the difference of its
-    AA-1 lies below 0.
+    AA-1 lies below 0. With one seed, that interval is over identities and says nothing about how much another run of
+    the attack would differ, so the finding is about that run alone.
     """
     titles = match.titles()
     return [_finding(match, found, pair, title) for pair, title in zip(match.models, titles, strict=True)]
@@ -55,12 +62,15 @@ def _finding(match: Match, found: Sequence[Difference], pair: tuple[str, str], t
     strongest = max(scored, key=lambda one: max(one.a, one.b))
     heading = next(one.heading for one in match.attacks if one.name == strongest.attack)
     level: Level = "less" if strongest.high < 0 else "more" if strongest.low > 0 else "open"
+    one_run = len(match.seeds) == 1
+    reveals = "revealed" if one_run else "reveals"
     headline = {
-        "less": f"{title[1]} reveals less than {title[0]}.",
-        "more": f"{title[1]} reveals more than {title[0]}.",
-        "open": f"No difference between {title[0]} and {title[1]} is shown.",
-    }[level]
-    return Finding(level, headline, (_told(strongest, f"AA-1 of {heading}, the strongest attack,", title), *sentences))
+        "less": f"{title[1]} {reveals} less than {title[0]}",
+        "more": f"{title[1]} {reveals} more than {title[0]}",
+        "open": f"No difference between {title[0]} and {title[1]} is shown",
+    }[level] + (" in one run of the attack." if one_run and level != "open" else ".")
+    told = _told(strongest, f"AA-1 of {heading}, the strongest attack,", title)
+    return Finding(level, headline, (told, *sentences, *([ONE_RUN] if one_run else [])))
 
 
 def _told(one: Difference, what: str, title: tuple[str, str]) -> str:
