@@ -17,6 +17,7 @@ from trapmid.audit import Recipe, run_audit
 from trapmid.audit.examination import Examination, examine
 from trapmid.audit.plan import Folders, Task, plan
 from trapmid.augment import WarpAugmentation
+from trapmid.comparison import compare
 from trapmid.data import ImageSet, SyntheticSource
 from trapmid.data.images import to_png
 from trapmid.engine import no_progress
@@ -262,13 +263,13 @@ def test_two_models_are_compared_by_the_audit_of_one(
     gate = ["--fail-below", "clean_accuracy=0.5", "--redact"]
     assert run("audit", model, *options, "--out", str(first), "--compare", other, *gate) == 0
     told = capfd.readouterr().out
-    assert "B: net-b" in told
+    assert "B: other-net" in told
     assert "pass: clean_accuracy of net is" in told
-    assert "clean_accuracy of net-b" not in told  # the gate is for MODEL
+    assert "clean_accuracy of other-net" not in told  # the gate is for MODEL
     assert made
     assert made == {path: path.stat().st_mtime_ns for path in made}
     together = json.loads((first / "compare.json").read_text(encoding="utf-8"))
-    assert {(one["model_a"], one["model_b"]) for one in together["differences"]} == {("net", "net-b")}
+    assert {(one["model_a"], one["model_b"]) for one in together["differences"]} == {("net", "other-net")}
     for one in together["differences"]:  # the other way round, and with other names, than `apart`
         (same,) = (
             two for two in apart["differences"] if all(two[name] == one[name] for name in ("attack", "judge", "metric"))
@@ -276,7 +277,7 @@ def test_two_models_are_compared_by_the_audit_of_one(
         assert (same["a"], same["b"]) == (one["b"], one["a"])
 
     assert run("audit", model, *options, "--compare", str(first)) == 2
-    assert "has several models: net, net-b. Leave --compare out" in capfd.readouterr().err
+    assert "has several models: net, other-net. Leave --compare out" in capfd.readouterr().err
     assert run("audit", model, *options, "--compare-weights", model) == 2
     assert "--compare-weights belongs to the model of --compare" in capfd.readouterr().err
     assert run("audit", "--recipe", "demo", "--compare", other) == 2
@@ -294,6 +295,8 @@ def test_a_module_in_memory_is_audited_by_one_call(
     options: dict[str, Any] = {"image_size": SIZE, "attacks": ("public-nearest",), "compute": CPU}
     report = audit_model(module, private, public, out=tmp_path / "run", **options)
     assert module.training  # a copy was audited
+    with pytest.raises(UserError, match="are the same results"):
+        compare(report, report)
     assert find(list(report.scores), attack="public-nearest", defense="model", metric="attack_accuracy_1")
     assert report._repr_html_().startswith('<iframe srcdoc="&lt;!doctype html&gt;')
     shown: list[str] = []

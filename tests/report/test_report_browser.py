@@ -9,6 +9,8 @@ from pathlib import Path
 
 import pytest
 
+from helpers.old_runs import unpack_run
+from trapmid.comparison import compare
 from trapmid.report import gallery
 from trapmid.report.figures import draw
 from trapmid.report.gallery import webp
@@ -87,6 +89,17 @@ def test_fits_and_decodes(make, tmp_path, width):
     assert seen["images"] == 2 * 3
     assert seen["broken"] == 0
     assert seen["smallest"] >= 8
+
+
+@pytest.mark.parametrize("width", [1280, 390])
+def test_a_comparison_fits_and_decodes(tmp_path, width):
+    run = unpack_run(tmp_path / "run")
+    found = compare(run / "models" / "none", run / "models" / "trapmid", out=tmp_path)
+    seen = look(tmp_path, found.page.read_text(encoding="utf-8"), width)
+    assert seen["scroll"] <= seen["inner"] == width
+    assert seen["clipped"] == []
+    assert seen["images"] == 3 * 4
+    assert seen["broken"] == 0
 
 
 def test_dark_is_dark_and_light_is_light(make, tmp_path):

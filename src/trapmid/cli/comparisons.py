@@ -55,7 +55,7 @@ def print_comparison(found: "Comparison") -> None:
         shown = Table(box=SIMPLE_HEAD, padding=(0, 1, 0, 0))
         for title in ("metric", "attack"):
             shown.add_column(title, no_wrap=True)
-        for title in (f"A: {titles[0]}", f"B: {titles[1]}", "B \u2212 A"):
+        for title in ("B \u2212 A", f"A: {titles[0]}", f"B: {titles[1]}", "interval of B \u2212 A"):
             shown.add_column(title, justify="right")
         for one, row in zip(rows, table(match, rows, titles).rows, strict=True):
             cells = (f"{cell.value} ({cell.interval})" if cell.interval else cell.value for cell in row.cells)

@@ -191,7 +191,8 @@ def other_model(rival: Rival, given: Given, name: str) -> "SubjectConfig | None"
             )
         return None
     label = label_of(rival.compare)
-    label = label if label != name else f"{label[:58]}-b"
+    if label == name:
+        label = f"{label_of(str(Path(rival.compare).parent))}-{label}"[:60]  # two files of the same name
     return config_of(rival.compare, replace(given, weights=rival.compare_weights), label)
 
 

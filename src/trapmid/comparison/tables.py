@@ -29,14 +29,16 @@ def table(match: Match, found: Sequence[Difference], titles: tuple[str, str]) ->
             title_of(one.metric),
             "; ".join(part for part in (subject(match, one), getattr(of_name(one.metric), "hint", "")) if part),
             (
+                TableCell(apart(one), span(one)),
                 _cell(one, one.a, one.a_low, one.a_high),
                 _cell(one, one.b, one.b_low, one.b_high),
-                TableCell(apart(one), "" if one.interval == "unknown" else f"{span(one)}, {one.interval}"),
+                TableCell(one.interval),
             ),
         )
         for one in found
     )
-    return Table((("A", titles[0]), ("B", titles[1]), ("B \u2212 A", "95\u00a0% interval")), rows, ())
+    columns = (("B \u2212 A", "95\u00a0% interval"), ("A", titles[0]), ("B", titles[1]), ("Interval of B \u2212 A", ""))
+    return Table(columns, rows, ())
 
 
 def subject(match: Match, one: Difference) -> str:
