@@ -1,6 +1,8 @@
 """The benchmark of a GPU runs here on a CPU, all parts but CUDA graphs. No test depends on how fast anything is."""
 
+import re
 import sys
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -14,14 +16,13 @@ SMALL = Setting(device="cpu", steps=2, batch=4, size=32, network="tiny", backend
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("name", ["float32", "bf16", "compiled"])
+@pytest.mark.parametrize("name", ["float32", "bf16"])
 def test_trainings(name: str) -> None:
-    *compiled, told = PARTS[name][0](SMALL)
+    (told,) = PARTS[name][0](SMALL)
     assert "2 steps of 4 images of 32 px" in told
     assert "images/s" in told
     assert "TFLOP/s" in told
     assert "NOT FINITE" not in told
-    assert bool(compiled) == (name == "compiled")
 
 
 @pytest.mark.slow
@@ -33,7 +34,7 @@ def test_numbers_are_those_of_the_cpu() -> None:
 
 @pytest.mark.slow
 def test_the_attack() -> None:
-    gan, search = PARTS["attack"][0](SMALL)
+    gan, search = PARTS["attack"][0](replace(SMALL, size=64))  # the only size of the published networks
     assert "GAN: 1 iterations with batches of 4, and 64 pseudo-labels" in gan
     assert "search: 1 steps for 4 identities" in search
 
@@ -51,15 +52,17 @@ def test_the_command_runs_parts_in_processes_and_names_those_that_fail(
 ) -> None:
     monkeypatch.chdir(Path(__file__).parent.parent)
     arguments = ["--device", "cpu", "--steps", "2", "--batch", "4", "--size", "32", "--network", "tiny"]
+    arguments += ["--backend", "aot_eager"]
     monkeypatch.setattr(sys, "argv", ["gpu", *arguments])
     assert command(SMALL, only=("numbers", "graphs"), minutes=0.001) == 1
     told = capfd.readouterr().out
     assert told.startswith("CPU, torch ")
     assert "numbers: out of time after 0 s" in told
     assert "failed: numbers, graphs" in told
-    assert command(SMALL, only=("numbers",)) == 0
+    assert command(SMALL, only=("compiled",), minutes=60) == 0
     told = capfd.readouterr().out
-    assert "numbers: loss of step 1: " in told
+    assert re.search(r"^compiled: compiled in \d+ s\ncompiled: 2 steps of 4 images of 32 px: ", told, re.M)
+    assert "NOT FINITE" not in told
     assert told.endswith("all parts ran\n")
 
 

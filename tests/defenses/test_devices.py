@@ -9,12 +9,12 @@ import torch
 from safetensors.torch import load_file
 
 from helpers.faces import CPU, TINY, quick_training, tiny_private
-from helpers.in_processes import FailsInOneProcess, Precise
+from helpers.in_processes import FailsInOneProcess, Precise, trained_one_after_another
 from helpers.runs import Killed, kill_after, log_of
 from trapmid.artifacts import Draft, Manifest
 from trapmid.augment import NoAugmentation
-from trapmid.defenses import DPSGD, BiDO, Defense, NoDefense, Training, TrapMID, train
-from trapmid.engine import Compute, Progress, no_progress
+from trapmid.defenses import DEFENSES, DPSGD, BiDO, Defense, NoDefense, Training, TrapMID, train
+from trapmid.engine import Compute, Progress, no_progress, run_together
 from trapmid.trapdoor import Secrets
 from trapmid.types import UserError
 
@@ -90,6 +90,15 @@ def test_with_batch_norm_and_augmentation_it_learns_as_well(tmp_path: Path) -> N
     assert manifest.fact("val_accuracy", float) > 0.6
     weights = load_file(tmp_path / "two" / "model.safetensors")
     assert all(bool(value.isfinite().all()) for value in weights.values())
+
+
+@pytest.mark.slow
+def test_every_other_defense_trains_in_two_processes(tmp_path: Path) -> None:
+    defenses = [kind.model_validate({}) for kind in DEFENSES if kind is not DPSGD]
+    assert run_together(trained_one_after_another, tmp_path, defenses, compute=TWO, progress=no_progress) == {}
+    assert {file.parent.name for file in tmp_path.glob("*/model.safetensors")} == {
+        f"{defense.kind}.partial" for defense in defenses
+    }
 
 
 @pytest.mark.slow

@@ -2,15 +2,20 @@
 
 import os
 import signal
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from functools import partial
+from pathlib import Path
 from typing import ClassVar, Literal
 
 from torch import Tensor, nn
 
+from helpers.faces import network_for, quick_training, tiny_private
+from trapmid.artifacts import Draft
 from trapmid.defenses import Defense
 from trapmid.defenses.changes import Changes
 from trapmid.defenses.runs import PlainRun
+from trapmid.defenses.training import _fit
+from trapmid.engine import Compute, Progress
 from trapmid.models import Classifier, ModelConfig
 from trapmid.together import rank
 from trapmid.types import Images, Labels, Prediction, UserError
@@ -68,3 +73,27 @@ class _FailingRun(PlainRun):  # type: ignore[misc]
                 os.kill(os.getpid(), signal.SIGKILL)
             raise UserError("The second process has had enough.")
         return super().losses(images, labels, epoch)
+
+
+def trained_one_after_another(
+    folder: Path, defenses: Sequence[Defense], *, compute: Compute, progress: Progress
+) -> dict[str, str]:
+    """The part of one process in short trainings with batch norm. Returns the errors by kind of defense."""
+    errors = {}
+    for defense in defenses:
+        draft = Draft(folder / defense.kind, "model", {"seed": 0}, {"data": defense.kind})
+        try:
+            _fit(
+                draft,
+                tiny_private(),
+                network_for(defense.kind),
+                defense,
+                quick_training(epochs=1),
+                0,
+                folder / f"{defense.kind}-secrets",
+                compute=compute,
+                progress=progress,
+            )
+        except Exception as problem:
+            errors[defense.kind] = str(problem)
+    return errors
