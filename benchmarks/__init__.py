@@ -5,6 +5,7 @@ import os
 import torch
 
 from benchmarks.augmentation import augmentation
+from benchmarks.hot_paths import hot_paths
 from benchmarks.layouts import layouts
 from benchmarks.memory import memory
 from benchmarks.orders import orders
@@ -25,6 +26,7 @@ GROUPS: dict[str, Group] = {
     "layouts": layouts,
     "augmentation": augmentation,
     "memory": memory,
+    "hot-paths": hot_paths,
 }
 
 

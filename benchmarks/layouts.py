@@ -19,7 +19,7 @@ def layouts(bench: Bench) -> Iterator[Comparison]:
             "Trap-MID step of the tiny classifier",
             lambda layout: Step(bench, Tiny(), layout=layout).trapmid,
         ),
-        "gan": ("step of the strided GAN, generator and discriminator", lambda layout: _gan_step(bench, layout)),
+        "gan": ("step of the strided GAN, generator and discriminator", lambda layout: gan_step(bench, layout)),
     }
     for name, (what, make) in nets.items():
         plain, last = make(torch.contiguous_format), make(torch.channels_last)
@@ -28,7 +28,8 @@ def layouts(bench: Bench) -> Iterator[Comparison]:
         yield bench.compare(f"bf16-{name}", f"{what}: float32 -> bf16 autocast", last, mixed)
 
 
-def _gan_step(bench: Bench, layout: torch.memory_format) -> Work:
+def gan_step(bench: Bench, layout: torch.memory_format) -> Work:
+    """A step of the strided GAN, generator and discriminator."""
     generator, discriminator = Strided().build(CLASSES, bench.size, 3)
     generator, discriminator = (net.to(bench.device).to(memory_format=layout) for net in (generator, discriminator))
     of_generator, of_discriminator = (torch.optim.Adam(n.parameters(), 2e-4) for n in (generator, discriminator))

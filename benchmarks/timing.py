@@ -61,6 +61,7 @@ class Comparison:
         note: how to read the numbers.
         same: the largest absolute difference between the entries of the two results, which are tensors; None if the two
             ways give different results.
+        clock: the time that counts, in seconds.
     """
 
     name: str
@@ -71,6 +72,7 @@ class Comparison:
     device: torch.device
     note: str = ""
     same: float | None = None
+    clock: Callable[[], float] = time.perf_counter
 
     def measure(self) -> Measurement:
         """Time both ways in turns, after one turn that does not count."""
@@ -81,10 +83,10 @@ class Comparison:
 
     def _time(self, work: Work) -> float:
         self._wait()
-        started = time.perf_counter()
+        started = self.clock()
         work()
         self._wait()
-        return time.perf_counter() - started
+        return self.clock() - started
 
     def _wait(self) -> None:
         if self.device.type == "cuda":

@@ -47,12 +47,13 @@ def test_measures_everything_the_docs_speak_of(measurements: list[Measurement]) 
     formats = {f"{what}-{net}" for what in ("channels-last", "bf16") for net in ("tiny", "trapmid", "gan")}
     orders = {f"order-{attack}" for attack in ("gmi", "kedmi", "plgmi", "brep", "ppa")}
     orders |= {"whole-gmi", "whole-plgmi"}
+    hot = {f"hot-{path}" for path in ("trapdoor", "onepass", "gan", "search", "augmentation", "top-n", "distance")}
     others = {"frozen-weights", "top-n", "soft-labels", "warp-forward", "warp-backward", "memory-plgmi", "memory-ppa"}
     defenses = choose_recipe("defenses-cpu").defenses
     trainings = {f"training-{defense.name}" for defense in defenses if not isinstance(defense, NoDefense)}
     names = [m.name for m in measurements]
     watching = {"watch-tiny", "watch-tiny-single", "watch-vgg16"}
-    assert set(names) == steps | shares | formats | orders | others | watching | trainings
+    assert set(names) == steps | shares | formats | orders | others | watching | trainings | hot
     assert len(set(names)) == len(names)
 
 
