@@ -1,6 +1,7 @@
-"""How the progress of tasks is shown on stderr. Imports neither torch nor pydantic."""
+"""How the progress of tasks is shown on stderr or in a notebook. Imports neither torch nor pydantic."""
 
 import dataclasses
+import importlib.util
 import time
 from threading import RLock
 from types import TracebackType
@@ -16,7 +17,7 @@ from rich.progress import (
     TimeRemainingColumn,
 )
 
-from trapmid.console import SafeConsole, visible
+from trapmid.terminal import SafeConsole, visible
 
 OVERALL = "audit"
 """The progress task that counts tasks."""
@@ -35,7 +36,9 @@ def clock(seconds: float) -> str:
 
 
 class Watch:
-    """Shows a bar for each running task and one for all; where stderr is not a terminal, it prints a line now and then.
+    """Shows a bar for each running task and one for all; where none can be drawn, it prints a line now and then.
+
+    Bars are drawn on a terminal, and in a notebook that has ipywidgets.
 
     An instance is an `engine.Progress` and may be called from any thread. `train none seed 0: load images` names a
     phase of the task `train none seed 0` and uses its bar.
@@ -53,7 +56,7 @@ class Watch:
         self._bars: dict[str, TaskID] = {}
         self._lines: dict[str, _Line] = {}
         self._live: Progress | None = None
-        if self._console.is_terminal:
+        if self._console.is_terminal or (self._console.is_jupyter and importlib.util.find_spec("ipywidgets")):
             self._live = Progress(
                 TextColumn("{task.description}", markup=False),
                 BarColumn(bar_width=24),

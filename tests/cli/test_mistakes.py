@@ -9,9 +9,10 @@ from pathlib import Path
 import pytest
 
 from helpers.commands import run
-from trapmid.console import SafeConsole, print_diagnosis, visible
+from trapmid.console import print_diagnosis
 from trapmid.data.diagnosis import Diagnosis, Finding
 from trapmid.recipes import choose_recipe
+from trapmid.terminal import SafeConsole, visible
 
 
 def told(capfd: pytest.CaptureFixture[str]) -> str:

@@ -23,8 +23,8 @@ from trapmid.cli.pretraining import pretrain
 from trapmid.cli.reproductions import reproduce
 from trapmid.cli.results import leaderboard
 from trapmid.cli.tools import convert, doctor, list_
-from trapmid.console import visible
 from trapmid.errors import UserError, did_you_mean, in_words
+from trapmid.terminal import visible
 
 COMMANDS: dict[str, Callable[..., int | None]] = {
     "demo": demo,

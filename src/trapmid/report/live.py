@@ -2,6 +2,7 @@
 
 import warnings
 from collections.abc import Sequence
+from contextlib import nullcontext
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, final
@@ -9,8 +10,9 @@ from typing import Any, final
 from torch import nn
 
 from trapmid.audit.run import run_audit
-from trapmid.engine import Compute, Progress, no_progress
+from trapmid.engine import Compute, Progress
 from trapmid.metrics.scores import Score, read_scores
+from trapmid.progress import Watch
 from trapmid.recipes.given import given_recipe
 from trapmid.recipes.judging import Effort, parse_judge
 from trapmid.report.showing import Shown
@@ -57,7 +59,7 @@ def audit_model(
     changes: tuple[str, ...] = (),
     redact: bool = False,
     compute: Compute | None = None,
-    progress: Progress = no_progress,
+    progress: Progress | None = None,
 ) -> AuditReport:
     """Audit a module in memory, as `trapmid audit MODEL` audits a file.
 
@@ -84,7 +86,7 @@ def audit_model(
         changes: `path.to.key=value` each, as `--set` takes them.
         redact: leave private images out of the report.
         compute: device and precision.
-        progress: told about every task; `trapmid.progress.Watch` draws bars on a terminal.
+        progress: told about every task; None for a bar for each running task, in the notebook or on the terminal.
 
     Raises:
         UserError: the model or the images cannot be used; the text says why.
@@ -110,6 +112,7 @@ def audit_model(
         tell=lambda text: warnings.warn(text, stacklevel=3),
         changes=changes,
     )
-    run_audit(recipe, folder, compute=compute, jobs=1, progress=progress)  # worker processes do not hold the module
+    with Watch() if progress is None else nullcontext(progress) as told:
+        run_audit(recipe, folder, compute=compute, jobs=1, progress=told)  # worker processes do not hold the module
     page = write_report(folder, redact=redact)
     return AuditReport(folder, page, tuple(read_scores(folder)))

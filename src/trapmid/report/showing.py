@@ -13,7 +13,8 @@ class Shown:
 
     def show(self) -> None:
         """Show the page: in the notebook that this is called from, or else in the browser."""
-        if "ipykernel" in sys.modules:
+        shell = sys.modules["IPython"].get_ipython() if "IPython" in sys.modules else None
+        if getattr(shell, "kernel", None) is not None:  # an imported ipykernel makes no notebook
             from IPython.display import display
 
             display(self)
