@@ -16,7 +16,6 @@ extensions = [
     "myst_parser",
     "sphinx.ext.autodoc",
     "sphinx.ext.napoleon",
-    "sphinx.ext.mathjax",
     "sphinx_copybutton",
     "sphinxcontrib.bibtex",
     "api_pages",
@@ -27,7 +26,7 @@ extensions = [
 exclude_patterns = ["_build", "_extensions"]
 
 # MyST: pages stay readable on GitHub, so links are plain Markdown and directives are few.
-myst_enable_extensions = ["colon_fence", "deflist", "dollarmath"]
+myst_enable_extensions = ["colon_fence"]
 myst_heading_anchors = 4
 # Mermaid, console sessions and plain text need no highlighting.
 highlight_language = "text"
@@ -40,6 +39,7 @@ autodoc_member_order = "bysource"
 napoleon_google_docstring = True
 napoleon_numpy_docstring = False
 napoleon_use_ivar = True
+napoleon_attr_annotations = False  # signatures have them
 add_module_names = False
 python_use_unqualified_type_names = True
 toc_object_entries_show_parents = "hide"
@@ -68,6 +68,7 @@ html_theme = "furo"
 html_title = f"trapmid {release}"
 html_static_path = ["_static"]
 html_css_files = ["site.css"]
+html_js_files = ["accessible.js"]
 html_show_sphinx = False
 html_copy_source = False
 html_theme_options = {"navigation_with_keys": True}

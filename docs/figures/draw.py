@@ -79,13 +79,13 @@ def inversion() -> str:
     """What an inversion does."""
     private, public = faces(2, 2), faces(6, 1, first=1000)
     parts = [
-        say(90, 32, "What the owner does", "ink strong"),
+        say(20, 32, "What the owner does", "ink strong", "start"),
         *(picture(private[row], 28 + 66 * (row % 2), 48 + 66 * (row // 2), 60) for row in range(4)),
         say(90, 200, "private photographs", "muted small"),
         arrow("M162 110H236"),
         say(199, 100, "training", "muted small"),
         box(240, 78, 150, 66, "Classifier", "image → who is it?", colour="series-1"),
-        say(90, 252, "What the attacker does", "ink strong"),
+        say(20, 252, "What the attacker does", "ink strong", "start"),
         *(picture(public[row], 28 + 42 * (row % 3), 268 + 42 * (row // 3), 38) for row in range(6)),
         say(90, 372, "public photographs of others", "muted small"),
         arrow("M158 308H236"),
@@ -205,7 +205,17 @@ def tradeoff() -> str:
             f'<line x1="{left}" y1="{y:g}" x2="{right}" y2="{y:g}" class="line-line"/>',
             say(left - 8, y + 4, f"{tick} %", "muted small", "end"),
         ]
-    beside = {"none": (10, -6), "ls": (-10, 14), "bido": (12, 12), "negls": (12, -2), "onepass": (10, -6)}
+    beside = {
+        "none": (-10, -4),
+        "ls": (10, 12),
+        "bido": (10, 6),
+        "negls": (10, -2),
+        "ted+": (-10, 10),
+        "midre": (10, 0),
+        "trapmid+negls": (-10, 8),
+        "onepass": (10, -4),
+    }
+    """Where a name stands that would cover another one, in pixels from its dot."""
     for cells in rows_of("## Every defense"):
         name = cells[0].split(",")[0].strip("*")
         if name.startswith(("floor", "ceiling")):

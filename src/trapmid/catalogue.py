@@ -1,6 +1,7 @@
 """Everything that can be named in a recipe or found in a report, with its paper: what `trapmid list` prints."""
 
 import inspect
+import re
 from collections.abc import Iterable
 from typing import Any, NamedTuple
 
@@ -18,6 +19,9 @@ from trapmid.priors import PRIORS, SNResNet, Strided
 from trapmid.recipes import RECIPES
 from trapmid.registry import Registry, import_path, kind_of
 from trapmid.types import UserError
+
+SENTENCE_ENDS = re.compile(r"(?<!\bApp)(?<!\bSec)(?<!\bFig)\. ")
+"""A full stop, but for those after the abbreviations of a paper's parts."""
 
 
 class CatalogueEntry(NamedTuple):
@@ -74,7 +78,7 @@ def _title(member: type[Config]) -> str:
 
 
 def _first_sentence(text: str) -> str:
-    sentence = " ".join(text.split()).split(". ")[0].rstrip(".")
+    sentence = SENTENCE_ENDS.split(" ".join(text.split()))[0].rstrip(".")
     return sentence.partition("`: ")[2] or sentence
 
 

@@ -171,6 +171,7 @@ def test_list_names_every_member_of_every_union(capfd):
     for union, classes in {"attack": ATTACKS, "defense": DEFENSES, "model": MODELS, "prior": PRIORS}.items():
         assert {(union, member.model_fields["kind"].default) for member in classes} <= named
     assert {("recipe", name) for name in RECIPES} <= named
+    assert not [entry for entry in entries if entry["about"].endswith((" App", " Sec", "(App", " Fig"))]
     assert {
         ("judge", "classifier"),
         ("judge", "embedder"),

@@ -8,7 +8,9 @@ from types import ModuleType
 
 import pytest
 
+from trapmid.attacks import PLGMI
 from trapmid.catalogue import entries
+from trapmid.types import Prediction
 
 DOCS = Path(__file__).parents[2] / "docs"
 NO_PAPER = re.compile(r"none\b|$")
@@ -58,6 +60,19 @@ def test_links_out_of_docs_lead_into_the_site() -> None:
     assert led("[a](../../examples/plugin/)", "tutorials/x") == "[a](../reference/examples.md#plugin)"
     assert led("[a](../CHANGELOG.md)", "design") == "[a](changelog.md)"
     assert led("[a](../examples/server.py)", "tutorials/x") == "[a](../examples/server.py)"
+
+
+def test_signatures_stand_as_they_are_written() -> None:
+    pytest.importorskip("sphinx", reason="the group docs is not installed")
+    signature_of = module("_extensions/signatures.py").signature_of
+    arguments, result = signature_of(PLGMI)
+    assert arguments.startswith("(*, label: Label = ''")
+    assert "prior: CGAN = CGAN()" in arguments
+    assert "kind" not in arguments
+    assert result is None
+    assert signature_of(PLGMI.public_prior) == ("()", "PriorConfig | None")
+    assert signature_of(Prediction)[0].startswith("(logits: Tensor, features: Tensor,")
+    assert signature_of(len) is None
 
 
 @pytest.mark.slow
