@@ -4,6 +4,12 @@
 set -euo pipefail
 folder=$2
 if [ "$1" = stop ]; then
+  export SLURM_CONF="$folder/slurm.conf"
+  timeout 10 scancel --user=root || true
+  for _ in $(seq 30); do
+    [ -z "$(timeout 10 squeue --noheader 2>/dev/null)" ] && break
+    sleep 0.5
+  done
   for name in slurmd slurmctld munged; do
     [ -f "$folder/$name.pid" ] && kill "$(cat "$folder/$name.pid")" 2>/dev/null || true
   done

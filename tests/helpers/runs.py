@@ -2,8 +2,12 @@
 
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
-from trapmid.engine import read_log
+from trapmid.audit.recipe import Recipe
+from trapmid.audit.run import run_audit
+from trapmid.engine import Compute, read_log
+from trapmid.recipes import choose_recipe
 
 TINY_AUDIT = (
     "private.identities=4",
@@ -18,6 +22,17 @@ TINY_AUDIT = (
     "robustness=null",
 )
 """Changes of the recipe `demo`."""
+
+
+def tiny_recipe(*changes: str) -> Recipe:
+    """A recipe with one classifier and one attack."""
+    return choose_recipe("demo", changes=(*TINY_AUDIT, *changes), defenses=("none",), attacks=("plgmi",))
+
+
+def scores_of(recipe: Recipe, out: Path, **where: Any) -> bytes:
+    """The file of scores of an audit on the CPU; `where` has arguments of `run_audit`."""
+    run_audit(recipe, out, compute=Compute("cpu"), **where)
+    return (out / "scores.json").read_bytes()
 
 
 class Killed(BaseException):

@@ -1,11 +1,13 @@
-"""Runs the tasks of an audit as Slurm jobs. All machines need access to the run folder."""
+"""What every cluster shares: what runs on a node, and how its outcome comes home. All nodes need the run folder."""
 
-from collections.abc import Iterator, Mapping
+import re
+from collections.abc import Callable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import contextmanager
 from functools import cache
 from pathlib import Path
-from typing import Any
+from threading import Event, Lock
+from typing import Any, NamedTuple
 
 import torch
 
@@ -13,87 +15,34 @@ from trapmid.audit.failures import failure_file, this_process
 from trapmid.audit.plan import Task
 from trapmid.audit.recipe import Recipe
 from trapmid.audit.tasks import Session
-from trapmid.audit.workers import Executor, Submit, Work
+from trapmid.audit.workers import Submit, Work
 from trapmid.engine import Compute, Progress, no_progress
 from trapmid.errors import UserError, in_words
 from trapmid.metrics.table import register, registered_for_workers
+from trapmid.termination import Terminated
 
-JOBS = "jobs"
-"""The folder of a run with the input and output of Slurm jobs."""
-
-
-def parse_settings(settings: tuple[str, ...]) -> dict[str, Any]:
-    """Parse the settings of a cluster from the command line, each of which is `KEY=VALUE`.
-
-    Raises:
-        UserError: a setting does not have this form.
-    """
-    values: dict[str, Any] = {}
-    for setting in settings:
-        key, equals, value = setting.partition("=")
-        if not equals or not key:
-            raise UserError(f"--cluster {setting!r}: expected KEY=VALUE, e.g. slurm_partition=gpu.")
-        values[key] = int(value) if value.isdigit() else value
-    return values
+ATTEMPTS = 3
+"""A task is submitted this often if it reaches no checkpoint before its preemption."""
 
 
-def on_slurm(cluster: str = "slurm", **parameters: Any) -> Executor:
-    """Run tasks as Slurm jobs through submitit. A preempted job is submitted again.
+class Outcome(NamedTuple):
+    """How a task ended on a node.
 
-    Args:
-        cluster: `slurm`; `local` runs the jobs as processes of this machine, for tests.
-        parameters: parameters of `submitit.AutoExecutor.update_parameters`, e.g. `slurm_partition`, `gpus_per_node`,
-            `timeout_min`.
-
-    Raises:
-        UserError: submitit is not installed.
+    Attributes:
+        node: the machine and the process that ran it.
+        problem: the error as text; empty if there was none.
+        preempted: whether the process was asked to end before the task was finished.
+        saved: whether a preempted task has written a checkpoint.
     """
 
-    @contextmanager
-    def submitting(jobs: int, session: Session, progress: Progress) -> Iterator[Submit]:
-        del session
-        submitit = _submitit()
-        started: list[Any] = []
-
-        def submit(task: Task, recipe: Recipe, out: Path, compute: Compute) -> "Future[None]":
-            executor = submitit.AutoExecutor(folder=out.resolve() / JOBS, cluster=cluster)
-            _configure(executor, {"name": "trapmid", **parameters})
-            work = (task, recipe, out.resolve(), compute, registered_for_workers())
-            job = executor.submit(Resubmitted(), work)
-            started.append(job)
-            progress(task.name, 0, None, f"job {job.job_id}")
-            return _told(pool.submit(_result, job, task), task, progress)
-
-        pool = ThreadPoolExecutor(jobs)
-        try:
-            yield submit
-        finally:
-            for job in started:
-                if not job.done():
-                    job.cancel(check=False)
-            pool.shutdown(cancel_futures=True)
-
-    return submitting
+    node: str
+    problem: str = ""
+    preempted: bool = False
+    saved: bool = False
 
 
-class Resubmitted:
-    """A task that Slurm submits again if its job is preempted or runs out of time."""
-
-    def __call__(self, work: Work) -> tuple[str, str]:
-        """Run the task."""
-        return carry_out(work)
-
-    def checkpoint(self, work: Work) -> Any:
-        """Return the same task for submission. submitit calls this method when Slurm is about to end the job."""
-        return _submitit().helpers.DelayedSubmission(self, work)
-
-
-def carry_out(work: Work) -> tuple[str, str]:
-    """Run a task in a process of a cluster.
-
-    Returns:
-        The name of the node, and the error as text, which is empty if there was none.
-    """
+def carry_out(work: Work) -> Outcome:
+    """Run a task in a process of a cluster."""
     task, recipe, out, compute, metrics = work
     node = this_process()
     torch.set_num_threads(1)
@@ -101,10 +50,13 @@ def carry_out(work: Work) -> tuple[str, str]:
         for metric in metrics:
             register(metric)
         _session().do(task, recipe, out, compute, no_progress)
+    except Terminated as ended:
+        return Outcome(node, preempted=True, saved=ended.saved)
     except Exception as problem:
         said = in_words(problem) or f"{type(problem).__name__}: {problem}."
-        return node, f"`{task.name}` failed on {node}: {said} The traceback is in {failure_file(out, task)}."
-    return node, ""
+        file = failure_file(out, task)
+        return Outcome(node, f"`{task.name}` failed on {node}: {said} The traceback is in {file}.")
+    return Outcome(node)
 
 
 @cache
@@ -113,53 +65,92 @@ def _session() -> Session:
     return Session()
 
 
-def _told(found: "Future[tuple[str, str]]", task: Task, progress: Progress) -> "Future[None]":
-    """The future of a task. It finishes with the task, and has the exception if the task reported an error."""
-    told: Future[None] = Future()
+@contextmanager
+def submitting_to(
+    run_once: Callable[[Work, Event], Outcome | None],
+    cancel: Callable[[bool], None],
+    jobs: int,
+    progress: Progress,
+) -> Iterator[Submit]:
+    """Run tasks on a cluster. A task that was preempted is submitted again.
 
-    def tell(done: "Future[tuple[str, str]]") -> None:
-        try:
-            node, problem = done.result()
-        except BaseException as error:
-            told.set_exception(error if isinstance(error, UserError) else UserError(_lost(task, error)))
-            return
-        progress(task.name, 1, 1, f"on {node}")
-        if problem:
-            told.set_exception(UserError(problem))
-        else:
-            told.set_result(None)
+    Args:
+        run_once: submits a task and waits for its outcome, or returns None soon after the event is set. It is called
+            in a thread of its own.
+        cancel: ends what still runs on the cluster. It takes whether to wait for checkpoints, and is called once, after
+            the event is set.
+        jobs: the number of tasks that are submitted at the same time.
+        progress: called when a task is submitted, preempted and finished.
+    """
+    over = Event()
+    telling = Lock()
 
-    found.add_done_callback(tell)
-    return told
+    def tell(task: Task, done: int, note: str) -> None:
+        with telling:
+            progress(task.name, done, done or None, note)
+
+    def until_finished(task: Task, recipe: Recipe, out: Path, compute: Compute) -> None:
+        work = (task, recipe, out.resolve(), compute, registered_for_workers())
+        in_vain = 0
+        while in_vain < ATTEMPTS:
+            tell(task, 0, "submitted")
+            outcome = run_once(work, over)
+            if outcome is None:
+                return
+            if not outcome.preempted:
+                tell(task, 1, f"on {outcome.node}")
+                if outcome.problem:
+                    raise UserError(outcome.problem)
+                return
+            tell(task, 0, f"preempted on {outcome.node}")
+            in_vain = 0 if outcome.saved else in_vain + 1
+        raise UserError(
+            f"`{task.name}` was preempted {ATTEMPTS} times in a row before it reached a checkpoint. Give its job more "
+            "time with --cluster, then run the same command again."
+        )
+
+    pool = ThreadPoolExecutor(jobs)
+
+    def submit(task: Task, recipe: Recipe, out: Path, compute: Compute) -> "Future[None]":
+        return pool.submit(until_finished, task, recipe, out, compute)
+
+    patient = False
+    try:
+        yield submit
+    except Terminated:
+        patient = True
+        raise
+    finally:
+        over.set()
+        cancel(patient)
+        pool.shutdown(cancel_futures=True)
 
 
-def _lost(task: Task, error: BaseException) -> str:
+def lost(task: Task, error: BaseException) -> UserError:
+    """The error of a task whose process ended without an outcome."""
     first = str(error).strip().split("\n")[0]
-    return (
+    return UserError(
         f"`{task.name}` was lost with its node or job ({type(error).__name__}: {first}). Run the same command again: "
         "it goes on from the last checkpoint."
     )
 
 
-def _result(job: Any, task: Task) -> tuple[str, str]:
-    try:
-        return job.result()
-    except Exception as error:
-        raise UserError(f"{_lost(task, error)} The job's own log is {job.paths.stderr}.") from error
+def parse_settings(settings: tuple[str, ...]) -> dict[str, Any]:
+    """Parse the settings of a cluster from the command line, each of which is `KEY=VALUE`. Numbers become numbers.
+
+    Raises:
+        UserError: a setting does not have this form.
+    """
+    values: dict[str, Any] = {}
+    for setting in settings:
+        key, equals, value = setting.partition("=")
+        if not equals or not key:
+            raise UserError(f"--cluster {setting!r}: expected KEY=VALUE, e.g. num_gpus=1.")
+        values[key] = _number(value)
+    return values
 
 
-def _configure(executor: Any, parameters: Mapping[str, Any]) -> None:
-    try:
-        executor.update_parameters(**parameters)
-    except (NameError, TypeError, ValueError) as problem:
-        raise UserError(f"submitit does not take these settings: {problem}. Correct --cluster.") from problem
-
-
-def _submitit() -> Any:
-    try:
-        import submitit
-    except ImportError as problem:
-        raise UserError(
-            "--executor slurm needs submitit, which is not installed. Install `trapmid[slurm]` on all machines."
-        ) from problem
-    return submitit
+def _number(value: str) -> str | int | float:
+    if re.fullmatch(r"\d+", value, re.ASCII):
+        return int(value)
+    return float(value) if re.fullmatch(r"\d+\.\d+", value, re.ASCII) else value

@@ -69,8 +69,8 @@ def run(
         jobs: the number of tasks that run at the same time, each in its own process; with 1, all tasks run in this
             process. Default: one per core on a CPU; on GPUs one per GPU, or one if `compute` names a GPU by its number.
             Results do not depend on it, because every task uses one thread on a CPU, and one GPU.
-        executor: where tasks run: `trapmid.audit.clusters.on_slurm(...)`, with as many tasks at once as the plan allows
-            unless `jobs` says less. Default: this machine.
+        executor: where tasks run: `trapmid.audit.slurm.on_slurm(...)` or `trapmid.audit.ray.on_ray(...)`, with as many
+            tasks at once as the plan allows unless `jobs` says less. Default: this machine.
         progress: called for every task. With several processes it is called from background threads, one call at a
             time.
 

@@ -4,6 +4,7 @@ import json
 import os
 import pickle
 import queue
+import signal
 import subprocess
 import sys
 import threading
@@ -25,6 +26,7 @@ from trapmid.engine import Compute, Progress
 from trapmid.errors import UserError, in_words
 from trapmid.metrics.metric import AnyMetric
 from trapmid.metrics.table import register, registered_for_workers
+from trapmid.termination import EXIT_CODE, Terminated, end_on
 
 Submit = Callable[[Task, Recipe, Path, Compute], "Future[None]"]
 Executor: TypeAlias = Callable[[int, Session, Progress], AbstractContextManager[Submit]]
@@ -35,10 +37,15 @@ Its arguments are the number of parallel tasks, the session of this process and 
 Work: TypeAlias = tuple[Task, Recipe, Path, Compute, tuple[AnyMetric, ...]]
 """The message to a worker: a task, and the metrics that were registered in the parent process."""
 
+PATIENCE = 20.0
+"""How many seconds tasks have to write their checkpoints when the command is asked to end.
+
+Slurm kills processes 30 seconds after SIGTERM by default.
+"""
+
 _START = """
 import signal
-for name in ("SIGINT", "SIGTERM"):  # they may reach the whole group; the parent process ends its workers itself
-    signal.signal(getattr(signal, name), signal.SIG_IGN)
+signal.signal(signal.SIGINT, signal.SIG_IGN)  # it may reach the whole group; the parent process ends its workers itself
 import json, sys
 sys.path[:] = json.loads(sys.argv[1])
 from trapmid.audit.workers import serve
@@ -119,14 +126,21 @@ def _worker_processes(jobs: int, progress: Progress) -> Iterator[Submit]:
                     leases[worker.gpu] -= 1
 
     pool = ThreadPoolExecutor(jobs)
+    patience = 0.0
     try:
         yield lambda *work: pool.submit(carry_out, *work)
+    except Terminated:
+        patience = PATIENCE
+        raise
     finally:
         pool.shutdown(wait=False, cancel_futures=True)
         with starting:
             over = True
+        deadline = time.monotonic() + patience
         for worker in started:
-            worker.end()
+            worker.ask_to_end()
+        for worker in started:
+            worker.end(deadline)
         pool.shutdown()
 
 
@@ -170,8 +184,14 @@ class _Worker:
         if message is not None:
             raise message
 
-    def end(self) -> None:
-        """End the process, even if it is running a task."""
+    def ask_to_end(self) -> None:
+        """Let the process write a checkpoint and end."""
+        self._process.terminate()
+
+    def end(self, deadline: float) -> None:
+        """Wait for the end of the process until `deadline`, in seconds of the monotonic clock, and then kill it."""
+        with suppress(subprocess.TimeoutExpired):
+            self._process.wait(max(0.0, deadline - time.monotonic()))
         self._process.kill()
         self._process.wait()
         for stream in (self._process.stdin, self._process.stdout):
@@ -181,6 +201,8 @@ class _Worker:
 
 
 def _ended(task: Task, code: int) -> str:
+    if code == EXIT_CODE:
+        return f"The worker process of `{task.name}` was ended by SIGTERM. Run the same command to resume."
     how = f"was killed by signal {-code}" if code < 0 else f"ended with exit code {code}"
     return (
         f"The worker process of `{task.name}` {how}. The operating system kills processes when memory runs out: "
@@ -191,7 +213,8 @@ def _ended(task: Task, code: int) -> str:
 def serve() -> NoReturn:
     """Run the tasks that arrive at standard input until it ends, for example when the parent process ends.
 
-    Standard output returns messages to the parent. Output that libraries print goes to standard error.
+    Standard output returns messages to the parent. Output that libraries print goes to standard error. After SIGTERM,
+    the process ends with exit code 143, and the task has written a checkpoint.
     """
     requests: queue.SimpleQueue[Any] = queue.SimpleQueue()
     replies = os.fdopen(os.dup(1), "wb")
@@ -199,9 +222,13 @@ def serve() -> NoReturn:
     threading.Thread(target=_read, args=(sys.stdin.buffer, requests), daemon=True).start()
     torch.set_num_threads(1)
     session = Session()
-    while True:
-        work = requests.get()
-        _reply(replies, work if isinstance(work, Exception) else _carry_out(session, work, replies))
+    end_on(signal.SIGTERM)
+    try:
+        while True:
+            work = requests.get()
+            _reply(replies, work if isinstance(work, Exception) else _carry_out(session, work, replies))
+    except Terminated:
+        os._exit(EXIT_CODE)
 
 
 def _read(stream: IO[bytes], requests: "queue.SimpleQueue[Any]") -> None:

@@ -25,6 +25,7 @@ from trapmid.cli.results import leaderboard
 from trapmid.cli.tools import convert, doctor, list_
 from trapmid.errors import UserError, did_you_mean, in_words
 from trapmid.terminal import visible
+from trapmid.termination import EXIT_CODE, Terminated, end_on
 
 COMMANDS: dict[str, Callable[..., int | None]] = {
     "demo": demo,
@@ -50,10 +51,6 @@ _ABOUT = (
 )
 
 
-class _Terminated(BaseException):
-    """SIGTERM: what runs ends as it does after Ctrl-C."""
-
-
 def main() -> None:
     """Run the command in `sys.argv`.
 
@@ -66,7 +63,7 @@ def main() -> None:
             stream.reconfigure(errors="backslashreplace")
     try:
         if threading.current_thread() is threading.main_thread():
-            signal.signal(signal.SIGTERM, _terminate)
+            end_on(signal.SIGTERM)
         try:
             code = _run(sys.argv[1:])
         finally:
@@ -79,17 +76,12 @@ def main() -> None:
     except KeyboardInterrupt:
         print("\nInterrupted. Run the same command to resume.", file=sys.stderr)
         sys.exit(130)
-    except _Terminated:
+    except Terminated:
         print("\nTerminated. Run the same command to resume.", file=sys.stderr)
-        sys.exit(143)
+        sys.exit(EXIT_CODE)
     except Exception as problem:
         sys.exit(_explain(problem))
     sys.exit(code or 0)
-
-
-def _terminate(number: int, _: object) -> None:
-    signal.signal(number, signal.SIG_IGN)  # a second one would interrupt the end of the workers
-    raise _Terminated
 
 
 def _run(arguments: list[str]) -> int | None:

@@ -122,8 +122,9 @@ def audit(
         identities: number of private identities that take part: those with the most images.
         redact: leave private images out of the report.
         pdf: write OUT/report.pdf as well, which Chromium or Google Chrome prints.
-        executor: where tasks run: on this machine, or as jobs of Slurm (docs/scale.md).
-        cluster: settings of each job, as submitit takes them, e.g. --cluster slurm_partition=gpu gpus_per_node=1.
+        executor: where tasks run: on this machine, as jobs of Slurm, or on a Ray cluster (docs/scale.md).
+        cluster: settings of each task, as submitit or Ray takes them, e.g. --cluster slurm_partition=gpu
+            gpus_per_node=1, or --cluster address=auto num_gpus=1.
         gating: the values of scores that a release may have.
         machine: the machine.
     """

@@ -23,7 +23,7 @@ OptionalFile = Annotated[Path | None, tyro.conf.arg(metavar="FILE", help_behavio
 OptionalName = Annotated[str | None, tyro.conf.arg(metavar="NAME", help_behavior_hint="")]
 OptionalNumber = Annotated[int | None, tyro.conf.arg(metavar="N", help_behavior_hint="")]
 Bounds = Annotated[tuple[str, ...], tyro.conf.arg(metavar="METRIC=VALUE ...", help_behavior_hint="")]
-ExecutorName = Literal["local", "slurm"]
+ExecutorName = Literal["local", "slurm", "ray"]
 Effort = Literal["quick", "standard", "thorough"]
 RunFolder = Annotated[tyro.conf.Positional[Path], tyro.conf.arg(metavar="RUN")]
 

@@ -79,8 +79,9 @@ def reproduce(
         changes: settings of the recipes to change, e.g. --set training.epochs=20. Each has to exist in at least one
             of them.
         redact: leave private images out of reports and figures.
-        executor: where tasks run: on this machine, or as jobs of Slurm (docs/scale.md).
-        cluster: settings of each job, as submitit takes them, e.g. --cluster slurm_partition=gpu gpus_per_node=1.
+        executor: where tasks run: on this machine, as jobs of Slurm, or on a Ray cluster (docs/scale.md).
+        cluster: settings of each task, as submitit or Ray takes them, e.g. --cluster slurm_partition=gpu
+            gpus_per_node=1, or --cluster address=auto num_gpus=1.
         machine: the machine.
     """
     check_seeds(seeds)

@@ -143,12 +143,14 @@ def cluster_of(executor: str, settings: tuple[str, ...]) -> "Executor | None":
     Raises:
         UserError: the settings are of no use, or wrong.
     """
-    from trapmid.audit.clusters import on_slurm, parse_settings
+    from trapmid.audit.clusters import parse_settings
+    from trapmid.audit.ray import on_ray
+    from trapmid.audit.slurm import on_slurm
 
     if executor != "local":
-        return on_slurm(**parse_settings(settings))
+        return {"ray": on_ray, "slurm": on_slurm}[executor](**parse_settings(settings))
     if settings:
-        raise UserError("--cluster has settings of a cluster: name one with --executor slurm.")
+        raise UserError("--cluster has settings of a cluster: name one with --executor slurm or --executor ray.")
     return None
 
 

@@ -52,7 +52,9 @@ class BestState:
         self.score, self.step, self.weights = state_dict["score"], state_dict["step"], state_dict["weights"]
 
 
-def save_checkpoint(file: Path, step: int, seconds: float, state: Mapping[str, Stateful]) -> None:
+def save_checkpoint(
+    file: Path, step: int, seconds: float, state: Mapping[str, Stateful], period: Stateful | None = None
+) -> None:
     """Write a checkpoint. A crash at any moment leaves either the old file or the new one, complete.
 
     Only its owner can read the file (mode 0600), because the checkpoints of a trapdoor's training hold the triggers.
@@ -62,16 +64,21 @@ def save_checkpoint(file: Path, step: int, seconds: float, state: Mapping[str, S
         step: the number of completed steps.
         seconds: the time spent on them.
         state: what is saved, by name.
+        period: what was computed for the next row of the log so far.
     """
+    content: dict[str, Any] = {"step": step, "seconds": seconds}
+    content["state"] = {name: part.state_dict() for name, part in state.items()}
+    if period is not None:
+        content["period"] = period.state_dict()
     with replacing(file, PRIVATE) as stream:
-        torch.save(
-            {"step": step, "seconds": seconds, "state": {name: part.state_dict() for name, part in state.items()}},
-            stream,
-        )
+        torch.save(content, stream)
 
 
-def load_checkpoint(file: Path, state: Mapping[str, Stateful]) -> tuple[int, float]:
-    """Load a checkpoint into `state`. Returns the number of completed steps and the seconds spent on them.
+def load_checkpoint(file: Path, state: Mapping[str, Stateful], period: Stateful | None = None) -> tuple[int, float]:
+    """Load a checkpoint into `state`, and into `period` what it holds for the next row of the log.
+
+    Returns:
+        The number of completed steps and the seconds spent on them.
 
     Raises:
         UserError: the checkpoint holds other parts than `state`.
@@ -84,4 +91,6 @@ def load_checkpoint(file: Path, state: Mapping[str, Stateful]) -> tuple[int, flo
         )
     for name, part in state.items():
         part.load_state_dict(saved["state"][name])
+    if period is not None and "period" in saved:  # earlier versions had only whole periods
+        period.load_state_dict(saved["period"])
     return int(saved["step"]), float(saved["seconds"])

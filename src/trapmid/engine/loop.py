@@ -5,8 +5,10 @@ import math
 import time
 from collections import Counter
 from collections.abc import Callable, Mapping
+from contextlib import nullcontext
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
 from torch import Tensor
 
@@ -16,11 +18,12 @@ from trapmid.engine.compute import Compute
 from trapmid.engine.progress import Progress, no_progress
 from trapmid.engine.seeds import randomness
 from trapmid.files import write_atomic
+from trapmid.termination import Terminated, postponed
 from trapmid.types import Stateful, UserError
 
 LOG = "log.jsonl"
 CHECKPOINT_SECONDS = 20.0
-"""A loop writes a checkpoint if the last one is older than this, and when it ends."""
+"""A loop writes a checkpoint if the last one is older than this, when it ends, and when the process is asked to end."""
 _ALL = 0
 """The number in the random stream of a period, which is the same in all processes that train together."""
 
@@ -40,7 +43,8 @@ class Loop:
         state: everything that changes from step to step and that later steps depend on, by name.
         folder: where the checkpoint and the log are written. If it is None, the loop writes no checkpoint and keeps the
             log in memory.
-        period: the number of steps between two rows of the log. Checkpoints are written only at the end of a period.
+        period: the number of steps between two rows of the log. Checkpoints are written at the end of a period, unless
+            the process is asked to end.
         progress: called after every step.
         rows: the log so far, one row per period.
         seconds: the time spent in the loop so far, including the time before a resume.
@@ -78,38 +82,43 @@ class Loop:
 
         Raises:
             UserError: `step` returned NaN or infinity, or the checkpoint in `folder` is of another run.
+            Terminated: the process was asked to end during a step. After that step, a checkpoint was written.
         """
-        done = self._resume()
+        period = _Period()
+        done = self._resume(period)
         started = time.monotonic() - self.seconds
         saved = time.monotonic()
-        sums: dict[str, Tensor] = {}
-        counts: Counter[str] = Counter()
         over = done == self.steps or stop()
-        while not over:
-            with randomness(self.seed, self.name, "step", done, together.rank(), device=self.compute.torch_device):
-                for name, value in step(done).items():
-                    sums[name] = sums[name] + value.detach() if name in sums else value.detach().clone()
-                    counts[name] += 1
-            done += 1
-            over = done == self.steps or stop()
-            if done % self.period == 0 or over:
-                with randomness(self.seed, self.name, "period", done, _ALL, device=self.compute.torch_device):
-                    extra = at_period(done) if at_period is not None else {}
-                self.seconds = time.monotonic() - started
-                averages = {name: float(value) / counts[name] for name, value in sums.items()}
-                averages = together.mean(averages, self.compute.torch_device)
-                self._refuse_divergence(averages, done)
-                self._append({"step": float(done), "seconds": self.seconds, **averages, **extra})
-                sums, counts = {}, Counter()
-                if (
-                    self.folder is not None
-                    and together.rank() == 0
-                    and (over or time.monotonic() - saved > CHECKPOINT_SECONDS)
-                ):
-                    save_checkpoint(self.folder / LATEST, done, self.seconds, self.state)
-                    saved = time.monotonic()
-            self.progress(self.name, done, self.steps, self._note())
+        alone = together.processes() == 1  # several processes would have to end after the same step
+        with postponed() if alone and self.folder is not None else nullcontext(_never) as asked_to_end:
+            while not over:
+                with randomness(self.seed, self.name, "step", done, together.rank(), device=self.compute.torch_device):
+                    period.add(step(done))
+                done += 1
+                over, ending = done == self.steps or stop(), asked_to_end()
+                if done % self.period == 0 or over:
+                    with randomness(self.seed, self.name, "period", done, _ALL, device=self.compute.torch_device):
+                        extra = at_period(done) if at_period is not None else {}
+                    self.seconds = time.monotonic() - started
+                    averages = together.mean(period.averages(), self.compute.torch_device)
+                    self._refuse_divergence(averages, done)
+                    self._append({"step": float(done), "seconds": self.seconds, **averages, **extra})
+                    period = _Period()
+                    if over or time.monotonic() - saved > CHECKPOINT_SECONDS:
+                        self._save(done, period)
+                        saved = time.monotonic()
+                elif ending:
+                    self._refuse_divergence(period.averages(), done)
+                    self.seconds = time.monotonic() - started
+                self.progress(self.name, done, self.steps, self._note())
+                if ending:
+                    self._save(done, period)
+                    raise Terminated(saved=True)
         return self.rows
+
+    def _save(self, done: int, period: "_Period") -> None:
+        if self.folder is not None and together.rank() == 0:
+            save_checkpoint(self.folder / LATEST, done, self.seconds, self.state, period)
 
     def _refuse_divergence(self, averages: Mapping[str, float], done: int) -> None:
         """Raise before numbers that are not finite reach the log, a checkpoint or the result.
@@ -126,12 +135,12 @@ class Loop:
                     "the command again with another --out."
                 )
 
-    def _resume(self) -> int:
+    def _resume(self, period: "_Period") -> int:
         done = 0
         if self.folder is not None:
             self.folder.mkdir(parents=True, exist_ok=True)
             if (self.folder / LATEST).exists():
-                done, self.seconds = load_checkpoint(self.folder / LATEST, self.state)
+                done, self.seconds = load_checkpoint(self.folder / LATEST, self.state, period)
             self.rows = [row for row in read_log(self.folder / LOG) if row["step"] <= done]
             if self.rows:  # an earlier version kept running after a divergence
                 self._refuse_divergence({name: v for name, v in self.rows[-1].items() if name.startswith("loss")}, done)
@@ -151,6 +160,33 @@ class Loop:
             return ""
         hidden = {"step", "seconds", "epoch"}
         return "  ".join(f"{name} {value:.3g}" for name, value in self.rows[-1].items() if name not in hidden)
+
+
+class _Period:
+    """The sums of what the steps of a period returned, which a checkpoint within a period has to hold."""
+
+    def __init__(self) -> None:
+        self._sums: dict[str, Tensor] = {}
+        self._counts: Counter[str] = Counter()
+
+    def add(self, values: Mapping[str, Tensor]) -> None:
+        for name, value in values.items():
+            known = self._sums.get(name)
+            self._sums[name] = value.detach().clone() if known is None else known.to(value.device) + value.detach()
+            self._counts[name] += 1
+
+    def averages(self) -> dict[str, float]:
+        return {name: float(value) / self._counts[name] for name, value in self._sums.items()}
+
+    def state_dict(self) -> dict[str, Any]:
+        return {"sums": self._sums, "counts": dict(self._counts)}
+
+    def load_state_dict(self, state_dict: dict[str, Any]) -> None:
+        self._sums, self._counts = dict(state_dict["sums"]), Counter(state_dict["counts"])
+
+
+def _never() -> bool:
+    return False
 
 
 def read_log(file: Path) -> list[dict[str, float]]:
