@@ -19,6 +19,7 @@ from trapmid.attacks import (
     MIRROR,
     PLGMI,
     PPA,
+    PPDG,
     WRK,
     Aligned,
     Attack,
@@ -209,6 +210,7 @@ TINY_ATTACKS: dict[str, Attack[Any, Any]] = {
         augmentation=WARP,
         draws=3,
     ),
+    "ppdg": PPDG(base=PLGMI_TINY, samples=4, share=0.5, iterations=6, tuned="together"),
     "gmi": GMI_TINY,
     "kedmi": KEDMI_TINY,
     "lomma": LOMMA(

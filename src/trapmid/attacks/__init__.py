@@ -19,6 +19,7 @@ from trapmid.attacks.parsing import parse_attack
 from trapmid.attacks.plgmi import PLGMI
 from trapmid.attacks.plgmi_plus import PLGMIPlus, PLGMIPlusPlus
 from trapmid.attacks.ppa import PPA
+from trapmid.attacks.ppdg import PPDG
 from trapmid.attacks.public_nearest import PublicNearest
 from trapmid.attacks.robust import Robust
 from trapmid.attacks.smoothed import Smoothed
@@ -38,6 +39,7 @@ __all__ = [
     "MIRROR",
     "PLGMI",
     "PPA",
+    "PPDG",
     "WRK",
     "Aligned",
     "AnyAttack",

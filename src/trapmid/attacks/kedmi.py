@@ -68,7 +68,10 @@ class KEDMI(Effort, Attack[WhiteBoxTarget, GAN]):
 
     def prepare(self, target: WhiteBoxTarget, public: ImageSet, run: Run) -> GAN:
         """Query the target with the public images, then train the GAN."""
-        soft_labels = score_public(target, public, run)
+        return self.train(target, public, score_public(target, public, run), run)
+
+    def train(self, target: WhiteBoxTarget, public: ImageSet, soft_labels: Tensor, run: Run) -> GAN:
+        """Train the GAN with the target's probabilities (len(public), num_classes) for the public images."""
         gan = self.prior.fit(run.training(public, target, self.kind), soft_labels, start=warm_start_of(run, self.name))
         return kept(gan, run)
 

@@ -18,6 +18,7 @@ from trapmid.attacks.mirror_whitebox import MIRRORWhiteBox
 from trapmid.attacks.plgmi import PLGMI
 from trapmid.attacks.plgmi_plus import PLGMIPlus, PLGMIPlusPlus
 from trapmid.attacks.ppa import PPA
+from trapmid.attacks.ppdg import PPDG
 from trapmid.attacks.public_nearest import PublicNearest
 from trapmid.attacks.robust import Robust
 from trapmid.attacks.smoothed import Smoothed
@@ -39,6 +40,7 @@ MEMBERS: tuple[type[Attack[Any, Any]], ...] = (
     MIRRORWhiteBox,
     BREP,
     LOKT,
+    PPDG,
     PublicNearest,
     Aligned,
     Distilled,

@@ -11,7 +11,7 @@ from torch.nn import functional as F
 from trapmid.augment import AnyAugmentation, NoAugmentation
 from trapmid.config import BelowOne, Count
 from trapmid.data.images import to_unit
-from trapmid.priors.gan import GAN, Fit, GANConfig, Losses, Pair, begin_with
+from trapmid.priors.gan import GAN, Fit, GANConfig, Losses, Pair
 from trapmid.priors.prior import PriorConfig, PriorTraining
 from trapmid.priors.sn_resnet import SNResNet
 from trapmid.priors.strided import Strided
@@ -86,9 +86,7 @@ class CGANFit(Fit):
         self.guidance = guidance
         self.pseudo_labels = None if pseudo_labels is None else pseudo_labels.to(self.device)
         self.augment = config.augmentation.build(setting.public.image_size)
-        if start is not None:
-            begin_with(self.generator, start.generator)
-            begin_with(self.discriminator, start.discriminator)
+        self.begun_with(start)
 
     def generator_losses(self) -> Losses:
         """The negative discriminator output, and the guidance of the attack."""

@@ -78,9 +78,9 @@ class DCGAN(GANConfig, PriorConfig):
     betas: tuple[BelowOne, BelowOne] = (0.5, 0.999)
     penalty: NonNegative = 10.0
 
-    def fit(self, setting: PriorTraining) -> GAN:
-        """See `PriorConfig.fit`."""
-        return DCGANFit(self, setting).run()
+    def fit(self, setting: PriorTraining, *, start: GAN | None = None) -> GAN:
+        """Train a pair of networks on public images, from the weights of `start` if there is one."""
+        return DCGANFit(self, setting).begun_with(start).run()
 
     def pair(self, num_classes: int, image_size: int, channels: int) -> Pair:
         """See `GANConfig.pair`."""

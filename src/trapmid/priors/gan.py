@@ -4,7 +4,7 @@ from abc import ABC, abstractmethod
 from collections.abc import Mapping
 from contextlib import AbstractContextManager
 from pathlib import Path
-from typing import Any, NamedTuple, final
+from typing import Any, NamedTuple, TypeVar, final
 
 import torch
 from safetensors.torch import save_file
@@ -151,6 +151,7 @@ class GANConfig(Member, ABC):
 
 
 Losses = Mapping[str, Tensor]
+FitT = TypeVar("FitT", bound="Fit")
 
 
 class Fit(ABC):
@@ -174,6 +175,18 @@ class Fit(ABC):
         self.average: AveragedModel | None = None
         if config.ema is not None:
             self.average = AveragedModel(self.generator, multi_avg_fn=get_ema_multi_avg_fn(config.ema))
+
+    @final
+    def begun_with(self: FitT, start: GAN | None) -> FitT:
+        """Take the weights of a pair of the same shapes, if there is one. Returns itself.
+
+        Raises:
+            UserError: the networks have other shapes.
+        """
+        if start is not None:
+            begin_with(self.generator, start.generator)
+            begin_with(self.discriminator, start.discriminator)
+        return self
 
     @abstractmethod
     def generator_losses(self) -> Losses:

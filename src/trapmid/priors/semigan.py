@@ -115,15 +115,24 @@ class SemiGAN(GANConfig):
     entropy_weight: NonNegative = 1e-4
     company: Literal["batch", "kept"] = "batch"
 
-    def fit(self, setting: PriorTraining, soft_labels: Tensor, *, start: GAN | None = None) -> GAN:
+    def fit(
+        self,
+        setting: PriorTraining,
+        soft_labels: Tensor,
+        *,
+        start: GAN | None = None,
+        resume: GAN | None = None,
+    ) -> GAN:
         """Train a pair on public images and the target's soft labels for them.
 
         Args:
             setting: public images, seed, folder and other settings.
             soft_labels: (len(public), num_classes), the target's probabilities.
-            start: a pair of the same shapes. Its generator provides the initial weights.
+            start: a pair whose generator has the same shapes and provides its initial weights.
+            resume: a pair of this kind, which provides the initial weights of both networks.
         """
         fit = SemiGANFit(self, setting, soft_labels, start)
+        fit.begun_with(resume)
         gan = fit.run()
         if self.company == "kept":
             with fit.randomness("company"), torch.no_grad():
