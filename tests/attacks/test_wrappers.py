@@ -108,7 +108,7 @@ def test_a_view_and_a_surrogate_around_every_base(
     found, _ = open_found(tmp_path / "attack")
     assert len(found.pixels) == CLASSES * method.effort.images_per_identity
     assert sorted(set(found.labels.tolist())) == list(range(CLASSES))
-    assert method.name == f"{wrapper}-{base}"
+    assert method.name == f"{wrapper}-{inner.name}"
     torch.testing.assert_close(
         found.confidence,
         model(to_unit(found.pixels)).logits.softmax(1).gather(1, found.labels[:, None]).squeeze(1).detach(),

@@ -218,9 +218,9 @@ def test_members_with_other_settings_are_left_out_and_told(old: Path, other: Pat
 def test_from_the_command_line(old: Path, tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
     models = [str(old / "models" / name) for name in ("none", "trapmid")]
     assert run("compare", *models, "--out", str(tmp_path / "new"), "--redact") == 0
-    told = capfd.readouterr().out
+    told = " ".join(capfd.readouterr().out.split())  # the console breaks lines where it likes
     assert "AA-1 of PLG-MI, the strongest attack, is 25.0" in told
     assert "B: Trap-MID" in told
     assert sorted(file.name for file in (tmp_path / "new").iterdir()) == ["compare.html", "compare.json"]
     assert run("compare", str(old), str(tmp_path)) == 2
-    assert "is neither a run folder" in capfd.readouterr().err
+    assert "is neither a run folder" in " ".join(capfd.readouterr().err.split())
