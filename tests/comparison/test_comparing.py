@@ -215,7 +215,10 @@ def test_members_with_other_settings_are_left_out_and_told(old: Path, other: Pat
     assert "knn_distance_l2" in {one.metric for one in found.table}
 
 
-def test_from_the_command_line(old: Path, tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
+def test_from_the_command_line(
+    old: Path, tmp_path: Path, capfd: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("trapmid.console.console.width", 160)
     models = [str(old / "models" / name) for name in ("none", "trapmid")]
     assert run("compare", *models, "--out", str(tmp_path / "new"), "--redact") == 0
     told = " ".join(capfd.readouterr().out.split())  # the console breaks lines where it likes
