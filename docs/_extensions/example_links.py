@@ -1,7 +1,7 @@
 """Links to files outside of docs/ become links within the site.
 
 On GitHub, `../examples/server.py` is a file. The site shows all examples on one page, so such a link leads to the
-heading of the file there. The changelog and the readme have pages of their own.
+heading of the file there. The changelog, the readme and the one about cards have pages of their own.
 """
 
 import posixpath
@@ -9,9 +9,11 @@ import re
 
 from sphinx.application import Sphinx
 
-PAGES = {"CHANGELOG.md": "changelog.md", "README.md": "index.md"}
+PAGES = {"CHANGELOG.md": "changelog.md", "README.md": "index.md", "results/README.md": "cards.md"}
 EXAMPLES = "reference/examples.md"
-LINK = re.compile(r"\]\((?P<up>(?:\.\./)+)(?P<file>examples(?:/[\w./-]*)?|CHANGELOG\.md|README\.md)\)")
+LINK = re.compile(
+    r"\]\((?P<up>(?:\.\./)+)(?P<file>examples(?:/[\w./-]*)?|CHANGELOG\.md|README\.md|results/README\.md)\)"
+)
 
 
 def led_inside(text: str, page: str) -> str:

@@ -7,7 +7,7 @@ from typing import Literal
 
 from pydantic import ValidationError
 
-from trapmid.config import Config, explain
+from trapmid.config import Config, explain, fingerprint
 from trapmid.files import write_atomic
 from trapmid.metrics.scores import Score
 from trapmid.reading import read_json
@@ -100,8 +100,10 @@ class ResultCard(Config):
 
     @property
     def name(self) -> str:
-        """The name of its file, without the suffix: the same for the same question, whoever answers it."""
-        return "-".join((self.recipe, self.defense.name, self.attack.name, self.data.digests["private"][:8]))
+        """The name of its file, without the suffix: the same for the same settings and images, whoever runs them."""
+        digests = self.data.digests
+        asked = fingerprint([self.settings, digests["private"], digests["public"]])[:8]
+        return "-".join((self.recipe, self.defense.name, self.attack.name, asked))
 
     def score(self, metric: str) -> Score | None:
         """The score of the first judge: the mean over seeds if there are several, or else that of the one seed."""

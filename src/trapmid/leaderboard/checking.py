@@ -19,10 +19,11 @@ def check_card(card: ResultCard, run: Path) -> None:
     Raises:
         UserError: the run folder has no such result, is damaged, or differs. The message names every difference.
     """
-    own = [one for one in cards_of(run, card.command) if one.name == card.name]
-    if not own:
-        raise UserError(f"{run} has no measured {card.attack.name} on {card.defense.name} by the recipe {card.recipe}.")
-    found = [*_differences(card.model_dump(mode="json"), own[0].model_dump(mode="json"), "")]
+    asked = (card.defense.name, card.attack.name)
+    own = next((one for one in cards_of(run, card.command) if (one.defense.name, one.attack.name) == asked), None)
+    if own is None:
+        raise UserError(f"{run} has no measured {card.attack.name} on {card.defense.name}.")
+    found = [*_differences(card.model_dump(mode="json"), own.model_dump(mode="json"), "")]
     if found:
         raise UserError(f"The card {card.name} is not what {run} holds: {'; '.join(found)}.")
 
