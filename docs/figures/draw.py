@@ -230,6 +230,11 @@ def tradeoff() -> str:
             f'<circle cx="{x:g}" cy="{y:g}" r="5" class="series-{0 if trapdoor else 1}"/>',
             say(x + dx, y + dy, name, "ink small", "end" if dx < 0 else "start"),
         ]
+    for row, (name, colour) in enumerate((("trapdoors", 0), ("other defenses", 1))):
+        parts += [
+            f'<circle cx="92" cy="{44 + 20 * row}" r="5" class="series-{colour}"/>',
+            say(104, 48 + 20 * row, name, "ink small", "start"),
+        ]
     parts += [
         say((left + right) / 2, bottom + 44, "clean accuracy (right is useful)", "ink small"),
         f'<g transform="rotate(-90 18 {(top + bottom) / 2:g})">'
