@@ -128,7 +128,7 @@ def page(cards: list[ResultCard], tmp_path_factory: pytest.TempPathFactory) -> P
 
 def test_the_page_has_every_card_and_loads_nothing(page: Path, cards: list[ResultCard]) -> None:
     text = page.read_text(encoding="utf-8")
-    assert text.count("<tr>") == len(cards) + 1
+    assert text.count('<th scope="row"') == text.count("<summary") == len(cards)
     assert "default-src 'none'" in text
     assert not re.search(r"(?:src|href)=|https?://|url\(", text)
     assert "paper ~6.3" in text
@@ -155,6 +155,9 @@ def test_a_browser_sorts_it(page: Path, tmp_path: Path) -> None:
     values = [float(re.findall(r'data-order="([^"]*)"', row)[3]) for row in rows]
     assert values == sorted(values)
     assert len(set(values)) > 1
+    pairs = re.findall(r'<th scope="row" data-order="([^"]*)".*?aria-label="Card of .*? on ([^"]*)"', dom, re.DOTALL)
+    assert len(pairs) == len(values)
+    assert all(row == card for row, card in pairs), "each card stays with its row"
     assert 'aria-sort="ascending"' in dom
 
 
