@@ -1,7 +1,7 @@
-"""`trapmid.audit_model` in a notebook: bars that are drawn again in one place, and the report at the end.
+"""`trapmid.audit_model` in notebooks: bars that are drawn again in one place, and the report at the end.
 
-It needs packages that nothing else here needs, and is left out without them: `uv run --with nbclient --with ipykernel
---with ipywidgets pytest -m slow tests/report/test_notebook.py`.
+It needs packages that nothing else here needs, and is left out without them: `uv run --group notebooks pytest -m slow
+tests/report/test_notebook.py`.
 """
 
 import json
@@ -10,6 +10,8 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+
+NOTEBOOK = Path(__file__).parents[2] / "examples" / "audit_a_model.ipynb"
 
 CELLS = (
     """
@@ -45,32 +47,65 @@ report = trapmid.audit_model(
 )
 
 
-@pytest.mark.slow
-def test_an_audit_in_a_notebook(tmp_path: Path) -> None:
-    nbclient, nbformat = pytest.importorskip("nbclient"), pytest.importorskip("nbformat")
-    for kernel in ("ipykernel", "ipywidgets"):
-        pytest.importorskip(kernel)
+pytestmark = pytest.mark.slow
+
+
+@pytest.fixture(scope="module")
+def nbformat() -> Any:
+    for package in ("nbclient", "ipykernel", "ipywidgets"):
+        pytest.importorskip(package)
+    return pytest.importorskip("nbformat")
+
+
+def execute(notebook: Any, folder: Path) -> None:
+    """Runs a notebook in a folder, with this Python, and fills in its outputs."""
+    import nbclient
+
+    kernel = {"argv": [sys.executable, "-m", "ipykernel_launcher", "-f", "{connection_file}"], "language": "python"}
+    place = folder / "kernels" / "here"
+    place.mkdir(parents=True)
+    (place / "kernel.json").write_text(json.dumps(kernel | {"display_name": "here"}), encoding="utf-8")
+    client = nbclient.NotebookClient(
+        notebook, timeout=600, kernel_name="here", resources={"metadata": {"path": str(folder)}}
+    )
+    client.km = client.create_kernel_manager()
+    client.km.kernel_spec_manager.kernel_dirs.insert(0, str(folder / "kernels"))
+    client.execute()
+
+
+def bars(cell: Any) -> list[Any]:
+    return [one for one in cell.outputs if "application/vnd.jupyter.widget-view+json" in one.get("data", {})]
+
+
+def said(cell: Any) -> str:
+    return "".join(one.text for one in cell.outputs if one.output_type == "stream")
+
+
+def test_an_audit_in_a_notebook(nbformat: Any, tmp_path: Path) -> None:
     first = "from pathlib import Path\nfrom trapmid.engine import Compute\n" + CELLS[0].format(
         tests=str(Path(__file__).parents[1])
     )
     notebook: Any = nbformat.v4.new_notebook(
         cells=[nbformat.v4.new_code_cell(source) for source in (first, *CELLS[1:])]
     )
-    kernel = {"argv": [sys.executable, "-m", "ipykernel_launcher", "-f", "{connection_file}"], "language": "python"}
-    place = tmp_path / "kernels" / "here"
-    place.mkdir(parents=True)
-    (place / "kernel.json").write_text(json.dumps(kernel | {"display_name": "here"}), encoding="utf-8")
-    client = nbclient.NotebookClient(
-        notebook, timeout=600, kernel_name="here", resources={"metadata": {"path": str(tmp_path)}}
-    )
-    client.km = client.create_kernel_manager()
-    client.km.kernel_spec_manager.kernel_dirs.insert(0, str(tmp_path / "kernels"))
-    client.execute()
+    execute(notebook, tmp_path)
     _, audited, shown = notebook.cells
-    bars = [one for one in audited.outputs if "application/vnd.jupyter.widget-view+json" in one.get("data", {})]
-    said = "".join(one.text for one in audited.outputs if one.output_type == "stream")
-    assert len(bars) == 1
+    assert len(bars(audited)) == 1
     assert len(audited.outputs) <= 3
-    assert len(said.splitlines()) < 10, said
+    assert len(said(audited).splitlines()) < 10, said(audited)
     (frame,) = shown.outputs
     assert frame.data["text/html"].startswith("<iframe srcdoc=")
+
+
+def test_the_notebook_of_the_examples_runs_and_keeps_no_outputs(nbformat: Any, tmp_path: Path) -> None:
+    notebook = nbformat.read(NOTEBOOK, as_version=4)
+    nbformat.validate(notebook)
+    cells = {cell.id: cell for cell in notebook.cells}
+    assert [cell.id for cell in notebook.cells if cell.get("outputs") or cell.get("execution_count")] == []
+    execute(notebook, tmp_path)
+    assert len(bars(cells["audit"])) == 1
+    (frame,) = cells["report"].outputs
+    assert frame.data["text/html"].startswith("<iframe srcdoc=")
+    assert (tmp_path / "audit" / "report.html").is_file()
+    named = {line.split()[0] for line in said(cells["scores"]).splitlines()}
+    assert named == {"plgmi", "public-nearest", "real", "public", "prior:cgan"}
