@@ -244,6 +244,7 @@ def test_from_the_command_line(
 def test_two_models_are_compared_by_the_audit_of_one(
     net: nn.Module, people: ImageSet, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
 ) -> None:
+    monkeypatch.setattr("trapmid.console.console.width", 160)
     monkeypatch.setattr("trapmid.recipes.given.suitable_judges", lambda *_: (JUDGE,))
     private = str(parquet(people, tmp_path / "private.parquet"))
     public = str(parquet(OTHERS.load(SIZE, 3), tmp_path / "public.parquet"))
