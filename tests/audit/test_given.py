@@ -21,6 +21,7 @@ from trapmid.comparison import compare
 from trapmid.data import ImageSet, SyntheticSource
 from trapmid.data.images import to_png
 from trapmid.engine import no_progress
+from trapmid.leaderboard import cards_of, check_card
 from trapmid.metrics.judges import EvaluationClassifier
 from trapmid.metrics.scores import find, read_scores
 from trapmid.models import SmallResNet
@@ -95,6 +96,12 @@ def test_an_audit_of_a_module_from_the_examination_to_the_report(net: nn.Module,
     made = {path: path.stat().st_mtime_ns for path in tmp_path.rglob("manifest.json")}
     run_audit(chosen, tmp_path, compute=CPU, jobs=1)
     assert made == {path: path.stat().st_mtime_ns for path in tmp_path.rglob("manifest.json")}
+    with pytest.raises(UserError, match="trapmid audit model.pt2"):
+        cards_of(tmp_path)
+    cards = cards_of(tmp_path, "trapmid audit mine.pt2")
+    assert {(card.defense.name, card.attack.name) for card in cards} == {("mine", "plgmi"), ("mine", "public-nearest")}
+    for card in cards:
+        check_card(card, tmp_path)
 
 
 @pytest.mark.slow

@@ -19,7 +19,8 @@ class MakeCards:
     Attributes:
         run: the run folder.
         to: folder for the cards.
-        command: the command that made the run folder, if its recipe was changed.
+        command: the whole command that made the run folder. It is needed if settings were changed, or if a model of
+            your own was audited.
     """
 
     run: Annotated[tyro.conf.Positional[Path], tyro.conf.arg(metavar="RUN")]
@@ -32,7 +33,7 @@ class CheckCard:
     """Make a card again from its run folder, and compare every value. The exit code is 2 if one differs.
 
     Attributes:
-        card: the card.
+        card: the card, a .json file.
         run: the run folder that it comes from.
     """
 
@@ -70,7 +71,7 @@ def leaderboard(action: Action) -> None:
 
     Example: trapmid leaderboard check results/CARD.json --run runs/demo
 
-    Example: trapmid leaderboard build
+    Example: trapmid leaderboard build --cards results --to leaderboard.html
 
     Args:
         action: what to do.
