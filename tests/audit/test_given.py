@@ -96,7 +96,7 @@ def test_an_audit_of_a_module_from_the_examination_to_the_report(net: nn.Module,
     made = {path: path.stat().st_mtime_ns for path in tmp_path.rglob("manifest.json")}
     run_audit(chosen, tmp_path, compute=CPU, jobs=1)
     assert made == {path: path.stat().st_mtime_ns for path in tmp_path.rglob("manifest.json")}
-    with pytest.raises(UserError, match="trapmid audit model.pt2"):
+    with pytest.raises(UserError, match=r"trapmid audit model\.pt2"):
         cards_of(tmp_path)
     cards = cards_of(tmp_path, "trapmid audit mine.pt2")
     assert {(card.defense.name, card.attack.name) for card in cards} == {("mine", "plgmi"), ("mine", "public-nearest")}
