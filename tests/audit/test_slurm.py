@@ -52,11 +52,15 @@ def job_of_the_training() -> str:
     return subprocess.run(command, check=True, capture_output=True, text=True, timeout=30).stdout.strip()
 
 
+def steps_of(job: str) -> list[psutil.Process]:
+    """What a node runs for a job. A job runs, to Slurm, a moment before its node has begun."""
+    running = psutil.process_iter(["name", "cmdline"])
+    return [p for p in running if p.info["name"] == "slurmstepd" and f"[{job}." in " ".join(p.info["cmdline"] or ())]
+
+
 def kill_node_of(job: str) -> None:
     """Kill what a node runs for a job, with signal 9."""
-    running = psutil.process_iter(["name", "cmdline"])
-    steps = [p for p in running if p.info["name"] == "slurmstepd" and f"[{job}." in " ".join(p.info["cmdline"] or ())]
-    assert steps
+    steps = wait_for(lambda: steps_of(job))
     for process in [child for step in steps for child in step.children(recursive=True)] + steps:
         process.kill()
 
