@@ -23,7 +23,7 @@ extensions = [
     "member_pages",
     "signatures",
 ]
-exclude_patterns = ["_build", "_extensions"]
+exclude_patterns = ["_build", "_extensions", "_templates"]
 
 # MyST: pages stay readable on GitHub, so links are plain Markdown and directives are few.
 myst_enable_extensions = ["colon_fence"]
@@ -66,6 +66,7 @@ linkcheck_ignore = [r"http://127\.0\.0\.1.*"]
 
 html_theme = "furo"
 html_title = f"trapmid {release}"
+templates_path = ["_templates"]
 html_static_path = ["_static"]
 html_css_files = ["site.css"]
 html_js_files = ["accessible.js"]

@@ -1,11 +1,56 @@
-// What furo leaves out: levels of the headings in its sidebar, names of its two asides, and a way to scroll wide code
-// and tables by keyboard.
+// What furo, copybutton and docutils leave out for people who use a keyboard or a screen reader. tests/docs/
+// test_accessible.py looks at the result.
 document.addEventListener("DOMContentLoaded", () => {
   for (const caption of document.querySelectorAll(".caption[role=heading]")) caption.ariaLevel = "2";
-  for (const [aside, name] of [[".sidebar-drawer", "Pages"], [".toc-drawer", "On this page"]]) {
-    document.querySelector(aside)?.setAttribute("aria-label", name);
+  const pages = document.querySelector(".sidebar-drawer");
+  const contents = document.querySelector(".toc-drawer");
+  for (const [aside, name] of [[pages, "Pages"], [contents, "On this page"]]) {
+    aside?.setAttribute("role", "navigation");
+    aside?.setAttribute("aria-label", name);
   }
-  for (const wide of document.querySelectorAll("pre, .table-wrapper")) {
-    if (wide.scrollWidth > wide.clientWidth) wide.tabIndex = 0;
+
+  // Labels of hidden checkboxes open the asides and the branches of the navigation. They become buttons.
+  const press = (label, name, inside) => {
+    const box = document.getElementById(label.htmlFor);
+    label.tabIndex = 0;
+    label.role = "button";
+    label.ariaLabel = name;
+    label.ariaExpanded = String(box.checked);
+    box.addEventListener("change", () => (label.ariaExpanded = String(box.checked)));
+    label.addEventListener("keydown", (event) => {
+      if (event.key !== "Enter" && event.key !== " ") return;
+      event.preventDefault();
+      box.click();
+      if (box.checked && inside) [...inside.querySelectorAll("a, input")].find((one) => one.checkVisibility())?.focus();
+    });
+    inside?.addEventListener("keydown", (event) => {
+      if (event.key !== "Escape" || !box.checked || !label.checkVisibility()) return;
+      box.click();
+      label.focus();
+    });
+  };
+  for (const label of document.querySelectorAll("label.nav-overlay-icon")) press(label, "Pages", pages);
+  for (const label of document.querySelectorAll("label.toc-overlay-icon")) press(label, "On this page", contents);
+  for (const box of document.querySelectorAll(".toctree-checkbox")) press(box.labels[0], box.ariaLabel);
+
+  // An empty cell heads nothing, and the role of an entry of a bibliography is no longer in use.
+  for (const head of document.querySelectorAll("th")) {
+    if (head.textContent.trim()) continue;
+    const cell = document.createElement("td");
+    cell.className = head.className;
+    head.replaceWith(cell);
   }
+  for (const entry of document.querySelectorAll("[role=doc-biblioentry]")) {
+    entry.role = "listitem";
+  }
+
+  // What is wider than the page scrolls by keyboard.
+  const scroll = () => {
+    for (const wide of document.querySelectorAll("pre, .table-wrapper")) {
+      if (wide.scrollWidth > wide.clientWidth) wide.tabIndex = 0;
+      else wide.removeAttribute("tabindex");
+    }
+  };
+  scroll();
+  addEventListener("resize", scroll);
 });

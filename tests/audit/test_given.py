@@ -1,6 +1,7 @@
 """Audits of models that trapmid did not train: the whole way, resumed, and what the doctor of models finds."""
 
 import json
+from importlib import import_module
 from pathlib import Path
 from typing import Any
 
@@ -26,6 +27,7 @@ from trapmid.metrics.judges import EvaluationClassifier
 from trapmid.metrics.scores import find, read_scores
 from trapmid.models import SmallResNet
 from trapmid.recipes import choose_recipe
+from trapmid.recipes.durations import GeneratorSpeed
 from trapmid.recipes.two_cores import training
 from trapmid.report import audit_model, write_report
 from trapmid.subjects import SubjectConfig, hold, parse_subject
@@ -204,6 +206,27 @@ def parquet(images: ImageSet, file: Path) -> Path:
     names = [images.identities[label] for label in images.labels.tolist()]
     pq.write_table(pa.table({"image": rows, "identity": names}), file)
     return file
+
+
+@pytest.mark.slow
+def test_the_doctor_measures_what_one_core_takes(
+    net: nn.Module, people: ImageSet, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
+) -> None:
+    seen = []
+
+    def speeds(*_: object) -> dict[str, GeneratorSpeed]:
+        seen.append(torch.get_num_threads())
+        return {kind: GeneratorSpeed(0.1, 0.001) for kind in ("cgan", "dcgan", "stylegan2")}
+
+    monkeypatch.setattr(import_module("trapmid.recipes.durations"), "generator_speeds", speeds)
+    private, model = parquet(people, tmp_path / "private.parquet"), exported(Logits(net).eval(), tmp_path / "net.pt2")
+    torch.set_num_threads(2)
+    try:
+        assert run("doctor", str(model), "--private", str(private), "--device", "cpu") == 0
+        assert (seen, torch.get_num_threads()) == ([1], 2)
+    finally:
+        torch.set_num_threads(1)
+    assert "one task at a time on one core" in capfd.readouterr().out
 
 
 @pytest.mark.slow

@@ -86,46 +86,10 @@ def test_a_newcomer_lists_runs_the_demo_and_reports(installed: Installed, tmp_pa
     assert (tmp_path / "leaderboard.html").read_text(encoding="utf-8").count('<th scope="row"') == 3
 
 
-# What a program without trapmid leaves behind: a network that plain torch trained, and folders of photographs.
-FOREIGN = """
-from pathlib import Path
-import torch
-from PIL import Image
-from torch import nn
-
-torch.manual_seed(0)
-
-def people(folder, count, each):
-    pixels, labels = [], []
-    for person in range(count):
-        look = torch.rand(3, 4, 4)
-        for number in range(each):
-            image = nn.functional.interpolate(look[None], (32, 32), mode="bilinear")[0]
-            image = (image + torch.rand(3, 1, 1) * 0.1 + torch.rand(3, 32, 32) * 0.1).clamp(0, 1) * 255
-            file = Path(folder) / f"{folder} {person}" / f"{number}.png"
-            file.parent.mkdir(parents=True, exist_ok=True)
-            Image.fromarray(image.byte().permute(1, 2, 0).numpy()).save(file)
-            pixels.append(image / 255)
-            labels.append(person)
-    return torch.stack(pixels), torch.tensor(labels)
-
-images, labels = people("private", 4, 24)
-people("public", 12, 4)
-model = nn.Sequential(nn.Conv2d(3, 8, 3, 2, 1), nn.ReLU(), nn.Flatten(), nn.Linear(8 * 16 * 16, 4))
-optimizer = torch.optim.Adam(model.parameters(), 3e-3)
-for _ in range(40):
-    optimizer.zero_grad()
-    nn.functional.cross_entropy(model(images), labels).backward()
-    optimizer.step()
-program = torch.export.export(model.eval(), (images[:2],), dynamic_shapes=({0: torch.export.Dim.DYNAMIC},))
-torch.export.save(program, "model.pt2")
-"""
-
-
 def test_a_model_of_others_is_audited(installed: Installed, tmp_path: Path) -> None:
     trapmid = installed.programs / "trapmid"
-    call(tmp_path, installed.programs / "python", "-c", FOREIGN)
-    images = ("--private", "private", "--public", "public")
+    call(tmp_path, installed.programs / "python", ROOT / "tests" / "release" / "foreign_model.py")
+    images = ("--private", "photos", "--public", "faces")
     changed = ("warm_start.iterations=2", "prior.iterations=2", "search_steps=2")
     options = ("--device", "cpu", "--jobs", 1, "--set", *(f"attacks.plgmi.{one}" for one in changed))
     call(tmp_path, trapmid, "audit", "model.pt2", *images, "--out", "run", *options)

@@ -22,7 +22,7 @@ import torch
 from trapmid.audit.plan import Task
 from trapmid.audit.recipe import Recipe
 from trapmid.audit.tasks import Session
-from trapmid.engine import Compute, Progress
+from trapmid.engine import Compute, Progress, one_thread
 from trapmid.errors import UserError, in_words
 from trapmid.metrics.metric import AnyMetric
 from trapmid.metrics.table import register, registered_for_workers
@@ -80,12 +80,8 @@ def _this_process(session: Session, progress: Progress) -> Iterator[Submit]:
             done.set_exception(problem)
         return done
 
-    threads = torch.get_num_threads()
-    torch.set_num_threads(1)
-    try:
+    with one_thread():
         yield submit
-    finally:
-        torch.set_num_threads(threads)
 
 
 @contextmanager

@@ -210,13 +210,13 @@ def examine_given(
     with loading():
         from trapmid.audit.examination import examine
         from trapmid.data import guess_source
-        from trapmid.engine import Compute
+        from trapmid.engine import Compute, one_thread
         from trapmid.recipes.durations import durations, generator_speeds
         from trapmid.recipes.given import fitting_resolution
         from trapmid.recipes.memory import memory
-    subject = config_of(model, given, label_of(model)).open(given.access, Compute(device))
-    side, channels = fitting_resolution(subject.image_shape), subject.image_shape[0]
-    with Watch() as progress:
+    with one_thread(), Watch() as progress:  # the times are those of one core
+        subject = config_of(model, given, label_of(model)).open(given.access, Compute(device))
+        side, channels = fitting_resolution(subject.image_shape), subject.image_shape[0]
         everybody = guess_source(private).load(
             side, 1 if channels == 1 else 3, lambda done, total: progress("load private images", done, total, "")
         )

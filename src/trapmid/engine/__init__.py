@@ -1,7 +1,7 @@
 """What every training and search runs in: devices, random numbers by step, loops with checkpoints, logs, progress."""
 
 from trapmid.engine.checkpoints import LATEST, BestState, load_checkpoint, save_checkpoint
-from trapmid.engine.compute import Compute, Precision, choose_device
+from trapmid.engine.compute import Compute, Precision, choose_device, one_thread
 from trapmid.engine.loop import LOG, Loop, read_log
 from trapmid.engine.memory import peak_memory_mib
 from trapmid.engine.processes import run_together
@@ -21,6 +21,7 @@ __all__ = [
     "labelled",
     "load_checkpoint",
     "no_progress",
+    "one_thread",
     "peak_memory_mib",
     "randomness",
     "read_log",

@@ -1,6 +1,8 @@
 """Where and how numbers are computed: the device and the precision."""
 
 import os
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, fields, replace
 from functools import cached_property
 from types import MethodType
@@ -44,6 +46,17 @@ def choose_device(device: str) -> torch.device:
     if index >= count:
         raise UserError(f"--device {device}: this machine has {count} CUDA device(s), numbered from 0.")
     return torch.device("cuda", index)
+
+
+@contextmanager
+def one_thread() -> Iterator[None]:
+    """Within it, torch computes on one core, as every task of an audit does."""
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)
+    try:
+        yield
+    finally:
+        torch.set_num_threads(threads)
 
 
 @dataclass(frozen=True)
