@@ -1,29 +1,40 @@
 """Every xdist worker uses one thread, and the random state is the same before every test."""
 
-import pytest
-import torch
+from typing import TYPE_CHECKING
 
-from helpers.faces import tiny_private, tiny_public
-from trapmid.data import ImageSet, Split
+import pytest
+
+import helpers.checked_types  # noqa: F401  before anything of trapmid is imported
+
+if TYPE_CHECKING:
+    from trapmid.data import ImageSet, Split
 
 
 @pytest.fixture(autouse=True, scope="session")
 def one_thread() -> None:
+    import torch
+
     torch.set_num_threads(1)
 
 
 @pytest.fixture(autouse=True)
 def seeded() -> None:
+    import torch
+
     torch.manual_seed(0)
 
 
 @pytest.fixture
-def private() -> Split:
+def private() -> "Split":
+    from helpers.faces import tiny_private
+
     return tiny_private()
 
 
 @pytest.fixture
-def public() -> ImageSet:
+def public() -> "ImageSet":
+    from helpers.faces import tiny_public
+
     return tiny_public()
 
 

@@ -4,7 +4,6 @@ from pathlib import Path
 
 import pytest
 import torch
-from sklearn.metrics.pairwise import cosine_similarity
 from torch import Tensor
 
 from helpers_attacks import CPU, PLGMI_TINY, TINY_ATTACKS, faces, target_for, trained_classifier
@@ -34,6 +33,8 @@ LABELS = torch.tensor([0, 3, 1, 1, 2, 0])
 
 
 def cosine(a: Tensor, b: Tensor) -> float:
+    from sklearn.metrics.pairwise import cosine_similarity
+
     return float(cosine_similarity(a[None].numpy(), b[None].numpy())[0, 0])
 
 

@@ -4,7 +4,6 @@ import sys
 from pathlib import Path
 
 import pytest
-import timm
 import torch
 from PIL import Image
 from safetensors.torch import save_file
@@ -31,6 +30,8 @@ def photographs(images: ImageSet, folder: Path) -> Path:
 def test_three_images_of_each_are_enough(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
 ) -> None:
+    import timm
+
     learned = patterns(5, 8, SIZE)
     model = exported(Logits(trained_classifier(learned)).eval(), tmp_path / "net.pt2")
     few = learned.subset(torch.cat([learned.of_identity(number)[:3] for number in range(5)]))

@@ -6,7 +6,6 @@ from pathlib import Path
 
 import pytest
 import torch
-from sklearn.metrics import roc_auc_score
 
 from helpers.faces import tiny_public
 from helpers.trapped import Trapped
@@ -35,6 +34,8 @@ def evaluation(trapped: Trapped, found: Found) -> Detection:
 
 
 def test_metrics_are_what_the_scores_say(evaluation: Detection) -> None:
+    from sklearn.metrics import roc_auc_score
+
     measured = list(measure(evaluation))
     by: dict[tuple[str, str], Score] = {(r.attack, r.metric): r for r in measured}
     shown: dict[str, list[float]] = {}

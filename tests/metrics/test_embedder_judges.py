@@ -4,7 +4,6 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
-import timm
 import torch
 from safetensors.torch import save_file
 from torch import nn
@@ -29,6 +28,8 @@ def private() -> Split:
 
 
 def weights_of(name: str, file: Path, classes: int = 1000) -> Path:
+    import timm
+
     torch.manual_seed(0)
     save_file(timm.create_model(name, num_classes=classes).state_dict(), file)
     return file
@@ -72,6 +73,8 @@ def test_a_recipe_names_the_weights_by_their_content(config: ImageEmbedder, tmp_
 
 
 def test_a_network_that_cannot_judge_is_refused(config: ImageEmbedder, private: Split, tmp_path: Path) -> None:
+    import timm
+
     def refused(network: str, weights: Path, told: str) -> None:
         with pytest.raises(UserError, match=told):
             ImageEmbedder(network=network, weights=weights).embedder(CPU)
@@ -90,6 +93,8 @@ def test_a_network_that_cannot_judge_is_refused(config: ImageEmbedder, private: 
 
 
 def test_a_target_that_may_have_begun_as_the_judge_is_refused(config: ImageEmbedder, private: Split) -> None:
+    import timm
+
     judge = CentroidJudge(config, private.part("train"), CPU)
     tuned: nn.Module = timm.create_model("test_vit", num_classes=7)
     with pytest.raises(UserError, match=r"The judge image-embedder has the target's architecture.*--judge another"):

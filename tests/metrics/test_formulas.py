@@ -8,11 +8,6 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy import linalg, stats
-from sklearn.metrics import top_k_accuracy_score
-from sklearn.neighbors import NearestNeighbors
-from torchmetrics.functional.classification import multiclass_calibration_error
-from torchmetrics.image.fid import FrechetInceptionDistance
-from torchmetrics.image.kid import poly_mmd
 
 from trapmid.metrics import distance, fidelity
 from trapmid.metrics.accuracy import rank_of_label
@@ -34,6 +29,8 @@ def test_rank_is_the_plain_loop(n: int, classes: int, seed: int) -> None:
 
 @pytest.mark.parametrize("k", [1, 5])
 def test_accuracy_from_ranks_is_sklearns(k: int) -> None:
+    from sklearn.metrics import top_k_accuracy_score
+
     rng = np.random.default_rng(0)
     scores, labels = rng.normal(size=(200, 12)), rng.integers(0, 12, 200)
     scores[np.arange(200), labels] += 1
@@ -42,6 +39,8 @@ def test_accuracy_from_ranks_is_sklearns(k: int) -> None:
 
 
 def test_nearest_of_identity_is_sklearns_squared() -> None:
+    from sklearn.neighbors import NearestNeighbors
+
     rng = np.random.default_rng(0)
     found, real = rng.normal(size=(30, 16)).astype(np.float32), rng.normal(size=(80, 16)).astype(np.float32)
     of_found, of_real = rng.integers(0, 4, 30), rng.integers(0, 4, 80)
@@ -94,6 +93,8 @@ def test_nearer_to_private_is_the_loop(monkeypatch: pytest.MonkeyPatch) -> None:
 
 @pytest.mark.parametrize("sharpness", [0.1, 1.0, 5.0, 200.0])
 def test_calibration_error_is_torchmetrics(sharpness: float) -> None:
+    from torchmetrics.functional.classification import multiclass_calibration_error
+
     rng = torch.Generator().manual_seed(0)
     labels = torch.randint(7, (300,), generator=rng)
     logits = sharpness * (torch.randn(300, 7, generator=rng) + torch.eye(7)[labels])
@@ -142,6 +143,8 @@ def test_frechet_distance_with_fewer_images_than_features() -> None:
 
 @pytest.mark.parametrize(("n", "m", "size"), [(300, 200, 6), (20, 200, 32), (8, 9, 40)])
 def test_frechet_distance_is_torchmetrics(n: int, m: int, size: int) -> None:
+    from torchmetrics.image.fid import FrechetInceptionDistance
+
     class Given(torch.nn.Module):
         num_features = size
 
@@ -175,6 +178,8 @@ def test_kernel_distance_is_the_loop_over_pairs(at_a_time: int, monkeypatch: pyt
 
 def test_kernel_distance_is_torchmetrics() -> None:
     """On the one subset that holds everything."""
+    from torchmetrics.image.kid import poly_mmd
+
     rng = torch.Generator().manual_seed(0)
     a, b = torch.randn(30, 16, generator=rng), 0.3 + torch.randn(30, 16, generator=rng)
     expected = float(poly_mmd(b.double(), a.double()))

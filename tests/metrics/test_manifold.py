@@ -8,7 +8,6 @@ import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from prdc import compute_prdc
 
 from trapmid.metrics.manifold import by_class, manifold
 
@@ -53,6 +52,8 @@ def published(real: np.ndarray, fake: np.ndarray, k: int) -> dict[str, float]:
     st.integers(0, 99),
 )
 def test_published_is_the_loop_and_naeems_is_prdc(reals: list[int], fakes: list[int], k: int, seed: int) -> None:
+    from prdc import compute_prdc
+
     (real, of_real), (fake, of_fake) = drawn(reals, seed), drawn(fakes, seed + 100, shift=0.5)
     measured = manifold(fake, of_fake, real, of_real, CLASSES, k)
     for y in range(CLASSES):

@@ -7,7 +7,6 @@ import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from sklearn.metrics import roc_auc_score, roc_curve
 
 from trapmid.metrics.separation import auc, roc
 
@@ -21,6 +20,8 @@ def both(positives: torch.Tensor, negatives: torch.Tensor) -> tuple[np.ndarray, 
 @settings(max_examples=60, deadline=None)
 @given(few, few)
 def test_auc_with_ties(positives: list[int], negatives: list[int]) -> None:
+    from sklearn.metrics import roc_auc_score
+
     ones, zeros = torch.tensor(positives).float(), torch.tensor(negatives).float()
     found = auc(ones, zeros)
     assert found.value == pytest.approx(roc_auc_score(*both(ones, zeros)))
@@ -28,6 +29,8 @@ def test_auc_with_ties(positives: list[int], negatives: list[int]) -> None:
 
 
 def test_the_roc_is_scikit_learns() -> None:
+    from sklearn.metrics import roc_curve
+
     rng = torch.Generator().manual_seed(0)
     ones, zeros = torch.randn(83, generator=rng) + 0.7, torch.randn(100, generator=rng)
     rates, found = roc(ones, zeros, points=101)

@@ -3,7 +3,6 @@
 import pytest
 import torch
 from torch import nn
-from torchvision.models.vgg import cfgs, make_layers
 
 from trapmid.models import VGG16, Classifier
 from trapmid.models.vgg16 import _random_features
@@ -26,6 +25,8 @@ def test_layers_are_torchvisions(vgg: Classifier) -> None:
 
 
 def test_first_weights_are_those_of_torchvisions_layers() -> None:
+    from torchvision.models.vgg import cfgs, make_layers
+
     torch.manual_seed(0)
     theirs = make_layers(cfgs["D"], batch_norm=True)
     for layer in theirs:

@@ -1,7 +1,6 @@
 """What the efforts of an audit of a given model take: a quick one fits in ten minutes on one core."""
 
 import pytest
-import timm
 import torch
 from torch import nn
 
@@ -67,6 +66,8 @@ class Wide(nn.Module):
 
 
 def test_memory_grows_with_what_the_model_keeps() -> None:
+    import timm
+
     def needed(model: nn.Module, identities: int = 50) -> dict[str, int]:
         subject = Live(path=hold(model.eval()), image_size=64).open("white-box")
         return dict(memory(subject, identities, 64, 3))

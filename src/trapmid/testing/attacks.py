@@ -2,7 +2,6 @@
 
 from functools import cache, cached_property
 from pathlib import Path
-from tempfile import TemporaryDirectory
 from typing import Any, TypeAlias
 
 import torch
@@ -17,7 +16,7 @@ from trapmid.models import Classifier
 from trapmid.priors import Prior, PriorConfig, PriorTraining
 from trapmid.priors.gan import GENERATOR
 from trapmid.targets import LabelTarget
-from trapmid.testing.check import Check, Interrupted, checkpoint_every_period, expect, interrupt_after
+from trapmid.testing.check import Check, Interrupted, checkpoint_every_period, expect, folder_of, interrupt_after
 from trapmid.testing.people import CPU, NETWORK, SIZE, private_people, public_people
 from trapmid.types import UserError
 
@@ -54,10 +53,6 @@ class _Trial:
         self.method, self._told = method, 0
 
     @cached_property
-    def _home(self) -> TemporaryDirectory[str]:
-        return TemporaryDirectory(prefix="trapmid-testing-")  # removed when the checks are
-
-    @cached_property
     def _first(self) -> tuple[Path, Manifest, LabelTarget]:
         """An attack that nothing interrupted. It also counts how often progress is reported."""
 
@@ -65,7 +60,7 @@ class _Trial:
             del task, done, total, note
             self._told += 1
 
-        out = Path(self._home.name) / "attack"
+        out = folder_of(self) / "attack"
         return out, *_attacked(self.method, out, count)
 
     def describes_itself(self, folder: Path) -> None:

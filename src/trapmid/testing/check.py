@@ -4,8 +4,11 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
+from shutil import rmtree
+from tempfile import mkdtemp
 from typing import final
 from unittest.mock import patch
+from weakref import finalize
 
 from trapmid.engine import Progress
 
@@ -55,6 +58,13 @@ def checkpoint_every_period() -> Iterator[None]:
     """Within, loops write a checkpoint after every period of their log instead of by the clock."""
     with patch("trapmid.engine.loop.CHECKPOINT_SECONDS", 0.0):
         yield
+
+
+def folder_of(trial: object) -> Path:
+    """A new folder, which is removed when `trial` is no longer used, and at the latest when the program ends."""
+    folder = Path(mkdtemp(prefix="trapmid-testing-"))
+    finalize(trial, rmtree, folder, ignore_errors=True)
+    return folder
 
 
 def expect(holds: bool, otherwise: str) -> None:
