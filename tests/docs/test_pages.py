@@ -53,6 +53,17 @@ def test_links_of_a_page_lead_to_files(page: Path) -> None:
         assert made or inside.exists(), target
 
 
+def test_the_tests_that_pages_name_are_there() -> None:
+    named = {
+        one for page in DOCS.rglob("*.md") for one in re.findall(r"(tests/[\w/]+\.py)::(\w+)", page.read_text("utf-8"))
+    }
+    assert len(named) > 50
+    absent = {
+        f"{file}::{test}" for file, test in named if f"\ndef {test}(" not in (DOCS.parent / file).read_text("utf-8")
+    }
+    assert not absent
+
+
 def test_links_out_of_docs_lead_into_the_site() -> None:
     pytest.importorskip("sphinx", reason="the group docs is not installed")
     led = module("_extensions/example_links.py").led_inside
