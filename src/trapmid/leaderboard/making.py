@@ -112,7 +112,7 @@ def _evidence(recipe: Recipe, folders: Folders, defense: str, attack: str) -> It
     for seed in recipe.seeds:
         model, found = model_manifest(recipe, folders, defense, seed), folders.attack(attack, defense, seed)
         attacked = open_artifact(found, "attack")
-        _came_from(folders, attacked, found, "model", model.parents["model"] if recipe.subjects else model.digest())
+        _came_from(folders, attacked, found, "model", model.digest())
         yield str(folders.model(defense, seed).relative_to(folders.root).as_posix()), model.digest()
         yield str(found.relative_to(folders.root).as_posix()), attacked.digest()
         for member, name, parent in (("", "model", model), (attack, attack, attacked)):
@@ -141,9 +141,10 @@ def command_of(recipe: Recipe) -> str:
     except UserError:
         own = None
     if own is None or own.model_copy(update={"private": recipe.private, "public": recipe.public}) != recipe:
+        example = "model.pt2 --private ..." if recipe.subjects else "--recipe ... --set ..."
         raise UserError(
             f"The recipe {recipe.name} of this run is none of trapmid's own, or has changed settings. Name the command "
-            "that made it: --command 'trapmid audit --recipe ... --set ...'."
+            f"that made it: --command 'trapmid audit {example}'."
         )
     paths = "".join(
         f" --{side} {source.title}"
