@@ -211,7 +211,7 @@ def test_fidelity_joins_a_finished_folder_and_only_measures_again(audited, tmp_p
     monkeypatch.setattr(
         Inception, "build", lambda self, compute, progress: InceptionFeatures(network, compute.torch_device)
     )
-    measure_finished(recipe, tmp_path / "run", compute=CPU)
+    measure_finished(recipe, tmp_path / "run", compute=CPU, jobs=1)
     scores = read_scores(tmp_path / "run")
     rows = {(s.defense, s.attack, s.metric) for s in scores if s.judge == "inception"}
     assert {(d, "plgmi", m) for d in ("none", "trapmid") for m in ("fid", "kid")} <= rows
@@ -224,7 +224,7 @@ def test_robustness_can_be_left_out_of_a_finished_folder(audited, tmp_path):
     out, _ = audited
     shutil.copytree(out, tmp_path / "run")
     recipe = settle(choose_recipe("demo", changes=(*SMALL[:-2], "robustness=null")), tmp_path / "run")
-    measure_finished(recipe, tmp_path / "run", compute=CPU)
+    measure_finished(recipe, tmp_path / "run", compute=CPU, jobs=1)
     metrics = {s.metric for s in read_scores(tmp_path / "run")}
     assert "calibration_error" in metrics
     assert not any(metric.startswith("robust_accuracy") for metric in metrics)

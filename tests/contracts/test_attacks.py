@@ -26,6 +26,7 @@ from trapmid import engine
 from trapmid.artifacts import MANIFEST, Manifest, sha256
 from trapmid.attacks import ATTACKS, Attack, Found, PublicNearest, Run, attack, open_found, open_generator
 from trapmid.attacks.inversion import GAN_LOG
+from trapmid.attacks.wrapping import Wrapper
 from trapmid.data import ImageSet
 from trapmid.engine import Progress, no_progress
 from trapmid.models import Classifier
@@ -41,16 +42,24 @@ def setting(member: type[Attack[Any, Any]]) -> Attack[Any, Any]:
     return SHORT_ATTACKS[member.model_fields["kind"].default]
 
 
-def those(which: Callable[[type[Attack[Any, Any]]], bool]) -> pytest.MarkDecorator:
-    """A test of every member that `which` is true of."""
-    chosen = [member for member in ATTACKS if which(member)]
-    return pytest.mark.parametrize("member", chosen, ids=lambda member: member.model_fields["kind"].default)
+def those(which: Callable[[type[Attack[Any, Any]]], bool], *, slow: tuple[type, ...] = ()) -> pytest.MarkDecorator:
+    """A test of every member that `which` is true of; of subclasses of `slow` among the slow tests."""
+    chosen = [
+        pytest.param(member, marks=[pytest.mark.slow] if issubclass(member, slow) else [], id=name_of(member))
+        for member in ATTACKS
+        if which(member)
+    ]
+    return pytest.mark.parametrize("member", chosen)
+
+
+def name_of(member: type[Attack[Any, Any]]) -> str:
+    return str(member.model_fields["kind"].default)
 
 
 MEMBERS = those(lambda member: True)
 SEARCHERS = those(lambda member: member is not PublicNearest)
 WHITE_BOXES = those(lambda member: issubclass(member.needs, WhiteBoxTarget))
-TRAINERS = those(lambda member: setting(member).own_prior() is not None)
+TRAINERS = those(lambda member: setting(member).own_prior() is not None, slow=(Wrapper,))
 WITHOUT_GRADIENTS = those(lambda member: not issubclass(member.needs, WhiteBoxTarget))
 WITH_A_PUBLIC_PRIOR = those(lambda member: setting(member).public_prior() is not None)
 
