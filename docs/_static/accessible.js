@@ -5,28 +5,32 @@ document.addEventListener("DOMContentLoaded", () => {
   const pages = document.querySelector(".sidebar-drawer");
   const contents = document.querySelector(".toc-drawer");
   for (const [aside, name] of [[pages, "Pages"], [contents, "On this page"]]) {
-    aside?.setAttribute("role", "navigation");
     aside?.setAttribute("aria-label", name);
   }
 
-  // Labels of hidden checkboxes open the asides and the branches of the navigation. They become buttons.
+  // Labels of hidden checkboxes open the asides and the branches of the navigation. Their icons become buttons.
   const press = (label, name, inside) => {
     const box = document.getElementById(label.htmlFor);
-    label.tabIndex = 0;
-    label.role = "button";
-    label.ariaLabel = name;
-    label.ariaExpanded = String(box.checked);
-    box.addEventListener("change", () => (label.ariaExpanded = String(box.checked)));
-    label.addEventListener("keydown", (event) => {
+    const button = label.querySelector(".icon");
+    button.tabIndex = 0;
+    button.role = "button";
+    button.ariaLabel = name;
+    button.ariaExpanded = String(box.checked);
+    box.addEventListener("change", () => (button.ariaExpanded = String(box.checked)));
+    button.addEventListener("click", (event) => {
+      event.preventDefault(); // or the label would press the box again
+      box.click();
+    });
+    button.addEventListener("keydown", (event) => {
       if (event.key !== "Enter" && event.key !== " ") return;
       event.preventDefault();
       box.click();
       if (box.checked && inside) [...inside.querySelectorAll("a, input")].find((one) => one.checkVisibility())?.focus();
     });
     inside?.addEventListener("keydown", (event) => {
-      if (event.key !== "Escape" || !box.checked || !label.checkVisibility()) return;
+      if (event.key !== "Escape" || !box.checked || !button.checkVisibility()) return;
       box.click();
-      label.focus();
+      button.focus();
     });
   };
   for (const label of document.querySelectorAll("label.nav-overlay-icon")) press(label, "Pages", pages);

@@ -128,6 +128,10 @@ def test_the_menu_of_a_phone_works_by_keyboard(site: Path, page: Any) -> None:
         page.keyboard.press("Escape")
         assert page.evaluate(FOCUSED)["name"] == button
         assert page.get_by_role("button", name=button, expanded=False).count() == 1
+        page.get_by_role("button", name=button).click()
+        assert page.get_by_role("button", name=button, expanded=True).count() == 1
+        page.keyboard.press("Enter")
+        assert page.get_by_role("button", name=button, expanded=False).count() == 1
     page.get_by_role("button", name="Pages").press("Enter")
     branch = page.get_by_role("button", name="Toggle navigation of Tutorials")
     branch.press(" ")
@@ -155,5 +159,5 @@ def test_a_screen_reader_finds_its_way(site: Path, page: Any, name: str) -> None
     )
     assert all(after - before <= 1 for before, after in pairwise(levels)), levels
     if name == "index":
-        assert page.get_by_role("navigation", name="Pages").count() == 1
+        assert page.get_by_role("complementary", name="Pages").count() == 1
         assert page.get_by_role("search").count() == 1

@@ -12,9 +12,13 @@ from trapmid.attacks import PLGMI
 from trapmid.catalogue import entries
 from trapmid.types import Prediction
 
-DOCS = Path(__file__).parents[2] / "docs"
+ROOT = Path(__file__).parents[2]
+DOCS = ROOT / "docs"
+WRITTEN = sorted(
+    file for folder in (".", ".github", "docs", "examples", "results") for file in (ROOT / folder).glob("*.md")
+) + sorted(file for folder in ("docs", "examples") for file in (ROOT / folder).glob("[!_.]*/**/*.md"))
 NO_PAPER = re.compile(r"none\b|$")
-LINK = re.compile(r"\]\((?!https?:|mailto:)([^)#\s]*)(?:#[^)]*)?\)")
+LINK = re.compile(r"\]\((?!https?:|mailto:)([^)#\s]*)(?:#([^)\s]*))?\)")
 MADE = {"reference/members.md", "reference/api/index"}
 """Pages that the build writes."""
 
@@ -42,15 +46,24 @@ def test_every_paper_of_a_member_or_metric_is_in_the_bibliography() -> None:
     assert pages.cited("PLG-MI (Yuan et al., AAAI 2023), Alg. 1", named) == ["yuan2023plgmi"]
 
 
-@pytest.mark.parametrize("page", sorted(DOCS.rglob("*.md")), ids=lambda page: str(page.relative_to(DOCS)))
-def test_links_of_a_page_lead_to_files(page: Path) -> None:
-    if "_build" in page.parts:
-        pytest.skip("not a source")
+def anchors(page: Path) -> set[str]:
+    """The anchors of a page's headings, as GitHub and MyST form them."""
+    text = re.sub(r"```.*?```", "", page.read_text(encoding="utf-8"), flags=re.DOTALL)
+    titles = (
+        re.sub(r"\]\([^)]*\)", "", title).strip().lower() for title in re.findall(r"^#+ +(.*)$", text, re.MULTILINE)
+    )
+    return {re.sub(r"[^\w -]", "", title).replace(" ", "-") for title in titles}
+
+
+@pytest.mark.parametrize("page", WRITTEN, ids=lambda page: str(page.relative_to(ROOT)))
+def test_links_of_a_page_lead_somewhere(page: Path) -> None:
     text = re.sub(r"```.*?```|`[^`]*`", "", page.read_text(encoding="utf-8"), flags=re.DOTALL)
-    for target in filter(None, LINK.findall(text)):
-        inside = (page.parent / target).resolve()
+    for target, anchor in LINK.findall(text):
+        inside = (page.parent / target).resolve() if target else page
         made = any(inside == (DOCS / one).resolve() for one in MADE)
         assert made or inside.exists(), target
+        if anchor and not made and inside.suffix == ".md":
+            assert anchor in anchors(inside), f"{target}#{anchor}"
 
 
 def test_the_tests_that_pages_name_are_there() -> None:

@@ -42,7 +42,7 @@ class Inception(Config):
             UserError: the extra is not installed, or its file is not the one that it should be.
         """
         with warnings.catch_warnings():
-            warnings.filterwarnings("ignore", "`torch.jit.load` is deprecated", FutureWarning)
+            warnings.filterwarnings("ignore", "`torch.jit.load` is (deprecated|not supported)", FutureWarning)
             network: nn.Module = torch.jit.load(checked_weights(), map_location=compute.torch_device)
         return InceptionFeatures(network.eval(), compute.torch_device, progress)
 

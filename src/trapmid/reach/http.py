@@ -141,7 +141,7 @@ class HttpModel(OpaqueModel):
                 return self._parsed(transfer(request, self.seconds, most))
             except HTTPError as problem:
                 told = f"{problem.code} {problem.reason}"
-                with suppress(OSError, HTTPException):
+                with problem, suppress(OSError, HTTPException):
                     told += f": {problem.read(200).decode(errors='replace')}"
                 if problem.code != 429 and problem.code < 500:
                     raise UserError(f"{self.url} refused: {shown(told)}.") from problem
