@@ -15,7 +15,7 @@ from trapmid.metrics.judges import JUDGES
 from trapmid.metrics.metric import Metric
 from trapmid.metrics.table import metrics, register
 from trapmid.models import MODELS
-from trapmid.priors import PRIORS, SNResNet, Strided
+from trapmid.priors import PRIORS, SNResNet, Strided, UNet
 from trapmid.recipes import RECIPES
 from trapmid.registry import Registry, import_path, kind_of
 from trapmid.types import UserError
@@ -50,7 +50,7 @@ def unions() -> dict[str, tuple[type[Config], ...]]:
         "defense": tuple(DEFENSES),
         "attack": tuple(ATTACKS),
         "prior": PRIORS,
-        "prior networks": (SNResNet, Strided),
+        "prior networks": (SNResNet, Strided, UNet),
         "model": MODELS,
         "judge": JUDGES,
         "fidelity": FIDELITY,

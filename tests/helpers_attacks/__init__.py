@@ -23,6 +23,7 @@ from trapmid.attacks import (
     WRK,
     Aligned,
     Attack,
+    DiffMI,
     Distilled,
     Evading,
     MIFace,
@@ -42,7 +43,20 @@ from trapmid.data import ImageSet, SyntheticSource
 from trapmid.engine import Compute, generator, randomness
 from trapmid.models import Classifier, Tiny
 from trapmid.models.batchnorm import recalibrate_batch_norm
-from trapmid.priors import CGAN, DCGAN, GAN, TACGAN, Prior, PriorConfig, PriorTraining, SemiGAN, Strided, StyleGAN2
+from trapmid.priors import (
+    CGAN,
+    DCGAN,
+    GAN,
+    TACGAN,
+    Diffusion,
+    Prior,
+    PriorConfig,
+    PriorTraining,
+    SemiGAN,
+    Strided,
+    StyleGAN2,
+    UNet,
+)
 from trapmid.priors.gan import GANConfig
 from trapmid.recipes.two_cores import OF_ATTACK
 from trapmid.targets import InformedTarget, LabelTarget, WhiteBoxTarget
@@ -132,6 +146,18 @@ TINY_TACGAN = TACGAN(
     class_weight=1.0,
     warm_up=0,
 )
+TINY_DIFFUSION = Diffusion(
+    networks=UNet(width=16, multiples=(1, 2), blocks=1, attention=(4,), heads=2, patch=4),
+    iterations=60,
+    batch_size=16,
+    rate=3e-3,
+    ema=0.9,
+    predicts="velocity",
+    steps=100,
+    variances=(1e-3, 0.2),
+    solver_steps=5,
+    log_every=20,
+)
 SEARCH: dict[str, Any] = {
     "images_per_identity": PER_IDENTITY,
     "search_steps": 12,
@@ -211,6 +237,23 @@ TINY_ATTACKS: dict[str, Attack[Any, Any]] = {
         draws=3,
     ),
     "ppdg": PPDG(base=PLGMI_TINY, samples=4, share=0.5, iterations=6, tuned="together"),
+    "diffmi": DiffMI(
+        prior=TINY_DIFFUSION,
+        warm_start=TINY_DIFFUSION,
+        top_n=6,
+        feature_images=6,
+        tuning_epochs=2,
+        search_rounds=20,
+        search_rate=0.1,
+        search_augmentation=WARP,
+        augmentations=1,
+        denoise_from=0.2,
+        denoise_steps=3,
+        perturbation_steps=3,
+        images_per_identity=PER_IDENTITY,
+        identities_per_batch=3,
+        chunk=4,
+    ),
     "gmi": GMI_TINY,
     "kedmi": KEDMI_TINY,
     "lomma": LOMMA(
@@ -254,6 +297,9 @@ def shortened(method: Attack[Any, Any]) -> Attack[Any, Any]:
     changes |= {name: shortened(getattr(method, name)) for name in ("base", "ppa") if name in fields}
     if isinstance(method, Strongest):
         changes |= {"attacks": tuple(map(shortened, method.attacks))}
+    if isinstance(method, DiffMI):
+        short = method.prior.model_copy(update={"iterations": 8})
+        changes |= {"prior": short, "warm_start": short, "tuning_epochs": 1, "search_rounds": 6}
     if isinstance(method, LOKT):
         changes |= {"prior": method.prior.model_copy(update={"iterations": 12}), "samples": 64}
     return method.model_copy(update=changes)

@@ -18,6 +18,7 @@ GENERATORS = {
     "cgan": GeneratorSpeed(0.28, 0.0010),
     "dcgan": GeneratorSpeed(0.43, 0.0012),
     "stylegan2": GeneratorSpeed(0.18, 0.0026),
+    "diffusion": GeneratorSpeed(0.8, 0.3),
 }
 """The same of the generators."""
 ACCESS: tuple[AccessName, ...] = ("white-box", "scores", "labels")

@@ -65,8 +65,8 @@ def test_all_attacks_at_the_size_of_two_cores():
     settings = own.attack("plgmi").model_dump(exclude={"kind"})
     for kind in ("plgmi+", "plgmi++"):
         assert settings.items() <= recipe.attack(kind).model_dump().items()
-    assert {prior.kind for prior in recipe.priors().values()} == {"cgan", "dcgan", "stylegan2"}
-    assert len(recipe.priors()) == 3
+    assert {prior.kind for prior in recipe.priors().values()} == {"cgan", "dcgan", "diffusion", "stylegan2"}
+    assert len(recipe.priors()) == 4
     attacked = {(task.member, task.defense) for task in plan(recipe) if task.kind == "attack"}
     assert ("plgmi++", "trapmid") in attacked
     assert ("plgmi++", "none") not in attacked

@@ -3,6 +3,7 @@
 from trapmid.attacks.aligned import Aligned
 from trapmid.attacks.attack import Attack, Effort, Found, Run
 from trapmid.attacks.brep import BREP
+from trapmid.attacks.diffmi import DiffMI
 from trapmid.attacks.distilled import Distilled
 from trapmid.attacks.evading import Evading
 from trapmid.attacks.gmi import GMI
@@ -45,6 +46,7 @@ __all__ = [
     "AnyAttack",
     "AnyBase",
     "Attack",
+    "DiffMI",
     "Distilled",
     "Effort",
     "Evading",

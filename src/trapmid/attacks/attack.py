@@ -15,7 +15,7 @@ from trapmid.config import Config, Count, CountOrZero, Member
 from trapmid.data.images import ImageSet, to_unit
 from trapmid.engine import Compute, Progress, no_progress
 from trapmid.files import write_atomic
-from trapmid.priors import GANConfig, Prior, PriorConfig, PriorTraining
+from trapmid.priors import OwnPrior, Prior, PriorConfig, PriorTraining
 from trapmid.priors.gan import GENERATOR, save_network
 from trapmid.targets import LabelTarget
 from trapmid.types import Labels, Pixels, UserError
@@ -189,10 +189,10 @@ class Attack(Member, ABC, Generic[TargetT, ReadyT]):
     def public_prior(self) -> PriorConfig | None:
         """The prior to train on the public images without a target. Attacks with the same prior share it."""
 
-    def own_prior(self) -> GANConfig | None:
-        """The GAN that `prepare` trains with queries to the target and stores with `Run.keep_generator`.
+    def own_prior(self) -> OwnPrior | None:
+        """The prior that `prepare` trains with queries to the target.
 
-        None if it trains none.
+        `prepare` stores its generator with `Run.keep_generator`. None if it trains none.
         """
         return None
 

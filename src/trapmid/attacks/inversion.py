@@ -18,7 +18,7 @@ from trapmid.attacks.attack import GAN_LOG, Attack, Found, ReadyT, Run, TargetT
 from trapmid.data.images import ImageSet, from_png, to_png
 from trapmid.engine import Compute, Progress, labelled, no_progress, peak_memory_mib, randomness
 from trapmid.files import write_atomic
-from trapmid.priors import LoneGenerator, Prior
+from trapmid.priors import Prior
 from trapmid.priors.gan import GENERATOR
 from trapmid.targets import LabelTarget, demand
 from trapmid.types import Pixels, UserError
@@ -123,7 +123,7 @@ def open_found(folder: Path) -> tuple[Found, Manifest]:
     return read_found(folder / FOUND), manifest
 
 
-def open_generator(folder: Path, method: Attack[TargetT, ReadyT], compute: Compute | None = None) -> LoneGenerator:
+def open_generator(folder: Path, method: Attack[TargetT, ReadyT], compute: Compute | None = None) -> Prior:
     """The generator that `method` trained with queries to the target and wrote to `folder`.
 
     Raises:

@@ -15,7 +15,7 @@ from trapmid.attacks.search import IdentityLoss, survey
 from trapmid.config import Deviation, NonNegative
 from trapmid.data.images import ImageSet
 from trapmid.models import AnyModel, Zoo
-from trapmid.priors import GAN, GANConfig, PriorConfig
+from trapmid.priors import GAN, OwnPrior, PriorConfig
 from trapmid.targets import WhiteBoxTarget
 from trapmid.types import Images, Labels, logits_of
 
@@ -89,7 +89,7 @@ class LOMMA(Attack[WhiteBoxTarget, Help]):
         """The public prior of the base attack."""
         return self.base.public_prior()
 
-    def own_prior(self) -> GANConfig | None:
+    def own_prior(self) -> OwnPrior | None:
         """The own prior of the base attack."""
         return self.base.own_prior()
 

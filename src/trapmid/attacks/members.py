@@ -5,6 +5,7 @@ from typing import Any
 from trapmid.attacks.aligned import Aligned
 from trapmid.attacks.attack import Attack
 from trapmid.attacks.brep import BREP
+from trapmid.attacks.diffmi import DiffMI
 from trapmid.attacks.distilled import Distilled
 from trapmid.attacks.evading import Evading
 from trapmid.attacks.gmi import GMI
@@ -41,6 +42,7 @@ MEMBERS: tuple[type[Attack[Any, Any]], ...] = (
     BREP,
     LOKT,
     PPDG,
+    DiffMI,
     PublicNearest,
     Aligned,
     Distilled,

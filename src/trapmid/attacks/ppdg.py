@@ -16,7 +16,7 @@ from trapmid.attacks.search import most_confident, score_public, top_n
 from trapmid.config import AtLeastTwo, Count, Deviation, PositiveShare
 from trapmid.data.images import ImageSet, to_unit
 from trapmid.engine import labelled, randomness
-from trapmid.priors import GAN, GANConfig, PriorConfig
+from trapmid.priors import GAN, GANConfig, OwnPrior, PriorConfig
 from trapmid.targets import WhiteBoxTarget
 from trapmid.types import Labels
 
@@ -99,7 +99,7 @@ class PPDG(Attack[WhiteBoxTarget, Beginning]):
         """The base's."""
         return self.base.public_prior()
 
-    def own_prior(self) -> GANConfig | None:
+    def own_prior(self) -> OwnPrior | None:
         """The base's, as it is before it is tuned."""
         return self.base.own_prior()
 

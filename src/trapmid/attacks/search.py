@@ -102,14 +102,15 @@ def cross_entropy(target: WhiteBoxTarget) -> IdentityLoss:
     return lambda images, labels: F.cross_entropy(target.predict(images).logits, labels, reduction="none")
 
 
-def max_margin(logits: Logits, labels: Labels) -> Tensor:
-    """The margins (n,): the largest other logit minus the logit of the label (PLG-MI Eq. 5).
+def max_margin(logits: Logits, labels: Labels, k: int = 1) -> Tensor:
+    """The margins (n,): the mean of the `k` largest other logits minus the logit of the label.
 
-    Unlike that of cross-entropy, its gradient does not vanish when the label wins.
+    With one other logit it is the loss of PLG-MI (Eq. 5), with 20 that of Diff-MI. Unlike that of cross-entropy, its
+    gradient does not vanish when the label wins.
     """
     own = logits.gather(1, labels[:, None]).squeeze(1)
     others = logits.scatter(1, labels[:, None], -torch.inf)
-    return others.amax(1) - own
+    return others.topk(min(k, logits.shape[1] - 1), dim=1).values.mean(1) - own
 
 
 def top_n(scores: Tensor, n: int) -> Tensor:

@@ -11,7 +11,7 @@ from trapmid.attacks.search import found_of
 from trapmid.attacks.union import AnyBase
 from trapmid.data.images import ImageSet
 from trapmid.engine import randomness
-from trapmid.priors import GANConfig, PriorConfig
+from trapmid.priors import OwnPrior, PriorConfig
 from trapmid.targets import ScoreTarget, WhiteBoxTarget
 from trapmid.types import Labels
 
@@ -81,7 +81,7 @@ class Wrapper(Attack[S, Shown], ABC, Generic[S]):
         """The base's."""
         return self.base.public_prior()
 
-    def own_prior(self) -> GANConfig | None:
+    def own_prior(self) -> OwnPrior | None:
         """The base's."""
         return self.base.own_prior()
 

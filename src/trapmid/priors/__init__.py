@@ -1,12 +1,13 @@
 """Priors: generators of realistic images, trained on public data, in which attacks search."""
 
-from typing import Annotated, get_args
+from typing import Annotated, TypeAlias, get_args
 
 from pydantic import Field
 
 from trapmid.config import Member
 from trapmid.priors.cgan import CGAN
 from trapmid.priors.dcgan import DCGAN
+from trapmid.priors.diffusion import Diffusion, DiffusionPrior
 from trapmid.priors.gan import GAN, GANConfig, LoneGenerator
 from trapmid.priors.mobile_stylegan import FFHQMobile
 from trapmid.priors.pretraining import open_prior, pretrain
@@ -17,6 +18,7 @@ from trapmid.priors.strided import Strided
 from trapmid.priors.style_networks import Features
 from trapmid.priors.stylegan2 import StyleGAN2
 from trapmid.priors.tacgan import TACGAN
+from trapmid.priors.unet import UNet
 
 AnyPrior = Annotated[CGAN | DCGAN | StyleGAN2 | FFHQMobile, Field(discriminator="kind")]
 """Priors that know no target."""
@@ -24,7 +26,10 @@ AnyPrior = Annotated[CGAN | DCGAN | StyleGAN2 | FFHQMobile, Field(discriminator=
 AnyStylePrior = Annotated[StyleGAN2 | FFHQMobile, Field(discriminator="kind")]
 """Those whose styles can be searched."""
 
-PRIORS: tuple[type[Member], ...] = (*get_args(get_args(AnyPrior)[0]), SemiGAN, TACGAN)
+OwnPrior: TypeAlias = GANConfig | Diffusion
+"""Priors that an attack trains with queries to the target."""
+
+PRIORS: tuple[type[Member], ...] = (*get_args(get_args(AnyPrior)[0]), SemiGAN, TACGAN, Diffusion)
 
 __all__ = [
     "CGAN",
@@ -34,10 +39,13 @@ __all__ = [
     "TACGAN",
     "AnyPrior",
     "AnyStylePrior",
+    "Diffusion",
+    "DiffusionPrior",
     "FFHQMobile",
     "Features",
     "GANConfig",
     "LoneGenerator",
+    "OwnPrior",
     "Prior",
     "PriorConfig",
     "PriorTraining",
@@ -46,6 +54,7 @@ __all__ = [
     "Strided",
     "StyleGAN2",
     "StylePrior",
+    "UNet",
     "open_prior",
     "pretrain",
 ]

@@ -8,6 +8,7 @@ from trapmid.attacks import (
     PLGMI,
     PPDG,
     AnyAttack,
+    DiffMI,
     MIFace,
     PLGMIPlus,
     PLGMIPlusPlus,
@@ -16,7 +17,7 @@ from trapmid.attacks import (
 from trapmid.attacks.distillation import Distillation
 from trapmid.audit import Recipe
 from trapmid.models import Tiny
-from trapmid.priors import DCGAN, TACGAN, SemiGAN
+from trapmid.priors import DCGAN, TACGAN, Diffusion, SemiGAN, UNet
 from trapmid.recipes.attacks_advanced import advanced_attacks, small_stylegan2
 from trapmid.recipes.celeba64_cpu import celeba64_cpu
 from trapmid.recipes.celeba64_pretrained import celeba64_pretrained
@@ -88,6 +89,7 @@ def cpu_attacks(plgmi: PLGMI, distillation_epochs: int) -> tuple[AnyAttack, ...]
         PLGMIPlus.model_validate(settings),
         PLGMIPlusPlus.model_validate(settings),
         PPDG(base=plgmi, samples=20, iterations=100, tuned="together"),
+        small_diffmi(plgmi),
         gmi,
         kedmi,
         LOMMA(label="lomma-gmi", base=gmi, students=students, distillation=distillation),
@@ -101,6 +103,26 @@ def cpu_attacks(plgmi: PLGMI, distillation_epochs: int) -> tuple[AnyAttack, ...]
         MIFace(start_noise=0.3, images_per_identity=5, search_steps=100, search_rate=0.5),
         *advanced_attacks(small_stylegan2(), prior),
         PublicNearest(),
+    )
+
+
+def small_diffmi(plgmi: PLGMI) -> DiffMI:
+    """`diffmi` with a network of 1.7 M weights that predicts velocities, and the augmentation of a recipe's PLG-MI."""
+    prior = Diffusion(
+        networks=UNet(width=48, multiples=(1, 2), blocks=1, attention=(8,), patch=4),
+        iterations=800,
+        batch_size=64,
+        rate=1e-3,
+        ema=0.99,
+        predicts="velocity",
+        log_every=50,
+    )
+    return DiffMI(
+        prior=prior.model_copy(update={"iterations": 200}),
+        warm_start=prior,
+        tuning_epochs=5,
+        search_augmentation=plgmi.search_augmentation,
+        denoise_steps=10,
     )
 
 

@@ -6,16 +6,16 @@ from typing import NamedTuple, TypeAlias
 
 import torch
 
-from trapmid.attacks import BREP, LOKT, MIRROR, PLGMI, AnyAttack
+from trapmid.attacks import BREP, LOKT, MIRROR, PLGMI, AnyAttack, DiffMI
 from trapmid.audit.examination import Speed
 from trapmid.data import ImageSet
 from trapmid.engine import Compute, generator
-from trapmid.priors import CGAN, DCGAN, PriorTraining, StyleGAN2
+from trapmid.priors import CGAN, DCGAN, Diffusion, PriorTraining, StyleGAN2
 from trapmid.recipes.given import QUICK_IDENTITIES, QUICK_PUBLIC, battery_of
 from trapmid.recipes.judging import Effort
 from trapmid.subjects import AccessName
 
-Trained: TypeAlias = CGAN | DCGAN | StyleGAN2
+Trained: TypeAlias = CGAN | DCGAN | StyleGAN2 | Diffusion
 """The generators that the efforts train."""
 
 EFFORTS: tuple[Effort, ...] = ("quick", "standard", "thorough")
@@ -103,6 +103,14 @@ def _of_attack(
             starts = 0.3 * attack.start_batches * attack.start_batch  # it ends once every identity has been seen
             shown = starts + tries * attack.steps * attack.sphere
             return shown * (pace.answer + WITHOUT_GRADIENT * generators[attack.prior.kind].image)
+        case DiffMI():
+            of_network = generators[attack.prior.kind].step / attack.prior.batch_size
+            generated = 3 * attack.prior.solver_steps * of_network  # with and without label, and some of it twice
+            tuned = attack.tuning_epochs * people * (generated + gradient)
+            each = attack.search_rounds * (2 * of_network + attack.augmentations * gradient)
+            each += 2 * attack.denoise_steps * WITHOUT_GRADIENT * of_network
+            trained = attack.prior.iterations * generators[attack.prior.kind].step
+            return public * pace.answer + trained + tuned + tries * each
         case LOKT():
             of_generator = generators["cgan"]
             return attack.prior.iterations * (2 * of_generator.step + attack.prior.batch_size * pace.answer) + 600
@@ -126,8 +134,9 @@ def _speed(prior: Trained, identities: int, image_size: int, channels: int) -> G
             PriorTraining(public, identities, 0, Compute("cpu"))
         )
         seconds.append(time.process_time() - began)
-    latents = torch.randn(len(public), trained.latent_size, requires_grad=True)
+    labels = public.labels[:2] if isinstance(prior, Diffusion) else public.labels  # a few, of what takes many passes
+    latents = torch.randn(len(labels), trained.latent_size, requires_grad=True)
     began = time.process_time()
-    trained.decode(latents, public.labels).sum().backward()
-    decoded = (time.process_time() - began) / len(public)
+    trained.decode(latents, labels).sum().backward()
+    decoded = (time.process_time() - began) / len(labels)
     return GeneratorSpeed(max(seconds[2] - seconds[1], 0.0) / steps, decoded)

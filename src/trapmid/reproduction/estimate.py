@@ -13,7 +13,7 @@ from trapmid.audit.plan import with_needs
 from trapmid.audit.schedule import critical_path, wall_clock
 from trapmid.metrics.scores import NOT_APPLICABLE
 from trapmid.models import ModelConfig
-from trapmid.priors import GANConfig
+from trapmid.priors import Diffusion, OwnPrior
 from trapmid.reproduction.experiment import Experiment, ExperimentRow
 from trapmid.reproduction.scale import Cost, Scale, identities_of
 from trapmid.reproduction.studies import Layout, Study
@@ -176,9 +176,11 @@ def weights(model: ModelConfig, identities: int, image_size: int, channels: int)
 
 
 @cache
-def of_generator(prior: GANConfig, identities: int, image_size: int, channels: int) -> int:
+def of_generator(prior: OwnPrior, identities: int, image_size: int, channels: int) -> int:
     """The number of parameters and buffers of the generator that an attack keeps, without allocating them."""
     with torch.device("meta"):
+        if isinstance(prior, Diffusion):
+            return _numbers(prior.networks.build(identities, image_size, channels))
         return _numbers(prior.pair(identities, image_size, channels).generator)
 
 
