@@ -216,7 +216,7 @@ def test_the_doctor_measures_what_one_core_takes(
 
     def speeds(*_: object) -> dict[str, GeneratorSpeed]:
         seen.append(torch.get_num_threads())
-        return {kind: GeneratorSpeed(0.1, 0.001) for kind in ("cgan", "dcgan", "stylegan2")}
+        return {kind: GeneratorSpeed(0.1, 0.001) for kind in ("cgan", "dcgan", "stylegan2", "diffusion")}
 
     monkeypatch.setattr(import_module("trapmid.recipes.durations"), "generator_speeds", speeds)
     private, model = parquet(people, tmp_path / "private.parquet"), exported(Logits(net).eval(), tmp_path / "net.pt2")
