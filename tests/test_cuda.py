@@ -55,8 +55,6 @@ def test_the_first_epoch_has_the_losses_of_the_cpu(defense: Defense, tmp_path: P
 def test_every_defense_trains_and_its_model_opens_on_the_cpu(
     kind: type[Defense], precision: Precision, tmp_path: Path
 ) -> None:
-    if kind_of(kind) == "dpsgd" and precision == "bf16-mixed":
-        pytest.skip("Opacus' hooks compute in float32")
     options: dict[str, Any] = {"model": network_for(kind_of(kind)), "defense": kind.model_validate({})}
     train(
         tmp_path / "m",
@@ -84,6 +82,7 @@ def test_every_attack_finds_images(kind: str, tmp_path: Path) -> None:
     assert bool(found.confidence.isfinite().all())
 
 
+# On every machine, tests/trapdoor/test_together.py takes the same steps in two processes on a CPU.
 @pytest.mark.skipif(torch.cuda.device_count() < 2, reason="this machine has fewer than two GPUs")
 def test_two_gpus_train_what_one_trains(tmp_path: Path) -> None:
     """With batch norms over the images of both."""

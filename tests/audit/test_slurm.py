@@ -26,6 +26,7 @@ pytestmark = pytest.mark.filterwarnings("ignore")  # submitit leaves sockets and
 
 @pytest.fixture
 def slurm(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    """A Slurm of one node. Its daemons are not on PyPI and start as root only, so not every machine can run them."""
     pytest.importorskip("submitit", reason="submitit is not installed")
     missing = [name for name in ("slurmctld", "slurmd", "munged") if shutil.which(name) is None]
     if missing or os.geteuid():

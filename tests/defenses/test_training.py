@@ -161,7 +161,7 @@ def test_a_training_that_diverges_is_no_model_and_says_so_every_time(tmp_path: P
     assert diverged() == said
 
 
-def test_weights_that_cannot_be_the_models_are_told_even_where_the_manifest_vouches_for_them(
+def test_weights_of_another_network_are_told_even_where_the_manifest_vouches_for_them(
     tmp_path: Path, private: Split
 ) -> None:
     folder = tmp_path / "m"

@@ -46,7 +46,7 @@ def environment(tmp_path_factory: pytest.TempPathFactory) -> dict[str, str]:
         if done.returncode == 0:
             return os.environ | {"PYTHONPATH": str(folder / "site"), "COLUMNS": "400", "OMP_NUM_THREADS": "1"}
         told += done.stderr
-    assert "hatchling" in told, told  # whatever else goes wrong is a mistake of the plugin
+    assert "hatchling" in told, told  # whatever else goes wrong is a mistake of the plugin, offline or not
     return pytest.skip(f"no package index gives the plugin's build backend, hatchling, here: {told[-300:]}")
 
 

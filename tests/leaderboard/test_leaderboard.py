@@ -134,6 +134,7 @@ def test_the_page_has_every_card_and_loads_nothing(page: Path, cards: list[Resul
     assert "paper ~6.3" in text
 
 
+# The page's script runs in a browser only. The test above checks what it sorts without one.
 @pytest.mark.slow
 @pytest.mark.browser
 @pytest.mark.skipif(CHROMIUM is None, reason="needs chromium or google-chrome on the PATH")

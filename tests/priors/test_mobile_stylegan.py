@@ -123,6 +123,8 @@ def test_missing_and_other_files_are_named(tmp_path: Path, config: FFHQMobile) -
         FFHQMobile(files=(mapping, weights, tmp_path / "other.xml", synthesis[1]), crop=12, top=1).build(4, 16, 3, CPU)
 
 
+# The files are 40 MB, out of a wheel whose requirements would break ours. The tests above read small ones of the
+# same format, which always run.
 @pytest.mark.slow
 @pytest.mark.skipif(not PUBLISHED.is_dir(), reason=f"no {PUBLISHED} (TRAPMID_SHARED names the folder that holds data/)")
 def test_the_published_files_make_the_pictures_of_openvino() -> None:

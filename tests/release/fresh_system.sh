@@ -1,7 +1,7 @@
 #!/usr/bin/env bash
 # A newcomer's way through the built package, on a Debian that was just installed and has nothing but Python:
 #
-#   tests/release/fresh_system.sh sid /tmp/sid    # as root; needs debootstrap, uv and 12 GB in the folder
+#   tests/release/fresh_system.sh SUITE FOLDER    # as root; needs debootstrap, uv and 12 GB in the folder
 #
 # It prints the seconds that each step took. Suites and their Python: bookworm 3.11, trixie 3.13, sid 3.14.
 set -euo pipefail
@@ -9,7 +9,8 @@ suite=$1 root=$2
 here=$(cd "$(dirname "$0")" && pwd)
 
 uv build --quiet --wheel --out-dir "$root.wheel" "$here/../.."
-[ -d "$root" ] || debootstrap --variant=minbase --include=python3,python3-venv,ca-certificates "$suite" "$root" >"$root.log"
+packages=python3,python3-venv,ca-certificates
+[ -d "$root" ] || debootstrap --variant=minbase --include="$packages" "$suite" "$root" >"$root.log"
 
 # The machine's name servers and certificates, without which nothing is downloaded.
 cp -L /etc/resolv.conf "$root/etc/resolv.conf"

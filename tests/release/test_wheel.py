@@ -44,7 +44,7 @@ def installed(tmp_path_factory: pytest.TempPathFactory) -> Installed:
         ["uv", "build", "--out-dir", str(folder / "dist"), str(ROOT)], capture_output=True, text=True, timeout=300
     )
     if build.returncode != 0:
-        assert "hatchling" in build.stderr, build.stderr  # whatever else goes wrong is a mistake of the package
+        assert "hatchling" in build.stderr, build.stderr  # anything else is a mistake of the package, offline or not
         pytest.skip(f"no package index gives the build backend, hatchling, here: {build.stderr[-300:]}")
     (wheel,) = (folder / "dist").glob("*.whl")
     call(folder, "uv", "venv", "--python", sys.executable, folder / "environment")

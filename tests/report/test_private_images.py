@@ -23,7 +23,7 @@ def with_private(run: Path, change: dict[str, Any]) -> None:
 
 
 @pytest.mark.slow  # draws every figure of a whole report, twice
-def test_other_images_of_the_same_names_are_refused_and_a_redacted_report_needs_none(run: Path) -> None:
+def test_other_images_are_refused_and_a_redacted_report_needs_none(run: Path) -> None:
     write_report(run)
     shown = (run / "report.html").read_bytes()
     with_private(run, {"first_identity": 50})

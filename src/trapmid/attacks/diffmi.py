@@ -157,18 +157,18 @@ class DiffMI(Effort, Attack[WhiteBoxTarget, Prepared]):
 
     def _reconstruction(self) -> Reconstruction:
         return Reconstruction(
-            self.kind,
-            self.images_per_identity,
-            self.search_rounds,
-            self.search_rate,
-            self.augmentations,
-            self.clipping,
-            self.denoise_from,
-            self.denoise_steps,
-            self.radius,
-            self.perturbation_step,
-            self.perturbation_steps,
-            self.chunk,
+            kind=self.kind,
+            images_per_identity=self.images_per_identity,
+            rounds=self.search_rounds,
+            rate=self.search_rate,
+            augmentations=self.augmentations,
+            clipping=self.clipping,
+            denoise_from=self.denoise_from,
+            denoise_steps=self.denoise_steps,
+            radius=self.radius,
+            perturbation_step=self.perturbation_step,
+            perturbation_steps=self.perturbation_steps,
+            chunk=self.chunk,
         )
 
     def _start(self, run: Run) -> DiffusionPrior | None:

@@ -25,7 +25,7 @@ from trapmid.types import Images, Labels
 
 
 @final
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class Reconstruction:
     """The iterative reconstruction of images, as a part of an attack.
 
@@ -109,7 +109,8 @@ class Reconstruction:
         chunk = self.chunk
         if run.compute.max_memory is not None and len(start) > 1:
             with randomness(run.seed, self.kind, "memory", device=device):
-                each = bytes_per_image(lambda pixels, part: by_prior(pixels, part, 0), moving)
+                by_both = (lambda pixels, part: by_prior(pixels, part, 0), by_target)
+                each = max(bytes_per_image(loss, moving) for loss in by_both)
             chunk = fitting_chunk(chunk, each, run.compute.max_memory, device)
         parts = [slice(begin, begin + chunk) for begin in range(0, len(start), chunk)]
 

@@ -20,7 +20,8 @@ from trapmid.defenses.runs import DefenseRun, PlainRun
 from trapmid.defenses.stacked import Stacked, parse_defense
 from trapmid.defenses.ted import TeD, TeDPlus
 from trapmid.defenses.tl import TL
-from trapmid.defenses.training import SGD, AdamW, Training, train
+from trapmid.defenses.training import train
+from trapmid.defenses.training_settings import SGD, AdamW, Training
 from trapmid.defenses.trapmid import TrapMID
 from trapmid.defenses.union import DEFENSES, SINGLE_DEFENSES, AnyDefense
 
