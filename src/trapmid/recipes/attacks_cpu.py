@@ -107,7 +107,11 @@ def cpu_attacks(plgmi: PLGMI, distillation_epochs: int) -> tuple[AnyAttack, ...]
 
 
 def small_diffmi(plgmi: PLGMI) -> DiffMI:
-    """`diffmi` with a network of 1.7 M weights that predicts velocities, and the augmentation of a recipe's PLG-MI."""
+    """`diffmi` with a network of 1.7 M weights that predicts velocities, and the augmentation of a recipe's PLG-MI.
+
+    It found nobody in an unprotected model (docs/results.md), so it shows that the attack runs, not how strong the
+    published one is.
+    """
     prior = Diffusion(
         networks=UNet(width=48, multiples=(1, 2), blocks=1, attention=(8,), patch=4),
         iterations=800,
