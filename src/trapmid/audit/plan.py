@@ -107,14 +107,13 @@ def plan(recipe: Recipe) -> dict[Task, tuple[Task, ...]]:
     seed, slower defenses come first. Given models are examined instead of trained. An attack that needs the signatures
     of a trapdoor is planned only for models that have a trapdoor.
     """
-    tasks: dict[Task, tuple[Task, ...]] = {Task("start", name): () for name in recipe.starts()}
-    tasks |= {Task("prior", name): () for name in recipe.priors()}
-    slowest_first = sorted(recipe.cells, key=lambda cell: cell.kind == "none")
     kind: TaskKind = "examine" if recipe.subjects else "train"
-    if recipe.subjects:  # examine models before anything is trained
-        examined = [Task(kind, defense=cell.name, seed=seed) for seed in recipe.seeds for cell in recipe.cells]
-        tasks = {task: tuple(examined) for task in tasks}
-        tasks = dict.fromkeys(examined, ()) | tasks
+    models = [Task(kind, defense=cell.name, seed=seed) for seed in recipe.seeds for cell in recipe.cells]
+    examined = tuple(models) if recipe.subjects else ()  # nothing is trained before all given models are sound
+    tasks: dict[Task, tuple[Task, ...]] = dict.fromkeys(examined, ())
+    tasks |= {Task("start", name): examined for name in recipe.starts()}
+    tasks |= {Task("prior", name): examined for name in recipe.priors()}
+    slowest_first = sorted(recipe.cells, key=lambda cell: cell.kind == "none")
     for seed in recipe.seeds:
         models = [Task(kind, defense=cell.name, seed=seed) for cell in slowest_first]
         own = () if recipe.model is None else _starts(recipe.model)
@@ -127,7 +126,8 @@ def plan(recipe: Recipe) -> dict[Task, tuple[Task, ...]]:
                 for t in models
                 if not attack.needs.knows_secrets or recipe.has_trapdoor(t.defense)
             }
-    judges = {Task("judge", judge.name): _starts(judge) for judge in recipe.judges if judge.kind == "classifier"}
+    trained_judges = [judge for judge in recipe.judges if judge.kind == "classifier"]
+    judges = {Task("judge", judge.name): (*examined, *_starts(judge)) for judge in trained_judges}
     tasks |= judges
     tasks |= _measuring(recipe, tasks, [*judges])
     tasks[Task("measure")] = tuple(tasks)
