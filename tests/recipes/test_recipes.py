@@ -5,7 +5,7 @@ import torch
 from PIL import Image
 from pydantic import ValidationError
 
-from trapmid.attacks import ATTACKS
+from trapmid.attacks import ATTACKS, IFGMI, PPA
 from trapmid.attacks.wrapping import Wrapper
 from trapmid.audit import Recipe, plan
 from trapmid.audit.run import settle
@@ -18,6 +18,7 @@ from trapmid.models import VGG16, SmallResNet
 from trapmid.priors import CGAN
 from trapmid.recipes import RECIPES, choose_recipe, extend
 from trapmid.recipes.attacks_advanced import advanced_attacks, small_stylegan2
+from trapmid.recipes.published import as_published
 from trapmid.types import UserError
 
 
@@ -227,3 +228,22 @@ def test_a_judge_of_the_targets_architecture_is_refused_before_anything_is_train
         choose_recipe("celeba64-cpu", changes=("model.kind=small-resnet", "judges.classifier.model.kind=tiny")),
         tmp_path,
     )
+
+
+def test_published_behaviours_stand_beside_those_for_two_cores():
+    recipe = choose_recipe("attacks-published-demo")
+    ours, published = recipe.attacks[::2], recipe.attacks[1::2]
+    for one, other in zip(ours, published, strict=True):
+        assert other.name == f"{one.name}-published"
+        assert as_published(one) != one
+        assert other.effort.images_per_identity == one.effort.images_per_identity or one.kind == "ifgmi"
+    ifgmi = next(attack for attack in published if attack.kind == "ifgmi")
+    assert (ifgmi.balls, ifgmi.radii, ifgmi.picture, ifgmi.ppa.cutoff) == (
+        IFGMI().balls,
+        IFGMI().radii[:3],
+        IFGMI().picture,
+        PPA().cutoff,
+    )
+    defenses = {one.name: one for one in choose_recipe("defenses-published-demo").defenses}
+    assert {"bido", "bido-published", "mid", "mid-published", "midre", "midre-published"} < set(defenses)
+    assert defenses["bido-published"].sampler == BiDO().sampler != defenses["bido"].sampler

@@ -25,6 +25,7 @@ from trapmid.recipes.demo import demo
 from trapmid.recipes.durations import durations, generator_speeds
 from trapmid.recipes.given import given_recipe, left_out
 from trapmid.recipes.memory import memory
+from trapmid.recipes.published import attacks_published_demo, defenses_published_demo
 
 RECIPES: dict[str, Callable[[], Recipe]] = {
     "demo": demo,
@@ -40,6 +41,8 @@ RECIPES: dict[str, Callable[[], Recipe]] = {
     "adaptive-demo": adaptive_demo,
     "attacks-demo": attacks_demo,
     "attacks-cpu": attacks_cpu,
+    "attacks-published-demo": attacks_published_demo,
+    "defenses-published-demo": defenses_published_demo,
 }
 
 
