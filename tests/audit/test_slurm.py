@@ -14,7 +14,7 @@ import pytest
 
 from helpers.runs import scores_of, tiny_recipe
 from trapmid.audit.run import run
-from trapmid.audit.slurm import on_slurm
+from trapmid.audit.slurm import JOBS, on_slurm
 from trapmid.engine import Compute
 from trapmid.types import UserError
 
@@ -108,3 +108,25 @@ def test_a_job_that_is_preempted_and_a_node_that_dies_change_no_weight(tmp_path:
 def test_what_slurm_does_not_take_is_said(tmp_path: Path) -> None:
     with pytest.raises(UserError, match=r"Slurm does not take the job of .*partition"):
         scores_of(RECIPE, tmp_path / "run", executor=on_slurm(slurm_partition="none"))
+
+
+@pytest.mark.slow
+def test_jobs_of_this_machine_that_are_killed_are_told_and_go_on(tmp_path: Path) -> None:
+    """The way to Slurm and back, without a Slurm: submitit runs the jobs as processes."""
+    pytest.importorskip("submitit", reason="submitit is not installed")
+    expected = trained(tmp_path / "here", jobs=1)
+    out = tmp_path / "there"
+
+    def disturb() -> None:
+        wait_for(lambda: list(out.glob("models/*.partial/log.jsonl")))
+        job = out / JOBS
+        for process in psutil.process_iter(["cmdline"]):
+            if str(job) in " ".join(process.info["cmdline"] or ()):
+                process.kill()
+
+    with ThreadPoolExecutor(1) as pool:
+        disturbing = pool.submit(disturb)
+        with pytest.raises(UserError, match=r"`train none seed 0` was lost with its node or job .*own log is .*\.err"):
+            trained(out, executor=on_slurm("local"))
+        disturbing.result()
+    assert trained(out, executor=on_slurm("local")) == expected

@@ -2,6 +2,7 @@
 
 import os
 import signal
+import socket
 import threading
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
@@ -17,6 +18,8 @@ from trapmid.termination import end_on
 
 OBJECTS = 100 * 2**20
 """Bytes of shared memory that a Ray of this machine reserves. Results are files, so Ray moves only small messages."""
+ANSWERS_WITHIN = 10.0
+"""Seconds that a cluster has to take a connection. Ray itself tries for many minutes before it reports a problem."""
 PREEMPTION = (signal.SIGTERM, signal.SIGINT)
 """Signals that end a task: that of the system, and the one with which Ray cancels a task."""
 
@@ -89,6 +92,7 @@ def _connected(ray: Any, address: str, options: Mapping[str, Any]) -> Iterator[N
     if ray.is_initialized():
         yield
         return
+    _check_reachable(address)
     local: dict[str, Any] = {"object_store_memory": OBJECTS, "include_dashboard": False} if address == "local" else {}
     try:
         ray.init(address=address, log_to_driver=False, logging_level="warning", **local)
@@ -100,6 +104,19 @@ def _connected(ray: Any, address: str, options: Mapping[str, Any]) -> Iterator[N
         yield
     finally:
         ray.shutdown()
+
+
+def _check_reachable(address: str) -> None:
+    """Report an address at which nobody answers. What is no HOST:PORT is left to Ray."""
+    host, _, port = address.removeprefix("ray://").rpartition(":")
+    if not host or not port.isdecimal():
+        return
+    try:
+        socket.create_connection((host.strip("[]"), int(port)), timeout=ANSWERS_WITHIN).close()
+    except (OSError, OverflowError) as problem:
+        raise UserError(
+            f"No Ray cluster answers at {address!r}: {shown(problem)}. Correct --cluster address=HOST:PORT."
+        ) from problem
 
 
 def _check_resources(there: Mapping[str, float], options: Mapping[str, Any]) -> None:

@@ -12,7 +12,7 @@ from trapmid.audit.clusters import Outcome, carry_out, lost, submitting_to
 from trapmid.audit.tasks import Session
 from trapmid.audit.workers import Executor, Submit, Work
 from trapmid.engine import Progress
-from trapmid.errors import UserError
+from trapmid.errors import UserError, shown
 from trapmid.termination import EXIT_CODE, end_on
 
 JOBS = "jobs"
@@ -118,8 +118,9 @@ def _watcher(submitit: Any) -> Any:
 def _configure(executor: Any, parameters: Mapping[str, Any]) -> None:
     try:
         executor.update_parameters(**parameters)
-    except (NameError, TypeError, ValueError) as problem:
-        raise UserError(f"submitit does not take these settings: {problem}. Correct --cluster.") from problem
+    except (AssertionError, NameError, TypeError, ValueError) as problem:  # an assertion checks the types of values
+        first = shown(str(problem).split("\n")[0].rstrip("."))
+        raise UserError(f"submitit does not take these settings: {first}. Correct --cluster.") from problem
 
 
 def _submitit() -> Any:

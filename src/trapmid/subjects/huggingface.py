@@ -103,12 +103,12 @@ def _normalise(folder: Path, processor: dict[str, Any]) -> Normalise | None:
     """The normalisation of the processor, expressed for images in [0, 1]; None if there is no processor."""
     if not processor:
         return None
-    factor = float(processor.get("rescale_factor", 1 / 255)) if processor.get("do_rescale", True) else 1.0
-    scale = 255 * factor  # of an image in [0, 1] after rescaling
     mean, std = (0.0,), (1.0,)
     if processor.get("do_normalize"):
         mean, std = processor.get("image_mean") or mean, processor.get("image_std") or std
     try:
+        factor = float(processor.get("rescale_factor", 1 / 255)) if processor.get("do_rescale", True) else 1.0
+        scale = 255 * factor  # of an image in [0, 1] after rescaling
         return Normalise(tuple(float(m) / scale for m in mean), tuple(float(s) / scale for s in std))
     except (TypeError, ValueError, ZeroDivisionError) as problem:
         raise UserError(f"{folder / PROCESSOR} has no usable numbers: {shown(json.dumps(processor))}.") from problem
