@@ -11,12 +11,13 @@ import pytest
 import torch
 from torch import nn
 
-from helpers.commands import run
+from helpers.commands import run as command
 from helpers.foreign import Logits, exported
 from helpers_attacks import CPU, SIZE, TINY_ATTACKS, trained_classifier
 from trapmid.audit import Recipe, run_audit
 from trapmid.audit.examination import Examination, examine
 from trapmid.audit.plan import Folders, Task, plan
+from trapmid.audit.run import run, settle
 from trapmid.augment import WarpAugmentation
 from trapmid.comparison import compare
 from trapmid.data import ImageSet, SyntheticSource
@@ -148,6 +149,18 @@ def test_a_healthy_model_has_no_findings(net: nn.Module, people: ImageSet) -> No
     assert found.zero_gradients == 0.0
 
 
+def test_a_program_for_small_batches_is_slow_and_the_doctor_says_so(
+    net: nn.Module, people: ImageSet, tmp_path: Path
+) -> None:
+    for batch, told in ((1, "exported for batches of 1 "), (8, "")):
+        program = torch.export.export(Logits(net).eval(), (people.images()[:batch],))
+        torch.export.save(program, tmp_path / f"{batch}.pt2")
+        subject = parse_subject(str(tmp_path / f"{batch}.pt2")).open()
+        found, _ = examine(subject, people, people.identities, "net", no_progress)
+        assert found.healthy
+        assert [told in one.problem for one in found.findings] == ([True] if told else [])
+
+
 def test_another_order_of_the_classes_is_found_and_written(net: nn.Module, people: ImageSet) -> None:
     order = [3, 0, 4, 1, 2]
     found = doctor(Logits(net, order=order), people)
@@ -204,6 +217,21 @@ def test_a_model_that_knows_nobody_is_not_audited(people: ImageSet, tmp_path: Pa
     assert not (tmp_path / "priors").exists()
 
 
+def test_what_a_refusal_asks_for_can_be_done_in_the_same_folder(net: nn.Module, tmp_path: Path) -> None:
+    path = hold(Logits(net, scale=0.5, shift=0.5))  # takes images in [-1, 1]
+
+    def examined(normalise: str | None) -> None:
+        chosen = recipe(Live(path=path, image_size=SIZE, label="mine", normalise=normalise))
+        run(settle(chosen, tmp_path), tmp_path, only=lambda task: task.kind == "examine", compute=CPU, jobs=1)
+
+    with pytest.raises(UserError, match="Give --normalize signed"):
+        examined(None)
+    examined("signed")
+    assert Folders(tmp_path).model("mine", 0).exists()
+    with pytest.raises(UserError, match=r"begun with another recipe: subjects\.mine differ"):
+        examined("bytes")
+
+
 def parquet(images: ImageSet, file: Path) -> Path:
     rows = [{"bytes": to_png(p), "path": o} for p, o in zip(images.pixels, images.origins, strict=True)]
     names = [images.identities[label] for label in images.labels.tolist()]
@@ -225,7 +253,7 @@ def test_the_doctor_measures_what_one_core_takes(
     private, model = parquet(people, tmp_path / "private.parquet"), exported(Logits(net).eval(), tmp_path / "net.pt2")
     torch.set_num_threads(2)
     try:
-        assert run("doctor", str(model), "--private", str(private), "--device", "cpu") == 0
+        assert command("doctor", str(model), "--private", str(private), "--device", "cpu") == 0
         assert (seen, torch.get_num_threads()) == ([1], 2)
     finally:
         torch.set_num_threads(1)
@@ -242,18 +270,18 @@ def test_from_the_command_line(
     )
     model = str(exported(Logits(net).eval(), tmp_path / "net.pt2"))
 
-    assert run("doctor", model, "--private", private, "--device", "cpu") == 0
+    assert command("doctor", model, "--private", private, "--device", "cpu") == 0
     told = capfd.readouterr().out
     assert "white-box access, 5 classes, answers with logits" in told
     assert "quick about" in told
-    assert run("audit", model) == 2
+    assert command("audit", model) == 2
     assert "needs --private" in capfd.readouterr().err
-    assert run("audit", "--budget", "5") == 2
+    assert command("audit", "--budget", "5") == 2
     assert "describe a MODEL: name it first" in capfd.readouterr().err
     monkeypatch.setattr("trapmid.recipes.given.suitable_judges", lambda *_: (JUDGE,))
     out = str(tmp_path / "run")
     options = ["--private", private, "--public", public, "--out", out, "--attacks", "public-nearest", "--jobs", "1"]
-    assert run("audit", model, *options, "--fail-above", "attack_accuracy_1=1") == 0
+    assert command("audit", model, *options, "--fail-above", "attack_accuracy_1=1") == 0
     told = capfd.readouterr().out
     assert "pass: attack_accuracy_1 of net under public-nearest" in told
     assert (tmp_path / "run" / "report.html").exists()
@@ -263,11 +291,11 @@ def test_from_the_command_line(
     assert "| net | Public look-alikes | score |" in card
     assert not [name for name in people.identities if name in card]
     junit = tmp_path / "gates" / "junit.xml"
-    assert run("audit", model, *options, "--fail-above", "attack_accuracy_1=-1", "--junit", str(junit)) == 3
+    assert command("audit", model, *options, "--fail-above", "attack_accuracy_1=-1", "--junit", str(junit)) == 3
     log = tmp_path / "gates.sarif"
-    assert run("audit", model, *options, "--sarif", str(log)) == 2
+    assert command("audit", model, *options, "--sarif", str(log)) == 2
     assert "give --fail-above or --fail-below as well" in capfd.readouterr().err
-    assert run("audit", model, *options, "--fail-above", "attack_accuracy_1=-1", "--sarif", str(log)) == 3
+    assert command("audit", model, *options, "--fail-above", "attack_accuracy_1=-1", "--sarif", str(log)) == 3
     assert '"ruleId": "fail-above/attack_accuracy_1=-1"' in log.read_text(encoding="utf-8")
     assert 'tests="1" failures="1"' in junit.read_text(encoding="utf-8")
     assert "FAIL: attack_accuracy_1 of net under public-nearest" in capfd.readouterr().out
@@ -287,15 +315,15 @@ def test_two_models_are_compared_by_the_audit_of_one(
     options = ["--private", private, "--public", public, "--attacks", "public-nearest", "--jobs", "1"]
     first, second = tmp_path / "first", tmp_path / "second"
 
-    assert run("audit", model, *options, "--out", str(first)) == 0
-    assert run("audit", other, *options, "--out", str(second), "--compare", str(first)) == 0
+    assert command("audit", model, *options, "--out", str(first)) == 0
+    assert command("audit", other, *options, "--out", str(second), "--compare", str(first)) == 0
     apart = json.loads((second / "compare.json").read_text(encoding="utf-8"))
     assert apart["notes"] == []  # the judges of both folders have the same weights
     assert not (first / "compare.json").exists()
 
     made = {path: path.stat().st_mtime_ns for path in first.rglob("*-net-s0/manifest.json")}
     gate = ["--fail-below", "clean_accuracy=0.5", "--redact"]
-    assert run("audit", model, *options, "--out", str(first), "--compare", other, *gate) == 0
+    assert command("audit", model, *options, "--out", str(first), "--compare", other, *gate) == 0
     told = capfd.readouterr().out
     assert "B: other-net" in told
     assert "pass: clean_accuracy of net is" in told
@@ -310,11 +338,11 @@ def test_two_models_are_compared_by_the_audit_of_one(
         )
         assert (same["a"], same["b"]) == (one["b"], one["a"])
 
-    assert run("audit", model, *options, "--compare", str(first)) == 2
+    assert command("audit", model, *options, "--compare", str(first)) == 2
     assert "has several models: net, other-net. Leave --compare out" in capfd.readouterr().err
-    assert run("audit", model, *options, "--compare-weights", model) == 2
+    assert command("audit", model, *options, "--compare-weights", model) == 2
     assert "--compare-weights belongs to the model of --compare" in capfd.readouterr().err
-    assert run("audit", "--recipe", "demo", "--compare", other) == 2
+    assert command("audit", "--recipe", "demo", "--compare", other) == 2
     assert "describe a MODEL: name it first" in capfd.readouterr().err
 
 

@@ -1,5 +1,6 @@
 """The model check: tests the answers of a classifier to the private images before any attack runs."""
 
+import shutil
 import time
 from collections.abc import Sequence
 from pathlib import Path
@@ -75,6 +76,16 @@ class Examination(Config):
     def healthy(self) -> bool:
         """Whether the model can be audited without any known problem."""
         return all(finding.severity != "error" for finding in self.findings)
+
+    def check(self) -> None:
+        """Do nothing if the model is healthy.
+
+        Raises:
+            UserError: the first problem that prevents an audit, and what to do about it.
+        """
+        for finding in self.findings:
+            if finding.severity == "error":
+                raise UserError(f"{finding.problem} {finding.remedy}".strip())
 
 
 class Speed(NamedTuple):
@@ -162,10 +173,12 @@ def examine_subject(
 
     def build(draft: Draft) -> Manifest:
         started = time.monotonic()
-        found, speed = examine(subject, data.private.images, data.everybody, config.path, progress)
-        if not found.healthy:
-            first = next(one for one in found.findings if one.severity == "error")
-            raise UserError(f"{first.problem} {first.remedy}".strip())
+        try:
+            found, speed = examine(subject, data.private.images, data.everybody, config.path, progress)
+            found.check()
+        except UserError:  # there is nothing to resume, and the next command may open the model in another way
+            shutil.rmtree(draft.folder)
+            raise
         write_atomic(draft.folder / FILE, found.model_dump_json(indent=1) + "\n")
         facts = {
             "accuracy": found.accuracy,

@@ -7,6 +7,7 @@ from typing import Any
 from pydantic import ValidationError
 
 from trapmid.artifacts import RECIPE
+from trapmid.audit.plan import Folders
 from trapmid.audit.recipe import Recipe
 from trapmid.config import explain
 from trapmid.engine import Progress, no_progress
@@ -19,9 +20,9 @@ def settle(recipe: Recipe | None, out: Path, progress: Progress = no_progress) -
     """Return the recipe of the run folder `out`, and store there what `recipe` adds to it.
 
     Seeds, defenses, given models, attacks, judges, fidelity, robustness and the budget can be added to a folder at any
-    time.
-    Everything else has to stay as it is, because it determines the finished results. Any number of processes may
-    add to one folder at once. Each waits for the one before it, so nothing is lost.
+    time. Everything else has to stay as it is, because it determines the finished results. A given model that no
+    examination has accepted has no results, so its settings may change: a message may have asked for that. Any number
+    of processes may add to one folder at once. Each waits for the one before it, so nothing is lost.
 
     Args:
         recipe: the recipe to run; None to read the one that is stored.
@@ -77,7 +78,8 @@ def _join(stored: Recipe, recipe: Recipe, out: Path) -> Recipe:
     for name in members:
         there = {member.name: member for member in getattr(stored, name)}
         here = {member.name: member for member in getattr(recipe, name)}
-        differing += [f"{name}.{member}" for member in there.keys() & here.keys() if there[member] != here[member]]
+        changed = [member for member in there.keys() & here.keys() if there[member] != here[member]]
+        differing += [f"{name}.{one}" for one in changed if name != "subjects" or _examined(one, stored, out)]
         joined[name] = tuple((there | here).values())
     if differing:
         raise UserError(
@@ -85,3 +87,7 @@ def _join(stored: Recipe, recipe: Recipe, out: Path) -> Recipe:
             "that folder."
         )
     return stored.model_copy(update=joined)
+
+
+def _examined(subject: str, recipe: Recipe, out: Path) -> bool:
+    return any(Folders(out).model(subject, seed).exists() for seed in recipe.seeds)

@@ -82,6 +82,11 @@ class Exported(nn.Module):
         return torch.cat(answers)
 
 
+def batch_of(model: nn.Module) -> int | None:
+    """The size of the batches that a model was exported for; None if it accepts batches of any size."""
+    return next((part.batch for part in model.modules() if isinstance(part, Exported)), None)
+
+
 @final
 class Chosen(nn.Module):
     """A selection of the classes of a model, in a given order.
