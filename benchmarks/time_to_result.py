@@ -122,11 +122,17 @@ def command(
         run: a run folder.
         device: cpu, cuda or cuda:N.
     """
+    for one in trapdoors(run):
+        _say(one)
     with Watch() as progress:
-        found = [*trapdoors(run), *plgmi(run, Compute(device), progress)]
+        found = [*plgmi(run, Compute(device), progress)]
     for one in found:
-        when = "never" if one.seconds is None else f"{one.seconds:.0f} s"
-        sys.stdout.write(f"{one.what}: {when}; the whole took {one.whole:.0f} s\n")
+        _say(one)
+
+
+def _say(one: Reached) -> None:
+    when = "never" if one.seconds is None else f"{one.seconds:.0f} s"
+    sys.stdout.write(f"{one.what}: {when}; the whole took {one.whole:.0f} s\n")
 
 
 if __name__ == "__main__":

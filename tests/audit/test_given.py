@@ -32,6 +32,7 @@ from trapmid.recipes.durations import GeneratorSpeed
 from trapmid.recipes.two_cores import training
 from trapmid.report import audit_model, write_report
 from trapmid.subjects import SubjectConfig, hold, parse_subject
+from trapmid.subjects.inputs import Normalise
 from trapmid.subjects.live import Live
 from trapmid.types import UserError
 
@@ -182,6 +183,17 @@ def test_a_model_of_another_range_is_found(net: nn.Module, people: ImageSet) -> 
     assert not twice.healthy
     assert "--normalize unit" in twice.findings[0].remedy
     assert "normalise images by itself" in twice.findings[0].remedy
+
+
+def test_two_ranges_that_fit_are_both_named(net: nn.Module, people: ImageSet) -> None:
+    mean, std = (torch.tensor(one).view(1, -1, 1, 1) for one in Normalise.of("imagenet"))
+    found = doctor(Logits(net, scale=std, shift=mean), people)
+    assert abs(found.by_normalisation["imagenet"] - found.by_normalisation["clip"]) < 0.1
+    given, rivals = found.findings[0].remedy.split(". With ")
+    assert given.startswith("Give --normalize ")
+    assert "imagenet" in given + rivals
+    assert "clip" in given + rivals
+    assert "choose what it was trained with" in rivals
 
 
 class Noisy(nn.Module):

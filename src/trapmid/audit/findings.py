@@ -49,14 +49,15 @@ def judge_model(
         found.append(
             ModelFinding(severity="error", problem="The model answers private images with NaN.", remedy=_RANGE)
         )
-    better = matched[best][0] if matched else 0.0
-    if better - share > 0.05 + 2 * (0.25 / n) ** 0.5:
+    better, noise = matched[best][0] if matched else 0.0, 0.05 + 2 * (0.25 / n) ** 0.5
+    if better - share > noise:
+        rivals = [text for text, (reached, _) in matched.items() if text != best and better - reached <= noise]
         found.append(
             ModelFinding(
                 severity="error",
                 problem=f"The model recognises {percent(better)} of the private images if it gets "
                 f"{Normalise.of(best).told}, and {percent(share)} with {subject.normalise.told}.",
-                remedy=f"{_twice(own, best)}Give --normalize {best}.",
+                remedy=f"{_twice(own, best)}Give --normalize {best}.{_rivals(rivals, matched)}",
             )
         )
     if better >= 0.5 and matched[best][0] - _direct(matched[best], accuracy, best == own) > 0.3:
@@ -132,6 +133,11 @@ def _order(pairs: dict[int, int], names: Sequence[str]) -> tuple[str, ...]:
 
 def _twice(own: str, best: str) -> str:
     return "It seems to normalise images by itself. " if best == "unit" and own != "unit" else ""
+
+
+def _rivals(names: Sequence[str], matched: dict[str, tuple[float, dict[int, int]]]) -> str:
+    told = " and ".join(f"{name} ({percent(matched[name][0])})" for name in names)
+    return f" With {told} it does nearly as well: choose what it was trained with." if told else ""
 
 
 def _of_accuracy(accuracy: float, chance: float, by_identity: dict[str, float]) -> list[ModelFinding]:
