@@ -54,7 +54,11 @@ class NoAugmentation(Augmentation):
     def build(self, image_size: int) -> Augment:
         """The identity."""
         del image_size
-        return lambda images: images
+        return _unchanged
+
+
+def _unchanged(images: Images) -> Images:
+    return images
 
 
 class KorniaAugmentation(Augmentation):

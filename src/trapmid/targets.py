@@ -13,6 +13,7 @@ import torch
 from torch import Tensor, nn
 
 from trapmid.files import alone, write_atomic
+from trapmid.together import processes, rank, wait_for_all
 from trapmid.types import Images, Labels, Prediction, UserError, prediction_of
 
 __all__ = [
@@ -79,6 +80,15 @@ class Budget:
                 "changed: write that number into it, or remove it if the target's count may begin again."
             )
         return int(text)
+
+    def __getstate__(self) -> dict[str, Any]:
+        """Refuse to send the count to another process if it is in memory only."""
+        if self._file is None:
+            raise UserError(
+                "A budget that counts in memory cannot be shared with other processes. Give it a file for the count, "
+                "Budget(images, file), or train on one device."
+            )
+        return self.__dict__
 
     def spend(self, images: int) -> None:
         """Count images before a query.
@@ -161,9 +171,12 @@ class LabelTarget:
         self.device = next((p.device for p in model.parameters()), torch.device("cpu"))
 
     def _answer(self, images: Images) -> Prediction:
+        asked = len(images) * processes()  # processes that train together share a batch equally
         if self._budget is not None:
-            self._budget.spend(len(images))
-        self.queries += len(images)
+            if rank() == 0:
+                self._budget.spend(asked)
+            wait_for_all()  # no process asks before the first one has counted for all
+        self.queries += asked
         return prediction_of(self._model(images))
 
     def state_dict(self) -> dict[str, Any]:

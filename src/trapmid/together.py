@@ -9,6 +9,7 @@ from typing import Any
 
 import torch
 from torch import Tensor, distributed, nn
+from torch.autograd.function import once_differentiable
 from torch.nn.parallel import DistributedDataParallel
 
 from trapmid.types import UserError
@@ -45,6 +46,19 @@ def refuse_sharded(model: nn.Module) -> None:
 
 def _data(model: nn.Module) -> list[Tensor]:
     return [parameter.data for parameter in model.parameters()]
+
+
+def refuse_processes(what: str) -> None:
+    """Refuse to go on in a process that already trains together with others.
+
+    Raises:
+        UserError: it does.
+    """
+    if processes() > 1:
+        raise UserError(
+            f"{what} starts its own processes, and {processes()} train together here. Start trapmid without torchrun "
+            "and give it --devices, or use the drop-ins Trapdoor or Defended in a loop with DistributedDataParallel."
+        )
 
 
 def wait_for_all() -> None:
@@ -122,13 +136,27 @@ def gather(tensor: Tensor) -> Tensor:
             f"The processes bring {found} images to this step. This defense compares all images of a step, so each "
             "process has to bring as many as the others: drop the incomplete last batch (drop_last=True)."
         )
-    if not tensor.requires_grad:
-        parts = [torch.empty_like(tensor) for _ in found]
-        distributed.all_gather(parts, tensor.contiguous())
-        return torch.cat(parts)
-    from torch.distributed.nn.functional import all_gather
+    return _Gathered.apply(tensor)
 
-    return torch.cat(all_gather(tensor.contiguous()))
+
+class _Gathered(torch.autograd.Function):
+    """The rows of all processes. The gradient of a row is the sum of those that all processes have of it."""
+
+    @staticmethod
+    def forward(ctx: Any, tensor: Tensor) -> Tensor:
+        del ctx
+        mine = tensor.contiguous()
+        parts = [torch.empty_like(mine) for _ in range(processes())]
+        distributed.all_gather(parts, mine)
+        return torch.cat(parts)
+
+    @staticmethod
+    @once_differentiable
+    def backward(ctx: Any, gradient: Tensor) -> Tensor:
+        del ctx
+        total = gradient.clone(memory_format=torch.contiguous_format)  # gloo sends memory, whatever its strides
+        distributed.all_reduce(total)
+        return total.chunk(processes())[rank()]
 
 
 def agree(problem: UserError | None, model: nn.Module) -> None:

@@ -140,7 +140,10 @@ def test_gpus_have_to_be_enough(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
     monkeypatch.setattr(torch.cuda, "device_count", lambda: 5)
     assert Compute("cuda", devices=2).gpus == ("0,1", "2,3")
-    assert Compute("auto", devices=2).of_process(1) == Compute("cuda:1")
+    assert Compute("auto", devices=2).seen_by_process(1) == {"CUDA_VISIBLE_DEVICES": "1"}
+    assert Compute("cpu", devices=2).seen_by_process(1) == {}
+    monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "4,7,9,10,11")
+    assert Compute("cuda", devices=3).seen_by_process(1) == {"CUDA_VISIBLE_DEVICES": "7"}
     with pytest.raises(UserError, match=r"--devices 8: this machine has 5 GPU\(s\)"):
         Compute("cuda", devices=8).torch_device  # noqa: B018
     with pytest.raises(UserError, match=r"--devices 2: --device cuda:1 names one GPU\. Use --device cuda"):

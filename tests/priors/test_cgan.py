@@ -26,7 +26,10 @@ def public() -> ImageSet:
 def fit_of(
     config: CGAN, public: ImageSet, pseudo_labels: Tensor | None = None, start: GAN | None = None, seed: int = 0
 ) -> CGANFit:
-    return CGANFit(config, PriorTraining(public, CLASSES, seed, CPU), pseudo_labels, start=start)
+    fit = CGANFit(config, PriorTraining(public, CLASSES, seed, CPU), pseudo_labels)
+    if start is not None:
+        fit.begin_with(start.networks)
+    return fit
 
 
 def weights(gan: GAN) -> dict[str, Tensor]:

@@ -66,10 +66,8 @@ def test_no_image_has_a_part_in_anothers_verdict() -> None:
 def test_penalty_of_a_critic_whose_gradient_is_known() -> None:
     """For |x|^2 / 2 the gradient at x is x, so the penalty is the mean of (|x| - 1)^2 at the points drawn."""
     real, generated = torch.rand(6, 3, 4, 4), torch.rand(6, 3, 4, 4)
-    torch.manual_seed(3)
-    found = gradient_penalty(lambda x: x.square().flatten(1).sum(1) / 2, real, generated)
-    torch.manual_seed(3)
     shares = torch.rand(6, 1, 1, 1)
+    found = gradient_penalty(lambda x: x.square().flatten(1).sum(1) / 2, real, generated, shares)
     expected = [
         (float((r * (1 - s) + g * s).norm()) - 1) ** 2
         for r, g, s in zip(real, generated, shares.flatten(), strict=True)
@@ -80,17 +78,18 @@ def test_penalty_of_a_critic_whose_gradient_is_known() -> None:
 def test_penalty_of_a_critic_of_slope_one_is_zero() -> None:
     slope = torch.randn(48, generator=torch.Generator().manual_seed(0))
     slope /= slope.norm()
-    penalty = gradient_penalty(lambda x: x.flatten(1) @ slope, torch.rand(4, 3, 4, 4), torch.rand(4, 3, 4, 4))
+    real, generated, shares = torch.rand(4, 3, 4, 4), torch.rand(4, 3, 4, 4), torch.rand(4, 1, 1, 1)
+    penalty = gradient_penalty(lambda x: x.flatten(1) @ slope, real, generated, shares)
     assert float(penalty) == pytest.approx(0, abs=1e-10)
 
 
 def test_penalty_trains_the_critics_weights() -> None:
     """The gradient of a weight through the gradient of the image, against finite differences."""
     real, generated = torch.rand(2, 2, 2, 2, dtype=torch.float64), torch.rand(2, 2, 2, 2, dtype=torch.float64)
+    shares = torch.rand(2, 1, 1, 1, dtype=torch.float64)
 
     def penalty(first: Tensor, second: Tensor) -> Tensor:
-        torch.manual_seed(0)
-        return gradient_penalty(lambda x: torch.tanh(x.flatten(1) @ first) @ second, real, generated)
+        return gradient_penalty(lambda x: torch.tanh(x.flatten(1) @ first) @ second, real, generated, shares)
 
     weights = (torch.randn(8, 3, dtype=torch.float64), torch.randn(3, dtype=torch.float64))
     assert torch.autograd.gradcheck(penalty, tuple(w.requires_grad_() for w in weights))
@@ -108,7 +107,7 @@ def test_losses_are_the_formulas(public: ImageSet) -> None:
         of_real, of_generated = (fit.discriminator(images) for images in (real, generated))
     with randomness(0, "losses"):
         fit.rows(), fit.latents(), fit.labels()
-        penalty = 10 * gradient_penalty(fit.discriminator, real, generated)
+        penalty = 10 * gradient_penalty(fit.discriminator, real, generated, fit.uniform(1, 1, 1))
     assert float(losses["discriminator"]) == pytest.approx(float(of_generated.mean() - of_real.mean()), abs=1e-5)
     assert float(losses["penalty"]) == pytest.approx(float(penalty), rel=1e-4)
     assert float(notes["gap"]) == pytest.approx(-float(losses["discriminator"]))

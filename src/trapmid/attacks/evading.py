@@ -1,5 +1,6 @@
 """An attack that lowers the score of the trapdoor's detector (Trap-MID, Sec. 4.2: PLG-MI++, here with a hinge)."""
 
+from functools import partial
 from typing import ClassVar, Literal, final
 
 import torch
@@ -38,12 +39,7 @@ class Evading(Wrapper[InformedTarget]):
         """The target with lowered logits."""
         del run
         threshold = self.threshold(target, public)
-
-        def answer(images: Images) -> Prediction:
-            said = target.predict(images)
-            excess = F.relu(similarity(said.features, target.signatures) - threshold)
-            return said._replace(logits=said.logits - self.weight * excess)
-
+        answer = partial(_lowered, target, threshold, self.weight)
         return StandIn(ViewedTarget(target, answer), {"detector_threshold": threshold})
 
     @torch.no_grad()
@@ -55,6 +51,12 @@ class Evading(Wrapper[InformedTarget]):
             own = said.logits.argmax(1, keepdim=True)
             scores.append(similarity(said.features, target.signatures).gather(1, own).squeeze(1))
         return float(torch.cat(scores).quantile(1 - self.false_positives))
+
+
+def _lowered(target: InformedTarget, threshold: float, weight: float, images: Images) -> Prediction:
+    said = target.predict(images)
+    excess = F.relu(similarity(said.features, target.signatures) - threshold)
+    return said._replace(logits=said.logits - weight * excess)
 
 
 def similarity(features: Features, signatures: Tensor) -> Tensor:

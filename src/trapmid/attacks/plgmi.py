@@ -1,5 +1,6 @@
 """PLG-MI (Yuan et al., AAAI 2023): a conditional GAN on pseudo-labelled public images, and a search in its latents."""
 
+from dataclasses import dataclass
 from typing import ClassVar, Literal, final
 
 from torch import Tensor
@@ -8,12 +9,33 @@ from trapmid.attacks.attack import Attack, Effort, Found, Run
 from trapmid.attacks.gans import kept, warm_start_of
 from trapmid.attacks.margin import TRAINING_AUGMENTATION, MarginSettings, Term, margin_and_terms
 from trapmid.attacks.search import score_public, top_n
-from trapmid.augment import AnyAugmentation
+from trapmid.augment import AnyAugmentation, Augment
 from trapmid.config import Count, Member, NonNegative
 from trapmid.data.images import ImageSet
 from trapmid.priors import CGAN, GAN, GANConfig, PriorConfig
 from trapmid.targets import WhiteBoxTarget
 from trapmid.types import Images, Labels
+
+
+@dataclass(frozen=True, eq=False)
+class TargetGuidance:
+    """The loss of generated images by the target, for the generator. It can be sent to other processes.
+
+    Attributes:
+        target: what is attacked.
+        augment: T_atk.
+        weight: weight of the margin.
+        terms: loss terms in addition to the margin.
+    """
+
+    target: WhiteBoxTarget
+    augment: Augment
+    weight: float
+    terms: tuple[Term, ...]
+
+    def __call__(self, images: Images, labels: Labels) -> Tensor:
+        """The mean over the images (n, c, h, w), which were generated for the labels (n,)."""
+        return margin_and_terms(self.target.predict(self.augment(images)), labels, self.weight, self.terms).mean()
 
 
 class PseudoLabelGuided(Member):
@@ -54,11 +76,7 @@ class PseudoLabelGuided(Member):
             run: seed, compute, folder; its prior is the warm start.
             terms: of the generator's loss, beside the weighted margin.
         """
-        augment = self.augmentation.build(public.image_size)
-
-        def guidance(images: Images, labels: Labels) -> Tensor:
-            return margin_and_terms(target.predict(augment(images)), labels, self.inversion_weight, terms).mean()
-
+        guidance = TargetGuidance(target, self.augmentation.build(public.image_size), self.inversion_weight, terms)
         gan = self.prior.fit(
             run.training(public, target, self.kind),
             pseudo_labels=pseudo_labels,

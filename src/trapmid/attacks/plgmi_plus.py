@@ -31,17 +31,21 @@ def auxiliary_signatures(features: Features, pseudo_labels: Tensor) -> Tensor:
 
 def towards(auxiliary: Tensor, weight: float) -> Term:
     """Minus the cosine of an image's features with its label's auxiliary signature (num_classes, d), weighted."""
-    return lambda seen, labels: -weight * F.cosine_similarity(seen.features, auxiliary[labels], dim=1)
+    return partial(_towards, auxiliary, weight)
+
+
+def _towards(auxiliary: Tensor, weight: float, seen: Prediction, labels: Labels) -> Tensor:
+    return -weight * F.cosine_similarity(seen.features, auxiliary[labels], dim=1)
 
 
 def away_from(signatures: Tensor, weight: float) -> Term:
     """The weighted cosine of an image's features with the trapdoor signature of the predicted label."""
+    return partial(_away_from, signatures, weight)
 
-    def term(seen: Prediction, labels: Labels) -> Tensor:
-        del labels
-        return weight * signature_similarity(seen, signatures)
 
-    return term
+def _away_from(signatures: Tensor, weight: float, seen: Prediction, labels: Labels) -> Tensor:
+    del labels
+    return weight * signature_similarity(seen, signatures)
 
 
 @dataclass(frozen=True, eq=False)

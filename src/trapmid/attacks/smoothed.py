@@ -1,12 +1,13 @@
 """Expectation over transformations (Athalye et al., ICML 2018): the target is attacked through blur, JPEG and noise."""
 
+from functools import partial
 from typing import ClassVar, Literal, final
 
 import torch
 
 from trapmid.attacks.attack import Run
 from trapmid.attacks.wrapping import StandIn, Wrapper
-from trapmid.augment import AnyAugmentation, Degradation
+from trapmid.augment import AnyAugmentation, Augment, Degradation
 from trapmid.config import Count
 from trapmid.data.images import ImageSet
 from trapmid.targets import ViewedTarget, WhiteBoxTarget
@@ -36,10 +37,10 @@ class Smoothed(Wrapper[WhiteBoxTarget]):
         """The target, seen through `draws` degradations of every image."""
         del run
         degrade = self.degradation.build(public.image_size)
+        return StandIn(ViewedTarget(target, partial(_averaged, target, degrade, self.draws)))
 
-        def answer(images: Images) -> Prediction:
-            said = target.predict(degrade(images.repeat(self.draws, 1, 1, 1)))
-            logits, features = (torch.stack(part.chunk(self.draws)).mean(0) for part in (said.logits, said.features))
-            return Prediction(logits, features)
 
-        return StandIn(ViewedTarget(target, answer))
+def _averaged(target: WhiteBoxTarget, degrade: Augment, draws: int, images: Images) -> Prediction:
+    said = target.predict(degrade(images.repeat(draws, 1, 1, 1)))
+    logits, features = (torch.stack(part.chunk(draws)).mean(0) for part in (said.logits, said.features))
+    return Prediction(logits, features)

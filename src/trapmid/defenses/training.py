@@ -34,7 +34,7 @@ from trapmid.engine import (
 )
 from trapmid.models import ModelConfig
 from trapmid.models.batchnorm import recalibrate_batch_norm
-from trapmid.together import processes, rank, share
+from trapmid.together import processes, rank, refuse_processes, share
 from trapmid.trapdoor import refuse_others_secrets
 from trapmid.types import Labels, Stateful, UserError
 
@@ -76,22 +76,13 @@ def train(
         UserError: the images do not fill a batch, `out` or `secrets` belongs to another model, several processes cannot
             share the batches, or torchrun has started several processes.
     """
-    if processes() > 1:
-        raise UserError(
-            f"trapmid.train starts its own processes, and {processes()} train together here. Start trapmid without "
-            "torchrun and give it --devices, or use the drop-ins Trapdoor or Defended in a loop with "
-            "DistributedDataParallel."
-        )
+    refuse_processes("trapmid.train")
     compute = compute or Compute()
     if compute.devices > 1 and defense.changes().update is not None:
         raise UserError(
             f"{defense.name} changes how the weights take a step, which works in one process only. Leave out --devices."
         )
-    if training.batch_size % compute.devices:
-        raise UserError(
-            f"--devices {compute.devices} cannot share batches of {training.batch_size} images equally. Choose a "
-            "number that divides training.batch_size."
-        )
+    compute.check_batches(training.batch_size, "training.batch_size")
     secrets = secrets or out.with_name(out.name + "-secrets")
     if secrets.resolve().is_relative_to(out.resolve()):
         raise UserError(

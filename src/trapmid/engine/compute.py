@@ -3,9 +3,8 @@
 import os
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass, fields, replace
-from functools import cached_property
-from types import MethodType
+from dataclasses import dataclass, fields
+from functools import cached_property, partial
 from typing import Any, Literal, TypeVar
 
 import torch
@@ -90,10 +89,26 @@ class Compute:
                 raise UserError(f"--devices {self.devices}: this machine has {torch.cuda.device_count()} GPU(s).")
         return chosen
 
-    def of_process(self, rank: int) -> "Compute":
-        """The device of one of the processes that train together."""
-        device = f"cuda:{rank}" if self.torch_device.type == "cuda" else "cpu"
-        return replace(self, device=device, devices=1)
+    def seen_by_process(self, rank: int) -> dict[str, str]:
+        """The environment of one of the processes that train together: its GPU is the only one that it sees.
+
+        So tensors that it is sent are on its own GPU, whose number is 0 in every process.
+        """
+        if self.torch_device.type == "cpu":
+            return {}
+        return {"CUDA_VISIBLE_DEVICES": _gpu_names()[rank]}
+
+    def check_batches(self, size: int, setting: str) -> None:
+        """Check that the processes can share batches of `size` images, the value of `setting`.
+
+        Raises:
+            UserError: they cannot have equally many.
+        """
+        if size % self.devices:
+            raise UserError(
+                f"--devices {self.devices} cannot share batches of {size} images equally. Choose a number that "
+                f"divides {setting}."
+            )
 
     @property
     def gpus(self) -> tuple[str, ...]:
@@ -103,8 +118,7 @@ class Compute:
         """
         if self.torch_device.type == "cpu" or ":" in self.device:
             return ()
-        count, named = torch.cuda.device_count(), os.environ.get("CUDA_VISIBLE_DEVICES")
-        names = [str(index) for index in range(count)] if named is None else named.split(",")
+        count, names = torch.cuda.device_count(), _gpu_names()
         return tuple(
             ",".join(names[first : first + self.devices]) for first in range(0, count - self.devices + 1, self.devices)
         )
@@ -123,14 +137,21 @@ class Compute:
             module = nn.SyncBatchNorm.convert_sync_batchnorm(module)
         module.to(self.torch_device, memory_format=torch.channels_last)  # type: ignore[call-overload]
         if self.precision == "bf16-mixed":
-            module.forward = MethodType(_forward_in_bfloat16, module)
+            module.forward = partial(_forward_in_bfloat16, module)
         return module
+
+
+def _gpu_names() -> list[str]:
+    """The GPUs that this process sees, as CUDA_VISIBLE_DEVICES names them."""
+    named = os.environ.get("CUDA_VISIBLE_DEVICES")
+    return [str(index) for index in range(torch.cuda.device_count())] if named is None else named.split(",")
 
 
 def _forward_in_bfloat16(module: nn.Module, *args: Any, **kwargs: Any) -> Any:
     """The module's own forward pass in bfloat16, with its outputs in float32.
 
-    It is bound to the module as a method, so that a deep copy of the module runs its own weights.
+    It is bound to the module by `partial`, so that a deep copy of the module runs its own weights, and so does another
+    process that the module is sent to.
     """
     with torch.autocast(next(module.parameters()).device.type, torch.bfloat16):
         output = type(module).forward(module, *args, **kwargs)

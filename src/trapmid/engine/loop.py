@@ -116,6 +116,12 @@ class Loop:
                     raise Terminated(saved=True)
         return self.rows
 
+    def write_start(self) -> None:
+        """Write a checkpoint of the state before the first step, unless there is a checkpoint of a later step."""
+        if self.folder is not None and not (self.folder / LATEST).exists():
+            self.folder.mkdir(parents=True, exist_ok=True)
+            self._save(0, _Period())
+
     def _save(self, done: int, period: "_Period") -> None:
         if self.folder is not None and together.rank() == 0:
             save_checkpoint(self.folder / LATEST, done, self.seconds, self.state, period)

@@ -10,6 +10,7 @@ import threading
 import traceback
 from collections.abc import Callable
 from contextlib import suppress
+from dataclasses import replace
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any, NoReturn, TypeVar
@@ -50,16 +51,16 @@ def run_together(work: Callable[..., T], *arguments: Any, compute: Compute, prog
         progress: called with the progress of the first process.
 
     Raises:
-        UserError: a process was killed, or cannot find the class of an argument.
+        UserError: a process was killed or cannot find the class of an argument, or an argument cannot be pickled.
         Exception: what the first process to fail raised.
     """
-    content = pickle.dumps((work, arguments, compute))
+    content = _content(work, arguments, compute)
     messages: queue.SimpleQueue[tuple[int, Any]] = queue.SimpleQueue()
     parts: list[_Part] = []
     with TemporaryDirectory(prefix="trapmid-") as folder:
         try:
             for rank in range(compute.devices):
-                parts.append(_Part(rank, compute.devices, Path(folder), messages))
+                parts.append(_Part(rank, compute, Path(folder), messages))
                 threading.Thread(target=parts[-1].talk, args=(content,), daemon=True).start()
             results: dict[int, T] = {}
             while len(results) < compute.devices:
@@ -76,13 +77,29 @@ def run_together(work: Callable[..., T], *arguments: Any, compute: Compute, prog
                 part.end()
 
 
+def _content(*what: Any) -> bytes:
+    try:
+        return pickle.dumps(what)
+    except UserError:
+        raise
+    except Exception as problem:  # pickle raises many kinds, and so do the objects that it asks for their state
+        raise UserError(
+            f"The work cannot be shared with other processes, because a part of it cannot be sent to them: {problem}. "
+            "Leave out --devices."
+        ) from problem
+
+
 class _Part:
     """One of the processes, from the perspective of their parent."""
 
-    def __init__(self, rank: int, count: int, folder: Path, messages: "queue.SimpleQueue[tuple[int, Any]]") -> None:
-        self._rank, self._count, self._messages = rank, count, messages
-        command = [sys.executable, "-c", _START, json.dumps(sys.path), str(rank), str(count), str(folder / "store")]
-        self._process = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE)  # noqa: S603
+    def __init__(
+        self, rank: int, compute: Compute, folder: Path, messages: "queue.SimpleQueue[tuple[int, Any]]"
+    ) -> None:
+        self._rank, self._count, self._messages = rank, compute.devices, messages
+        store = str(folder / "store")
+        command = [sys.executable, "-c", _START, json.dumps(sys.path), str(rank), str(self._count), store]
+        sees = {**os.environ, **compute.seen_by_process(rank)}
+        self._process = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, env=sees)  # noqa: S603
 
     def talk(self, content: bytes) -> None:
         """Send the process its work, and forward its messages until it ends."""
@@ -141,7 +158,7 @@ def take_part(rank: int, count: int, store: str) -> NoReturn:
         ending.start()
         tell = no_progress if rank else lambda *message: reply("progress", message)
         try:
-            mine = compute.of_process(rank)
+            mine = replace(compute, devices=1)
             _join(mine.torch_device, rank, count, store)
             reply("done", work(*arguments, compute=mine, progress=tell))
         except Exception as problem:

@@ -1,6 +1,7 @@
 """The conditional GAN of PLG-MI (Yuan et al., AAAI 2023): hinge losses, a projection discriminator, guidance."""
 
 from collections.abc import Callable
+from functools import partial
 from typing import Annotated, ClassVar, Literal, final
 
 import torch
@@ -11,7 +12,8 @@ from torch.nn import functional as F
 from trapmid.augment import AnyAugmentation, NoAugmentation
 from trapmid.config import BelowOne, Count
 from trapmid.data.images import to_unit
-from trapmid.priors.gan import GAN, Fit, GANConfig, Losses, Pair
+from trapmid.priors.fitting import Losses, fitted
+from trapmid.priors.gan import GAN, Fit, GANConfig, Pair
 from trapmid.priors.prior import PriorConfig, PriorTraining
 from trapmid.priors.sn_resnet import SNResNet
 from trapmid.priors.strided import Strided
@@ -61,7 +63,8 @@ class CGAN(GANConfig, PriorConfig):
             guidance: the attack's term in the generator loss.
             start: initial weights, of the same shapes.
         """
-        return CGANFit(self, setting, pseudo_labels, guidance, start).run()
+        begin = partial(CGANFit, self, pseudo_labels=pseudo_labels, guidance=guidance)
+        return fitted(begin, setting, None if start is None else start.networks)
 
     def pair(self, num_classes: int, image_size: int, channels: int) -> Pair:
         """See `GANConfig.pair`."""
@@ -80,13 +83,11 @@ class CGANFit(Fit):
         setting: PriorTraining,
         pseudo_labels: Tensor | None = None,
         guidance: Guidance | None = None,
-        start: GAN | None = None,
     ) -> None:
         super().__init__(config, setting)
         self.guidance = guidance
         self.pseudo_labels = None if pseudo_labels is None else pseudo_labels.to(self.device)
         self.augment = config.augmentation.build(setting.public.image_size)
-        self.begun_with(start)
 
     def generator_losses(self) -> Losses:
         """The negative discriminator output, and the guidance of the attack."""
@@ -115,14 +116,8 @@ class CGANFit(Fit):
     def real(self) -> tuple[Images, Labels]:
         """A batch of public images with their labels."""
         labels = self.labels()
-        if self.pseudo_labels is None:
-            rows = self.rows()
-        else:
-            rows = self.pseudo_labels[
-                labels, torch.randint(self.pseudo_labels.shape[1], labels.shape, device=self.device)
-            ]
-        images = to_unit(self.pixels[rows])
-        return (images + torch.rand_like(images) / 256 if self.config.dequantise else images), labels
+        images = to_unit(self.pixels[self.rows_of(labels, self.pseudo_labels)])
+        return (images + self.uniform(*images.shape[1:]) / 256 if self.config.dequantise else images), labels
 
 
 def hinge_loss(of_real: Tensor, of_generated: Tensor) -> Tensor:

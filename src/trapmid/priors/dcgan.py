@@ -1,6 +1,7 @@
 """GMI's prior (Zhang et al., CVPR 2020): a DCGAN, trained as a Wasserstein GAN with gradient penalty."""
 
 from collections.abc import Callable
+from functools import partial
 from itertools import pairwise
 from typing import ClassVar, Literal, final
 
@@ -9,7 +10,8 @@ from torch import Tensor, nn
 
 from trapmid.config import BelowOne, Count, NonNegative, Width
 from trapmid.data.images import to_unit
-from trapmid.priors.gan import GAN, Fit, GANConfig, Losses, Pair
+from trapmid.priors.fitting import Losses, fitted
+from trapmid.priors.gan import GAN, Fit, GANConfig, Pair
 from trapmid.priors.prior import PriorConfig, PriorTraining
 from trapmid.priors.strided import halvings
 from trapmid.types import Images, Labels
@@ -80,7 +82,7 @@ class DCGAN(GANConfig, PriorConfig):
 
     def fit(self, setting: PriorTraining, *, start: GAN | None = None) -> GAN:
         """Train a pair of networks on public images, from the weights of `start` if there is one."""
-        return DCGANFit(self, setting).begun_with(start).run()
+        return fitted(partial(DCGANFit, self), setting, None if start is None else start.networks)
 
     def pair(self, num_classes: int, image_size: int, channels: int) -> Pair:
         """See `GANConfig.pair`."""
@@ -106,13 +108,19 @@ class DCGANFit(Fit):
             generated = self.generator(self.latents(), self.labels())
         of_real, of_generated = self.discriminator(torch.cat([real, generated])).chunk(2)
         gap = of_real.mean() - of_generated.mean()
-        penalty = self.config.penalty * gradient_penalty(self.discriminator, real, generated)
+        penalty = self.config.penalty * gradient_penalty(self.discriminator, real, generated, self.uniform(1, 1, 1))
         return {"discriminator": -gap, "penalty": penalty}, {"gap": gap}
 
 
-def gradient_penalty(critic: Callable[[Images], Tensor], real: Images, generated: Images) -> Tensor:
-    """Mean of (|d critic / d x| - 1)^2 at random x between real and generated images (Gulrajani et al., Eq. 3)."""
-    share = torch.rand(len(real), 1, 1, 1, device=real.device)
+def gradient_penalty(critic: Callable[[Images], Tensor], real: Images, generated: Images, share: Tensor) -> Tensor:
+    """Mean of (|d critic / d x| - 1)^2 at x between real and generated images (Gulrajani et al., Eq. 3).
+
+    Args:
+        critic: maps images to scores (n,).
+        real: (n, c, h, w).
+        generated: (n, c, h, w).
+        share: (n, 1, 1, 1), the share of the generated image in each x, drawn from 0 to 1.
+    """
     between = (real + share * (generated - real)).requires_grad_()
     (gradient,) = torch.autograd.grad(critic(between).sum(), between, create_graph=True)
     return (gradient.flatten(1).norm(dim=1) - 1).square().mean()

@@ -3,6 +3,7 @@
 import copy
 import math
 from collections.abc import Mapping
+from functools import partial
 from pathlib import Path
 from typing import Annotated, ClassVar, Literal, final
 
@@ -15,8 +16,9 @@ from torch.utils.checkpoint import checkpoint
 
 from trapmid.config import AtLeastTwo, BatchSize, BelowOne, Count, NonNegative, Probability, Rate, ordered
 from trapmid.data.images import to_unit
-from trapmid.engine import Compute, Loop, randomness
-from trapmid.priors.gan import GENERATOR, begin_with, save_network
+from trapmid.engine import Compute
+from trapmid.priors.fitting import Losses, PriorFit, descend, fitted
+from trapmid.priors.gan import GENERATOR, save_network
 from trapmid.priors.noise_schedule import NoiseSchedule, evenly
 from trapmid.priors.prior import Prior, PriorConfig, PriorTraining
 from trapmid.priors.unet import UNet, UNetNetwork
@@ -143,53 +145,8 @@ class Diffusion(PriorConfig):
                 and labels independently, which trains a prior without knowledge of the classes.
             start: initial weights, of the same shapes.
         """
-        public, device = setting.public, setting.compute.torch_device
-        with randomness(setting.seed, setting.name, "weights", device=device):
-            network = self.networks.build(setting.num_classes, public.image_size, public.channels)
-        network = setting.compute.place(network)
-        shape = (public.channels, public.image_size, public.image_size)
-        prior = DiffusionPrior(network, self, setting.num_classes, shape)
-        if start is not None:
-            begin_with(network, start.generator)
-        optimizer = torch.optim.Adam(network.parameters(), self.rate)
-        state: dict[str, Stateful] = {"network": network, "optimizer": optimizer, **setting.also}
-        average = None if self.ema is None else AveragedModel(network, multi_avg_fn=get_ema_multi_avg_fn(self.ema))
-        if average is not None:
-            state["average"] = average
-        pixels = public.pixels.to(device)
-        rows = None if pseudo_labels is None else pseudo_labels.to(device)
-
-        def step(number: int) -> Mapping[str, Tensor]:
-            del number
-            labels = torch.randint(setting.num_classes, (self.batch_size,), device=device)
-            drawn = torch.randint(len(pixels) if rows is None else rows.shape[1], labels.shape, device=device)
-            images = to_symmetric(to_unit(pixels[drawn if rows is None else rows[labels, drawn]]))
-            hidden = torch.rand(labels.shape, device=device) < self.unlabelled
-            times, noise = torch.randint(self.steps, labels.shape, device=device), torch.randn_like(images)
-            shown = labels.masked_fill(hidden, setting.num_classes)
-            noisy = prior.schedule.noised(images, times, noise)
-            wanted = noise if self.predicts == "noise" else prior.schedule.velocity(images, times, noise)
-            loss = F.mse_loss(network(noisy, times, shown), wanted)
-            optimizer.zero_grad()
-            loss.backward()
-            optimizer.step()
-            if average is not None:
-                average.update_parameters(network)
-            return {"denoising": loss}
-
-        prior.rows = Loop(
-            setting.name,
-            self.iterations,
-            setting.seed,
-            setting.compute,
-            state,
-            setting.folder,
-            self.log_every,
-            progress=setting.progress,
-        ).run(step)
-        if average is not None:
-            network.load_state_dict(average.module.state_dict())
-        return prior
+        first = None if start is None else {"network": start.generator}
+        return fitted(partial(DiffusionFit, self, pseudo_labels=pseudo_labels), setting, first)
 
     def open(
         self, folder: Path, num_classes: int, image_shape: tuple[int, int, int], compute: Compute
@@ -207,6 +164,57 @@ class Diffusion(PriorConfig):
         prior = self.open(folder, num_classes, image_shape, compute)
         prior.generator.requires_grad_(False)
         return prior
+
+
+@final
+class DiffusionFit(PriorFit[DiffusionPrior]):
+    """The training of a `Diffusion`: the mean squared error of what the network computes."""
+
+    config: Diffusion
+
+    def __init__(self, config: Diffusion, setting: PriorTraining, pseudo_labels: Tensor | None = None) -> None:
+        super().__init__(config, setting)
+        public, classes = setting.public, setting.num_classes
+        with self.randomness("weights"):
+            network = config.networks.build(classes, public.image_size, public.channels)
+        self.network = setting.compute.place(network)
+        shape = (public.channels, public.image_size, public.image_size)
+        self.prior = DiffusionPrior(self.network, config, classes, shape)
+        self.optimizer = torch.optim.Adam(self.network.parameters(), config.rate)
+        self.average: AveragedModel | None = None
+        if config.ema is not None:
+            self.average = AveragedModel(self.network, multi_avg_fn=get_ema_multi_avg_fn(config.ema))
+        self.pseudo_labels = None if pseudo_labels is None else pseudo_labels.to(self.device)
+
+    def state(self) -> Mapping[str, Stateful]:
+        """The network with its optimizer, and the moving average if there is one."""
+        state: dict[str, Stateful] = {"network": self.network, "optimizer": self.optimizer}
+        if self.average is not None:
+            state["average"] = self.average
+        return state
+
+    def step(self, number: int) -> Losses:
+        """Predict the noise of a batch, each image at a time step of its own."""
+        del number
+        labels = self.labels()
+        images = to_symmetric(to_unit(self.pixels[self.rows_of(labels, self.pseudo_labels)]))
+        hidden = self.uniform() < self.config.unlabelled
+        times, noise = self.integers(0, self.config.steps), self.normal(*images.shape[1:])
+        shown = labels.masked_fill(hidden, self.setting.num_classes)
+        noisy = self.prior.schedule.noised(images, times, noise)
+        wanted = noise if self.config.predicts == "noise" else self.prior.schedule.velocity(images, times, noise)
+        loss = F.mse_loss(self.network(noisy, times, shown), wanted)
+        descend(loss, self.optimizer, self.network)
+        if self.average is not None:
+            self.average.update_parameters(self.network)
+        return {"denoising": loss}
+
+    def trained(self, rows: list[dict[str, float]]) -> DiffusionPrior:
+        """The model. If there is a moving average of weights, it gets these weights."""
+        self.prior.rows = rows
+        if self.average is not None:
+            self.network.load_state_dict(self.average.module.state_dict())
+        return self.prior
 
 
 def to_symmetric(images: Images) -> Images:

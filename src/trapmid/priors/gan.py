@@ -2,9 +2,8 @@
 
 from abc import ABC, abstractmethod
 from collections.abc import Mapping
-from contextlib import AbstractContextManager
 from pathlib import Path
-from typing import Any, NamedTuple, TypeVar, final
+from typing import Any, NamedTuple, final
 
 import torch
 from safetensors.torch import save_file
@@ -12,11 +11,12 @@ from torch import Tensor, nn
 from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 
 from trapmid.config import BatchSize, BelowOne, Count, Member, Rate, Width
-from trapmid.engine import Compute, Loop, randomness
+from trapmid.engine import Compute
 from trapmid.models.batchnorm import recalibrate_batch_norm
+from trapmid.priors.fitting import Losses, PriorFit, descend
 from trapmid.priors.prior import Prior, PriorTraining
 from trapmid.reading import load_weights
-from trapmid.types import Images, Labels, Stateful, UserError
+from trapmid.types import Images, Labels, Stateful
 
 GENERATOR, DISCRIMINATOR = "generator.safetensors", "discriminator.safetensors"
 
@@ -53,6 +53,11 @@ class GAN(Prior):
         for module in (self.generator, self.discriminator):
             module.eval().requires_grad_(False)
         return self
+
+    @property
+    def networks(self) -> dict[str, nn.Module]:
+        """Both networks, by the names that they have in checkpoints."""
+        return {"generator": self.generator, "discriminator": self.discriminator}
 
     def save(self, folder: Path) -> list[str]:
         """Write both networks to `folder`, and return the file names."""
@@ -150,23 +155,19 @@ class GANConfig(Member, ABC):
         return LoneGenerator(placed, latent_size, num_classes, compute.torch_device)
 
 
-Losses = Mapping[str, Tensor]
-FitT = TypeVar("FitT", bound="Fit")
-
-
-class Fit(ABC):
+class Fit(PriorFit[GAN]):
     """The training of a pair. Each iteration has one generator step, then `discriminator_steps` discriminator steps.
 
     Attributes:
         number: number of the current iteration, counted from 0.
     """
 
+    config: GANConfig
     number: int = 0
 
     def __init__(self, config: GANConfig, setting: PriorTraining) -> None:
-        self.config, self.setting, self.device = config, setting, setting.compute.torch_device
+        super().__init__(config, setting)
         public = setting.public
-        self.pixels = public.pixels.to(self.device)
         with self.randomness("weights"):
             self.gan = config.build(setting.num_classes, public.image_size, public.channels, setting.compute)
         self.generator, self.discriminator = self.gan.generator, self.gan.discriminator
@@ -175,18 +176,6 @@ class Fit(ABC):
         self.average: AveragedModel | None = None
         if config.ema is not None:
             self.average = AveragedModel(self.generator, multi_avg_fn=get_ema_multi_avg_fn(config.ema))
-
-    @final
-    def begun_with(self: FitT, start: GAN | None) -> FitT:
-        """Take the weights of a pair of the same shapes, if there is one. Returns itself.
-
-        Raises:
-            UserError: the networks have other shapes.
-        """
-        if start is not None:
-            begin_with(self.generator, start.generator)
-            begin_with(self.discriminator, start.discriminator)
-        return self
 
     @abstractmethod
     def generator_losses(self) -> Losses:
@@ -199,29 +188,21 @@ class Fit(ABC):
     def discriminator_losses(self) -> tuple[Losses, Losses]:
         """The terms of the discriminator loss, and further values for the log."""
 
-    def run(self) -> GAN:
-        """Train the pair. If there is a moving average of weights, the generator gets these weights at the end."""
-        setting = self.setting
+    @final
+    def state(self) -> Mapping[str, Stateful]:
+        """Both networks with their optimizers, and the moving average if there is one."""
         state: dict[str, Stateful] = {
-            "generator": self.generator,
-            "discriminator": self.discriminator,
+            **self.gan.networks,
             "of_generator": self.of_generator,
             "of_discriminator": self.of_discriminator,
-            **setting.also,
         }
         if self.average is not None:
             state["average"] = _StateOfAverage(self.average)
-        loop = Loop(
-            setting.name,
-            self.config.iterations,
-            setting.seed,
-            setting.compute,
-            state,
-            setting.folder,
-            self.config.log_every,
-            progress=setting.progress,
-        )
-        self.gan.rows = loop.run(self.step)
+        return state
+
+    def trained(self, rows: list[dict[str, float]]) -> GAN:
+        """The pair. If there is a moving average of weights, the generator gets these weights."""
+        self.gan.rows = rows
         if self.average is not None:
             self.generator.load_state_dict(self.average.module.state_dict())
             with self.randomness("statistics"):
@@ -234,52 +215,25 @@ class Fit(ABC):
         self.generator.train()
         self.discriminator.train().requires_grad_(False)
         notes = dict(self.generator_losses())
-        _descend(self.of_generator, notes)
+        descend(_total(notes), self.of_generator, self.generator)
         if self.average is not None:
             self.average.update_parameters(self.generator)
         self.discriminator.requires_grad_(True)
         for _ in range(self.config.discriminator_steps):
             losses, more = self.discriminator_losses()
-            _descend(self.of_discriminator, losses)
+            descend(_total(losses), self.of_discriminator, self.discriminator)
             notes |= {**losses, **more}
         return notes
 
-    def randomness(self, purpose: str) -> AbstractContextManager[None]:
-        """`engine.randomness` of this training for one purpose."""
-        return randomness(self.setting.seed, self.setting.name, purpose, device=self.device)
-
-    def rows(self) -> Tensor:
-        """A batch of indices of public images, drawn with replacement."""
-        return torch.randint(len(self.pixels), (self.config.batch_size,), device=self.device)
-
-    def labels(self) -> Labels:
-        """A batch of labels."""
-        return torch.randint(self.setting.num_classes, (self.config.batch_size,), device=self.device)
-
     def latents(self) -> Tensor:
-        """A batch of latents."""
-        return torch.randn(self.config.batch_size, self.gan.latent_size, device=self.device)
+        """Latents (n, latent_size)."""
+        return self.normal(self.gan.latent_size)
 
 
 def save_network(network: nn.Module, file: Path) -> str:
     """Write the weights of a network as safetensors, and return the file name."""
     save_file({name: value.contiguous().cpu() for name, value in network.state_dict().items()}, file)
     return file.name
-
-
-def begin_with(module: nn.Module, start: nn.Module) -> None:
-    """Copy the weights of `start`, which come from an earlier training, to `module`.
-
-    Raises:
-        UserError: the networks have different shapes.
-    """
-    try:
-        module.load_state_dict(start.state_dict())
-    except RuntimeError as problem:
-        raise UserError(
-            f"The warm start has networks of other shapes than the prior it is to start: {problem}. Give both the "
-            "same widths and latent_size."
-        ) from problem
 
 
 class _StateOfAverage:
@@ -296,7 +250,5 @@ class _StateOfAverage:
         self.average.n_averaged.copy_(state_dict["updates"])
 
 
-def _descend(optimizer: torch.optim.Optimizer, losses: Losses) -> None:
-    optimizer.zero_grad()
-    torch.stack(list(losses.values())).sum().backward()
-    optimizer.step()
+def _total(losses: Losses) -> Tensor:
+    return torch.stack(list(losses.values())).sum()

@@ -1,5 +1,6 @@
 """KED-MI's prior: a DCGAN whose discriminator learns the target's soft labels (Chen et al., ICCV 2021)."""
 
+from functools import partial
 from itertools import pairwise
 from typing import ClassVar, Literal, final
 
@@ -10,9 +11,11 @@ from torch.nn import functional as F
 from trapmid.config import BelowOne, Count, Deviation, NonNegative, Width
 from trapmid.data.images import to_unit
 from trapmid.priors.dcgan import DCGenerator
-from trapmid.priors.gan import GAN, Fit, GANConfig, Losses, Pair, begin_with
+from trapmid.priors.fitting import Losses, fitted
+from trapmid.priors.gan import GAN, Fit, GANConfig, Pair
 from trapmid.priors.prior import PriorTraining
 from trapmid.priors.strided import halvings
+from trapmid.together import gather
 from trapmid.types import Images, Logits, Prediction
 
 
@@ -43,9 +46,10 @@ class MinibatchDiscrimination(nn.Module):
         points = self.spaces(features).view(-1, *self.shape)
         if self.keeps and not self.training:
             return _nearness(points, self.company).sum(1)
+        everybody = gather(points)
         if self.keeps:
-            self.company = points.detach()[1:]
-        return _nearness(points, points).sum(1) - 1  # every image has distance zero from itself
+            self.company = everybody.detach()[1:]
+        return _nearness(points, everybody).sum(1) - 1  # every image has distance zero from itself
 
 
 def _nearness(points: Tensor, others: Tensor) -> Tensor:
@@ -131,13 +135,10 @@ class SemiGAN(GANConfig):
             start: a pair whose generator has the same shapes and provides its initial weights.
             resume: a pair of this kind, which provides the initial weights of both networks.
         """
-        fit = SemiGANFit(self, setting, soft_labels, start)
-        fit.begun_with(resume)
-        gan = fit.run()
-        if self.company == "kept":
-            with fit.randomness("company"), torch.no_grad():
-                gan.discriminator.train()(gan.decode(fit.latents(), fit.labels()))
-        return gan
+        first = None if start is None else {"generator": start.generator}
+        if resume is not None:
+            first = resume.networks
+        return fitted(partial(SemiGANFit, self, soft_labels=soft_labels), setting, first)
 
     def pair(self, num_classes: int, image_size: int, channels: int) -> Pair:
         """See `GANConfig.pair`."""
@@ -157,19 +158,29 @@ class SemiGANFit(Fit):
 
     config: SemiGAN
 
-    def __init__(self, config: SemiGAN, setting: PriorTraining, soft_labels: Tensor, start: GAN | None = None) -> None:
+    def __init__(self, config: SemiGAN, setting: PriorTraining, soft_labels: Tensor) -> None:
         super().__init__(config, setting)
         self.soft_labels = soft_labels.to(self.device)
-        if start is not None:
-            begin_with(self.generator, start.generator)
 
     def generator_losses(self) -> Losses:
-        """The mean absolute difference between the mean features of generated and of real images, and the entropy."""
+        """The mean absolute difference between the mean features of generated and of real images, and the entropy.
+
+        Both are of the whole batch, so processes exchange features and logits.
+        """
         generated = self.discriminator(self.generator(self.latents(), self.labels()))
         with torch.no_grad():
             real = self.discriminator(self.real(self.rows()))
-        matching = (generated.features.mean(0) - real.features.mean(0)).abs().mean()
-        return {"generator": matching, "entropy": self.config.entropy_weight * summed_entropy(generated.logits)}
+        matching = (gather(generated.features).mean(0) - gather(real.features).mean(0)).abs().mean()
+        entropy = summed_entropy(gather(generated.logits))
+        return {"generator": matching, "entropy": self.config.entropy_weight * entropy}
+
+    def trained(self, rows: list[dict[str, float]]) -> GAN:
+        """See `Fit.trained`. If the discriminator keeps images to compare with, it gets some of the last generator."""
+        gan = super().trained(rows)
+        if self.config.company == "kept":
+            with self.randomness("company"), torch.no_grad():
+                gan.discriminator.train()(gan.decode(self.latents(), self.labels()))
+        return gan
 
     def discriminator_losses(self) -> tuple[Losses, Losses]:
         """The losses on three batches: one with soft labels, one of real and one of generated images.

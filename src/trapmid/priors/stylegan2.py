@@ -4,9 +4,9 @@ It can also start from official weights.
 """
 
 from collections.abc import Mapping as Named
-from contextlib import AbstractContextManager
+from functools import partial
 from pathlib import Path
-from typing import Any, ClassVar, Literal, final
+from typing import ClassVar, Literal, final
 
 import torch
 from torch import Tensor, nn
@@ -16,7 +16,8 @@ from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 from trapmid.augment import AnyAugmentation, NoAugmentation
 from trapmid.config import BatchSize, BelowOne, Count, Deviation, NonNegative, Probability, Rate, Side, Width
 from trapmid.data.images import to_unit
-from trapmid.engine import Compute, Loop, randomness
+from trapmid.engine import Compute, Loop
+from trapmid.priors.fitting import Losses, PriorFit, descend, fitted
 from trapmid.priors.gan import GENERATOR, save_network
 from trapmid.priors.prior import PriorConfig, PriorTraining, StylePrior
 from trapmid.priors.style_networks import Features, Mapping, StyleDiscriminator, Synthesis
@@ -99,7 +100,7 @@ class StyleGAN2(PriorConfig):
             UserError: the generator cannot produce pictures of that size, or the weights do not fit.
         """
         if self.weights is None:
-            return _Fit(self, setting).run()
+            return fitted(partial(StyleGAN2Fit, self), setting)
         public = setting.public
         prior = self.build(setting.num_classes, public.image_size, public.channels, setting.compute).load(self.weights)
         size = torch.tensor(float(sum(p.numel() for p in prior.generator.parameters())))
@@ -211,7 +212,12 @@ class StyleGAN(StylePrior):
         return self
 
 
-class _Fit:
+@final
+class StyleGAN2Fit(PriorFit[StyleGAN]):
+    """The training of a `StyleGAN2`: both networks in turn."""
+
+    config: StyleGAN2
+
     def __init__(self, config: StyleGAN2, setting: PriorTraining) -> None:
         public, compute = setting.public, setting.compute
         if config.resolution_for(public.image_size) != public.image_size or config.crop is not None:
@@ -219,10 +225,9 @@ class _Fit:
                 f"stylegan2 trains at the side of the public images, {public.image_size} px; resolution and crop are "
                 "for official weights (prior.weights)."
             )
-        self.config, self.setting, self.device = config, setting, compute.torch_device
-        self.pixels = public.pixels.to(self.device)
+        super().__init__(config, setting)
         self.augment = config.augmentation.build(public.image_size)
-        with self._randomness("weights"):
+        with self.randomness("weights"):
             self.prior = config.build(setting.num_classes, public.image_size, public.channels, compute)
             discriminator = StyleDiscriminator(public.image_size, public.channels, config.capacity, config.widest)
             self.discriminator = compute.place(discriminator)
@@ -233,34 +238,28 @@ class _Fit:
             self.discriminator.parameters(), config.rate * lazy, (config.betas[0] ** lazy, config.betas[1] ** lazy)
         )
         self.average = AveragedModel(networks, multi_avg_fn=get_ema_multi_avg_fn(config.ema))
-        state: dict[str, Stateful] = {
-            "generator": networks,
+
+    def state(self) -> Named[str, Stateful]:
+        """Both networks with their optimizers, and the moving average."""
+        return {
+            "generator": self.prior.generator,
             "discriminator": self.discriminator,
             "of_generator": self.of_generator,
             "of_discriminator": self.of_discriminator,
             "average": self.average,
         }
-        self.loop = Loop(
-            setting.name,
-            config.iterations,
-            setting.seed,
-            compute,
-            state,
-            setting.folder,
-            config.log_every,
-            progress=setting.progress,
-        )
 
-    def run(self) -> StyleGAN:
-        self.prior.rows = self.loop.run(self.step)
+    def trained(self, rows: list[dict[str, float]]) -> StyleGAN:
+        """The generator with averaged weights, and the mean style."""
+        self.prior.rows = rows
         self.prior.generator.load_state_dict(self.average.module.state_dict())
         self.prior.generator.eval()
-        with torch.no_grad(), self._randomness("mean style"):
+        with torch.no_grad(), self.randomness("mean style"):
             latents = torch.randn(FOR_THE_MEAN, self.config.latent_size, device=self.device)
             self.prior.mean.w_avg.copy_(self.prior.mapping(latents).mean(0))
         return self.prior
 
-    def step(self, number: int) -> Named[str, Tensor]:
+    def step(self, number: int) -> Losses:
         """Update the discriminator, including its penalty in every `r1_every`-th step, then the generator."""
         self.prior.generator.train()
         self.discriminator.requires_grad_(True)
@@ -268,34 +267,28 @@ class _Fit:
             generated = self._generate()
         of_real, of_generated = self.discriminator(self._real()), self.discriminator(self.augment(generated))
         notes = {"discriminator": logistic_loss(of_real, of_generated), "gap": of_real.mean() - of_generated.mean()}
-        _descend(self.of_discriminator, notes["discriminator"])
+        descend(notes["discriminator"], self.of_discriminator, self.discriminator)
         if number % self.config.r1_every == 0:
             penalty = r1_penalty(self.discriminator, self._real()).mean() / 4  # published for images in [-1, 1]
-            _descend(self.of_discriminator, self.config.r1 / 2 * self.config.r1_every * penalty)
+            descend(self.config.r1 / 2 * self.config.r1_every * penalty, self.of_discriminator, self.discriminator)
 
         self.discriminator.requires_grad_(False)
         notes["generator"] = F.softplus(-self.discriminator(self.augment(self._generate()))).mean()
-        _descend(self.of_generator, notes["generator"])
+        descend(notes["generator"], self.of_generator, self.prior.generator)
         self.average.update_parameters(self.prior.generator)
         return notes
 
-    def _randomness(self, purpose: str) -> AbstractContextManager[None]:
-        return randomness(self.setting.seed, self.setting.name, purpose, device=self.device)
-
     def _generate(self) -> Images:
-        n, layers = self.config.batch_size, 2 * self.prior.blocks
-        first, second = (
-            self.prior.mapping(torch.randn(n, self.config.latent_size, device=self.device)) for _ in range(2)
-        )
-        exchanged_at = torch.randint(1, layers, (n, 1, 1), device=self.device)
-        mixed = torch.rand(n, 1, 1, device=self.device) < self.config.mixing
+        layers = 2 * self.prior.blocks
+        first, second = (self.prior.mapping(self.normal(self.config.latent_size)) for _ in range(2))
+        exchanged_at = self.integers(1, layers, 1, 1)
+        mixed = self.uniform(1, 1) < self.config.mixing
         beyond = torch.arange(layers, device=self.device)[None, :, None] >= exchanged_at
         styles = torch.where(mixed & beyond, second[:, None], first[:, None])
         return self.prior.synthesis(styles).picture * 0.5 + 0.5
 
     def _real(self) -> Images:
-        rows = torch.randint(len(self.pixels), (self.config.batch_size,), device=self.device)
-        return self.augment(to_unit(self.pixels[rows]))
+        return self.augment(to_unit(self.pixels[self.rows()]))
 
 
 def logistic_loss(of_real: Tensor, of_generated: Tensor) -> Tensor:
@@ -308,9 +301,3 @@ def r1_penalty(discriminator: nn.Module, images: Images) -> Tensor:
     images = images.detach().requires_grad_()
     (gradient,) = torch.autograd.grad(discriminator(images).sum(), images, create_graph=True)
     return gradient.square().sum((1, 2, 3))
-
-
-def _descend(optimizer: Any, loss: Tensor) -> None:
-    optimizer.zero_grad()
-    loss.backward()
-    optimizer.step()

@@ -1,6 +1,7 @@
 """LOKT's prior: an ACGAN whose classifier learns the target's labels (Nguyen et al., NeurIPS 2023)."""
 
 from collections.abc import Callable
+from functools import partial
 from typing import Annotated, ClassVar, Literal, final
 
 import torch
@@ -11,7 +12,8 @@ from torch.nn import functional as F
 from trapmid.config import BatchSize, BelowOne, Count, CountOrZero, Deviation, NonNegative
 from trapmid.data.images import to_unit
 from trapmid.models import AnyModel
-from trapmid.priors.gan import GAN, Fit, GANConfig, Losses, Pair, begin_with
+from trapmid.priors.fitting import Losses, fitted
+from trapmid.priors.gan import GAN, Fit, GANConfig, Pair
 from trapmid.priors.prior import PriorTraining
 from trapmid.priors.sn_resnet import SNResNet
 from trapmid.priors.strided import Strided
@@ -66,7 +68,8 @@ class TACGAN(GANConfig):
             labeller: labels every generated image that the discriminator learns from.
             start: a pair with a generator of the same shapes, which provides the initial weights.
         """
-        return TACGANFit(self, setting, labeller, start).run()
+        first = None if start is None else {"generator": start.generator}
+        return fitted(partial(TACGANFit, self, labeller=labeller), setting, first)
 
     def pair(self, num_classes: int, image_size: int, channels: int) -> Pair:
         """See `GANConfig.pair`."""
@@ -94,11 +97,9 @@ class TACGANFit(Fit):
 
     config: TACGAN
 
-    def __init__(self, config: TACGAN, setting: PriorTraining, labeller: Labeller, start: GAN | None = None) -> None:
+    def __init__(self, config: TACGAN, setting: PriorTraining, labeller: Labeller) -> None:
         super().__init__(config, setting)
         self.labeller = labeller
-        if start is not None:
-            begin_with(self.generator, start.generator)
 
     def generator_losses(self) -> Losses:
         """The negative log-probabilities of being real, and of the label that an image was generated for."""

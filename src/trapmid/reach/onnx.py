@@ -70,6 +70,10 @@ class OnnxModel(OpaqueModel):
         if len(self.identities) != probe.shape[1]:
             raise UserError(f"{file} knows {probe.shape[1]} classes, and {len(self.identities)} names were given.")
 
+    def __reduce__(self) -> tuple[type["OnnxModel"], tuple[Path, tuple[str, ...]]]:
+        """Another process reads the file anew, because a session cannot be pickled."""
+        return OnnxModel, (self._file, self.identities)
+
     def forward(self, images: Images) -> Tensor:
         """See `OpaqueModel`.
 
