@@ -293,6 +293,10 @@ def test_from_the_command_line(
     monkeypatch.setattr("trapmid.recipes.given.suitable_judges", lambda *_: (JUDGE,))
     out = str(tmp_path / "run")
     options = ["--private", private, "--public", public, "--out", out, "--attacks", "public-nearest", "--jobs", "1"]
+    assert command("audit", model, *options, "--plan") == 0
+    told = capfd.readouterr().out
+    assert "| attack public-nearest net seed 0 | to do | 0.00 |" in told
+    assert not (tmp_path / "run").exists()
     assert command("audit", model, *options, "--fail-above", "attack_accuracy_1=1") == 0
     told = capfd.readouterr().out
     assert "pass: attack_accuracy_1 of net under public-nearest" in told

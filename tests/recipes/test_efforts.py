@@ -1,13 +1,19 @@
 """What the efforts of an audit of a given model take: a quick one fits in ten minutes on one core."""
 
+from importlib import import_module
+
 import pytest
 import torch
 from torch import nn
 
+from trapmid.audit import Recipe, plan
 from trapmid.audit.examination import Speed
+from trapmid.data import SyntheticSource
+from trapmid.metrics.embedders import FaceEmbedder
 from trapmid.priors import PRIORS
-from trapmid.recipes.durations import GeneratorSpeed, durations
-from trapmid.recipes.given import QUICK_FULL, battery_of, left_out
+from trapmid.recipes.durations import GeneratorSpeed, durations, durations_of_tasks
+from trapmid.recipes.given import QUICK_FULL, QUICK_PUBLIC, battery_of, left_out
+from trapmid.recipes.judging import Effort
 from trapmid.recipes.memory import memory
 from trapmid.subjects import AccessName, hold
 from trapmid.subjects.live import Live
@@ -52,6 +58,29 @@ def test_searches_of_a_quick_audit_take_as_long_for_many_identities_as_for_some(
 def test_every_generator_that_efforts_train_has_a_speed() -> None:
     kinds = {prior.kind for one in battery_of("white-box", "thorough", 50) if (prior := one.public_prior()) is not None}
     assert kinds <= set(GENERATORS) <= {prior.model_fields["kind"].default for prior in PRIORS}
+
+
+@pytest.mark.parametrize("effort", ["quick", "standard"])
+def test_the_tasks_of_an_audit_take_as_long_as_the_audit(effort: Effort, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(import_module("trapmid.recipes.durations"), "_speed", lambda prior, *_: GENERATORS[prior.kind])
+    everybody = SyntheticSource(identities=50, images_per_identity=2)
+    images = everybody.load(32, 3)
+    recipe = Recipe(
+        name="audit",
+        about="-",
+        private=everybody,
+        public=everybody,
+        public_images=QUICK_PUBLIC if effort == "quick" else None,
+        image_size=64,
+        subjects=(Live(path=hold(Wide(8)), image_size=64, label="net"),),
+        access="white-box",
+        attacks=battery_of("white-box", effort, 50),
+        judges=(FaceEmbedder(),),
+    )
+    seconds = durations_of_tasks(recipe, images, RESNET10T)
+    assert seconds.keys() == plan(recipe).keys()
+    expected = durations("white-box", 50, len(images), RESNET10T, GENERATORS)[effort]
+    assert sum(seconds.values()) == pytest.approx(expected, rel=1e-6)
 
 
 class Wide(nn.Module):

@@ -157,7 +157,7 @@ def examine(
         },
     }
     findings, order = judge_model(facts, matched, best, subject, names, _finite(own))
-    return Examination(**facts, findings=findings, order=order), _speed(whole, shown)
+    return Examination(**facts, findings=findings, order=order), speed_of(whole, shown)
 
 
 def examine_subject(
@@ -234,8 +234,8 @@ def _zero_gradients(subject: Subject, images: Images, classes: Labels) -> float 
     return float(without_gradient(subject.module, images.to(device), classes.to(device)).double().mean())
 
 
-def _speed(subject: Subject, images: Images) -> Speed:
-    """Time the second of two runs over one batch, because the first one prepares kernels."""
+def speed_of(subject: Subject, images: Images) -> Speed:
+    """Time the second of two runs over one batch of `images`, because the first one prepares kernels."""
     batch = images[:BATCH]
     device = next((p.device for p in subject.module.parameters()), torch.device("cpu"))
     # CPU time for models on the CPU, so that other processes do not count; a server computes on another machine

@@ -80,6 +80,7 @@ def audit(
     identities: OptionalNumber = None,
     redact: bool = False,
     pdf: bool = False,
+    plan: bool = False,
     gating: Gating = NO_GATES,
     executor: ExecutorName = "local",
     cluster: Settings = (),
@@ -93,13 +94,15 @@ def audit(
 
     The numbers are also in OUT/scores.json and OUT/scores.parquet. Finished parts are not repeated and interrupted ones
     resume, so run the same command until it is done. More seeds, defenses or attacks can be added to the same folder
-    later.
+    later. --plan shows what would run.
 
     Example: trapmid audit model.pt2 --private photos/ --public faces/
 
     Example: trapmid audit model.pt2 --private photos/ --public faces/ --compare protected.pt2
 
     Example: trapmid audit --recipe celeba64-cpu --private private.parquet --public public.parquet
+
+    Example: trapmid audit --recipe demo --plan
 
     Args:
         model: the classifier to audit.
@@ -122,6 +125,8 @@ def audit(
         identities: number of private identities that take part: those with the most images.
         redact: leave private images out of the report.
         pdf: write OUT/report.pdf as well, which Chromium or Google Chrome prints.
+        plan: only show the tasks, how long they take as far as that is known, and how long all would take on 1, 8 and
+            64 cores or GPUs. Of a MODEL, speeds are measured first, which takes a minute.
         executor: where tasks run: on this machine, as jobs of Slurm, or on a Ray cluster (docs/scale.md).
         cluster: settings of each task, as submitit or Ray takes them, e.g. --cluster slurm_partition=gpu
             gpus_per_node=1, or --cluster address=auto num_gpus=1.
@@ -147,6 +152,7 @@ def audit(
             identities=identities,
             redact=redact,
             pdf=pdf,
+            plan_only=plan,
             gating=gating,
             rival=rival,
         )
@@ -161,9 +167,12 @@ def audit(
         attacks=attacks,
         identities=identities,
         executor=(executor, cluster),
+        plan_only=plan,
         redact=redact,
         pdf=pdf,
     )
+    if plan:
+        return 0
     return check_gates(job.out or Path("runs") / str(job.recipe), gates, gating)
 
 

@@ -22,12 +22,13 @@ from trapmid.cli.options import (
     check_paths,
 )
 from trapmid.cli.running import check_browser, check_seeds, loading, print_models, print_page, start
-from trapmid.console import console, print_examination, print_scores
+from trapmid.console import console, print_examination, print_scores, say
 from trapmid.errors import UserError
 from trapmid.files import write_atomic
 from trapmid.progress import Watch
 
 if TYPE_CHECKING:
+    from trapmid.audit import Recipe
     from trapmid.engine import Compute
     from trapmid.subjects import AccessName, Subject, SubjectConfig
 
@@ -95,6 +96,7 @@ def audit_given(
     identities: int | None,
     redact: bool,
     pdf: bool,
+    plan_only: bool,
     gating: Gating,
     rival: Rival,
 ) -> int:
@@ -151,6 +153,9 @@ def audit_given(
         changes=job.changes,
     )
     out = job.out or Path("runs") / config.name
+    if plan_only:
+        say(measured_plan(recipe, subject, out, machine))
+        return 0
     recipe = start(recipe, out)
     if not attacks and (more := left_out(access, effort)):
         console.print(f"{effort} effort leaves out {', '.join(more)}; --effort thorough has them.")
@@ -167,6 +172,27 @@ def audit_given(
         print_page("Comparison", lambda: found.page, pdf=pdf)
     console.print(f"Done in {(time.monotonic() - started) / 60:.1f} minutes.")
     return check_gates(out, gates, gating, config.name)
+
+
+def measured_plan(recipe: "Recipe", subject: "Subject", out: Path, machine: Machine) -> str:
+    """What an audit of a model would run, with durations from the measured speed of the model and of the generators."""
+    import torch
+
+    from trapmid.audit.examination import BATCH, speed_of
+    from trapmid.audit.run import default_jobs
+    from trapmid.audit.workload import plan_of_audit, workload
+    from trapmid.engine import one_thread
+    from trapmid.recipes.durations import durations_of_tasks
+
+    assert recipe.private is not None
+    images = recipe.private.load(recipe.image_size, recipe.channels)
+    images = images if recipe.identities is None else images.with_most_images(recipe.identities)
+    with one_thread(), Watch() as progress:
+        progress("measure what the audit takes", 0, None, "")
+        pace = speed_of(subject, images.images(torch.arange(len(images))[:BATCH]))
+        seconds = durations_of_tasks(recipe, images, pace)
+        progress("measure what the audit takes", 1, 1, "")
+    return plan_of_audit(workload(recipe, out, seconds.get), machine.jobs or default_jobs(machine.compute()), "core")
 
 
 def other_model(rival: Rival, given: Given, name: str) -> "SubjectConfig | None":

@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
 from trapmid.cli.options import Job, Machine, check_count, check_machine, check_paths, exists
-from trapmid.console import console, print_scores
+from trapmid.console import console, print_scores, say
 from trapmid.errors import UserError
 from trapmid.progress import Watch
 
@@ -30,6 +30,7 @@ def run_recipe(
     identities: int | None = None,
     executor: tuple[str, tuple[str, ...]] = ("local", ()),
     only: tuple[Literal["train", "attack"], str, str, int] | None = None,
+    plan_only: bool = False,
     redact: bool = False,
     pdf: bool = False,
 ) -> None:
@@ -45,6 +46,7 @@ def run_recipe(
         executor: where tasks run, and its settings.
         only: the one task that is wanted, as kind, attack, defense and seed; it runs after those that it needs, and its
             defense is added to the recipe if it is not there. None runs and reports the whole audit.
+        plan_only: show what would run, and end.
         redact: leave private images out of the report.
         pdf: write the report as PDF as well.
     """
@@ -65,7 +67,7 @@ def run_recipe(
         from trapmid.report.write import write_report
     compute = machine.compute()
     cluster = cluster_of(*executor)
-    if cluster is None:
+    if cluster is None and not plan_only:
         compute.torch_device  # noqa: B018 (a device that is not there is refused before anything is written)
     out = job.out or Path("runs") / str(job.recipe)
     task = None if only is None else Task(*only)
@@ -92,6 +94,9 @@ def run_recipe(
         )
     if task is not None:
         check_task(task, recipe, stored)
+    if plan_only:
+        say(known_plan(recipe, out, machine, here=cluster is None))
+        return
     recipe = start(recipe, out)
     with Watch() as progress:
         run(
@@ -152,6 +157,28 @@ def cluster_of(executor: str, settings: tuple[str, ...]) -> "Executor | None":
     if settings:
         raise UserError("--cluster has settings of a cluster: name one with --executor slurm or --executor ray.")
     return None
+
+
+def known_plan(recipe: "Recipe", out: Path, machine: Machine, *, here: bool) -> str:
+    """What an audit would run, with the durations that are known by the name of its recipe.
+
+    Args:
+        recipe: the audit.
+        out: its run folder, which need not exist.
+        machine: the machine.
+        here: whether tasks run on this machine.
+    """
+    from trapmid.audit.run import default_jobs
+    from trapmid.audit.workload import plan_of_audit, workload
+    from trapmid.recipes.costs import KNOWN
+
+    known = KNOWN.get(recipe.name)
+    work = workload(recipe, out, lambda task: None if known is None else known.cost.seconds(task, recipe))
+    jobs = machine.jobs or (default_jobs(machine.compute()) if here else None)
+    said = [plan_of_audit(work, jobs, "core" if known is None else known.unit)]
+    if known is not None:
+        said.append(f"Basis of the estimates, for the settings of the recipe: {known.cost.basis}.")
+    return "\n\n".join(said)
 
 
 def start(recipe: "Recipe", out: Path) -> "Recipe":

@@ -7,7 +7,9 @@ from typing import NamedTuple, TypeAlias
 import torch
 
 from trapmid.attacks import BREP, LOKT, MIRROR, PLGMI, AnyAttack, DiffMI
+from trapmid.audit import Recipe, Task, plan
 from trapmid.audit.examination import Speed
+from trapmid.audit.plan import FLOORS
 from trapmid.data import ImageSet
 from trapmid.engine import Compute, generator
 from trapmid.priors import CGAN, DCGAN, Diffusion, PriorTraining, StyleGAN2
@@ -67,16 +69,71 @@ def durations(
         people = min(identities, QUICK_IDENTITIES) if effort == "quick" else identities
         public = QUICK_PUBLIC if effort == "quick" else PUBLIC
         battery = battery_of(access, effort, people)
-        seconds = [_of_attack(one, people, public, pace, generators) for one in battery]
-        longest = max(one for one in seconds if one is not None)
+        attacks = _of_attacks(battery, people, public, pace, generators)
         trained = sum(prior.iterations * generators[prior.kind].step for prior in _priors(battery))
         images = private_images * people / identities + SAMPLES * people  # public images are as many as these
-        for attack in battery:
-            own = SAMPLES * people if attack.own_prior() is not None else 0
-            images += people * attack.effort.images_per_identity + own
+        images += sum(_pictures(attack, people) for attack in battery)
         images += SAMPLES * people * len(_priors(battery))
-        found[effort] = AROUND + trained + sum(longest if one is None else one for one in seconds) + JUDGED * images
+        found[effort] = AROUND + trained + sum(attacks.values()) + JUDGED * images
     return found
+
+
+def durations_of_tasks(recipe: Recipe, images: ImageSet, pace: Speed) -> dict[Task, float]:
+    """Seconds of each task of an audit of given models on one core, by the same formulas as `durations`.
+
+    The generators of the recipe are timed first. Trainings of judges have no formula and are left out.
+
+    Args:
+        recipe: the audit.
+        images: its private images.
+        pace: of the model.
+    """
+    people, public = len(images.identities), recipe.public_images or PUBLIC
+    own = {prior.kind: prior for one in recipe.attacks if isinstance(prior := one.own_prior(), Trained)}
+    trained = {prior.kind: prior for prior in _priors(recipe.attacks)}
+    generators: dict[str, GeneratorSpeed] = {
+        kind: _speed(prior, people, recipe.image_size, recipe.channels) for kind, prior in (own | trained).items()
+    }
+    attacks = _of_attacks(recipe.attacks, people, public, pace, generators)
+
+    def seconds(task: Task) -> float | None:
+        match task.kind:
+            case "examine":
+                return AROUND
+            case "prior":
+                prior = recipe.priors()[task.member]
+                return prior.iterations * generators[prior.kind].step if isinstance(prior, Trained) else None
+            case "attack":
+                return attacks[task.member]
+            case "measure":
+                return JUDGED * _judged(task, recipe, images)
+        return None
+
+    return {task: found for task in plan(recipe) if (found := seconds(task)) is not None}
+
+
+def _judged(task: Task, recipe: Recipe, images: ImageSet) -> int:
+    """The number of images that a part of the measurement judges."""
+    people = len(images.identities)
+    if task.member == FLOORS:
+        return SAMPLES * people * (1 + len(recipe.priors()))
+    if task.defense:
+        return _pictures(recipe.attack(task.member), people) if task.member else len(images)
+    return 0
+
+
+def _pictures(attack: AnyAttack, people: int) -> int:
+    """The number of pictures of an attack that are judged, with samples of its own generator."""
+    return people * (attack.effort.images_per_identity + (SAMPLES if attack.own_prior() is not None else 0))
+
+
+def _of_attacks(
+    battery: tuple[AnyAttack, ...], people: int, public: int, pace: Speed, generators: Mapping[str, GeneratorSpeed]
+) -> dict[str, float]:
+    """Seconds by name. Attacks without a formula take as long as the longest, or as one answer per public image."""
+    seconds = {one.name: _of_attack(one, people, public, pace, generators) for one in battery}
+    longest = max([public * pace.answer, *(one for one in seconds.values() if one is not None)])
+    return {name: longest if one is None else one for name, one in seconds.items()}
 
 
 def _priors(battery: tuple[AnyAttack, ...]) -> list[Trained]:
@@ -96,10 +153,10 @@ def _of_attack(
             chosen = 2 * people * attack.candidates * pace.answer
             step = attack.augmentations * gradient + of_generator.image
             return public * pace.answer + guided + chosen + tries * attack.search_steps * step
-        case MIRROR():
+        case MIRROR() if attack.prior.kind in generators:
             images = attack.candidates + attack.generations * attack.children * tries
             return images * (pace.answer + WITHOUT_GRADIENT * generators[attack.prior.kind].image)
-        case BREP():
+        case BREP() if attack.prior.kind in generators:
             starts = 0.3 * attack.start_batches * attack.start_batch  # it ends once every identity has been seen
             shown = starts + tries * attack.steps * attack.sphere
             return shown * (pace.answer + WITHOUT_GRADIENT * generators[attack.prior.kind].image)
@@ -111,7 +168,7 @@ def _of_attack(
             each += 2 * attack.denoise_steps * WITHOUT_GRADIENT * of_network
             trained = attack.prior.iterations * generators[attack.prior.kind].step
             return public * pace.answer + trained + tuned + tries * each
-        case LOKT():
+        case LOKT() if "cgan" in generators:
             of_generator = generators["cgan"]
             return attack.prior.iterations * (2 * of_generator.step + attack.prior.batch_size * pace.answer) + 600
     return public * pace.answer if not attack.searches else None

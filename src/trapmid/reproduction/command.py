@@ -8,6 +8,7 @@ import torch
 
 from trapmid.audit.run import default_jobs, measure_finished, run
 from trapmid.audit.workers import Executor
+from trapmid.audit.workload import table
 from trapmid.engine import Compute, Progress, no_progress
 from trapmid.report.write import write_report
 from trapmid.reproduction import charts, pictures
@@ -19,7 +20,7 @@ from trapmid.reproduction.paper import PaperScale
 from trapmid.reproduction.results import Reproduction, collect
 from trapmid.reproduction.scale import Scale
 from trapmid.reproduction.studies import Layout, adopt, lay_out
-from trapmid.reproduction.write import markdown, plan_text, table, write
+from trapmid.reproduction.write import markdown, plan_text, write
 from trapmid.types import UserError
 
 

@@ -14,8 +14,9 @@ from trapmid.data import Source, SyntheticSource, guess_source
 from trapmid.defenses import Defense
 from trapmid.models import SmallResNet, Tiny
 from trapmid.recipes import changed, choose_recipe
+from trapmid.recipes.costs import DRAWN, SMALL_FACES, Cost
 from trapmid.reproduction.experiment import Experiment, ExperimentRow, Target
-from trapmid.reproduction.scale import Cost, Scale, identities_of, with_transforms
+from trapmid.reproduction.scale import Scale, identities_of, with_transforms
 from trapmid.reproduction.variants import attack_variant, defense_variant
 
 DIGITS = (
@@ -52,37 +53,6 @@ NETWORKS = {
 
 They are a residual network of another width than the judge's, and a deeper stack of strided convolutions.
 """
-
-_TRAININGS = {"trapmid": 4.2, "onepass": 2.0, "ted": 2.0, "ted+": 4.2, "bido": 1.5, "trapmid+negls": 4.2}
-
-FACES = Cost(
-    plain=90.0,
-    trainings=_TRAININGS,
-    attacks={
-        "plgmi": 270.0, "plgmi+": 270.0, "plgmi++": 270.0, "gmi": 90.0, "kedmi": 120.0, "lomma-gmi": 400.0,
-        "lomma-kedmi": 350.0, "brep": 120.0, "brep-untargeted": 120.0, "ppa": 200.0,
-    },
-    priors={"cgan": 300.0, "dcgan": 200.0, "stylegan2": 1400.0},
-    judge=90.0,
-    measure=30.0,
-    memory=2.4,
-    basis="measured on one quiet core: trainings none, onepass and trapmid, PLG-MI and its prior; "
-    "the others by the steps they take beside these",
-)  # fmt: skip
-DRAWN = Cost(
-    plain=43.0,
-    trainings={**_TRAININGS, "trapmid": 6.1, "ted+": 6.1, "onepass": 3.2, "trapmid+negls": 6.1},
-    attacks={
-        "plgmi": 100.0, "plgmi+": 100.0, "plgmi++": 100.0, "gmi": 30.0, "kedmi": 40.0, "lomma-gmi": 90.0,
-        "lomma-kedmi": 80.0, "brep": 60.0, "brep-untargeted": 60.0, "ppa": 60.0,
-    },
-    priors={"cgan": 100.0, "dcgan": 60.0, "stylegan2": 360.0},
-    judge=45.0,
-    measure=20.0,
-    memory=1.1,
-    basis="measured: trainings none, onepass and trapmid, PLG-MI, PPA and its prior; "
-    "the others by the steps they take beside these",
-)  # fmt: skip
 
 
 @final
@@ -143,7 +113,7 @@ class CPUScale(Scale):
     def cost(self, target: Target) -> Cost:
         """See `Scale.cost`. The cost depends on the kind of images."""
         del target
-        return DRAWN if self.drawn else FACES
+        return DRAWN if self.drawn else SMALL_FACES
 
     def differs(self, experiment: Experiment) -> tuple[str, ...]:
         """See `Scale.differs`. The data, networks and budgets differ."""

@@ -1,89 +1,39 @@
 """Estimates of the time, memory and disk space of a reproduction, before anything runs."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cache
-from pathlib import Path
 
 import torch
 from torch import nn
 
-from trapmid.audit import Folders, Recipe, Task, plan
+from trapmid.audit import Folders, Task, plan
 from trapmid.audit.plan import with_needs
-from trapmid.audit.schedule import critical_path, wall_clock
+from trapmid.audit.workload import Line, Workload
 from trapmid.metrics.scores import NOT_APPLICABLE
 from trapmid.models import ModelConfig
 from trapmid.priors import Diffusion, OwnPrior
+from trapmid.recipes.costs import Cost
 from trapmid.reproduction.experiment import Experiment, ExperimentRow
-from trapmid.reproduction.scale import Cost, Scale, identities_of
+from trapmid.reproduction.scale import Scale, identities_of
 from trapmid.reproduction.studies import Layout, Study
 
 GIB = 2**30
 
 
 @dataclass(frozen=True)
-class Line:
-    """One task of a plan.
+class Estimate(Workload):
+    """The estimated cost of a plan, whose folders run one after another.
 
     Attributes:
-        folder: the folder of its audit.
-        task: the task.
-        seconds: estimated time on one core or one GPU.
-        done: whether its artifact exists.
-        needs: the tasks of the same folder that are finished before it starts.
-    """
-
-    folder: Path
-    task: Task
-    seconds: float
-    done: bool
-    needs: tuple[Task, ...]
-
-
-@dataclass(frozen=True)
-class Estimate:
-    """The estimated cost of a plan.
-
-    Attributes:
-        lines: every task, in order.
         memory: memory of one process in GiB.
         disk: disk space of the results in bytes.
         bases: where the estimates of time come from.
     """
 
-    lines: tuple[Line, ...]
     memory: float
     disk: float
     bases: tuple[str, ...]
-
-    @property
-    def left(self) -> tuple[Line, ...]:
-        """The tasks that are not done."""
-        return tuple(line for line in self.lines if not line.done)
-
-    @property
-    def seconds(self) -> float:
-        """The seconds of all tasks that are not done, one after another."""
-        return sum((line.seconds for line in self.left), 0.0)
-
-    def wall_clock(self, machines: int) -> float:
-        """The seconds until everything is done if as many tasks run at the same time, each on a core or GPU."""
-        return sum((wall_clock(*graph, machines) for graph in self._graphs()), 0.0)
-
-    def critical_path(self) -> tuple[tuple[Task, ...], float]:
-        """The longest chain of tasks that wait for each other, folder after folder, and its seconds."""
-        chains = [(critical_path(*graph), graph[1]) for graph in self._graphs()]
-        return (
-            tuple(task for chain, _ in chains for task in chain),
-            sum((seconds[task] for chain, seconds in chains for task in chain), 0.0),
-        )
-
-    def _graphs(self) -> Iterator[tuple[dict[Task, tuple[Task, ...]], dict[Task, float]]]:
-        """The tasks of each folder that are not done, with their needs and seconds. Folders run one after another."""
-        for folder in dict.fromkeys(line.folder for line in self.left):
-            lines = {line.task: line for line in self.left if line.folder == folder}
-            needs = {task: tuple(one for one in line.needs if one in lines) for task, line in lines.items()}
-            yield needs, {task: line.seconds for task, line in lines.items()}
 
 
 def estimate(layout: Layout, experiments: Sequence[Experiment], scale: Scale) -> Estimate:
@@ -130,23 +80,12 @@ def _lines(study: Study, cost: Cost) -> list[Line]:
         Line(
             study.folder,
             task,
-            cost.measure if task.kind == "measure" else _seconds(task, study.recipe, cost),
+            cost.seconds(task, study.recipe),
             folders.of(task).exists(),
             needed,
         )
         for task, needed in needs.items()
     ]
-
-
-def _seconds(task: Task, recipe: Recipe, cost: Cost) -> float:
-    if task.kind == "train":
-        defense = recipe.defense(task.defense)
-        known = cost.trainings
-        return cost.plain * known.get(defense.name, known.get(defense.kind, 1.0))
-    if task.kind == "attack":
-        attack = recipe.attack(task.member)
-        return cost.attacks.get(attack.name, cost.attacks.get(attack.kind, max(cost.attacks.values())))
-    return cost.priors[recipe.priors()[task.member].kind] if task.kind == "prior" else cost.judge
 
 
 def _disk(study: Study) -> float:

@@ -19,8 +19,9 @@ from trapmid.metrics.judges import EvaluationClassifier
 from trapmid.models import IR152, VGG16, AnyModel, FaceNet64, Zoo
 from trapmid.priors import StyleGAN2
 from trapmid.recipes import choose_recipe
+from trapmid.recipes.costs import PORTRAITS, PUBLISHED_FACES, Cost
 from trapmid.reproduction.experiment import Experiment, ExperimentRow, Target
-from trapmid.reproduction.scale import Cost, Scale, with_transforms
+from trapmid.reproduction.scale import Scale, with_transforms
 from trapmid.reproduction.variants import defense_variant
 
 BATCH = 60
@@ -67,34 +68,6 @@ ATTACKS: dict[str, AnyAttack] = {
         PPA(prior=StyleGAN2(resolution=1024, crop=800), identities_per_batch=1),
     )
 }
-
-HOUR = 3600.0
-FACES = Cost(
-    plain=840.0,
-    trainings={
-        "trapmid": 5.36, "onepass": 2.2, "ted": 2.0, "ted+": 5.36, "bido": 1.5, "negls": 2.0, "trapmid+negls": 10.7,
-    },
-    attacks={
-        "plgmi": 6.5 * HOUR, "plgmi+": 7.0 * HOUR, "plgmi++": 7.0 * HOUR, "gmi": 1.7 * HOUR, "kedmi": HOUR,
-        "lomma-gmi": 3.5 * HOUR, "lomma-kedmi": 2.0 * HOUR, "brep": 40.0 * HOUR, "brep-untargeted": 10.0 * HOUR,
-    },
-    priors={"dcgan": 0.5 * HOUR},
-    judge=1.5 * HOUR,
-    measure=600.0,
-    memory=16.0,
-    basis="Trap-MID's training as published (75 minutes on an RTX A6000, which are 12 TFLOP/s), other trainings by "
-    "their steps beside it, attacks by counting operations at 10 TFLOP/s: orders of magnitude",
-)  # fmt: skip
-PORTRAITS = Cost(
-    plain=4 * HOUR,
-    trainings={"trapmid": 5.36},
-    attacks={"ppa": 200.0 * HOUR},
-    priors={"stylegan2": 60.0},
-    judge=4 * HOUR,
-    measure=HOUR,
-    memory=48.0,
-    basis="by counting operations at 10 TFLOP/s: orders of magnitude",
-)
 
 
 @final
@@ -190,7 +163,7 @@ class PaperScale(Scale):
 
     def cost(self, target: Target) -> Cost:
         """See `Scale.cost`. The cost depends on the resolution."""
-        return PORTRAITS if target.data == "portraits" else FACES
+        return PORTRAITS if target.data == "portraits" else PUBLISHED_FACES
 
     def differs(self, experiment: Experiment) -> tuple[str, ...]:
         """See `Scale.differs`. The lines name what was not available, and what was decided differently."""

@@ -1,7 +1,6 @@
 """A scale turns the targets, defenses and attacks of an experiment into recipes, and estimates their cost."""
 
 from abc import ABC, abstractmethod
-from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import ClassVar
@@ -11,6 +10,7 @@ from trapmid.audit import Recipe
 from trapmid.data import Source
 from trapmid.data.sources import guess_flat
 from trapmid.defenses import Defense
+from trapmid.recipes.costs import Cost
 from trapmid.reproduction.experiment import Experiment, ExperimentRow, Target, Transforms
 from trapmid.types import UserError
 
@@ -41,31 +41,6 @@ class Images:
         """The public images from another data set. Folders are flat, and their images are cropped as published."""
         path: Path | None = getattr(self, name)
         return None if path is None else guess_flat(path, CROPS[name])
-
-
-@dataclass(frozen=True)
-class Cost:
-    """Estimates of what cells cost on a machine.
-
-    Attributes:
-        plain: seconds of a training without a defense.
-        trainings: training time by kind of defense, as a multiple of `plain`; 1 for kinds that are not listed.
-        attacks: seconds by name of the attack, for prior and search together.
-        priors: seconds by kind of prior. Each is trained once.
-        judge: seconds of the training of a judge, which happens once.
-        measure: seconds of a measurement for each trained model and each attack.
-        memory: memory of one process in GiB.
-        basis: where the estimates come from.
-    """
-
-    plain: float
-    trainings: Mapping[str, float]
-    attacks: Mapping[str, float]
-    priors: Mapping[str, float]
-    judge: float
-    measure: float
-    memory: float
-    basis: str
 
 
 @dataclass(frozen=True)

@@ -8,11 +8,12 @@ from pathlib import Path
 from typing import NamedTuple
 
 from trapmid.attacks import ATTACKS, BREP, GMI, KEDMI, LOMMA
+from trapmid.audit.workload import Line, Workload, clock_text, hours, table
 from trapmid.detection.evaluation import ADVERSARIAL
 from trapmid.files import write_atomic
 from trapmid.metrics.scores import NOT_APPLICABLE
 from trapmid.metrics.units import format_value
-from trapmid.reproduction.estimate import GIB, Estimate, Line
+from trapmid.reproduction.estimate import GIB, Estimate
 from trapmid.reproduction.experiment import Experiment, ExperimentRow, column
 from trapmid.reproduction.published import PROVENANCE
 from trapmid.reproduction.results import Entry, Reproduction
@@ -165,52 +166,21 @@ def plan_text(
         folders.setdefault(line.folder.name, []).append(line)
     rows = []
     for folder, lines in folders.items():
-        left = [line for line in lines if not line.done]
-        rows.append([folder, str(len(lines)), str(len(left)), hours(sum(line.seconds for line in left))])
+        work = Workload(tuple(lines))
+        rows.append([folder, str(len(lines)), str(len(work.left)), hours(work.seconds)])
     said.append(table(["folder", "tasks", "to do", "hours"], rows))
     said += [
         f"{len(counted.left)} tasks are to do, which take about {hours(counted.seconds)} {unit} hours.",
-        _clock_text(counted, jobs, unit),
+        clock_text(counted, jobs, unit),
         f"Each process needs {counted.memory:g} GiB of memory. The results need {counted.disk / GIB:.2f} GiB of disk "
         f"space, and checkpoints of running tasks need more.\nBasis of the estimates: {'; '.join(counted.bases)}.",
     ]
     return "\n\n".join(said)
 
 
-def _clock_text(counted: Estimate, jobs: int | None, unit: str) -> str:
-    """The simulated wall clock for several numbers of tasks at the same time, and the longest chain of tasks."""
-    chain, longest = counted.critical_path()
-    if not chain:
-        return "Nothing is left to do."
-    at_once = sorted({1, 8, 64, *(() if jobs is None else (jobs,))})
-    rows = [
-        [str(number), hours(taken := counted.wall_clock(number)), f"{counted.seconds / (number * taken):.0%}"]
-        for number in at_once
-    ] + [["no limit", hours(longest), ""]]
-    here = "The executor sets no limit." if jobs is None else f"This command would use {jobs}."
-    return (
-        f"Simulated wall clock, with one task on each {unit} and one folder after the other. {here}\n\n"
-        f"{table([f'{unit}s', 'hours', 'busy'], rows)}\n\n"
-        "What is left without a limit is the critical path, the longest chain of tasks that wait for each other: "
-        f"{', '.join(task.name for task in chain)}."
-    )
-
-
-def table(heads: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
-    """A Markdown table."""
-    lines = [heads, ["---"] * len(heads), *rows]
-    return "\n".join(f"| {' | '.join(line)} |" for line in lines)
-
-
 def attack_title(attack: str) -> str:
     """The title of an attack; empty if there is none."""
     return ATTACK_TITLES.get(attack, attack)
-
-
-def hours(seconds: float) -> str:
-    """Hours as text: `0.4`, `12`."""
-    value = seconds / 3600
-    return f"{value:.1f}" if value < 10 else f"{value:.0f}"
 
 
 def number(entry: Entry) -> str:
