@@ -20,10 +20,9 @@ TWO = Compute("cpu", devices=2)
 
 
 @pytest.fixture(autouse=True)
-def _double() -> Iterator[None]:
-    kept = torch.get_default_dtype()
+def _single_precision_afterwards() -> Iterator[None]:
     yield
-    torch.set_default_dtype(kept)
+    torch.set_default_dtype(torch.float32)
 
 
 @pytest.fixture(scope="module")
