@@ -1,11 +1,11 @@
 """Drop-ins in two processes with half of a batch each, and in one process with all of it.
 
-Run as a program, `python -m helpers.two_processes FOLDER RANK`, it is one of two processes: it takes the steps of every
-case, then runs every check, and the first process writes what it has seen into FOLDER.
+The test is the first of two processes. The second one is this file as a program, `python -m helpers.two_processes
+FOLDER`: it takes the steps of every case, then runs every check, and writes what it has seen into FOLDER.
 """
 
 import sys
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from datetime import timedelta
 from io import BytesIO
@@ -17,7 +17,7 @@ import torch
 from torch import Tensor, distributed, nn
 from torch.nn.parallel import DistributedDataParallel
 
-from helpers.faces import tiny_private
+from helpers.faces import TINY, quick_training, tiny_private
 from helpers.statistics.trainings import IN_THEIR_LOSS
 from trapmid.defenses import Defended, Defense, OnePass, TrapMID, train
 from trapmid.trapdoor import SECRETS
@@ -165,8 +165,9 @@ def checks(folder: Path, rank: int) -> dict[str, Any]:
             optimizer.step()
 
     not_averaged = refusal(lambda: two_steps(slice(rank * 16, rank * 16 + 4)))
-    nothing: dict[str, Any] = {"model": None, "training": None}  # is refused before it looks at them
-    alone = refusal(lambda: train(folder / "model", tiny_private(), defense=defense, **nothing))
+    alone = refusal(
+        lambda: train(folder / "model", tiny_private(), model=TINY, defense=defense, training=quick_training())
+    )
     return {
         "one broken": one_broken,
         "step": step,
@@ -177,20 +178,22 @@ def checks(folder: Path, rank: int) -> dict[str, Any]:
     }
 
 
-def main(folder: Path, rank: int) -> None:
-    """One of two processes."""
-    torch.set_num_threads(1)
+def seen_by(rank: int, folder: Path, half_way: Mapping[str, Any]) -> dict[str, Any]:
+    """What one of two processes sees, which both have to call; `half_way` has states of one process after two steps."""
     store = distributed.FileStore(str(folder / "store"), 2)
     distributed.init_process_group("gloo", store=store, rank=rank, world_size=2, timeout=timedelta(seconds=60))
-    states = {name: trained(defense, rank, 2) for name, defense in CASES.items()}
-    halves = {name: trained(CASES[name], rank, 2, steps=range(2)) for name in ("trapmid", "onepass")}
-    resumed = torch.load(folder / "single.pt", weights_only=True)
-    ended = {name: trained(CASES[name], rank, 2, resume=half, steps=range(2, 4)) for name, half in resumed.items()}
-    seen = {"states": states, "halves": halves, "ended": ended, "checks": checks(folder, rank)}
-    torch.save(seen, folder / f"seen-{rank}.pt")
-    distributed.barrier()
-    distributed.destroy_process_group()
+    try:
+        states = {name: trained(defense, rank, 2) for name, defense in CASES.items()}
+        halves = {name: trained(CASES[name], rank, 2, steps=range(2)) for name in half_way}
+        ended = {name: trained(CASES[name], rank, 2, half, range(2, 4)) for name, half in half_way.items()}
+        found = {"states": states, "halves": halves, "ended": ended, "checks": checks(folder, rank)}
+        distributed.barrier()
+    finally:
+        distributed.destroy_process_group()
+    return found
 
 
 if __name__ == "__main__":
-    main(Path(sys.argv[1]), int(sys.argv[2]))
+    torch.set_num_threads(1)
+    shared = Path(sys.argv[1])
+    torch.save(seen_by(1, shared, torch.load(shared / "half.pt", weights_only=True)), shared / "seen.pt")
