@@ -37,8 +37,7 @@ def measure(rounding: str, options: argparse.Namespace) -> None:
     """Everything that is missing in one rounding, in this process; the quickest statistics first."""
     import torch
 
-    from helpers.statistics import STATISTICS
-    from helpers.statistics.attacks import forget
+    from helpers.statistics import STATISTICS, forget
 
     warnings.simplefilter("ignore")
     torch.set_num_threads(1)

@@ -326,11 +326,12 @@ def prior_of(method: Attack[Any, Any], seed: int = 0) -> Prior | None:
     seed.
     """
     wanted = method.public_prior()
-    return None if wanted is None else _prior(wanted, seed)
+    return None if wanted is None else trained_prior(wanted, seed)
 
 
 @cache
-def _prior(config: PriorConfig, seed: int) -> Prior:
+def trained_prior(config: PriorConfig, seed: int) -> Prior:
+    """What `prior_of` returns."""
     public = faces(8, 4, first=100)
     if isinstance(config, GANConfig):
         return by_heart(config, public, seed)

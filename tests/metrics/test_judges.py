@@ -13,61 +13,43 @@ from torch import nn
 from torch.nn import functional as F
 
 from helpers.real_faces import PRIVATE, needs_real_faces
+from helpers.statistics.judging import IDENTITIES, JUDGE, judge_of, judged_people, model_of
 from helpers_attacks import CPU, TINY, faces
-from trapmid.augment import NoAugmentation, WarpAugmentation
 from trapmid.data import Split, SplitConfig, split
 from trapmid.data.parquet import ParquetSource
-from trapmid.defenses import AdamW, NoDefense, TrainedModel, Training, open_model, train
+from trapmid.defenses import TrainedModel
 from trapmid.engine import generator
 from trapmid.metrics.accuracy import Acceptance
 from trapmid.metrics.controls import derangement
 from trapmid.metrics.embedders import CentroidJudge, FaceEmbedder, ImageEmbedder
 from trapmid.metrics.evidence import Model
 from trapmid.metrics.judge import Judge, Opinion
-from trapmid.metrics.judges import JUDGES, AnyJudge, ClassifierJudge, EvaluationClassifier, check_independent
+from trapmid.metrics.judges import JUDGES, AnyJudge, ClassifierJudge, check_independent
 from trapmid.metrics.panel import SAMPLES_PER_IDENTITY, Panel
 from trapmid.metrics.recognition import GENERATOR_PRIVATE_NEAREST
 from trapmid.metrics.robustness import APGD
 from trapmid.metrics.samples import draw_public, over_all_seeds, sample_rows
 from trapmid.metrics.scores import ScoreKey, find
 from trapmid.metrics.table import measure
-from trapmid.models import SmallResNet
 from trapmid.models.embedder import align_to_arcface
 from trapmid.priors import Prior
 from trapmid.trapdoor import Secrets
 from trapmid.types import Images, Labels, Pixels, UserError
 
-IDENTITIES = 5
-TRAINING = Training(
-    epochs=10,
-    batch_size=16,
-    optimizer=AdamW(rate=5e-3),
-    schedule="one-cycle",
-    flip=0.0,
-    augmentation=NoAugmentation(),
-    recalibrate=True,
-)
-JUDGE = EvaluationClassifier(
-    model=SmallResNet(width=16),
-    training=TRAINING.model_copy(update={"epochs": 30, "augmentation": WarpAugmentation()}),
-)
-
 
 @pytest.fixture(scope="module")
 def private() -> Split:
-    return split(faces(IDENTITIES, 30), SplitConfig(val=0.2, test=0.2))
+    return judged_people()
 
 
 @pytest.fixture(scope="module")
-def judge(private: Split, tmp_path_factory: pytest.TempPathFactory) -> Judge:
-    return JUDGE.appoint(tmp_path_factory.mktemp("judge") / "classifier", private, seed=1, compute=CPU)
+def judge() -> Judge:
+    return judge_of(0)
 
 
 @pytest.fixture(scope="module")
-def target(private: Split, tmp_path_factory: pytest.TempPathFactory) -> TrainedModel:
-    folder = tmp_path_factory.mktemp("target") / "model"
-    train(folder, private, model=TINY, defense=NoDefense(), training=TRAINING, compute=CPU)
-    return open_model(folder, CPU)
+def target() -> TrainedModel:
+    return model_of(0)
 
 
 @pytest.fixture(scope="module")

@@ -22,7 +22,6 @@ from helpers_attacks import (
     TINY_DCGAN,
     TINY_GAN,
     TINY_TACGAN,
-    _prior,
     faces,
     prior_of,
     target_of,
@@ -57,12 +56,6 @@ def small_target(seed: int) -> Classifier:
 def strangers() -> ImageSet:
     """Eight other people."""
     return faces(8, 4, first=100)
-
-
-def forget() -> None:
-    """Train targets and priors anew from now on, for a measurement in another rounding."""
-    small_target.cache_clear()
-    _prior.cache_clear()
 
 
 def from_everyone(method: Attack[Any, Any]) -> Attack[Any, Any]:

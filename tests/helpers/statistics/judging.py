@@ -60,16 +60,21 @@ def judged_people() -> Split:
     return split(faces(IDENTITIES, 30), SplitConfig(val=0.2, test=0.2))
 
 
-def judge_of(folder: Path, seed: int) -> Judge:
-    """A judge of theirs, trained in `folder`."""
-    return JUDGE.appoint(folder / "classifier", judged_people(), seed=seed + 1, compute=CPU)
+@cache
+def judge_of(seed: int) -> Judge:
+    """A judge of theirs."""
+    with TemporaryDirectory() as folder:
+        return JUDGE.appoint(Path(folder) / "classifier", judged_people(), seed=seed + 1, compute=CPU)
 
 
-def model_of(folder: Path, seed: int) -> TrainedModel:
-    """A classifier of theirs, trained in `folder`."""
-    settings = {"training": TRAINING, "seed": seed, "compute": CPU}
-    train(folder / "model", judged_people(), model=SMALLER, defense=NoDefense(), **settings)  # type: ignore[arg-type]
-    return open_model(folder / "model", CPU)
+@cache
+def model_of(seed: int) -> TrainedModel:
+    """A classifier of theirs, without a defense."""
+    with TemporaryDirectory() as folder:
+        settings = {"training": TRAINING, "seed": seed, "compute": CPU}
+        out = Path(folder) / "model"
+        train(out, judged_people(), model=SMALLER, defense=NoDefense(), **settings)  # type: ignore[arg-type]
+        return open_model(out, CPU)
 
 
 def values(*evidence: Evidence) -> dict[str, float]:
@@ -147,14 +152,12 @@ def measuring(model: TrainedModel, judge: Judge) -> dict[str, float]:
 
 def judging_from(seed: int) -> dict[str, float]:
     """The same for a judge trained from this seed."""
-    with TemporaryDirectory() as folder:
-        return judging(judge_of(Path(folder), seed))
+    return judging(judge_of(seed))
 
 
 def measuring_from(seed: int) -> dict[str, float]:
     """The same for a model trained from this seed. Only the embedding of the judge is used."""
-    with TemporaryDirectory() as folder:
-        return measuring(model_of(Path(folder), seed), judge_of(Path(folder), seed))
+    return measuring(model_of(seed), judge_of(seed))
 
 
 def trapped_in(root: Path, seed: int = 0) -> Trapped:
