@@ -148,7 +148,7 @@ TINY_TACGAN = TACGAN(
 )
 TINY_DIFFUSION = Diffusion(
     networks=UNet(width=16, multiples=(1, 2), blocks=1, attention=(4,), heads=2, patch=4),
-    iterations=60,
+    iterations=30,
     batch_size=16,
     rate=3e-3,
     ema=0.9,
@@ -243,7 +243,7 @@ TINY_ATTACKS: dict[str, Attack[Any, Any]] = {
         top_n=6,
         feature_images=6,
         tuning_epochs=2,
-        search_rounds=20,
+        search_rounds=15,
         search_rate=0.1,
         search_augmentation=WARP,
         augmentations=1,

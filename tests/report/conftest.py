@@ -166,7 +166,7 @@ def make_contents(
     return Contents(**{**values, **changes})
 
 
-@pytest.fixture
+@pytest.fixture(scope="session")
 def make() -> Callable[..., Contents]:
     return make_contents
 

@@ -24,6 +24,12 @@ def page(contents, **how) -> str:
     return render(contents, draw(contents), **how)
 
 
+@pytest.fixture(scope="module")
+def usual(make) -> str:
+    """The page of the usual contents. Other pages are made without curves unless they are about them."""
+    return page(make())
+
+
 def said(contents) -> str:
     verdict = judge(contents)
     found = [sentence for finding in verdict.findings for sentence in finding.sentences]
@@ -79,7 +85,7 @@ def test_a_trapdoor_that_did_not_take_gets_no_credit(make, trapped):
 
 
 def test_a_weak_attack_cannot_show_protection(make):
-    contents = make(plain=0.04, trapped=0.03)
+    contents = make(plain=0.04, trapped=0.03, curves=[])
     assert level(contents) == "unknown"
     assert "This audit therefore cannot show protection" in said(contents)
     assert "cannot show protection" in page(contents)
@@ -166,7 +172,7 @@ def strips(html: str) -> list[str]:
 
 
 def test_redaction_leaves_no_private_image_and_no_name(make):
-    contents = make(names=("Ada Lovelace",))
+    contents = make(names=("Ada Lovelace",), curves=[])
     private = [webp(row.private) for row in contents.gallery]
     shown, hidden = page(contents), page(contents, redact=True)
     assert set(private) <= set(strips(shown))
@@ -187,12 +193,12 @@ def test_what_users_name_is_escaped(make):
     assert "&lt;script&gt;" in html
 
 
-def test_equal_contents_give_equal_bytes(make):
-    assert page(make()) == page(make())
+def test_equal_contents_give_equal_bytes(make, usual):
+    assert page(make()) == usual
 
 
-def test_one_file_without_network_or_script(make):
-    html = page(make())
+def test_one_file_without_network_or_script(usual):
+    html = usual
     assert "<script" not in html.lower()
     assert not re.search(r"\bon[a-z]+=", re.sub(r'"[^"]*"', '""', html))
     for target in re.findall(r'(?:src|href|action|data|poster)="([^"]*)"', html):
@@ -201,8 +207,8 @@ def test_one_file_without_network_or_script(make):
     assert "default-src 'none'" in html
 
 
-def test_structure_for_screen_readers(make):
-    html = page(make())
+def test_structure_for_screen_readers(usual):
+    html = usual
     ids = re.findall(r'\bid="([^"]+)"', html)
     assert len(ids) == len(set(ids))
     referred = re.findall(r'(?:aria-labelledby|href="#|url\(#)=?"?([\w\- .]+)', html)
@@ -265,8 +271,8 @@ def test_many_identities_with_five_pictures_are_a_light_page(make):
     assert re.search(r"\.person \{[^}]*content-visibility: auto", html)
 
 
-def test_detection_is_shown_where_there_is_a_trapdoor(make):
-    assert 'id="detection"' not in page(make())
+def test_detection_is_shown_where_there_is_a_trapdoor(make, usual):
+    assert 'id="detection"' not in usual
     rng = np.random.default_rng(0)
     sets = {"real": 0.1, "public": 0.0, "plgmi": 0.6, "apgd-linf": 0.3}
     row = {"defense": "trapmid", "seed": None, "judge": "-", "low": float("nan"), "high": float("nan")}
@@ -283,8 +289,7 @@ def test_detection_is_shown_where_there_is_a_trapdoor(make):
         titles={"real": "Held-out", "public": "Public", "plgmi": "PLG-MI", "apgd-linf": "Adversarial"},
         threshold=0.35,
     )
-    contents = make(detections=[detection])
-    contents = make(detections=[detection], scores=[*contents.scores, *measured])
+    contents = make(detections=[detection], scores=[*make().scores, *measured], curves=[])
     table = tables.detection_table(contents)
     assert [row.sub for row in table.rows] == ["Held-out", "Public", "PLG-MI", "Adversarial"]
     assert [cell.value for cell in table.rows[2].cells] == ["", percent(0.987, 1), percent(0.75, 1), "", ""]
@@ -294,9 +299,9 @@ def test_detection_is_shown_where_there_is_a_trapdoor(make):
     assert re.search(r"PLG-MI: area (100\.0|9\d\.\d)", html)
 
 
-def test_attacks_are_told_with_what_they_asked(make):
+def test_attacks_are_told_with_what_they_asked(usual):
     """3,912 s for 60 identities."""
-    (row,) = re.findall(r'<th scope="row">plgmi on none, seed 0</th>.*?</tr>', page(make()))
+    (row,) = re.findall(r'<th scope="row">plgmi on none, seed 0</th>.*?</tr>', usual)
     assert re.findall(r"<td>(.*?)</td>", row) == [
         *("1\u00a0h 05\u00a0min", "1\u00a0min 05\u00a0s", "105,165", "87.5\u00a0%", "1,702\u00a0MiB", "\u2013")
     ]
