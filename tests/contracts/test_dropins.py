@@ -32,11 +32,11 @@ def test_what_a_loss_cannot_do_is_refused_by_name(defense: Defense) -> None:
 
 
 @every_defense
-def test_learns_and_leaves_the_network_as_it_was_built(defense: Defense, tmp_path: Path) -> None:
+def test_leaves_the_network_as_it_was_built(defense: Defense, tmp_path: Path) -> None:
+    """After an epoch and a step of the next one."""
     model, optimizer, defended = join(defense)
     names = list(model.state_dict())
-    losses = steps_of(model, optimizer, defended, range(12))
-    assert len(losses) == 12
+    steps_of(model, optimizer, defended, range(5))
     assert all(parameter.grad is not None and parameter.requires_grad for parameter in model.parameters())
     assert model.training
     assert list(model.state_dict()) == names
