@@ -52,6 +52,7 @@ class Nudged(Attack[WhiteBoxTarget, Gallery]):
 if __name__ == "__main__":
     faces = SyntheticSource(identities=5, images_per_identity=20).load(32, 3)
     public = SyntheticSource(identities=30, images_per_identity=4, first_identity=100).load(32, 3)
+    torch.manual_seed(0)  # another model would need another folder
     model = nn.Sequential(nn.Conv2d(3, 16, 3, 4, 1), nn.BatchNorm2d(16), nn.ReLU(), nn.Flatten(), nn.Linear(16 * 64, 5))
     optimizer = torch.optim.AdamW(model.parameters(), lr=3e-3)
     for _ in range(30):
