@@ -26,7 +26,7 @@ def attacks_published_demo() -> Recipe:
 
     Numbers of steps, of candidates and the like stay those of the recipe, so a pair differs in its behaviour alone.
 
-    Command: `trapmid audit --recipe attacks-published-demo`. docs/results.md has results.
+    Command: `trapmid audit --recipe attacks-published-demo`. It was not run.
     """
     recipe = attacks_demo()
     return recipe.model_copy(
@@ -44,7 +44,7 @@ def attacks_published_demo() -> Recipe:
 def defenses_published_demo() -> Recipe:
     """The defenses with settings of our own, each as `defenses-cpu` has it and as published, under PLG-MI.
 
-    Command: `trapmid audit --recipe defenses-published-demo`. docs/results.md has results.
+    Command: `trapmid audit --recipe defenses-published-demo`. It was not run.
     """
     recipe = demo()
     published = tuple(
