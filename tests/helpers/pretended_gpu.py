@@ -24,6 +24,7 @@ from torch.utils._pytree import tree_iter
 
 CPU, GPU = torch.device("cpu"), torch.device("cuda", 1)
 DRAWS = {torch.rand, torch.randn, torch.randint, torch.randperm}
+DRAWS_LIKE = {torch.rand_like, torch.randn_like, torch.randint_like}
 MOVES = {Tensor.to, Tensor.cuda, Tensor.cpu, Tensor.type_as}
 MAY_MIX = {
     torch._has_compatible_shallow_copy_type,
@@ -93,6 +94,8 @@ class Pretence(TorchFunctionMode):
             kwargs["device"], on_gpu = CPU, _is_gpu(device)
             if on_gpu and func in DRAWS and rng is None:
                 kwargs["generator"] = torch.cuda.default_generators[1]
+        if on_gpu and func in DRAWS_LIKE:
+            kwargs.setdefault("generator", torch.cuda.default_generators[1])
         result = func(*args, **kwargs)
         return claimed(result) if on_gpu else result
 
