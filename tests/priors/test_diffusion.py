@@ -157,7 +157,7 @@ def test_it_learns_to_generate_what_a_label_shows() -> None:
     """Two people's images under two labels: samples of a label are nearer to the mean image of its own person."""
     public = faces(2, 6)
     rows = torch.stack([torch.nonzero(public.labels == person).flatten() for person in range(2)])
-    config = TINY_DIFFUSION.model_copy(update={"iterations": 240})
+    config = TINY_DIFFUSION.model_copy(update={"iterations": 250})
     prior = config.fit(PriorTraining(public, 2, 0, CPU), pseudo_labels=rows)
     labels = torch.arange(2).repeat_interleave(10)
     samples = prior.sample(labels, generator(0, "samples"))
@@ -165,7 +165,8 @@ def test_it_learns_to_generate_what_a_label_shows() -> None:
     nearest = (samples[:, None] - means).square().flatten(2).mean(2).argmin(1)
     assert float((nearest == labels).float().mean()) >= 0.9
     losses = [row["denoising"] for row in prior.rows]
-    assert sum(losses[-3:]) / 3 < losses[0]  # over two seeds 0.80 and 0.84 of it: most of the noise cannot be predicted
+    # Over 16 seeds 0.73 to 0.85 of it, and after ten times as many steps two thirds: patches of 4 px hide most noise.
+    assert sum(losses[-3:]) / 3 < 0.9 * losses[0]
 
 
 def test_it_is_opened_as_it_was_saved(tmp_path: Path) -> None:

@@ -160,8 +160,11 @@ def test_training_logs_its_losses_and_the_gap(public: ImageSet) -> None:
 
 def test_starts_from_the_generator_of_a_dcgan(public: ImageSet, soft_labels: Tensor) -> None:
     start = TINY_DCGAN.fit(PriorTraining(public, CLASSES, 5, CPU))
-    config = TINY_SEMIGAN.model_copy(update={"iterations": 1, "rate": 1e-12})
-    gan = config.fit(PriorTraining(public, CLASSES, 0, CPU), soft_labels, start=start)
+    setting = PriorTraining(public, CLASSES, 0, CPU)
+    fit = SemiGANFit(TINY_SEMIGAN, setting, soft_labels)
+    fit.begin_with({"generator": start.generator})
+    torch.testing.assert_close(fit.generator.state_dict(), start.generator.state_dict(), rtol=0, atol=0)
+    gan = TINY_SEMIGAN.model_copy(update={"iterations": 1, "rate": 1e-12}).fit(setting, soft_labels, start=start)
     assert gan.generator.state_dict().keys() == start.generator.state_dict().keys()
     for weight, first in zip(gan.generator.parameters(), start.generator.parameters(), strict=True):
         torch.testing.assert_close(weight, first, rtol=0, atol=1e-9)
