@@ -169,13 +169,20 @@ class LabelTarget:
         self._model, self._budget = model.eval().requires_grad_(False), budget
         self.num_classes, self.image_shape, self.queries = num_classes, image_shape, 0
         self.device = next((p.device for p in model.parameters()), torch.device("cpu"))
+        self._asked_by_all = False
+
+    def ask_together(self) -> None:
+        """From now on, count the images of all processes, which share every batch equally and ask at the same time."""
+        self._asked_by_all = True
 
     def _answer(self, images: Images) -> Prediction:
-        asked = len(images) * processes()  # processes that train together share a batch equally
+        together = self._asked_by_all
+        asked = len(images) * (processes() if together else 1)
         if self._budget is not None:
-            if rank() == 0:
+            if not together or rank() == 0:
                 self._budget.spend(asked)
-            wait_for_all()  # no process asks before the first one has counted for all
+            if together:
+                wait_for_all()  # no process asks before the first one has counted for all
         self.queries += asked
         return prediction_of(self._model(images))
 
@@ -242,6 +249,10 @@ class ViewedTarget(WhiteBoxTarget):
     def __init__(self, behind: WhiteBoxTarget, view: Callable[[Images], Prediction]) -> None:
         self._behind, self._view, self._model = behind, view, behind._model
         self.num_classes, self.image_shape, self.device = behind.num_classes, behind.image_shape, behind.device
+
+    def ask_together(self) -> None:
+        """See `LabelTarget`. The wrapped target counts."""
+        self._behind.ask_together()
 
     @property
     def queries(self) -> int:

@@ -9,11 +9,13 @@ from typing import Any
 import pytest
 import torch
 
-from helpers_attacks import CLASSES, CPU, SHORT_ATTACKS, faces, prior_of, target_for, trained_classifier
+from helpers_attacks import CLASSES, CPU, SHORT_ATTACKS, SIZE, faces, prior_of, target_for, trained_classifier
+from trapmid import targets
 from trapmid.attacks import Attack, attack, open_found
 from trapmid.engine import Compute, Progress
 from trapmid.models import Classifier
 from trapmid.priors import fitting
+from trapmid.targets import ViewedTarget, WhiteBoxTarget
 
 NAMES = tuple(f"person {i}" for i in range(CLASSES))
 TRAINING = {kind: method for kind, method in SHORT_ATTACKS.items() if method.own_prior() is not None}
@@ -53,3 +55,18 @@ def test_a_prior_is_trained_by_what_can_be_sent(
     assert made["here"].facts["queries"] == made["sent"].facts["queries"]
     here, elsewhere = (open_found(tmp_path / name)[0] for name in made)
     assert torch.equal(here.pixels, elsewhere.pixels)
+
+
+def test_images_of_other_processes_count_only_where_a_prior_is_trained_together(
+    model: Classifier, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """One process of somebody's own training may attack its model, which the others do not."""
+    monkeypatch.setattr(targets, "processes", lambda: 2)
+    behind = WhiteBoxTarget(model, CLASSES, (3, SIZE, SIZE))
+    target = ViewedTarget(behind, behind.predict)
+    images = faces(CLASSES, 1).images()
+    target.labels(images)
+    assert target.queries == len(images)
+    target.ask_together()
+    target.labels(images)
+    assert target.queries == behind.queries == 3 * len(images)

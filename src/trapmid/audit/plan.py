@@ -108,8 +108,9 @@ def plan(recipe: Recipe) -> dict[Task, tuple[Task, ...]]:
     of a trapdoor is planned only for models that have a trapdoor.
     """
     kind: TaskKind = "examine" if recipe.subjects else "train"
-    models = [Task(kind, defense=cell.name, seed=seed) for seed in recipe.seeds for cell in recipe.cells]
-    examined = tuple(models) if recipe.subjects else ()  # nothing is trained before all given models are sound
+    examined: tuple[Task, ...] = ()  # nothing is trained before all given models are sound
+    if recipe.subjects:
+        examined = tuple(Task(kind, defense=cell.name, seed=seed) for seed in recipe.seeds for cell in recipe.cells)
     tasks: dict[Task, tuple[Task, ...]] = dict.fromkeys(examined, ())
     tasks |= {Task("start", name): examined for name in recipe.starts()}
     tasks |= {Task("prior", name): examined for name in recipe.priors()}

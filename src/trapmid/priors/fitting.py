@@ -13,6 +13,7 @@ from torch import Tensor, nn
 
 from trapmid.engine import Compute, Loop, Progress, generator, no_progress, randomness, run_together
 from trapmid.priors.prior import Prior, PriorTraining
+from trapmid.targets import LabelTarget
 from trapmid.together import average_gradients, processes, rank, refuse_processes
 from trapmid.types import Labels, Stateful, UserError
 
@@ -56,6 +57,9 @@ class PriorFit(ABC, Generic[PriorT]):
         self.config, self.setting, self.device = config, setting, setting.compute.torch_device
         self.pixels = setting.public.pixels.to(self.device)
         self._stream: torch.Generator | None = None
+        for part in setting.also.values():
+            if isinstance(part, LabelTarget) and processes() > 1:
+                part.ask_together()
 
     @abstractmethod
     def state(self) -> Mapping[str, Stateful]:

@@ -115,7 +115,10 @@ class Known(NamedTuple):
 
 
 KNOWN: dict[str, Known] = {
-    **dict.fromkeys(("demo", "attacks-demo", "adaptive-demo"), Known(DRAWN, "core")),
+    **dict.fromkeys(
+        ("demo", "attacks-demo", "adaptive-demo", "attacks-published-demo", "defenses-published-demo"),
+        Known(DRAWN, "core"),
+    ),
     **dict.fromkeys(("celeba64-cpu", "defenses-cpu", "attacks-cpu", "adaptive-cpu"), Known(SMALL_FACES, "core")),
     "celeba64_vgg16": Known(PUBLISHED_FACES, "GPU"),
 }
