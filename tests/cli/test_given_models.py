@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from helpers.commands import run
+from helpers.commands import refused
 from trapmid.audit.run import settle
 from trapmid.cli.given import config_of, label_of, open_given, other_model
 from trapmid.cli.options import ALONE, UNKNOWN, Rival
@@ -16,10 +16,6 @@ from trapmid.targets import LabelTarget, WhiteBoxTarget
 from trapmid.types import UserError
 
 FACTORY = "helpers.foreign:build"
-
-
-def told(capfd: pytest.CaptureFixture[str]) -> str:
-    return " ".join(capfd.readouterr().err.split())
 
 
 @pytest.mark.parametrize(
@@ -97,17 +93,9 @@ def test_an_audit_without_scores_is_no_other_model(tmp_path: Path) -> None:
     ],
 )
 def test_audits_of_a_model_that_are_refused(
-    arguments: tuple[str, ...],
-    said: str,
-    tmp_path: Path,
-    capfd: pytest.CaptureFixture[str],
-    monkeypatch: pytest.MonkeyPatch,
+    arguments: tuple[str, ...], said: str, tmp_path: Path, capfd: pytest.CaptureFixture[str]
 ) -> None:
-    monkeypatch.chdir(tmp_path)
-    (tmp_path / "here").mkdir()
-    assert run("audit", FACTORY, "--image-size", "32", "--device", "cpu", *arguments) == 2
-    assert said in told(capfd)
-    assert [one.name for one in tmp_path.iterdir()] == ["here"]
+    assert said in refused(tmp_path, capfd, "audit", FACTORY, "--image-size", "32", "--device", "cpu", *arguments)
 
 
 @pytest.mark.parametrize(
@@ -120,13 +108,6 @@ def test_audits_of_a_model_that_are_refused(
     ],
 )
 def test_examinations_that_are_refused(
-    arguments: tuple[str, ...],
-    said: str,
-    tmp_path: Path,
-    capfd: pytest.CaptureFixture[str],
-    monkeypatch: pytest.MonkeyPatch,
+    arguments: tuple[str, ...], said: str, tmp_path: Path, capfd: pytest.CaptureFixture[str]
 ) -> None:
-    monkeypatch.chdir(tmp_path)
-    (tmp_path / "here").mkdir()
-    assert run("doctor", FACTORY, *arguments) == 2
-    assert said in told(capfd)
+    assert said in refused(tmp_path, capfd, "doctor", FACTORY, *arguments)
