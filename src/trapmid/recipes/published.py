@@ -1,6 +1,5 @@
 """What the recipes for two cores choose otherwise than the papers, beside what the papers say, on the demo's faces."""
 
-from collections.abc import Iterator
 from typing import TypeVar
 
 from trapmid.attacks import IFGMI, AnyAttack
@@ -14,15 +13,12 @@ from trapmid.recipes.demo import demo
 
 ConfigT = TypeVar("ConfigT", bound=Config)
 
-WITH_CHOICES = ("plgmi", "kedmi", "lokt", "ppa", "ifgmi", "mirror", "brep")
-"""The attacks of `attacks-demo` for which a recipe chooses a behaviour of its own."""
-
 COUNTS = ("warm_up",)
 """Fields that say how long something takes. They keep the recipe's values, since its trainings are short."""
 
 
 def attacks_published_demo() -> Recipe:
-    """Attacks of `attacks-demo`, each as that recipe has it and as published, on two of its classifiers.
+    """Attacks of `attacks-demo` that behave otherwise than published, in both forms, on two of its classifiers.
 
     Numbers of steps, of candidates and the like stay those of the recipe, so a pair differs in its behaviour alone.
 
@@ -35,7 +31,10 @@ def attacks_published_demo() -> Recipe:
             "about": "Faces drawn by code, 32 px: attacks as the recipes for two cores have them, and as published.",
             "defenses": recipe.defenses[:2],
             "attacks": tuple(
-                one for attack in recipe.attacks if attack.name in WITH_CHOICES for one in _attacks(attack)
+                form
+                for attack in recipe.attacks
+                if as_published(attack) != attack
+                for form in (attack, _published(attack))
             ),
         }
     )
@@ -67,10 +66,8 @@ def as_published(config: ConfigT) -> ConfigT:
     return config.model_copy(update=parts | fields)
 
 
-def _attacks(attack: AnyAttack) -> Iterator[AnyAttack]:
-    """An attack as a recipe has it, and as published."""
-    yield attack
+def _published(attack: AnyAttack) -> AnyAttack:
     published = as_published(attack).model_copy(update={"label": f"{attack.name}-published"})
     if isinstance(published, IFGMI):  # its radii are relative in one form and absolute in the other
         published = published.model_copy(update={"radii": IFGMI().radii[: len(published.layer_steps)]})
-    yield published
+    return published
