@@ -29,6 +29,8 @@ CASES: dict[str, Defense] = {
     **{defense.name: defense for defense in IN_THEIR_LOSS},
     "both discriminators": TrapMID(feature_discriminator=FeatureDiscriminator(width=8), blend_low=0.5),
     "every second batch": OnePass(trigger_period=2),
+    "anonymous": TrapMID(anonymity_weight=1.0),
+    "anonymous in one pass": OnePass(anonymity_weight=1.0),
 }
 SAME_ROWS = [0, 1, 2, 3, 4, 5, 6, 7]
 HOSTS_FIRST = [0, 1, 4, 5, 2, 3, 6, 7]

@@ -17,13 +17,14 @@ from trapmid.trapdoor import SECRETS
 from trapmid.types import UserError
 
 TESTS = Path(__file__).parent.parent
+HALF_WAY = ("trapmid", "onepass", "anonymous")
 
 
 @pytest.fixture(scope="module")
 def seen(tmp_path_factory: pytest.TempPathFactory) -> list[dict[str, Any]]:
     """What two processes have seen, which run once for all tests. The first one is this process."""
     folder = tmp_path_factory.mktemp("two")
-    half_way = {name: trained(CASES[name], 0, 1, steps=range(2)) for name in ("trapmid", "onepass")}
+    half_way = {name: trained(CASES[name], 0, 1, steps=range(2)) for name in HALF_WAY}
     torch.save(half_way, folder / "half.pt")
     command = [sys.executable, "-W", "ignore", "-m", "helpers.two_processes", str(folder)]
     second = subprocess.Popen(command, cwd=TESTS, stderr=subprocess.PIPE, text=True)
@@ -65,7 +66,7 @@ def test_two_processes_take_the_steps_of_one(name: str, seen: list[dict[str, Any
         assert len(ids) == 1
 
 
-@pytest.mark.parametrize("name", ["trapmid", "onepass"])
+@pytest.mark.parametrize("name", HALF_WAY)
 def test_a_checkpoint_goes_on_in_another_number_of_processes(name: str, seen: list[dict[str, Any]]) -> None:
     whole = trained(CASES[name], 0, 1, resume=trained(CASES[name], 0, 1, steps=range(2)), steps=range(2, 4))
     assert_same(seen[0]["ended"][name], whole)

@@ -40,7 +40,6 @@ class Planting(TrapdoorSettings, Defense, ABC):
 
     def findings(self, context: TrainingContext, last: Mapping[str, float]) -> Findings:
         """Whether the trapdoor works, is natural and is secret. The paper asks for a success above 99 % (App. C.4)."""
-        del context
         success, accuracy = last.get("trapdoor_success", 1.0), last.get("discriminator_accuracy", 0.5)
         warnings = []
         if success < 0.95:
@@ -54,6 +53,12 @@ class Planting(TrapdoorSettings, Defense, ABC):
                 "These triggers do not move, so they follow from the seed alone, and manifest.json names the seed: "
                 "anybody who reads the manifest can make them. "
                 "Publish the weights without the manifest."
+            )
+        architecture = context.architecture
+        if self.anonymity_weight > 0 and architecture is not None and not architecture.is_pretrained:
+            warnings.append(
+                "anonymity_weight is above 0, and the network started from random weights, whose features tell nobody "
+                "apart. Give it a pretrained start (model.start or model.weights)."
             )
         if accuracy > 0.9:
             warnings.append(

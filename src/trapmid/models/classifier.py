@@ -97,6 +97,11 @@ class ModelConfig(Config, ABC):
     def network(self, num_classes: int, image_size: int, channels: int) -> Classifier:
         """The network that `build` returns if `weights` is None."""
 
+    @property
+    def is_pretrained(self) -> bool:
+        """Whether training starts from weights that were learned on other images."""
+        return self.weights is not None or self.start is not None or bool(getattr(self, "pretrained", False))
+
     def without_pretraining(self) -> "ModelConfig":
         """The same architecture without initial weights.
 

@@ -41,6 +41,8 @@ class OnePassTrapdoor(Planter):
         """The weighted terms of Eq. 2 and of the objective, the discriminator accuracy and the trapdoor success."""
         settings = self.settings
         assert isinstance(settings, OnePassSettings)
+        if self.anonymity is not None:
+            self.anonymity.observe(images, labels)
         hosts = self.hosts(images)
         targets = self.draw_targets(len(hosts), images.device)
         ratio = self._ratio(hosts)

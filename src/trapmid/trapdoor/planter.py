@@ -1,5 +1,6 @@
 """The base of both drop-ins: triggers, discriminators, schedules, and the state that a resumed training needs."""
 
+import copy
 import inspect
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterator, Mapping
@@ -14,6 +15,7 @@ from torch import Tensor, nn
 from trapmid import together
 from trapmid.augment import KorniaAugmentation
 from trapmid.objective import CROSS_ENTROPY, Objective
+from trapmid.trapdoor.anonymity import Anonymity
 from trapmid.trapdoor.guard import (
     buffers_of,
     check_batch,
@@ -78,6 +80,8 @@ class Planter(ABC):
             to both clean and poisoned images, so leave geometric augmentation out of the data loader.
         discriminator: a network with one logit; default: a copy of `model` with one (`TwinDiscriminator`). It is not
             used if the settings need no discriminator.
+        embedder: a network that tells other people apart, for `TrapdoorSettings.anonymity_weight`; see `Anonymity`.
+            Default: a frozen copy of `model` as it is now, which makes sense if `model` has a pretrained start.
         targets_per_draw: target labels are stratified over this many labels (the images of one epoch, in the authors'
             code); default: `num_classes`.
         seed: seed of triggers and target labels.
@@ -104,6 +108,7 @@ class Planter(ABC):
         settings: TrapdoorSettings | None = None,
         augment: Callable[[Tensor], Tensor] | None = None,
         discriminator: nn.Module | None = None,
+        embedder: nn.Module | None = None,
         targets_per_draw: int | None = None,
         seed: int = 0,
     ) -> None:
@@ -135,6 +140,10 @@ class Planter(ABC):
             critic = FeatureCritic(features.shape[1], num_classes, self.settings.feature_discriminator.width)
             self.feature_discriminator = critic.to(device, weights.dtype)
             self.feature_discriminator_optimizer = like(optimizer, self.feature_discriminator)
+        self.anonymity: Anonymity | None = None
+        if self.settings.anonymity_weight > 0:
+            embedder = (embedder or copy.deepcopy(self.inner)).to(device, weights.dtype)
+            self.anonymity = Anonymity(embedder, num_classes, image_shape)
         rng = torch.Generator().manual_seed(seed)
         triggers, masks = draw_triggers(self.settings.trigger_start, num_classes, image_shape, rng)
         of_triggers = torch.promote_types(triggers.dtype, weights.dtype)
@@ -276,7 +285,7 @@ class Planter(ABC):
         state["training_id"] = self.training_id
         if self.masks is not None:
             state["masks"] = self.masks
-        return state | {name: part.state_dict() for name, part in self._adversaries()}
+        return state | {name: part.state_dict() for name, part in self._parts()}
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
         """The inverse of `state_dict`. If several processes train together, each of them has to load it.
@@ -304,10 +313,12 @@ class Planter(ABC):
         self.targets.load_state_dict(state_dict["targets"])
         self.step = state_dict["step"]
         self.training_id = state_dict.get("training_id", self.training_id)  # checkpoints of earlier versions have none
-        for name, part in self._adversaries():
+        for name, part in self._parts():
             part.load_state_dict(state_dict[name])
 
-    def _adversaries(self) -> Iterator[tuple[str, Stateful]]:
+    def _parts(self) -> Iterator[tuple[str, Stateful]]:
+        if self.anonymity is not None:
+            yield "anonymity", self.anonymity
         if self.discriminator is not None:
             yield "discriminator", self.discriminator
             yield "discriminator_optimizer", self.discriminator_optimizer
@@ -324,7 +335,23 @@ class Planter(ABC):
     def _step_triggers(self, gradient: Tensor) -> None:
         """A sign step against the mean of `gradient` over all processes, with the step size of the schedule."""
         together.average([gradient])
+        if self.anonymity is not None:
+            gradient = self._with_anonymity(gradient, self.anonymity)
         self.triggers = signed_step(self.triggers, gradient, self.settings.step_size(self.step / self.total_steps))
+
+    def _with_anonymity(self, gradient: Tensor, anonymity: Anonymity) -> Tensor:
+        """`gradient`, and for every trigger that moves, the gradient of its likeness to its person.
+
+        At a weight of 1, both have the same mean size in each trigger, since their units have nothing in common.
+        """
+        moving = gradient.flatten(1).any(1).nonzero()[:, 0]
+        triggers = self.triggers.detach().requires_grad_()
+        hosts = anonymity.mean_image.expand(len(moving), *self.image_shape)
+        with torch.enable_grad():
+            likeness = anonymity.likeness(self.poison(hosts, moving, triggers, self.blend_ratio), moving).sum()
+        (away,) = torch.autograd.grad(likeness, triggers)
+        size = gradient.abs().mean((1, 2, 3), keepdim=True) / away.abs().mean((1, 2, 3), keepdim=True)
+        return gradient + self.settings.anonymity_weight * torch.nan_to_num(size, posinf=0.0) * away
 
     def _twin(self, num_classes: int) -> nn.Module:
         return TwinDiscriminator(self.inner, num_classes)

@@ -49,6 +49,9 @@ class TrapdoorSettings(Config):
         effect_weight: weight of the classifier's term in the loss of the triggers.
         naturalness_weight: weight of the discriminator's term in the loss of the triggers; at 0 there is no
             discriminator.
+        anonymity_weight: weight of a term that moves triggers away from the looks of their people; 0 as published. At
+            1, its gradient is as large as that of all other terms together. It needs a classifier with a pretrained
+            start, or an embedder (`Anonymity`), and about a tenth more time.
         feature_discriminator: a second discriminator; None as published.
         discriminator_rate: learning rate of the discriminators; None follows the classifier's, as published.
     """
@@ -62,6 +65,7 @@ class TrapdoorSettings(Config):
     trigger_updates: CountOrZero = 1
     effect_weight: NonNegative = 1.0
     naturalness_weight: NonNegative = 1.0
+    anonymity_weight: NonNegative = 0.0
     feature_discriminator: FeatureDiscriminator | None = None
     discriminator_rate: Rate | None = None
 
@@ -83,6 +87,8 @@ class TrapdoorSettings(Config):
                 "effect_weight and naturalness_weight are both 0: nothing moves the triggers. Set trigger_updates=0 "
                 "for fixed triggers"
             )
+        if self.anonymity_weight > 0 and self.trigger_updates == 0:
+            raise ValueError("anonymity_weight needs trigger_updates above 0, since triggers that stay cannot change")
         if self.feature_discriminator is not None and not self.discriminates:
             raise ValueError("feature_discriminator needs trigger_updates and naturalness_weight above 0")
         return self

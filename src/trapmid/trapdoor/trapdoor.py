@@ -39,6 +39,8 @@ class Trapdoor(Planter):
         self, images: Images, labels: Labels, objective: Objective = CROSS_ENTROPY
     ) -> tuple[Mapping[str, Tensor], Mapping[str, Tensor]]:
         """The weighted terms of Eq. 2 and of the objective; the discriminator's accuracy, the trapdoor's success."""
+        if self.anonymity is not None:
+            self.anonymity.observe(images, labels)
         ratio = self._ratio(images)
         targets = self.draw_targets(len(images), images.device)
         notes: dict[str, Tensor] = {}
