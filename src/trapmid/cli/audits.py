@@ -48,10 +48,11 @@ def demo(
     redact: bool = False,
     machine: Machine = HERE,
 ) -> None:
-    """See a model inversion attack succeed against a plain classifier and fail against Trap-MID. Takes minutes on two CPU cores.
+    """See what a model inversion attack recovers from a plain classifier, and how much less from Trap-MID.
 
-    The faces are drawn by a program: nothing is downloaded, and no real person is shown. The demo trains classifiers of
-    20 identities, attacks each with PLG-MI, and writes the comparison to OUT/report.html.
+    It takes minutes on two CPU cores. The faces are drawn by a program: nothing is downloaded, and no real person is
+    shown. The demo trains classifiers of 20 identities, attacks each with PLG-MI, and writes the comparison to
+    OUT/report.html.
 
     Example: trapmid demo
 
@@ -61,7 +62,7 @@ def demo(
         changes: settings of the recipe to change, e.g. --set training.epochs=20.
         redact: leave private images out of the report.
         machine: the machine.
-    """  # noqa: E501, W505
+    """
     run_recipe(Job("demo", out=out, changes=changes), machine, seeds=seeds, redact=redact)
 
 
@@ -110,7 +111,7 @@ def audit(
         given: what there is to say about MODEL.
         judging: who judges images that are no faces.
         rival: another model to compare MODEL with.
-        effort: of an audit of MODEL. quick runs the strongest attack with 50 identities and 5,000 public images,
+        effort: of an audit of MODEL. quick runs one or two attacks with 50 identities and 5,000 public images,
             standard more attacks, and thorough every attack. `trapmid doctor MODEL` says how long each takes.
         budget: the most images that one attack may show MODEL, over this run and those that it resumes.
         resolution: height and width in pixels of the images of an audit of MODEL: 32, 64 or 128. Default: the model's

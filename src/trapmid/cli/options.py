@@ -22,6 +22,10 @@ OptionalFolder = Annotated[Path | None, tyro.conf.arg(metavar="FOLDER", help_beh
 OptionalFile = Annotated[Path | None, tyro.conf.arg(metavar="FILE", help_behavior_hint="")]
 OptionalName = Annotated[str | None, tyro.conf.arg(metavar="NAME", help_behavior_hint="")]
 OptionalNumber = Annotated[int | None, tyro.conf.arg(metavar="N", help_behavior_hint="")]
+OptionalAccess = Annotated[
+    Literal["white-box", "scores", "labels"] | None,
+    tyro.conf.arg(metavar="{white-box,scores,labels}", help_behavior_hint=""),
+]
 Bounds = Annotated[tuple[str, ...], tyro.conf.arg(metavar="METRIC=VALUE ...", help_behavior_hint="")]
 ExecutorName = Literal["local", "slurm", "ray"]
 Effort = Literal["quick", "standard", "thorough"]
@@ -98,7 +102,7 @@ class Given:
     image_size: OptionalNumber = None
     channels: OptionalNumber = None
     normalize: OptionalName = None
-    access: Literal["white-box", "scores", "labels"] | None = None
+    access: OptionalAccess = None
 
 
 @dataclass(frozen=True)
