@@ -43,7 +43,7 @@ class TinyNet(Classifier):
 
 
 class Tiny(ModelConfig):
-    """`tiny`: trains on one core in two to three minutes to 75 % over 57 real identities (docs/results.md)."""
+    """`tiny`: trains on one core in minutes, to 73 % over 57 real identities (docs/experiments/from-scratch.md)."""
 
     paper = "none: strided CNN for CPU runs"
     kind: Literal["tiny"] = "tiny"

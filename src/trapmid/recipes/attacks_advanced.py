@@ -6,7 +6,7 @@ from trapmid.priors import AnyPrior, StyleGAN2
 
 
 def small_stylegan2() -> StyleGAN2:
-    """A StyleGAN2 whose generator has 0.2 M weights, for 32 and 64 px. docs/results.md says how long it trains.
+    """A StyleGAN2 whose generator has 0.2 M weights, for 32 and 64 px.
 
     The published weight of the R1 penalty, 10, is for 1024 px. It is smaller here, since StyleGAN2-ADA scales it with
     the number of pixels.

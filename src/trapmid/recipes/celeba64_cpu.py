@@ -16,7 +16,7 @@ def celeba64_cpu() -> Recipe:
     """Unprotected, Trap-MID and its one-pass variant under PLG-MI with three seeds, and the baseline without inversion.
 
     Command: `trapmid audit --recipe celeba64-cpu --private PRIVATE.parquet --public PUBLIC.parquet`; about an hour
-    and a half on two cores. docs/results.md has the expected results.
+    and a half on two cores. docs/experiments/from-scratch.md has the expected results.
     """
     augmentation = WarpAugmentation(rotation_degrees=10.0, jitter_probability=0.5, brightness=0.2, contrast=0.2)
     before_discriminator = WarpAugmentation(

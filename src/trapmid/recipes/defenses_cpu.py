@@ -23,10 +23,10 @@ def defenses_cpu() -> Recipe:
     Trapdoors have the settings of that recipe, MID, BiDO and MIDRE those of `FOR_FEW_IMAGES`, and all other defenses
     have the published settings.
 
-    Command: `trapmid audit --recipe defenses-cpu --private PRIVATE.parquet --public PUBLIC.parquet`. docs/results.md
-        has the expected results. Two defenses are left out: `tl` needs weights that were trained on public images
-        (`--set model.weights=FILE`), and `rolss` needs a residual network (`--set model.kind=small-resnet
-        judges.classifier.model.kind=tiny`).
+    Command: `trapmid audit --recipe defenses-cpu --private PRIVATE.parquet --public PUBLIC.parquet`.
+        docs/experiments/from-scratch.md has the expected results. Two defenses are left out: `tl` needs weights that
+        were trained on public images (`--set model.weights=FILE`), and `rolss` needs a residual network (`--set
+        model.kind=small-resnet judges.classifier.model.kind=tiny`).
     """
     return _with_defenses(celeba64_cpu(), "defenses-cpu", _KINDS)
 

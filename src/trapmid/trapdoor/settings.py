@@ -95,7 +95,9 @@ class TrapdoorSettings(Config):
 
 
 class OnePassSettings(TrapdoorSettings):
-    """Constants of the one-pass trapdoor, chosen on real faces in trainings of a few thousand steps (docs/results.md).
+    """Constants of the one-pass trapdoor, chosen on real faces in trainings of 1,680 steps.
+
+    docs/experiments/cheaper-trapdoor.md has the trials.
 
     Attributes:
         poisoned_share: share of a batch that gets a poisoned copy.
