@@ -1,5 +1,6 @@
 """Defenses: the interface, all built-in defenses, and the training that they change."""
 
+from trapmid.defenses.anonymous import Anonymous
 from trapmid.defenses.atat import ATAT
 from trapmid.defenses.bido import BiDO, balanced_batches
 from trapmid.defenses.changes import Changes, Update
@@ -36,6 +37,7 @@ __all__ = [
     "SINGLE_DEFENSES",
     "TL",
     "AdamW",
+    "Anonymous",
     "AnyDefense",
     "BiDO",
     "Changes",

@@ -1,5 +1,6 @@
 """The package's own defenses, in the order of lists and tables. A new one joins by one line in `MEMBERS`."""
 
+from trapmid.defenses.anonymous import Anonymous
 from trapmid.defenses.atat import ATAT
 from trapmid.defenses.bido import BiDO
 from trapmid.defenses.defense import Defense
@@ -21,6 +22,7 @@ MEMBERS: tuple[type[Defense], ...] = (
     NoDefense,
     TrapMID,
     OnePass,
+    Anonymous,
     MID,
     BiDO,
     NegLS,

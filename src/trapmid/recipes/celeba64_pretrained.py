@@ -1,11 +1,12 @@
 """Real faces on two cores, with classifiers that start from weights pretrained on public faces, as the paper's do."""
 
 from trapmid.audit import Recipe
-from trapmid.defenses import SGD, AdamW, NoDefense, OnePass, TrapMID
+from trapmid.defenses import SGD, AdamW, Anonymous, NoDefense, OnePass, TrapMID
 from trapmid.metrics.embedders import FaceEmbedder
 from trapmid.metrics.judges import EvaluationClassifier
 from trapmid.models import VGG16, EmbedderStart, IdentityStart, SmallResNet, Tiny
 from trapmid.recipes.celeba64_cpu import celeba64_cpu
+from trapmid.recipes.two_cores import LIGHT_DISCRIMINATOR
 
 FAINTEST = 0.05
 """The ratio at which triggers end up in the images.
@@ -13,9 +14,11 @@ FAINTEST = 0.05
 Fainter ones protect more and cost more accuracy (docs/results.md).
 """
 
+ANONYMOUS = Anonymous(discriminator=LIGHT_DISCRIMINATOR, discriminator_rate=1e-3)
+
 
 def celeba64_pretrained() -> Recipe:
-    """Unprotected, Trap-MID and its one-pass variant on all identities, under PLG-MI, and the look-alikes.
+    """Unprotected, Trap-MID and its two variants on all identities, under PLG-MI, and the look-alikes.
 
     The network learns to embed the public faces as a face embedder does, before it sees a private one. The judge is
     another embedder; the evaluation classifier starts from the names of the public identities.
@@ -32,7 +35,7 @@ def celeba64_pretrained() -> Recipe:
             "identities": None,
             "model": Tiny(start=EmbedderStart()),
             "training": training,
-            "defenses": (NoDefense(), _trapmid(recipe), _onepass(recipe)),
+            "defenses": (NoDefense(), _trapmid(recipe), _onepass(recipe), ANONYMOUS),
             "judges": (FaceEmbedder(), _judge(recipe)),
         }
     )
