@@ -15,7 +15,7 @@ from trapmid.defenses import TrapMID
 from trapmid.models.tiny import Tiny
 from trapmid.objective import Objective
 from trapmid.trapdoor import OnePassTrapdoor, Planter, Trapdoor
-from trapmid.trapdoor.anonymity import Anonymity
+from trapmid.trapdoor.anonymity import ENOUGH, Anonymity
 
 CLASSES, SHAPE = 4, (3, 8, 8)
 
@@ -83,6 +83,17 @@ def test_likeness_is_the_cosine_of_centred_embeddings() -> None:
         torch.testing.assert_close(found[label], expected, rtol=1e-10, atol=1e-12)
     assert found[-1] == 0
     torch.testing.assert_close(measure.mean_image, torch.stack(pixels).mean(0), rtol=1e-12, atol=1e-12)
+
+
+def test_enough_images_are_enough() -> None:
+    measure = Anonymity(embedder(), CLASSES, SHAPE)
+    for images, _ in batches(ENOUGH):
+        assert int(measure.counts.min()) < ENOUGH
+        measure.observe(images[:CLASSES], torch.arange(CLASSES))
+    before = copy.deepcopy(measure.state_dict())
+    measure.observe(*batches(1)[0])
+    assert measure.counts.tolist() == [ENOUGH] * CLASSES
+    torch.testing.assert_close(dict(measure.state_dict()), dict(before), rtol=0, atol=0)
 
 
 def test_a_step_adds_both_gradients_at_the_same_size() -> None:

@@ -7,6 +7,9 @@ from torch.nn import functional as F
 from trapmid import together
 from trapmid.types import Images, Labels, prediction_of
 
+ENOUGH = 16
+"""Images of a class whose mean embedding stands for its person. The embedder is frozen, so more would add little."""
+
 
 class Anonymity(nn.Module):
     """Measures how much an image resembles the people of a training, in the eyes of a frozen network.
@@ -41,7 +44,12 @@ class Anonymity(nn.Module):
 
     @torch.no_grad()
     def observe(self, images: Images, labels: Labels) -> None:
-        """Add a batch of clean images (n, c, h, w), which are not augmented, and their labels (n,)."""
+        """Add a batch of clean images (n, c, h, w), which are not augmented, and their labels (n,).
+
+        When all classes have `ENOUGH` images, nothing changes any more.
+        """
+        if self.counts.min() >= ENOUGH:
+            return
         embeddings = torch.zeros_like(self.embedding_sums).index_add_(0, labels, self._embed(images))
         total, counts = images.sum(0), torch.bincount(labels, minlength=len(self.counts)).to(self.counts)
         together.average([embeddings, total, counts])
