@@ -19,6 +19,7 @@ from trapmid.cli.audits import audit, demo, measure, report, train
 from trapmid.cli.comparisons import compare
 from trapmid.cli.detection import detect
 from trapmid.cli.importing import importing
+from trapmid.cli.options import gathered
 from trapmid.cli.pretraining import pretrain
 from trapmid.cli.reproductions import reproduce
 from trapmid.cli.results import leaderboard
@@ -98,7 +99,7 @@ def _run(arguments: list[str]) -> int | None:
     config = (tyro.conf.OmitArgPrefixes, tyro.conf.FlagCreatePairsOff)
     if first in COMMANDS:
         command = COMMANDS[first] if first == "convert" else importing(COMMANDS[first])
-        return tyro.cli(command, prog=f"trapmid {first}", args=arguments[1:], config=config)
+        return tyro.cli(command, prog=f"trapmid {first}", args=gathered(arguments[1:]), config=config)
     if first not in ("--help", "-h"):
         raise UserError(
             f"{first!r} is not a command.{did_you_mean(first, [*COMMANDS, '--help', '--version'])} "

@@ -29,6 +29,8 @@ OptionalAccess = Annotated[
 Bounds = Annotated[tuple[str, ...], tyro.conf.arg(metavar="METRIC=VALUE ...", help_behavior_hint="")]
 ExecutorName = Literal["local", "slurm", "ray"]
 Effort = Literal["quick", "standard", "thorough"]
+LISTS = ("--set", "--import", "--defenses", "--attacks", "--seeds", "--cluster", "--fail-above", "--fail-below")
+"""The options that take any number of values."""
 RunFolder = Annotated[tyro.conf.Positional[Path], tyro.conf.arg(metavar="RUN")]
 
 
@@ -152,6 +154,29 @@ class Rival:
 
 
 HERE, UNNAMED, UNKNOWN, NO_GATES, UNJUDGED, ALONE = Machine(), Job(), Given(), Gating(), Judging(), Rival()
+
+
+def gathered(arguments: list[str]) -> list[str]:
+    """The arguments of a command with all values of an option of `LISTS` at its first place.
+
+    A parser would take the last `--set` and drop the others without a word.
+    """
+    values: dict[str, list[str]] = {}
+    found: list[str | list[str]] = []
+    current: list[str] | None = None
+    for argument in arguments:
+        name, _, value = argument.partition("=")
+        if name in LISTS:
+            if name not in values:
+                found += [name, values.setdefault(name, [])]
+            current = values[name]
+            current += [value] if value else []
+        elif current is None or argument.startswith("--") or argument == "-h":
+            found.append(argument)
+            current = None
+        else:
+            current.append(argument)
+    return [one for part in found for one in ([part] if isinstance(part, str) else part)]
 
 
 def parse_bytes(text: str) -> int | None:
