@@ -1,15 +1,14 @@
 """The tiny trainings and surrogates whose losses the files of tests/golden record."""
 
-from collections.abc import Iterator
-from contextlib import contextmanager, nullcontext
+from contextlib import nullcontext
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
 import torch
-from torch import Tensor
 
 import helpers_attacks
 from helpers.faces import CPU, network_for, quick_training, tiny_private, tiny_public
+from helpers.precision import in_double_precision
 from helpers.runs import log_of, without_seconds
 from helpers_attacks import TINY_DCGAN, TINY_GAN, TINY_SEMIGAN, TINY_TACGAN, faces, target_of
 from trapmid.attacks import Run
@@ -32,19 +31,6 @@ OPTIONS: tuple[Defense, ...] = (
 
 All others have their defaults.
 """
-
-
-@contextmanager
-def in_double_precision() -> Iterator[None]:
-    """Weights, images and triggers in float64."""
-    single = Tensor.float
-    torch.set_default_dtype(torch.float64)
-    Tensor.float = Tensor.double  # type: ignore[method-assign]
-    try:
-        yield
-    finally:
-        torch.set_default_dtype(torch.float32)
-        Tensor.float = single  # type: ignore[method-assign]
 
 
 def losses(kind: str) -> list[dict[str, float]]:

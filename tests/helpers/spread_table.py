@@ -45,6 +45,11 @@ Two findings changed what is tested:
   instruction sets, more than a last bit. Without vectors these two recordings deviated by 3.3e-3 and 1.9e-3.
 - **So is TAC-GAN.** The target of its recording changes its answer at single values of a mean, and a moved last bit
   changed the recorded losses by 1.7e-3.
+- **Some tests held by luck.** Ten runs with moved last bits left the detector's recall, the judge's distances, the gap
+  of the conditional GAN, the search of IF-GMI's layers and the agreement of students too near to their bounds. These
+  networks are now trained in float64, where rounding moves nothing that a test sees. The detector's triggers are
+  stronger, since its recall was 0.81 over 20 seeds, for a bound of 0.8. IF-GMI's layers begin from styles that leave
+  them something to gain.
 """
 
 

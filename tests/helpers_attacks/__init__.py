@@ -3,12 +3,12 @@
 Tiny images, a tiny target, every attack tiny, and a way to kill a run.
 """
 
-from functools import cache
 from typing import Any
 
 import torch
 from torch.nn import functional as F
 
+from helpers.precision import cached
 from trapmid.attacks import (
     BREP,
     GMI,
@@ -329,7 +329,7 @@ def prior_of(method: Attack[Any, Any], seed: int = 0) -> Prior | None:
     return None if wanted is None else trained_prior(wanted, seed)
 
 
-@cache
+@cached
 def trained_prior(config: PriorConfig, seed: int) -> Prior:
     """What `prior_of` returns."""
     public = faces(8, 4, first=100)

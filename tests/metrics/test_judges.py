@@ -1,6 +1,8 @@
 """Judges: which are accepted, what they do not recognise, and whether the face judge recognises real faces."""
 
 from collections import Counter
+from collections.abc import Iterator
+from contextlib import nullcontext
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -12,6 +14,7 @@ from pydantic import TypeAdapter
 from torch import nn
 from torch.nn import functional as F
 
+from helpers.precision import in_double_precision
 from helpers.real_faces import PRIVATE, needs_real_faces
 from helpers.statistics.judging import IDENTITIES, JUDGE, judge_of, judged_people, model_of
 from helpers_attacks import CPU, TINY, faces
@@ -37,6 +40,13 @@ from trapmid.trapdoor import Secrets
 from trapmid.types import Images, Labels, Pixels, UserError
 
 
+@pytest.fixture(autouse=True)
+def precise(request: pytest.FixtureRequest) -> Iterator[None]:
+    """Networks that were trained here are used in float64: no processor's rounding decides what a judge accepts."""
+    with in_double_precision() if {"judge", "target"} & set(request.fixturenames) else nullcontext():
+        yield
+
+
 @pytest.fixture(scope="module")
 def private() -> Split:
     return judged_people()
@@ -44,12 +54,14 @@ def private() -> Split:
 
 @pytest.fixture(scope="module")
 def judge() -> Judge:
-    return judge_of(0)
+    with in_double_precision():
+        return judge_of(0)
 
 
 @pytest.fixture(scope="module")
 def target() -> TrainedModel:
-    return model_of(0)
+    with in_double_precision():
+        return model_of(0)
 
 
 @pytest.fixture(scope="module")

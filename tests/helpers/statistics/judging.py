@@ -10,6 +10,7 @@ from PIL import Image
 from torch import nn
 
 from helpers.faces import CPU, TINY, quick_training, tiny_private, tiny_public
+from helpers.precision import cached, doubly
 from helpers.statistics.statistic import Statistic, above, below, within
 from helpers.trapped import Trapped
 from helpers_attacks import TINY as SMALLER
@@ -60,14 +61,14 @@ def judged_people() -> Split:
     return split(faces(IDENTITIES, 30), SplitConfig(val=0.2, test=0.2))
 
 
-@cache
+@cached
 def judge_of(seed: int) -> Judge:
     """A judge of theirs."""
     with TemporaryDirectory() as folder:
         return JUDGE.appoint(Path(folder) / "classifier", judged_people(), seed=seed + 1, compute=CPU)
 
 
-@cache
+@cached
 def model_of(seed: int) -> TrainedModel:
     """A classifier of theirs, without a defense."""
     with TemporaryDirectory() as folder:
@@ -172,7 +173,7 @@ def trapped_in(root: Path, seed: int = 0) -> Trapped:
         root / "models" / "trapmid-s0",
         private,
         model=TINY,
-        defense=TrapMID(blend=BlendSchedule(end=0.2), weight=0.4, trigger_step=0.03),
+        defense=TrapMID(blend=BlendSchedule(end=0.4), weight=0.4, trigger_step=0.03),
         training=quick_training(epochs=15, batch_size=20, evaluate_every=15),
         seed=seed,
         compute=CPU,
@@ -254,7 +255,7 @@ def epsilons(seed: int) -> dict[str, float]:
 
 OF_JUDGES = {
     "judge": Statistic(
-        judging_from,
+        doubly(judging_from),
         {
             "accuracy of held-out pictures": above(0.79),
             "accuracy of strangers, beyond chance": within(0.12),
@@ -275,7 +276,7 @@ OF_JUDGES = {
         },
     ),
     "measured model": Statistic(
-        measuring_from,
+        doubly(measuring_from),
         {
             "calibration error": within(0.5),
             "accuracy lost to perturbations": above(0),
@@ -285,7 +286,7 @@ OF_JUDGES = {
         },
     ),
     "detector": Statistic(
-        detecting_from,
+        doubly(detecting_from),
         {
             "clean images flagged": below(0.26),
             "triggered images flagged": above(0.89),
