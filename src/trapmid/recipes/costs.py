@@ -49,7 +49,9 @@ class Cost:
 
 
 HOUR = 3600.0
-_TRAININGS = {"trapmid": 4.2, "onepass": 2.0, "ted": 2.0, "ted+": 4.2, "bido": 1.5, "trapmid+negls": 4.2}
+_TRAININGS = {
+    "trapmid": 4.2, "onepass": 2.0, "anonymous": 4.9, "ted": 2.0, "ted+": 4.2, "bido": 1.5, "trapmid+negls": 4.2,
+}  # fmt: skip
 
 SMALL_FACES = Cost(
     plain=90.0,
@@ -67,7 +69,7 @@ SMALL_FACES = Cost(
 )  # fmt: skip
 DRAWN = Cost(
     plain=43.0,
-    trainings={**_TRAININGS, "trapmid": 6.1, "ted+": 6.1, "onepass": 3.2, "trapmid+negls": 6.1},
+    trainings={**_TRAININGS, "trapmid": 6.1, "anonymous": 7.1, "ted+": 6.1, "onepass": 3.2, "trapmid+negls": 6.1},
     attacks={
         "plgmi": 100.0, "plgmi+": 100.0, "plgmi++": 100.0, "gmi": 30.0, "kedmi": 40.0, "lomma-gmi": 90.0,
         "lomma-kedmi": 80.0, "brep": 60.0, "brep-untargeted": 60.0, "ppa": 60.0,
