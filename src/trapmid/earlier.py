@@ -18,6 +18,7 @@ EARLIER: Mapping[str, Mapping[str, Any]] = MappingProxyType(
         "Zoo": {"pixels": "symmetric", "input_size": None, "pooling": "average"},
         "KorniaAugmentation": {"one_draw": False},
         "Training": {"flip": 0.0},
+        "TrapdoorSettings": {"anonymity_weight": 0.0},
         "FeatureDiscriminator": {"images": "augmented", "aim": "clean"},
         "MID": {"features": "drawn"},
         "BiDO": {"sampler": "anew"},
