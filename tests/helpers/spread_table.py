@@ -32,7 +32,7 @@ other roundings are last bit; two threads; no oneDNN; convolutions' weights chan
 vectors, with AVX2 and with AVX-512, as far as this processor has them. Their largest change is from the usual
 rounding of the same seed.
 
-Two findings changed what is tested:
+What these measurements changed:
 
 - **A search cannot find an identity that its generator does not paint.** After 12 adversarial steps a generator shows
   one or two of the four identities of these tests, and the gain of a search depended on which: GMI had 0.070 (least
@@ -50,6 +50,8 @@ Two findings changed what is tested:
   networks are now trained in float64, where rounding moves nothing that a test sees. The detector's triggers are
   stronger, since its recall was 0.81 over 20 seeds, for a bound of 0.8. IF-GMI's layers begin from styles that leave
   them something to gain.
+- **One mark is not about rounding.** Opacus draws the noise of `dpsgd` in the order in which weights lie in memory, so
+  weights that lie channels first get other noise. No processor changes that order.
 """
 
 
