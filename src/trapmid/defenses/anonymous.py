@@ -2,7 +2,7 @@
 
 from typing import Literal, final
 
-from trapmid.config import NonNegative, Positive, Share
+from trapmid.config import NonNegative, Share
 from trapmid.defenses.planting import Planting
 from trapmid.trapdoor import BlendSchedule, Planter, Trapdoor
 
@@ -23,7 +23,7 @@ class Anonymous(Planting):
     blend: BlendSchedule = BlendSchedule(start=0.2, end=0.1, until=0.6)
     weight: Share = 0.3
     trigger_step_end: NonNegative | None = 0.0
-    anonymity_weight: Positive = 1.0
+    anonymity_weight: NonNegative = 1.0
 
     def planter(self) -> type[Planter]:
         """The published order."""
