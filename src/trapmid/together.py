@@ -4,7 +4,8 @@ With one process, or without a process group, every function returns what one pr
 """
 
 import copy
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from typing import Any
 
 import torch
@@ -159,18 +160,23 @@ class _Gathered(torch.autograd.Function):
         return total.chunk(processes())[rank()]
 
 
-def agree(problem: UserError | None, model: nn.Module) -> None:
-    """Refuse a batch in all processes if one of them has to refuse its own, so that no process waits forever.
+@contextmanager
+def agreeing(model: nn.Module) -> Iterator[None]:
+    """A batch that one process refuses inside is refused by all of them, so that no process waits forever.
 
     The processes also compare their weights, which differ if gradients are not averaged.
 
     Args:
-        problem: what is wrong in this process, or None.
         model: the classifier.
 
     Raises:
-        UserError: `problem`; or another process has one; or the weights differ.
+        UserError: this process refused its batch; or another one did; or the weights differ.
     """
+    problem: UserError | None = None
+    try:
+        yield
+    except UserError as refusal:
+        problem = refusal
     if processes() > 1:
         last = [parameter for parameter in model.parameters() if parameter.requires_grad][-1].detach().double()
         weighed = last.flatten() * torch.arange(

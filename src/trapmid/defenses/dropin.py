@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Mapping
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from typing import Any, final
 
@@ -13,15 +14,7 @@ from trapmid.augment import KorniaAugmentation
 from trapmid.defenses.context import TrainingContext, TrainingImages
 from trapmid.defenses.defense import Defense
 from trapmid.engine import Compute, randomness
-from trapmid.trapdoor.guard import (
-    buffers_of,
-    check_batch,
-    loading,
-    refuse_not_finite,
-    restore_buffers,
-    undone_on_error,
-)
-from trapmid.trapdoor.planter import agreeing
+from trapmid.trapdoor.guard import check_batch, guarded, loading
 from trapmid.types import UserError
 
 
@@ -141,22 +134,12 @@ class Defended:
     def losses(self, images: Tensor, labels: Tensor) -> tuple[Mapping[str, Tensor], Mapping[str, Tensor]]:
         """The terms of `loss` by name, and other numbers to log. Arguments and errors are those of `loss`."""
         context = self._context
-        with agreeing(together.bare(context.model)):
+        with together.agreeing(together.bare(context.model)):
             check_batch(images, labels, context.images.shape, context.images.num_classes)
-
-        def save() -> dict[str, Any]:
-            return {"defense": self.state_dict(), "buffers": buffers_of(context.model)}
-
-        def load(state: dict[str, Any]) -> None:
-            self._load(state["defense"])
-            restore_buffers(context.model, state["buffers"])
-
-        with undone_on_error(save, load):
-            losses, notes = self._run.losses(images, labels, self._steps // context.steps_per_epoch)
-            with agreeing(together.bare(context.model)):
-                refuse_not_finite(losses, self.state_dict())
+        step = partial(self._run.losses, images, labels, self._steps // context.steps_per_epoch)
+        found = guarded(step, context.model, self.state_dict, self._load)
         self._steps += 1
-        return losses, notes
+        return found
 
     def through(self, model: nn.Module) -> "Defended":
         """Call the classifier through the wrapper that a trainer has put around it. Returns the drop-in itself.

@@ -1,5 +1,7 @@
 """Anonymous triggers: a term that moves each trigger away from the looks of its person. It is not in the paper."""
 
+from collections.abc import Callable
+
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
@@ -70,6 +72,26 @@ class Anonymity(nn.Module):
         everybody = self.embedding_sums.sum(0) / self.counts.sum()
         people = self.embedding_sums[classes] - self.counts[classes, None] * everybody
         return F.cosine_similarity(self._embed(images) - everybody, people)
+
+    def gradient(self, triggers: Tensor, others: Tensor, poison: Callable[[Images, Labels, Tensor], Images]) -> Tensor:
+        """The gradient (num_classes, c, h, w) of the likeness of each trigger, blended into the mean image.
+
+        It has the mean size of another gradient, trigger by trigger, since the units of the two have nothing in common.
+        Triggers without another gradient do not move and get none.
+
+        Args:
+            triggers: (num_classes, c, h, w).
+            others: the gradient of all other terms, of the same shape.
+            poison: takes images, target labels and triggers, and returns images with triggers.
+        """
+        moving = others.flatten(1).any(1).nonzero()[:, 0]
+        triggers = triggers.detach().requires_grad_()
+        hosts = self.mean_image.expand(len(moving), *triggers.shape[1:])
+        with torch.enable_grad():  # in one pass, this runs within a backward pass
+            likeness = self.likeness(poison(hosts, moving, triggers), moving).sum()
+        (away,) = torch.autograd.grad(likeness, triggers)
+        size = others.abs().mean((1, 2, 3), keepdim=True) / away.abs().mean((1, 2, 3), keepdim=True)
+        return torch.nan_to_num(size, posinf=0.0) * away
 
     def _embed(self, images: Images) -> Tensor:
         return F.normalize(prediction_of(self.embedder(images)).features.flatten(1).to(images))

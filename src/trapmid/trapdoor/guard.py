@@ -6,14 +6,17 @@ loss would stay finite.
 
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
-from typing import Any
+from typing import Any, TypeAlias
 
 import torch
 from torch import Tensor, nn
 from torch.nn.utils import get_total_norm
 
+from trapmid import together
 from trapmid.types import UserError
 
+Step: TypeAlias = tuple[Mapping[str, Tensor], Mapping[str, Tensor]]
+"""The losses of a batch by name, and other numbers to log."""
 TOLERANCE = 1e-3
 """The tolerance for pixels outside [0, 1]. The overshoot of resampling in floating point is smaller."""
 
@@ -121,6 +124,35 @@ def undone_on_error(save: Callable[[], dict[str, Any]], load: Callable[[dict[str
         torch.set_rng_state(random[0])
         torch.cuda.set_rng_state_all(random[1])
         raise
+
+
+def guarded(
+    step: Callable[[], Step],
+    model: nn.Module,
+    save: Callable[[], dict[str, Any]],
+    load: Callable[[dict[str, Any]], None],
+) -> Step:
+    """Compute the losses of a batch, or change nothing.
+
+    Args:
+        step: returns losses by name and other numbers, and changes the state of a drop-in and the buffers of `model`.
+        model: the classifier.
+        save: returns the state of the drop-in.
+        load: the inverse of `save`.
+
+    Raises:
+        UserError: a loss is not finite, in this process or in another one.
+    """
+
+    def load_all(state: dict[str, Any]) -> None:
+        load(state["drop-in"])
+        restore_buffers(model, state["buffers"])
+
+    with undone_on_error(lambda: {"drop-in": save(), "buffers": buffers_of(model)}, load_all):
+        losses, notes = step()
+        with together.agreeing(together.bare(model)):
+            refuse_not_finite(losses, save())
+    return losses, notes
 
 
 @contextmanager

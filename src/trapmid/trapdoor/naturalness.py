@@ -1,6 +1,7 @@
 """The naturalness discriminator, which distinguishes clean from poisoned images (Trap-MID, Eq. 4 and 5)."""
 
 import copy
+import inspect
 from collections.abc import Iterator
 from contextlib import contextmanager
 
@@ -10,7 +11,7 @@ from torch.nn import functional as F
 
 from trapmid.modes import evaluating
 from trapmid.trapdoor.guard import check_logits
-from trapmid.types import Images, Prediction, logits_of
+from trapmid.types import Images, Prediction, UserError, logits_of
 
 
 class TwinDiscriminator(nn.Module):
@@ -44,6 +45,23 @@ class FeatureCritic(nn.Module):
         """Logits (n, 1), which are higher for more natural images."""
         answer = F.one_hot(prediction.logits.argmax(1), self.num_classes).to(prediction.features)
         return self.layers(torch.cat([prediction.features, answer], 1))
+
+
+def optimizer_like(optimizer: torch.optim.Optimizer, module: nn.Module) -> torch.optim.Optimizer:
+    """An optimizer of the same class and with the same defaults for another module.
+
+    Raises:
+        UserError: the optimizer is a wrapper around another optimizer.
+    """
+    accepted = inspect.signature(type(optimizer)).parameters
+    if "params" not in accepted:
+        raise UserError(
+            f"{type(optimizer).__name__} wraps an optimizer, and the discriminator needs one of the same kind of its "
+            "own. "
+            "Pass the torch optimizer inside, which Accelerate and Lightning keep as `optimizer.optimizer`."
+        )
+    defaults = {name: value for name, value in optimizer.defaults.items() if name in accepted}
+    return type(optimizer)(module.parameters(), **defaults)
 
 
 def discriminator_loss(logits: Tensor) -> Tensor:

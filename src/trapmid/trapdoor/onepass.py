@@ -17,7 +17,7 @@ from typing import ClassVar, final
 import torch
 from torch import Tensor
 
-from trapmid.objective import CROSS_ENTROPY, Objective
+from trapmid.objective import Objective
 from trapmid.together import average_gradients, processes
 from trapmid.trapdoor.naturalness import discriminator_accuracy, discriminator_loss
 from trapmid.trapdoor.planter import Planter
@@ -35,14 +35,12 @@ class OnePassTrapdoor(Planter):
 
     defaults: ClassVar[TrapdoorSettings] = OnePassSettings()
 
-    def unchecked_losses(
-        self, images: Images, labels: Labels, objective: Objective = CROSS_ENTROPY
+    def _plant(
+        self, images: Images, labels: Labels, objective: Objective
     ) -> tuple[Mapping[str, Tensor], Mapping[str, Tensor]]:
         """The weighted terms of Eq. 2 and of the objective, the discriminator accuracy and the trapdoor success."""
         settings = self.settings
         assert isinstance(settings, OnePassSettings)
-        if self.anonymity is not None:
-            self.anonymity.observe(images, labels)
         hosts = self.hosts(images)
         targets = self.draw_targets(len(hosts), images.device)
         ratio = self._ratio(hosts)

@@ -1,10 +1,9 @@
 """The base of both drop-ins: triggers, discriminators, schedules, and the state that a resumed training needs."""
 
 import copy
-import inspect
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
+from functools import partial
 from pathlib import Path
 from typing import Any, ClassVar, TypeVar
 from uuid import uuid4
@@ -16,50 +15,14 @@ from trapmid import together
 from trapmid.augment import KorniaAugmentation
 from trapmid.objective import CROSS_ENTROPY, Objective
 from trapmid.trapdoor.anonymity import Anonymity
-from trapmid.trapdoor.guard import (
-    buffers_of,
-    check_batch,
-    check_logits,
-    loading,
-    refuse_not_finite,
-    restore_buffers,
-    undone_on_error,
-)
-from trapmid.trapdoor.naturalness import FeatureCritic, TwinDiscriminator, frozen
+from trapmid.trapdoor.guard import check_batch, check_logits, guarded, loading
+from trapmid.trapdoor.naturalness import FeatureCritic, TwinDiscriminator, frozen, optimizer_like
 from trapmid.trapdoor.secrets import SECRETS, Secrets, free_folder
 from trapmid.trapdoor.settings import TrapdoorSettings
 from trapmid.trapdoor.triggers import TargetLabels, blend, draw_triggers, signed_step
 from trapmid.types import Images, Labels, Prediction, Stateful, UserError, prediction_of
 
 SelfT = TypeVar("SelfT", bound="Planter")
-
-
-@contextmanager
-def agreeing(model: nn.Module) -> Iterator[None]:
-    """A batch that is refused inside is refused in all processes; see `together.agree`."""
-    problem: UserError | None = None
-    try:
-        yield
-    except UserError as refusal:
-        problem = refusal
-    together.agree(problem, model)
-
-
-def like(optimizer: torch.optim.Optimizer, module: nn.Module) -> torch.optim.Optimizer:
-    """An optimizer of the same class and with the same defaults for another module.
-
-    Raises:
-        UserError: the optimizer is a wrapper around another optimizer.
-    """
-    accepted = inspect.signature(type(optimizer)).parameters
-    if "params" not in accepted:
-        raise UserError(
-            f"{type(optimizer).__name__} wraps an optimizer, and the discriminator needs one of the same kind of its "
-            "own. "
-            "Pass the torch optimizer inside, which Accelerate and Lightning keep as `optimizer.optimizer`."
-        )
-    defaults = {name: value for name, value in optimizer.defaults.items() if name in accepted}
-    return type(optimizer)(module.parameters(), **defaults)
 
 
 class Planter(ABC):
@@ -133,13 +96,13 @@ class Planter(ABC):
         self.feature_discriminator: nn.Module | None = None
         if self.settings.discriminates:
             self.discriminator = (discriminator or self._twin(num_classes)).to(device, weights.dtype)
-            self.discriminator_optimizer = like(optimizer, self.discriminator)
+            self.discriminator_optimizer = optimizer_like(optimizer, self.discriminator)
         if self.settings.feature_discriminator is not None:
             with frozen(self.inner), torch.no_grad():
                 features = prediction_of(self.inner(torch.zeros(1, *image_shape).to(weights))).features
             critic = FeatureCritic(features.shape[1], num_classes, self.settings.feature_discriminator.width)
             self.feature_discriminator = critic.to(device, weights.dtype)
-            self.feature_discriminator_optimizer = like(optimizer, self.feature_discriminator)
+            self.feature_discriminator_optimizer = optimizer_like(optimizer, self.feature_discriminator)
         self.anonymity: Anonymity | None = None
         if self.settings.anonymity_weight > 0:
             embedder = (embedder or copy.deepcopy(self.inner)).to(device, weights.dtype)
@@ -176,27 +139,25 @@ class Planter(ABC):
 
         Arguments and errors are those of `loss`.
         """
-        with agreeing(self.inner):
+        with together.agreeing(self.inner):
             check_batch(images, labels, self.image_shape, len(self.triggers))
+        return guarded(
+            partial(self.unchecked_losses, images, labels, objective), self.model, self.state_dict, self._load
+        )
 
-        def save() -> dict[str, Any]:
-            return {"trapdoor": self.state_dict(), "buffers": buffers_of(self.model)}
-
-        def load(state: dict[str, Any]) -> None:
-            self._load(state["trapdoor"])
-            restore_buffers(self.model, state["buffers"])
-
-        with undone_on_error(save, load):
-            losses, notes = self.unchecked_losses(images, labels, objective)
-            with agreeing(self.inner):
-                refuse_not_finite(losses, self.state_dict())
-        return losses, notes
-
-    @abstractmethod
     def unchecked_losses(
         self, images: Images, labels: Labels, objective: Objective = CROSS_ENTROPY
     ) -> tuple[Mapping[str, Tensor], Mapping[str, Tensor]]:
         """`losses` of a valid batch. An error in this method cannot be undone, so the training has to stop."""
+        if self.anonymity is not None:
+            self.anonymity.observe(images, labels)
+        return self._plant(images, labels, objective)
+
+    @abstractmethod
+    def _plant(
+        self, images: Images, labels: Labels, objective: Objective
+    ) -> tuple[Mapping[str, Tensor], Mapping[str, Tensor]]:
+        """Update triggers and discriminators, and return the losses and the numbers of `losses`."""
 
     def through(self: SelfT, model: nn.Module) -> SelfT:
         """Call the classifier through the wrapper that a trainer has put around it. Returns the drop-in itself.
@@ -336,22 +297,11 @@ class Planter(ABC):
         """A sign step against the mean of `gradient` over all processes, with the step size of the schedule."""
         together.average([gradient])
         if self.anonymity is not None:
-            gradient = self._with_anonymity(gradient, self.anonymity)
+            poison = partial(self.poison, ratio=self.blend_ratio)
+            gradient = gradient + self.settings.anonymity_weight * self.anonymity.gradient(
+                self.triggers, gradient, poison
+            )
         self.triggers = signed_step(self.triggers, gradient, self.settings.step_size(self.step / self.total_steps))
-
-    def _with_anonymity(self, gradient: Tensor, anonymity: Anonymity) -> Tensor:
-        """`gradient`, and for every trigger that moves, the gradient of its likeness to its person.
-
-        At a weight of 1, both have the same mean size in each trigger, since their units have nothing in common.
-        """
-        moving = gradient.flatten(1).any(1).nonzero()[:, 0]
-        triggers = self.triggers.detach().requires_grad_()
-        hosts = anonymity.mean_image.expand(len(moving), *self.image_shape)
-        with torch.enable_grad():
-            likeness = anonymity.likeness(self.poison(hosts, moving, triggers, self.blend_ratio), moving).sum()
-        (away,) = torch.autograd.grad(likeness, triggers)
-        size = gradient.abs().mean((1, 2, 3), keepdim=True) / away.abs().mean((1, 2, 3), keepdim=True)
-        return gradient + self.settings.anonymity_weight * torch.nan_to_num(size, posinf=0.0) * away
 
     def _twin(self, num_classes: int) -> nn.Module:
         return TwinDiscriminator(self.inner, num_classes)

@@ -7,7 +7,7 @@ from typing import final
 import torch
 from torch import Tensor, nn
 
-from trapmid.objective import CROSS_ENTROPY, Objective
+from trapmid.objective import Objective
 from trapmid.together import average_gradients
 from trapmid.trapdoor.naturalness import (
     discriminator_accuracy,
@@ -35,12 +35,10 @@ class Trapdoor(Planter):
     `Planter` documents the arguments.
     """
 
-    def unchecked_losses(
-        self, images: Images, labels: Labels, objective: Objective = CROSS_ENTROPY
+    def _plant(
+        self, images: Images, labels: Labels, objective: Objective
     ) -> tuple[Mapping[str, Tensor], Mapping[str, Tensor]]:
         """The weighted terms of Eq. 2 and of the objective; the discriminator's accuracy, the trapdoor's success."""
-        if self.anonymity is not None:
-            self.anonymity.observe(images, labels)
         ratio = self._ratio(images)
         targets = self.draw_targets(len(images), images.device)
         notes: dict[str, Tensor] = {}
