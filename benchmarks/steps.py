@@ -11,7 +11,8 @@ from trapmid.augment import WarpAugmentation
 from trapmid.models import VGG16, ModelConfig, Tiny
 from trapmid.objective import CROSS_ENTROPY
 from trapmid.recipes.two_cores import LIGHT_DISCRIMINATOR
-from trapmid.trapdoor import OnePassSettings, OnePassTrapdoor, Trapdoor
+from trapmid.trapdoor import OnePassSettings, OnePassTrapdoor, Trapdoor, TrapdoorSettings
+from trapmid.trapdoor.anonymity import ENOUGH
 from trapmid.trapdoor.naturalness import discriminator_loss, naturalness_loss
 from trapmid.trapdoor.triggers import blend, signed_step, stratified_labels
 from trapmid.types import logits_of
@@ -45,6 +46,9 @@ def _whole(bench: Bench, name: str, config: ModelConfig, batch: int, share: int)
     what = f"{name}: plain step -> one-pass step, discriminator of a quarter of tiny"
     note = "Half of the batch is poisoned: classifier on 1.5n images, discriminator on n."
     yield bench.compare(f"onepass-step-{name}", what, step.plain, step.onepass, note=note, share=share)
+    what = f"{name}: Trap-MID step -> step of anonymous triggers, once there are enough images of everybody"
+    note = "For the triggers that move, one more pass through a frozen network, and back."
+    yield bench.compare(f"anonymous-step-{name}", what, step.trapmid, step.anonymous, note=note, share=share)
     what = f"{name}: published order, full backward pass in the trigger step -> gradients of the triggers alone"
     note = "Same triggers; the ratio is of whole steps."
     yield bench.compare(f"trigger-gradient-{name}", what, step.published, step.trapmid, note=note, share=share)
@@ -65,15 +69,22 @@ class Step:
         shape, device = (3, images.shape[2], images.shape[3]), images.device
         self.model: nn.Module = config.build(CLASSES, shape[1], 3).to(device).to(memory_format=layout)
         self.optimizer = torch.optim.SGD(self.model.parameters(), 1e-3, 0.9)
-        self.door = Trapdoor(
-            self.model,
-            self.optimizer,
-            num_classes=CLASSES,
-            image_shape=shape,
-            total_steps=1000,
-            augment=self.augment,
-            discriminator=config.build(1, shape[1], 3).to(device).to(memory_format=layout),
+        self.door, self.anonymous_door = (
+            Trapdoor(
+                self.model,
+                self.optimizer,
+                num_classes=CLASSES,
+                image_shape=shape,
+                total_steps=1000,
+                settings=TrapdoorSettings(anonymity_weight=weight),
+                augment=self.augment,
+                discriminator=config.build(1, shape[1], 3).to(device).to(memory_format=layout),
+            )
+            for weight in (0.0, 1.0)
         )
+        assert self.anonymous_door.anonymity is not None
+        for _ in range(ENOUGH):
+            self.anonymous_door.anonymity.observe(images[:1].expand(CLASSES, *shape), torch.arange(CLASSES).to(device))
         self.one_pass = OnePassTrapdoor(
             self.model,
             self.optimizer,
@@ -95,6 +106,10 @@ class Step:
     def trapmid(self) -> None:
         """The three updates of Trap-MID."""
         descend(self.optimizer, self.door.loss(self.images, self.labels))
+
+    def anonymous(self) -> None:
+        """Trap-MID's updates with triggers that move away from their people."""
+        descend(self.optimizer, self.anonymous_door.loss(self.images, self.labels))
 
     def onepass(self) -> None:
         """The one-pass variant."""

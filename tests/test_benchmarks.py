@@ -40,7 +40,7 @@ def measurements(seen: list[tuple[int, int | None]]) -> list[Measurement]:
 def test_measures_everything_the_docs_speak_of(measurements: list[Measurement]) -> None:
     steps = {
         f"{what}-{model}"
-        for what in ("trapmid-step", "onepass-step", "trigger-gradient")
+        for what in ("trapmid-step", "onepass-step", "anonymous-step", "trigger-gradient")
         for model in ("tiny", "vgg16")
     }
     shares = {f"share-{part}" for part in ("discriminator", "trigger", "augmentation", "model")}

@@ -13,7 +13,11 @@ CallT = TypeVar("CallT", bound=Callable[..., Any])
 
 @contextmanager
 def in_double_precision() -> Iterator[None]:
-    """Weights, images and triggers in float64."""
+    """Weights, images and triggers in float64. As a decorator, it applies to every call.
+
+    A training doubles a difference in rounding step after step. In float32 its end depends on the processor; in float64
+    the difference is still small when a training of these tests ends.
+    """
     single, usual = Tensor.float, torch.get_default_dtype()
     torch.set_default_dtype(torch.float64)
     Tensor.float = Tensor.double  # type: ignore[method-assign]
@@ -22,20 +26,6 @@ def in_double_precision() -> Iterator[None]:
     finally:
         torch.set_default_dtype(usual)
         Tensor.float = single  # type: ignore[method-assign]
-
-
-def doubly(measure: Callable[[int], dict[str, float]]) -> Callable[[int], dict[str, float]]:
-    """The same statistic of networks in float64.
-
-    A training doubles a difference in rounding step after step. In float32 its end depends on the processor; in float64
-    the difference is still small when a training of these tests ends.
-    """
-
-    def measured(seed: int) -> dict[str, float]:
-        with in_double_precision():
-            return measure(seed)
-
-    return measured
 
 
 def cached(function: CallT) -> CallT:

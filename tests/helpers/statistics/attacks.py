@@ -10,7 +10,7 @@ from torch import nn
 
 from helpers.faces import TINY as WIDE
 from helpers.faces import tiny_private, tiny_public
-from helpers.precision import cached, doubly
+from helpers.precision import cached, in_double_precision
 from helpers.statistics.statistic import Statistic, above, below
 from helpers_attacks import (
     CLASSES,
@@ -284,17 +284,17 @@ def students(seed: int) -> dict[str, float]:
 GAINS = {f"gain of {kind}": Statistic(partial(gain, kind), {"gain": above(0.05)}) for kind in TINY_ATTACKS}
 OF_ATTACKS = GAINS | {
     "candidates of plgmi": Statistic(candidates, {"surer": above(0)}),
-    "layers of ifgmi": Statistic(doubly(layers), {"surer": above(0)}),
+    "layers of ifgmi": Statistic(in_double_precision()(layers), {"surer": above(0)}),
     "miface stops": Statistic(miface, {"least sure": above(0.45)}),
-    "student of distilled": Statistic(doubly(distilled), {"agreement": above(0.7)}),
+    "student of distilled": Statistic(in_double_precision()(distilled), {"agreement": above(0.7)}),
     "perturbations": Statistic(perturbations, {"ratio": above(3)}),
     "student of robust": Statistic(
-        doubly(robust), {"moved, of a plain student's": below(0.6), "from its target": below(0.3)}
+        in_double_precision()(robust), {"moved, of a plain student's": below(0.6), "from its target": below(0.3)}
     ),
     "unlearned": Statistic(
-        doubly(unlearned),
+        in_double_precision()(unlearned),
         {"success before": above(0.9), "of the estimated": above(0.5), "after": below(0.6), "agreement": above(0.8)},
     ),
     "head of lokt": Statistic(head, {"agreement": above(0.6), "beyond the commonest": above(0.05)}),
-    "student of lomma": Statistic(doubly(students), {"divergence": below(0.3), "agreement": above(0.8)}),
+    "student of lomma": Statistic(in_double_precision()(students), {"divergence": below(0.3), "agreement": above(0.8)}),
 }

@@ -10,7 +10,7 @@ from PIL import Image
 from torch import nn
 
 from helpers.faces import CPU, TINY, quick_training, tiny_private, tiny_public
-from helpers.precision import cached, doubly
+from helpers.precision import cached, in_double_precision
 from helpers.statistics.statistic import Statistic, above, below, within
 from helpers.trapped import Trapped
 from helpers_attacks import TINY as SMALLER
@@ -255,7 +255,7 @@ def epsilons(seed: int) -> dict[str, float]:
 
 OF_JUDGES = {
     "judge": Statistic(
-        doubly(judging_from),
+        in_double_precision()(judging_from),
         {
             "accuracy of held-out pictures": above(0.79),
             "accuracy of strangers, beyond chance": within(0.12),
@@ -276,7 +276,7 @@ OF_JUDGES = {
         },
     ),
     "measured model": Statistic(
-        doubly(measuring_from),
+        in_double_precision()(measuring_from),
         {
             "calibration error": within(0.5),
             "accuracy lost to perturbations": above(0),
@@ -286,7 +286,7 @@ OF_JUDGES = {
         },
     ),
     "detector": Statistic(
-        doubly(detecting_from),
+        in_double_precision()(detecting_from),
         {
             "clean images flagged": below(0.26),
             "triggered images flagged": above(0.89),

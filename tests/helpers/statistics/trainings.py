@@ -10,7 +10,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from helpers.faces import CPU, TINY, network_for, quick_training, tiny_private
-from helpers.precision import doubly
+from helpers.precision import in_double_precision
 from helpers.runs import log_of
 from helpers.settings import network_of
 from helpers.statistics.statistic import Statistic, above, below, within
@@ -196,7 +196,7 @@ OF_TRAININGS = {
     **BFLOATS,
     "pruned resnet": Statistic(pruned, {"last of first": below(0.3)}),
     "gap of dcgan": Statistic(dcgan, {"gap": above(0.1)}),
-    "gap of cgan": Statistic(doubly(cgan), {"gap": above(0.1)}),
+    "gap of cgan": Statistic(in_double_precision()(cgan), {"gap": above(0.1)}),
     "guidance": Statistic(guidance, {"darker": above(0.1)}),
     "soft labels": Statistic(soft_labels, {"last of first": below(0.7)}),
     "stylegan2": Statistic(stylegan, {"distance": below(0.5)}),
