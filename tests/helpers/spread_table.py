@@ -9,7 +9,7 @@ from typing import NamedTuple
 import numpy as np
 from scipy.stats import nct, norm
 
-PASSES, CONFIDENCE, ROOM, FEWEST = 0.9999, 0.9, 5, 5
+PASSES, CONFIDENCE, ROOM, FEWEST, MUCH = 0.9999, 0.9, 5, 5, 1000
 
 TEXT = f"""# How far tests stay from their bounds
 
@@ -24,8 +24,9 @@ tolerance factor of the normal distribution for that share at {CONFIDENCE:.0%} c
 "Last bit" moves every sum, product of matrices and convolution by a unit in the last place at random, and so stands
 for processors that are not at hand. Where it was not measured, the standard deviation is that over seeds, which is
 larger. Numbers that tests/golden records have a tolerance of at least {ROOM} times the largest deviation that any
-rounding causes. "Room" is that distance in standard deviations, or that ratio; too little of it is marked, and so is
-a statistic of which some seed lies outside of its bound: it holds for its test's seed, and its setting is small.
+rounding causes. "Room" is that distance in standard deviations, or that ratio; too little of it is marked. A
+star marks a statistic of which some seed lies outside of its bound: it holds for its test's seed, and its setting is
+small.
 
 Mean, standard deviation, least and most are over seeds in the usual rounding: one thread, oneDNN, channels last. The
 other roundings are last bit; two threads; no oneDNN; convolutions' weights channels first; torch's code without
@@ -94,13 +95,14 @@ def row(name: str, number: str, bound: tuple[float, float], measured: list[Measu
         distance, wanted = room(judged, low, high), factor(max(len(judged), 2))
     few = not name.startswith("recorded") and len(judged) < FEWEST
     mark = " (too few measurements)" if few else "" if distance >= wanted else " **too little**"
-    mark += "" if ((values > low) & (values < high)).all() else " (some seeds lie outside)"
+    mark += "" if ((values > low) & (values < high)).all() else " *"
     bounds = f"> {low:.4g}" if math.isinf(high) else f"< {high:.4g}" if math.isinf(low) else f"{low:.3g} to {high:.3g}"
+    bounds = f"± {high:.3g}" if low == -high else bounds
     spread = values.std(ddof=1) if len(values) > 1 else 0.0
-    return (
-        f"| {name} | {number} | {bounds} | {len(values)} | {values.mean():.3g} | {spread:.2g} | {values.min():.3g} | "
-        f"{values.max():.3g} | {len(others)} | {f'{max(moved):.2g}' if moved else '-'} | {distance:.3g}{mark} |"
-    )
+    numbers = " | ".join(f"{one:.2g}" for one in (values.mean(), spread, values.min(), values.max()))
+    change = f"{max(moved):.2g}" if moved else "-"
+    far = f"{distance:.2g}" if distance < MUCH else f"> {MUCH}"
+    return f"| {name} | {number} | {bounds} | {len(values)} | {numbers} | {len(others)} | {change} | {far}{mark} |"
 
 
 def table(measurements: list[Measurement]) -> str:
