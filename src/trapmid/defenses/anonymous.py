@@ -13,8 +13,8 @@ class Anonymous(Planting):
 
     The published triggers become features of their people, so an attack that finds the trigger shows a part of the
     person. These also step away from the person, in the eyes of the network as it is before the training. It therefore
-    has to start pretrained. The constants were chosen on real faces in trainings of a few thousand steps
-    (docs/results.md).
+    has to start pretrained. The constants were chosen on real faces in trainings of a few thousand steps. PLG-MI finds
+    fewer people than with Trap-MID, and aligned gradients find no fewer (docs/results.md).
     """
 
     title = "Anonymous Trap-MID"

@@ -51,7 +51,7 @@ class TrapdoorSettings(Config):
             discriminator.
         anonymity_weight: weight of a term that moves triggers away from the looks of their people; 0 as published. At
             1, its gradient is as large as that of all other terms together. It needs a classifier with a pretrained
-            start, or an embedder (`Anonymity`), and about a sixth more time.
+            start, or an embedder (`Anonymity`), and 15 % more time per step.
         feature_discriminator: a second discriminator; None as published.
         discriminator_rate: learning rate of the discriminators; None follows the classifier's, as published.
     """
