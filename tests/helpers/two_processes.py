@@ -183,7 +183,7 @@ def checks(folder: Path, rank: int) -> dict[str, Any]:
 def seen_by(rank: int, folder: Path, half_way: Mapping[str, Any]) -> dict[str, Any]:
     """What one of two processes sees, which both have to call; `half_way` has states of one process after two steps."""
     store = distributed.FileStore(str(folder / "store"), 2)
-    distributed.init_process_group("gloo", store=store, rank=rank, world_size=2, timeout=timedelta(seconds=60))
+    distributed.init_process_group("gloo", store=store, rank=rank, world_size=2, timeout=timedelta(seconds=300))
     try:
         states = {name: trained(defense, rank, 2) for name, defense in CASES.items()}
         halves = {name: trained(CASES[name], rank, 2, steps=range(2)) for name in half_way}
