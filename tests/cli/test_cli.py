@@ -296,9 +296,9 @@ def test_audit_plans_without_running_anything(tmp_path, capfd):
     out = tmp_path / "out"
     assert run("audit", "--recipe", "demo", "--seeds", "0", "1", "--plan", "--out", str(out)) == 0
     told = capfd.readouterr().out
-    assert "| train trapmid seed 1 | to do | 0.07 |" in told  # 6.1 times 43 seconds
-    assert "32 of 32 tasks are to do" in told
-    assert "the critical path, the longest chain of tasks that wait for each other: train trapmid seed 0" in told
+    assert "| train trapmid seed 1 | to do | 0.06 |" in told  # 4.5 times 45 seconds
+    assert "33 of 33 tasks are to do" in told
+    assert "the critical path, the longest chain of tasks that wait for each other: start tiny-" in told
     assert "| 64 |" in told
     assert run("audit", "--recipe", "defenses-pretrained", "--plan", "--out", str(out)) == 0
     told = capfd.readouterr().out

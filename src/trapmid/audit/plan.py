@@ -99,6 +99,10 @@ class Folders:
         """Return the tasks of some kinds whose artifact is complete."""
         return [task for task in plan(recipe) if task.kind in kinds and self.of(task).exists()]
 
+    def has(self, task: "Task") -> bool:
+        """Whether the artifact of a task is complete. A start counts as missing, as its name depends on the images."""
+        return task.kind != "start" and self.of(task).exists()
+
 
 def plan(recipe: Recipe) -> dict[Task, tuple[Task, ...]]:
     """Return every task of an audit with the tasks that must be finished before it, in the order of execution.

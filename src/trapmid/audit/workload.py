@@ -84,10 +84,7 @@ def workload(recipe: Recipe, root: Path, seconds: Callable[[Task], float | None]
     """
     folders = Folders(root)
     return Workload(
-        tuple(
-            Line(root, task, seconds(task), task.kind != "start" and folders.of(task).exists(), needs)
-            for task, needs in plan(recipe).items()
-        )
+        tuple(Line(root, task, seconds(task), folders.has(task), needs) for task, needs in plan(recipe).items())
     )
 
 

@@ -17,7 +17,7 @@ class Start(Config):
 
     Attributes:
         epochs: number of passes over the public images.
-        batch_size: number of images in a step.
+        batch_size: number of images in a step; all of them if there are fewer.
         rate: peak learning rate of AdamW with a one-cycle schedule.
         augmentation: augmentation of the public images.
     """

@@ -68,17 +68,19 @@ SMALL_FACES = Cost(
     "the others by the steps they take beside these",
 )  # fmt: skip
 DRAWN = Cost(
-    plain=43.0,
-    trainings={**_TRAININGS, "trapmid": 6.1, "anonymous": 7.1, "ted+": 6.1, "onepass": 3.2, "trapmid+negls": 6.1},
-    attacks={
-        "plgmi": 100.0, "plgmi+": 100.0, "plgmi++": 100.0, "gmi": 30.0, "kedmi": 40.0, "lomma-gmi": 90.0,
-        "lomma-kedmi": 80.0, "brep": 60.0, "brep-untargeted": 60.0, "ppa": 60.0,
+    plain=45.0,
+    trainings={
+        **_TRAININGS, "trapmid": 4.5, "ted+": 4.5, "onepass": 2.8, "trapmid+negls": 4.5, "anonymous+negls": 4.8,
     },
-    priors={"cgan": 100.0, "dcgan": 60.0, "stylegan2": 360.0},
-    judge=45.0,
-    measure=20.0,
+    attacks={
+        "plgmi": 45.0, "plgmi+": 45.0, "plgmi++": 45.0, "gmi": 14.0, "kedmi": 18.0, "lomma-gmi": 40.0,
+        "lomma-kedmi": 36.0, "brep": 27.0, "brep-untargeted": 27.0, "ppa": 27.0,
+    },
+    priors={"cgan": 45.0, "dcgan": 27.0, "stylegan2": 160.0},
+    judge=40.0,
+    measure=5.0,
     memory=1.1,
-    basis="measured: trainings none, onepass and trapmid, PLG-MI, PPA and its prior; "
+    basis="measured on one core: trainings none, trapmid and anonymous+negls, PLG-MI and its prior; "
     "the others by the steps they take beside these",
 )  # fmt: skip
 PUBLISHED_FACES = Cost(

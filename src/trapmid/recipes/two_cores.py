@@ -31,12 +31,12 @@ def training(epochs: int, augmentation: WarpAugmentation, evaluate_every: int) -
     )
 
 
-def judge(augmentation: WarpAugmentation, batch_size: int) -> EvaluationClassifier:
+def judge(augmentation: WarpAugmentation, batch_size: int, epochs: int = 30) -> EvaluationClassifier:
     """The evaluation classifier: a residual network with its own training, which is not attacked."""
     return EvaluationClassifier(
         model=SmallResNet(),
         training=Training(
-            epochs=30,
+            epochs=epochs,
             batch_size=batch_size,
             optimizer=AdamW(rate=2e-3),
             schedule="one-cycle",

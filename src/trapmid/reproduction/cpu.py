@@ -21,6 +21,7 @@ from trapmid.reproduction.variants import attack_variant, defense_variant
 
 DIGITS = (
     "channels=1",
+    "model.start=null",
     "training.epochs=38",
     "training.evaluate_every=4",
     "training.augmentation.flip_probability=0",
@@ -36,7 +37,12 @@ DIGITS = (
 Images are grey and are not flipped. The number of epochs suits about 500 images per class.
 """
 
-OBJECTS = ("training.epochs=38", "training.evaluate_every=4", "judges.classifier.training.epochs=9")
+OBJECTS = (
+    "model.start=null",
+    "training.epochs=38",
+    "training.evaluate_every=4",
+    "judges.classifier.training.epochs=9",
+)
 """Changes of the demo recipe for photographs of objects."""
 
 UNTARGETED = 0.3

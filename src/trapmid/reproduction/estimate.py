@@ -77,13 +77,7 @@ def _lines(study: Study, cost: Cost) -> list[Line]:
     parts = [Task("measure", one.member, one.defense, one.seed) for one in needs if one.kind in ("train", "attack")]
     needs |= dict.fromkeys(parts, tuple(needs))
     return [
-        Line(
-            study.folder,
-            task,
-            cost.seconds(task, study.recipe),
-            folders.of(task).exists(),
-            needed,
-        )
+        Line(study.folder, task, cost.seconds(task, study.recipe), folders.has(task), needed)
         for task, needed in needs.items()
     ]
 
