@@ -18,7 +18,7 @@ def demo() -> Recipe:
 
     The network learns the names of the public people first, since anonymous triggers need a network that knows faces.
 
-    Command: `trapmid demo`; about five minutes on two cores. docs/results.md has the expected results.
+    Command: `trapmid demo`; less than ten minutes on two cores. docs/results.md has the expected results.
     """
     augmentation = WarpAugmentation(rotation_degrees=10.0)
     blend = BlendSchedule(start=0.2, end=FAINTEST, until=0.6)
