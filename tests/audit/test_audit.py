@@ -42,6 +42,7 @@ SMALL = (
     "private.identities=4",
     "private.images_per_identity=12",
     "public.identities=20",
+    "model.start.batch_size=16",
     "training.epochs=2",
     "training.evaluate_every=1",
     "judges.classifier.training.epochs=1",

@@ -28,6 +28,7 @@ SMALL = (
     "private.identities=4",
     "private.images_per_identity=8",
     "public.identities=8",
+    "model.start.batch_size=8",
     "public.images_per_identity=2",
     "training.epochs=1",
     "training.batch_size=8",

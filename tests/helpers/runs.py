@@ -13,6 +13,7 @@ TINY_AUDIT = (
     "private.identities=4",
     "private.images_per_identity=12",
     "public.identities=8",
+    "model.start.batch_size=16",
     "training.epochs=2",
     "judges.classifier.training.epochs=1",
     "attacks.plgmi.warm_start.iterations=2",

@@ -182,6 +182,7 @@ def checks(folder: Path, rank: int) -> dict[str, Any]:
 
 def seen_by(rank: int, folder: Path, half_way: Mapping[str, Any]) -> dict[str, Any]:
     """What one of two processes sees, which both have to call; `half_way` has states of one process after two steps."""
+    # The first waits while the second starts: on a core that ten programs share, a minute was too short.
     store = distributed.FileStore(str(folder / "store"), 2)
     distributed.init_process_group("gloo", store=store, rank=rank, world_size=2, timeout=timedelta(seconds=300))
     try:

@@ -24,6 +24,7 @@ SMALL = (
     "private.identities=4",
     "private.images_per_identity=8",
     "public.identities=10",
+    "model.start=null",
     "training.epochs=1",
     "training.batch_size=8",
     "training.evaluate_every=1",

@@ -97,7 +97,7 @@ class Folders:
 
     def finished(self, recipe: Recipe, *kinds: TaskKind) -> "list[Task]":
         """Return the tasks of some kinds whose artifact is complete."""
-        return [task for task in plan(recipe) if task.kind in kinds and self.of(task).exists()]
+        return [task for task in plan(recipe) if task.kind in kinds and self.has(task)]
 
     def has(self, task: "Task") -> bool:
         """Whether the artifact of a task is complete. A start counts as missing, as its name depends on the images."""

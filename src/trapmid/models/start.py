@@ -17,7 +17,7 @@ class Start(Config):
 
     Attributes:
         epochs: number of passes over the public images.
-        batch_size: number of images in a step; all of them if there are fewer.
+        batch_size: number of images in a step.
         rate: peak learning rate of AdamW with a one-cycle schedule.
         augmentation: augmentation of the public images.
     """

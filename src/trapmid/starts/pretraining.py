@@ -189,10 +189,12 @@ class _Pretraining:
                 "images with several of each person, or pretrain with a face embedder."
             )
         self.rows, self.held_out = self._split(public)
-        if len(self.rows) < 2:
-            raise UserError(f"A start needs two public images or more beside those held out, and got {len(self.rows)}.")
-        self.batch_size = min(start.batch_size, len(self.rows))
-        self.per_epoch = len(self.rows) // self.batch_size
+        self.per_epoch = len(self.rows) // start.batch_size
+        if self.per_epoch == 0:
+            raise UserError(
+                f"{len(self.rows)} public images are too few for a start with batches of {start.batch_size}. Bring "
+                "more images, or lower start.batch_size."
+            )
         with randomness(seed, "start weights", device=device):
             network = model.without_pretraining().build(outputs, public.image_size, public.channels)
         self.network = compute.place(network)
@@ -251,7 +253,7 @@ class _Pretraining:
         if epoch != self.order_of:
             drawn = torch.randperm(len(self.rows), generator=generator(self.seed, "start order", epoch))
             self.order, self.order_of = self.rows[drawn], epoch
-        rows = self.order[position * self.batch_size : (position + 1) * self.batch_size]
+        rows = self.order[position * self.start.batch_size : (position + 1) * self.start.batch_size]
         self.network.train()
         views = self.augment(to_unit(self.pixels[rows].to(self.compute.torch_device)))
         loss = self._loss(self.network(views).logits, self.told[rows].to(self.compute.torch_device))
