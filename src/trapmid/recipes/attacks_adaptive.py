@@ -80,16 +80,17 @@ def adaptive_pretrained() -> Recipe:
 
 
 def adaptive_demo() -> Recipe:
-    """`demo` under PLG-MI and its seven wrappers.
+    """`demo` under PLG-MI and its seven wrappers. Students start as the target does.
 
     Command: `trapmid audit --recipe adaptive-demo`. docs/results.md has results of the same attacks on real faces.
     """
     recipe = demo()
+    assert isinstance(recipe.model, Tiny)
     return recipe.model_copy(
         update={
             "name": "adaptive-demo",
             "about": "Faces drawn by code, 32 px: the demo under the attacks that know of the trapdoor.",
-            "attacks": adaptive(_plgmi(recipe)),
+            "attacks": adaptive(_plgmi(recipe), recipe.model),
         }
     )
 
