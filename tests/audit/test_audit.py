@@ -248,7 +248,7 @@ def test_an_attacker_who_knows_joins_where_there_is_a_trapdoor(audited):
     after = {file.parent.name: file.stat().st_mtime_ns for file in (copy / "measured").rglob("manifest.json")}
     assert {name for name, when in before.items() if after[name] != when} == {
         "detection-trapmid-s0",
-        "detection-onepass-s0",
+        "detection-onepass+negls-s0",
     }
     assert {"evading-plgmi-trapmid-s0", "distilled-plgmi-none-s0"} <= after.keys() - before.keys()
     scores = {(s.defense, s.attack, s.metric): s for s in read_scores(copy) if s.seed == 0}

@@ -300,7 +300,7 @@ def test_audit_plans_without_running_anything(tmp_path, capfd):
     assert "33 of 33 tasks are to do" in told
     chain = told.split("the critical path, the longest chain of tasks that wait for each other: ")[1].split(", ")
     assert chain[0].startswith("start tiny-")
-    assert chain[1:3] == ["train anonymous+negls seed 0", "attack plgmi anonymous+negls seed 0"]
+    assert chain[1:3] == ["train trapmid seed 0", "attack plgmi trapmid seed 0"]
     assert "| 64 |" in told
     assert run("audit", "--recipe", "defenses-pretrained", "--plan", "--out", str(out)) == 0
     told = capfd.readouterr().out

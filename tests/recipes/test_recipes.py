@@ -124,9 +124,9 @@ def test_members_of_one_kind_stand_side_by_side_under_their_labels():
     values = recipe.model_dump(mode="json")
     values["defenses"].append(faint.model_dump(mode="json"))
     both = Recipe.model_validate(values)
-    assert [defense.name for defense in both.defenses] == ["none", "trapmid", "anonymous+negls", "trapmid-faint"]
+    assert [defense.name for defense in both.defenses] == ["none", "trapmid", "onepass+negls", "trapmid-faint"]
     trained = {task.defense for task in plan(both) if task.kind == "train"}
-    assert trained == {"none", "trapmid", "anonymous+negls", "trapmid-faint"}
+    assert trained == {"none", "trapmid", "onepass+negls", "trapmid-faint"}
     values["defenses"][-1]["label"] = ""
     with pytest.raises(ValidationError, match="each name may appear once"):
         Recipe.model_validate(values)

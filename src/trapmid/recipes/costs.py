@@ -70,7 +70,7 @@ SMALL_FACES = Cost(
 DRAWN = Cost(
     plain=45.0,
     trainings={
-        **_TRAININGS, "trapmid": 4.5, "ted+": 4.5, "onepass": 2.8, "trapmid+negls": 4.5, "anonymous+negls": 4.8,
+        **_TRAININGS, "trapmid": 4.5, "ted+": 4.5, "onepass": 2.8, "trapmid+negls": 4.5, "onepass+negls": 2.3,
     },
     attacks={
         "plgmi": 45.0, "plgmi+": 45.0, "plgmi++": 45.0, "gmi": 14.0, "kedmi": 18.0, "lomma-gmi": 40.0,
@@ -80,7 +80,7 @@ DRAWN = Cost(
     judge=40.0,
     measure=5.0,
     memory=1.1,
-    basis="measured on one core: trainings none, trapmid and anonymous+negls, PLG-MI and its prior; "
+    basis="measured on one core: trainings none, trapmid and onepass+negls, PLG-MI and its prior; "
     "the others by the steps they take beside these",
 )  # fmt: skip
 PUBLISHED_FACES = Cost(
