@@ -28,7 +28,6 @@ def demo() -> Recipe:
         weight=0.5,
         poisoned_share=1.0,
         trigger_period=2,
-        trigger_step=0.03,
         anonymity_weight=1.0,
         discriminator=LIGHT_DISCRIMINATOR,
         discriminator_rate=1e-3,
