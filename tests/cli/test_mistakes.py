@@ -79,6 +79,21 @@ def test_any_attack_joins_any_recipe_by_its_kind():
         parse_attack("smoothed-nothing")
 
 
+def test_a_kind_is_the_only_attack_of_the_recipe_that_has_it():
+    from trapmid.attacks import PPDG, Smoothed, parse_attack
+    from trapmid.types import UserError
+
+    small = choose_recipe("attacks-demo")
+    chosen = choose_recipe("attacks-demo", attacks=("ppdg",))
+    assert chosen.attacks == (small.attack("ppdg-plgmi"),) != (PPDG(),)
+    two = [Smoothed(base=small.attack(name)) for name in ("plgmi", "gmi")]
+    assert parse_attack("smoothed", two[:1]) is two[0]
+    with pytest.raises(UserError, match="'smoothed' may be smoothed-plgmi and smoothed-gmi"):
+        parse_attack("smoothed", two)
+    labelled = two[0].model_copy(update={"label": "mine"})
+    assert parse_attack("smoothed", [labelled]) == Smoothed()
+
+
 @pytest.mark.parametrize(
     ("change", "said"),
     [

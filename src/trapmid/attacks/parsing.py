@@ -16,13 +16,13 @@ def parse_attack(text: str, known: Sequence[Attack[Any, Any]] = ()) -> Attack[An
     """The attack that a text names.
 
     Args:
-        text: the name of one of `known`; or a kind, which then has its default settings; or the import path of a
-            class, `package.module:Class`; or the kind of an adaptive wrapper and the name of the attack that it
-            wraps, joined by a hyphen: `smoothed-gmi`.
+        text: the name of one of `known`; or a kind, which is the one of `known` that has it and no label, or else
+            has its default settings; or the import path of a class, `package.module:Class`; or the kind of an adaptive
+            wrapper and the name of the attack that it wraps, joined by a hyphen: `smoothed-gmi`.
         known: attacks that have settings already, such as a recipe's.
 
     Raises:
-        UserError: there is no such attack, or the wrapper cannot hold the other.
+        UserError: there is no such attack, several of `known` are of this kind, or the wrapper cannot hold the other.
     """
     own = {attack.name: attack for attack in known}
     if text in own:
@@ -32,7 +32,7 @@ def parse_attack(text: str, known: Sequence[Attack[Any, Any]] = ()) -> Attack[An
         return own.get(kind) or ATTACKS.member(kind).model_validate({})
     kinds = {kind_of(member): member for member in ATTACKS}
     if text in kinds:
-        return kinds[text].model_validate({})
+        return _of_kind(kinds[text], known)
     for name, wrapper in kinds.items():
         if wrapper.wraps and text.startswith(f"{name}-"):
             base = parse_attack(text.removeprefix(f"{name}-"), known)
@@ -45,3 +45,12 @@ def parse_attack(text: str, known: Sequence[Attack[Any, Any]] = ()) -> Attack[An
         f"{text!r} is not an attack.{did_you_mean(text, names)} Expected one of {', '.join(names)}, or the import "
         "path of a class, package.module:Class."
     )
+
+
+def _of_kind(member: type[Attack[Any, Any]], known: Sequence[Attack[Any, Any]]) -> Attack[Any, Any]:
+    """The only one of `known` that is of this class and has no label, or one with default settings if there is none."""
+    alike = [attack for attack in known if type(attack) is member and not attack.label]
+    if len(alike) > 1:
+        names = " and ".join(attack.name for attack in alike)
+        raise UserError(f"{kind_of(member)!r} may be {names}. Name those that you want.")
+    return alike[0] if alike else member.model_validate({})

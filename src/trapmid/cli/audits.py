@@ -128,9 +128,9 @@ def audit(
         defenses: defenses to use instead of the recipe's, e.g. --defenses none bido trapmid+negls. Names of the recipe
             keep its settings, other kinds have their published ones, and + combines several. The import path of a class
             of your own, e.g. my_module:MyDefense, works as well.
-        attacks: attacks to use instead of the recipe's, e.g. --attacks plgmi gmi smoothed-gmi. Names of the recipe keep
-            its settings, and other kinds have their published ones. The import path of a class of your own works as
-            well.
+        attacks: attacks to use instead of the recipe's, e.g. --attacks plgmi gmi smoothed-gmi. Names and kinds of the
+            recipe keep its settings, and other kinds have their published ones. The import path of a class of your own
+            works as well.
         identities: number of private identities that take part: those with the most images.
         redact: leave private images out of the report.
         pdf: write OUT/report.pdf as well, which Chromium or Google Chrome prints.
