@@ -9,7 +9,7 @@ from trapmid.priors import CGAN, Strided
 from trapmid.recipes.two_cores import LIGHT_DISCRIMINATOR, judge, plgmi, training
 from trapmid.trapdoor import BlendSchedule
 
-FAINTEST = 0.045
+FAINTEST = 0.04
 """The ratio at which triggers end up in the images (docs/experiments/demo.md)."""
 
 
@@ -32,7 +32,7 @@ def demo() -> Recipe:
         discriminator=LIGHT_DISCRIMINATOR,
         discriminator_rate=1e-3,
     )
-    of_classifier = training(35, augmentation, evaluate_every=5).model_copy(update={"batch_size": 64})
+    of_classifier = training(50, augmentation, evaluate_every=5).model_copy(update={"batch_size": 64})
     prior = CGAN(
         networks=Strided(),
         iterations=1000,
