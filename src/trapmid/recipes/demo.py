@@ -27,12 +27,12 @@ def demo() -> Recipe:
         blend=blend,
         weight=0.5,
         poisoned_share=1.0,
-        trigger_period=2,
+        trigger_period=4,
         anonymity_weight=1.0,
         discriminator=LIGHT_DISCRIMINATOR,
         discriminator_rate=1e-3,
     )
-    of_classifier = training(50, augmentation, evaluate_every=5).model_copy(update={"batch_size": 64})
+    of_classifier = training(70, augmentation, evaluate_every=5).model_copy(update={"batch_size": 64})
     prior = CGAN(
         networks=Strided(),
         iterations=1000,
