@@ -26,7 +26,7 @@ def compare(a: Audit, b: Audit, out: OptionalFolder = None, redact: bool = False
 
     Example: trapmid compare runs/plain runs/protected
 
-    Example: trapmid compare runs/demo/models/none runs/demo/models/trapmid
+    Example: trapmid compare runs/demo/models/none runs/demo/models/onepass+negls
 
     Args:
         a: a run folder, or one model of it: RUN/models/NAME with all seeds, RUN/models/NAME-sSEED with one.

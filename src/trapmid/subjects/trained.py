@@ -12,7 +12,7 @@ from trapmid.targets import LabelTarget, WhiteBoxTarget
 
 @final
 class TrainedFolder(SubjectConfig):
-    """`trained`: a model's folder in a run folder, such as runs/demo/models/trapmid-s0."""
+    """`trained`: a model's folder in a run folder, such as runs/demo/models/none-s0."""
 
     title = "Model of a run folder"
     paper = "none: a model that trapmid trained"
