@@ -44,6 +44,7 @@ SMALL = (
     "public.identities=20",
     "model.start.batch_size=16",
     "training.epochs=2",
+    "training.batch_size=32",
     "training.evaluate_every=1",
     "judges.classifier.training.epochs=1",
     "attacks.plgmi.warm_start.iterations=4",

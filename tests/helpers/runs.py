@@ -15,6 +15,7 @@ TINY_AUDIT = (
     "public.identities=8",
     "model.start.batch_size=16",
     "training.epochs=2",
+    "training.batch_size=32",
     "judges.classifier.training.epochs=1",
     "attacks.plgmi.warm_start.iterations=2",
     "attacks.plgmi.prior.iterations=2",

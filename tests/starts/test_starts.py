@@ -207,6 +207,7 @@ def small(teacher: Path) -> Recipe:
         'judges.classifier.model.start={"kind": "identities", "epochs": 1, "batch_size": 16}',
         "judges.classifier.training.epochs=1",
         "training.epochs=1",
+        "training.batch_size=32",
         "robustness=null",
     )
     return choose_recipe("demo", defenses=("none",), attacks=("public-nearest",), changes=changes)

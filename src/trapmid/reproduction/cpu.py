@@ -22,6 +22,7 @@ from trapmid.reproduction.variants import attack_variant, defense_variant
 DIGITS = (
     "channels=1",
     "model.start=null",
+    "training.batch_size=32",
     "training.epochs=38",
     "training.evaluate_every=4",
     "training.augmentation.flip_probability=0",
@@ -39,6 +40,7 @@ Images are grey and are not flipped. The number of epochs suits about 500 images
 
 OBJECTS = (
     "model.start=null",
+    "training.batch_size=32",
     "training.epochs=38",
     "training.evaluate_every=4",
     "judges.classifier.training.epochs=9",
