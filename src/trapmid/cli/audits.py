@@ -41,7 +41,7 @@ Name = Annotated[str, tyro.conf.arg(metavar="NAME")]
 Folder = Annotated[Path, tyro.conf.arg(metavar="FOLDER")]
 
 DEMONSTRATED = ("none", "onepass+negls")
-"""The defenses that `trapmid demo` compares. The recipe also has Trap-MID as published, for which it takes longer."""
+"""The defenses that `trapmid demo` compares. The recipe also has Trap-MID itself, which takes longer."""
 
 
 def demo(
@@ -65,7 +65,7 @@ def demo(
     Args:
         out: run folder, in which everything is written.
         seeds: seeds to run instead of the recipe's, e.g. --seeds 0 1 2.
-        defenses: the classifiers to compare. trapmid is Trap-MID as published, which takes longest to train. Names are
+        defenses: the classifiers to compare. trapmid is Trap-MID itself, which takes longest to train. Names are
             those of `trapmid audit --defenses`.
         changes: settings of the recipe to change, e.g. --set training.epochs=20.
         redact: leave private images out of the report.
