@@ -88,7 +88,7 @@ def test_a_kind_is_the_only_attack_of_the_recipe_that_has_it():
     assert chosen.attacks == (small.attack("ppdg-plgmi"),) != (PPDG(),)
     two = [Smoothed(base=small.attack(name)) for name in ("plgmi", "gmi")]
     assert parse_attack("smoothed", two[:1]) is two[0]
-    with pytest.raises(UserError, match="'smoothed' may be smoothed-plgmi and smoothed-gmi"):
+    with pytest.raises(UserError, match="'smoothed' may be smoothed-plgmi or smoothed-gmi"):
         parse_attack("smoothed", two)
     labelled = two[0].model_copy(update={"label": "mine"})
     assert parse_attack("smoothed", [labelled]) == Smoothed()

@@ -28,8 +28,7 @@ def parse_attack(text: str, known: Sequence[Attack[Any, Any]] = ()) -> Attack[An
     if text in own:
         return own[text]
     if ":" in text:
-        kind = kind_of(ATTACKS.import_member(text))
-        return own.get(kind) or ATTACKS.member(kind).model_validate({})
+        return _of_kind(ATTACKS.import_member(text), known)
     kinds = {kind_of(member): member for member in ATTACKS}
     if text in kinds:
         return _of_kind(kinds[text], known)
@@ -51,6 +50,6 @@ def _of_kind(member: type[Attack[Any, Any]], known: Sequence[Attack[Any, Any]]) 
     """The only one of `known` that is of this class and has no label, or one with default settings if there is none."""
     alike = [attack for attack in known if type(attack) is member and not attack.label]
     if len(alike) > 1:
-        names = " and ".join(attack.name for attack in alike)
-        raise UserError(f"{kind_of(member)!r} may be {names}. Name those that you want.")
+        names = " or ".join(attack.name for attack in alike)
+        raise UserError(f"{kind_of(member)!r} may be {names}. Name the ones that you want.")
     return alike[0] if alike else member.model_validate({})

@@ -79,7 +79,7 @@ DRAWN = Cost(
     priors={"cgan": 40.0, "dcgan": 27.0, "stylegan2": 160.0},
     judge=36.0,
     measure=5.0,
-    memory=1.1,
+    memory=1.2,
     basis="measured on one core: trainings none, trapmid and onepass+negls, PLG-MI and its prior; "
     "the others by the steps they take beside these",
 )  # fmt: skip

@@ -32,7 +32,6 @@ def demo() -> Recipe:
         discriminator=LIGHT_DISCRIMINATOR,
         discriminator_rate=1e-3,
     )
-    of_classifier = training(70, augmentation, evaluate_every=5).model_copy(update={"batch_size": 64})
     prior = CGAN(
         networks=Strided(),
         iterations=1000,
@@ -53,7 +52,7 @@ def demo() -> Recipe:
         image_size=32,
         split=SplitConfig(val=1 / 6, test=1 / 6),
         model=Tiny(start=IdentityStart(epochs=20)),
-        training=of_classifier,
+        training=training(70, augmentation, evaluate_every=5, batch_size=64),
         defenses=(
             NoDefense(),
             TrapMID(blend=blend, weight=0.5, discriminator=LIGHT_DISCRIMINATOR),

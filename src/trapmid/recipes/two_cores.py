@@ -16,11 +16,11 @@ OF_ATTACK = WarpAugmentation.model_validate(
 """PLG-MI's published augmentation as a single warp, which rotates every image and not half of them."""
 
 
-def training(epochs: int, augmentation: WarpAugmentation, evaluate_every: int) -> Training:
+def training(epochs: int, augmentation: WarpAugmentation, evaluate_every: int, batch_size: int = 32) -> Training:
     """The training of a classifier. It keeps the last weights, so that no epoch is chosen by its accuracy."""
     return Training(
         epochs=epochs,
-        batch_size=32,
+        batch_size=batch_size,
         optimizer=AdamW(),
         schedule="one-cycle",
         flip=0.0,
