@@ -135,11 +135,12 @@ def test_the_device_is_chosen_where_a_task_runs(monkeypatch: pytest.MonkeyPatch)
 
 @pytest.mark.slow
 def test_what_a_task_raises_comes_home_with_where_it_was_raised(tmp_path: Path) -> None:
+    recipe = choose_recipe("demo", changes=(*TINY_AUDIT, "model.start=null"))
     with submitting(2, Session(), no_progress) as submit:
-        future = submit(Task("train", defense="unknown"), choose_recipe("demo", changes=TINY_AUDIT), tmp_path, CPU)
+        future = submit(Task("train", defense="unknown"), recipe, tmp_path, CPU)
         with pytest.raises(UserError, match="has no defense 'unknown'") as raised:
             future.result()
-        again = submit(Task("train", defense="unknown"), choose_recipe("demo", changes=TINY_AUDIT), tmp_path, CPU)
+        again = submit(Task("train", defense="unknown"), recipe, tmp_path, CPU)
         with pytest.raises(UserError, match="has no defense 'unknown'"):
             again.result()
         assert len(workers_of(psutil.Process())) == 1

@@ -90,7 +90,7 @@ def test_a_newcomer_lists_runs_the_demo_and_reports(installed: Installed, tmp_pa
     for card in (tmp_path / "results").iterdir():
         call(tmp_path, trapmid, "leaderboard", "check", card, "--run", "runs/demo")
     call(tmp_path, trapmid, "leaderboard", "build")
-    assert (tmp_path / "leaderboard.html").read_text(encoding="utf-8").count('<th scope="row"') == 3
+    assert (tmp_path / "leaderboard.html").read_text(encoding="utf-8").count('<th scope="row"') == 2
 
 
 def test_a_model_of_others_is_audited(installed: Installed, tmp_path: Path) -> None:
