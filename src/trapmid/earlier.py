@@ -18,7 +18,7 @@ EARLIER: Mapping[str, Mapping[str, Any]] = MappingProxyType(
         "Zoo": {"pixels": "symmetric", "input_size": None, "pooling": "average"},
         "KorniaAugmentation": {"one_draw": False},
         "Training": {"flip": 0.0},
-        "TrapdoorSettings": {"anonymity_weight": 0.0},
+        "TrapdoorSettings": {"anonymity_weight": 0.0, "poisoned_temperature": 1.0, "trigger_block": 1},
         "FeatureDiscriminator": {"images": "augmented", "aim": "clean"},
         "MID": {"features": "drawn"},
         "BiDO": {"sampler": "anew"},

@@ -1,5 +1,7 @@
 """One-pass trapdoors against separate passes, and their cost: about half as much again as a plain step."""
 
+import copy
+
 import pytest
 import torch
 from pydantic import ValidationError
@@ -69,6 +71,27 @@ def test_triggers_move_as_with_passes_of_their_own(naturalness: float) -> None:
 
     door.loss(images, labels).backward()
     torch.testing.assert_close(door.triggers, (before - 0.05 * gradient.sign()).clamp(0, 1))
+
+
+def test_blocks_and_temperature_in_one_pass() -> None:
+    model, door = start(
+        naturalness_weight=0.0,
+        poisoned_share=1.0,
+        trigger_block=2,
+        poisoned_temperature=3.0,
+        trigger_step=0.05,
+        trigger_step_end=None,
+    )
+    images, labels = torch.rand(8, *SHAPE, dtype=torch.double), torch.randint(CLASSES, (8,))
+    targets, ratio = copy.deepcopy(door.targets).draw(8), door.blend_ratio
+    before = door.triggers.clone().requires_grad_()
+    loss = 3 * F.cross_entropy(model(blend(images, before[targets], ratio)) / 3, targets)
+    gradient = F.avg_pool2d(torch.autograd.grad(loss, before)[0], 2).repeat_interleave(2, 2).repeat_interleave(2, 3)
+
+    losses, _ = door.losses(images, labels)
+    torch.testing.assert_close(losses["poisoned"], door.settings.weight * loss.detach())
+    torch.stack(list(losses.values())).sum().backward()
+    torch.testing.assert_close(door.triggers, (before.detach() - 0.05 * gradient.sign()).clamp(0, 1))
 
 
 @pytest.mark.parametrize("scale", [1 / 4, 1024.0])

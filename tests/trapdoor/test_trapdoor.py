@@ -378,6 +378,38 @@ def test_squares_move_within_their_masks() -> None:
     assert torch.equal(other.masks, masks)  # type: ignore[arg-type]
 
 
+def test_pixels_of_a_block_move_together() -> None:
+    _, door = start(trigger_block=4, trigger_step=0.1)
+    first = door.triggers.clone()
+    for _ in range(3):
+        door.loss(*batch(5))
+    blocks = door.triggers.unfold(2, 4, 4).unfold(3, 4, 4)
+    assert torch.equal(blocks, blocks[..., :1, :1].expand_as(blocks))
+    assert (door.triggers != first).any()
+
+
+def test_blocks_that_do_not_fit_are_refused() -> None:
+    with pytest.raises(UserError, match=r"trigger_block=3 does not divide the image size, 8 x 8 pixels"):
+        start(trigger_block=3)
+    with pytest.raises(ValidationError, match="trigger_block above 1 needs triggers that cover the image"):
+        TrapdoorSettings(trigger_block=2, trigger_start="squares")
+
+
+def test_the_temperature_is_that_of_poisoned_images_alone() -> None:
+    model, door = start(poisoned_temperature=4.0, naturalness_weight=0.0)
+    images, labels = batch(5)
+    targets = copy.deepcopy(door.targets).draw(5)
+    before = door.triggers.clone().requires_grad_()
+    logits = model.eval()(0.98 * images + 0.02 * before[targets])
+    (gradient,) = torch.autograd.grad(4 * F.cross_entropy(logits / 4, targets), before)
+    model.train()
+    losses, _ = door.losses(images, labels)
+    torch.testing.assert_close(door.triggers, (before.detach() - 0.01 * gradient.sign()).clamp(0, 1))
+    logits = model(torch.cat([images, 0.98 * images + 0.02 * door.triggers[targets]]))
+    torch.testing.assert_close(losses["clean"], 0.8 * F.cross_entropy(logits[:5], labels))
+    torch.testing.assert_close(losses["poisoned"], 0.2 * 4 * F.cross_entropy(logits[5:] / 4, targets))
+
+
 def test_another_objective_joins_the_trapdoor() -> None:
     """Criteria for clean and for poisoned images, and a term on the clean half of the prediction."""
     seen: dict[str, Tensor] = {}

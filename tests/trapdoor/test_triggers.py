@@ -9,7 +9,15 @@ from hypothesis.extra import numpy as hnp
 from pydantic import ValidationError
 
 from trapmid.trapdoor import BlendSchedule
-from trapmid.trapdoor.triggers import TargetLabels, blend, draw_squares, draw_triggers, signed_step, stratified_labels
+from trapmid.trapdoor.triggers import (
+    TargetLabels,
+    blend,
+    by_blocks,
+    draw_squares,
+    draw_triggers,
+    signed_step,
+    stratified_labels,
+)
 
 unit = st.floats(0, 1, width=32)
 shapes = st.tuples(st.integers(0, 3), st.integers(1, 3), st.integers(1, 5), st.integers(1, 5))
@@ -87,6 +95,28 @@ def test_first_triggers(start: str) -> None:
         assert float(triggers.var()) == pytest.approx(1 / 12, rel=0.05)
     else:
         assert neighbours < 0.15
+
+
+@pytest.mark.parametrize("start", ["uniform", "low-frequency"])
+def test_first_triggers_in_blocks_are_smaller_ones_enlarged(start: str) -> None:
+    small = draw_triggers(start, 6, (3, 16, 12), rng()).triggers  # type: ignore[arg-type]
+    triggers = draw_triggers(start, 6, (3, 32, 24), rng(), block=2).triggers  # type: ignore[arg-type]
+    assert triggers.shape == (6, 3, 32, 24)
+    for row in range(2):
+        for column in range(2):
+            assert torch.equal(triggers[..., row::2, column::2], small)
+
+
+def test_a_gradient_by_blocks_is_the_mean_of_each_block() -> None:
+    gradient = torch.randn(2, 3, 4, 6, generator=rng())
+    found = by_blocks(gradient, 2)
+    for row in range(4):
+        for column in range(6):
+            top, left = row // 2 * 2, column // 2 * 2
+            torch.testing.assert_close(
+                found[:, :, row, column], gradient[:, :, top : top + 2, left : left + 2].mean((2, 3))
+            )
+    assert by_blocks(gradient, 1) is gradient
 
 
 def test_blend_within_a_mask() -> None:

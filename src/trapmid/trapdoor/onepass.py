@@ -75,7 +75,7 @@ class OnePassTrapdoor(Planter):
         clean, trapped = prediction.part(slice(len(images))), prediction.part(slice(len(images), None))
         notes["trapdoor_success_in_batch"] = (trapped.logits.argmax(1) == targets).float().mean()
         losses = objective.of(clean, shown[: len(images)], labels, weight=1 - settings.weight)
-        classification = objective.poisoned(trapped.logits, targets)
+        classification = self._loss_of_poisoned(objective, trapped.logits, targets)
         if classification.requires_grad:
             classification.register_hook(remember)
         losses["poisoned"] = settings.weight * classification

@@ -19,7 +19,7 @@ from trapmid.trapdoor.guard import check_batch, check_logits, guarded, loading
 from trapmid.trapdoor.naturalness import FeatureCritic, TwinDiscriminator, frozen, optimizer_like
 from trapmid.trapdoor.secrets import SECRETS, Secrets, free_folder
 from trapmid.trapdoor.settings import TrapdoorSettings
-from trapmid.trapdoor.triggers import TargetLabels, blend, draw_triggers, signed_step
+from trapmid.trapdoor.triggers import TargetLabels, blend, by_blocks, draw_triggers, signed_step
 from trapmid.types import Images, Labels, Prediction, Stateful, UserError, prediction_of
 
 SelfT = TypeVar("SelfT", bound="Planter")
@@ -108,7 +108,13 @@ class Planter(ABC):
             embedder = (embedder or copy.deepcopy(self.inner)).to(device, weights.dtype)
             self.anonymity = Anonymity(embedder, num_classes, image_shape)
         rng = torch.Generator().manual_seed(seed)
-        triggers, masks = draw_triggers(self.settings.trigger_start, num_classes, image_shape, rng)
+        block = self.settings.trigger_block
+        if image_shape[1] % block or image_shape[2] % block:
+            raise UserError(
+                f"trigger_block={block} does not divide the image size, {image_shape[1]} x {image_shape[2]} pixels. "
+                "Expected a divisor of both."
+            )
+        triggers, masks = draw_triggers(self.settings.trigger_start, num_classes, image_shape, rng, block)
         of_triggers = torch.promote_types(triggers.dtype, weights.dtype)
         self.triggers, self.masks = triggers.to(device, of_triggers), None if masks is None else masks.to(device)
         self.targets = TargetLabels(num_classes, targets_per_draw or num_classes, rng)
@@ -293,6 +299,11 @@ class Planter(ABC):
         low = self.settings.blend_low
         return self.blend_ratio * (low + (1 - low) * torch.rand(len(images), 1, 1, 1, device=images.device))
 
+    def _loss_of_poisoned(self, objective: Objective, logits: Tensor, targets: Labels) -> Tensor:
+        """The criterion of poisoned images at the temperature of the settings."""
+        temperature = self.settings.poisoned_temperature
+        return temperature * objective.poisoned(logits / temperature, targets)
+
     def _step_triggers(self, gradient: Tensor) -> None:
         """A sign step against the mean of `gradient` over all processes, with the step size of the schedule."""
         together.average([gradient])
@@ -301,6 +312,7 @@ class Planter(ABC):
             gradient = gradient + self.settings.anonymity_weight * self.anonymity.gradient(
                 self.triggers, gradient, poison
             )
+        gradient = by_blocks(gradient, self.settings.trigger_block)
         self.triggers = signed_step(self.triggers, gradient, self.settings.step_size(self.step / self.total_steps))
 
     def _twin(self, num_classes: int) -> nn.Module:

@@ -40,11 +40,15 @@ class TrapdoorSettings(Config):
         blend_low: each poisoned image draws its blend ratio between `blend_low` times that of the schedule and that of
             the schedule; 1 as published.
         weight: beta, the poisoned share of the loss.
+        poisoned_temperature: the logits of poisoned images are divided by it, and their loss is multiplied by it; 1 as
+            published. Above 1, the classifier learns to answer to a trigger with a larger margin.
         trigger_start: how triggers are drawn at first, and where in the image they are.
         trigger_step: size of a sign step, for pixels in [0, 1].
         trigger_step_end: the size to which the steps shrink, linearly over the training; None keeps the size, as
             published. If the learning rate falls to zero, triggers that keep moving leave behind the classifier that
             learnt them.
+        trigger_block: side, in pixels, of the blocks of a trigger whose pixels are equal; 1 as published. With 2, a
+            trigger survives crops, rotations and other views of an image better, over which an attacker can average.
         trigger_updates: discriminator and trigger steps per batch.
         effect_weight: weight of the classifier's term in the loss of the triggers.
         naturalness_weight: weight of the discriminator's term in the loss of the triggers; at 0 there is no
@@ -59,9 +63,11 @@ class TrapdoorSettings(Config):
     blend: BlendSchedule = BlendSchedule()
     blend_low: PositiveShare = 1.0
     weight: Share = 0.2
+    poisoned_temperature: Positive = 1.0
     trigger_start: TriggerStart = "uniform"
     trigger_step: Positive = 0.01
     trigger_step_end: NonNegative | None = None
+    trigger_block: Count = 1
     trigger_updates: CountOrZero = 1
     effect_weight: NonNegative = 1.0
     naturalness_weight: NonNegative = 1.0
@@ -89,6 +95,10 @@ class TrapdoorSettings(Config):
             )
         if self.anonymity_weight > 0 and self.trigger_updates == 0:
             raise ValueError("anonymity_weight needs trigger_updates above 0, since triggers that stay cannot change")
+        if self.trigger_block > 1 and self.trigger_start == "squares":
+            raise ValueError(
+                "trigger_block above 1 needs triggers that cover the image: leave trigger_start='squares' out"
+            )
         if self.feature_discriminator is not None and not self.discriminates:
             raise ValueError("feature_discriminator needs trigger_updates and naturalness_weight above 0")
         return self

@@ -53,7 +53,7 @@ class Trapdoor(Planter):
         notes["trapdoor_success_in_batch"] = (poisoned.logits.argmax(1) == targets).float().mean()
         weight = self.settings.weight
         losses = objective.of(clean, shown[: len(images)], labels, weight=1 - weight)
-        losses["poisoned"] = weight * objective.poisoned(poisoned.logits, targets)
+        losses["poisoned"] = weight * self._loss_of_poisoned(objective, poisoned.logits, targets)
         if self.settings.feature_discriminator is not None and self.feature_discriminator is not None:
             settings, seen = self.settings.feature_discriminator, prediction
             loss_of = indecision_loss
@@ -90,7 +90,7 @@ class Trapdoor(Planter):
             poisoned = self.poison(images, targets, triggers, ratio)
             if settings.effect_weight > 0 or self.feature_discriminator is not None:
                 prediction = self.classify(self.augment(poisoned), self.inner)
-                losses.append(settings.effect_weight * objective.poisoned(prediction.logits, targets))
+                losses.append(settings.effect_weight * self._loss_of_poisoned(objective, prediction.logits, targets))
                 if self.feature_discriminator is not None:
                     natural.append(naturalness_loss(self.feature_discriminator(prediction)))
             if self.discriminator is not None:

@@ -40,21 +40,22 @@ class FirstTriggers(NamedTuple):
 
 
 def draw_triggers(
-    start: TriggerStart, num_classes: int, shape: tuple[int, int, int], rng: torch.Generator
+    start: TriggerStart, num_classes: int, shape: tuple[int, int, int], rng: torch.Generator, block: int = 1
 ) -> FirstTriggers:
-    """Triggers for images of `shape` (c, h, w).
+    """Triggers for images of `shape` (c, h, w), whose height and width `block` divides.
 
     With `uniform`, as published, every pixel is drawn from U[0, 1). With `low-frequency`, 8 x 8 pixels of normal noise
     around grey are upsampled. `squares` are those of TeD (`draw_squares`), which leave the rest of the image unchanged.
+    Without squares, blocks of `block` x `block` pixels are equal.
     """
-    channels, height, width = shape
+    channels, height, width = shape[0], shape[1] // block, shape[2] // block
     if start == "uniform":
-        return FirstTriggers(torch.rand(num_classes, channels, height, width, generator=rng))
+        return FirstTriggers(enlarged(torch.rand(num_classes, channels, height, width, generator=rng), block))
     if start == "squares":
         return draw_squares(num_classes, shape, rng)
     coarse = torch.randn(num_classes, channels, 8, 8, generator=rng)
     smooth = F.interpolate(0.5 + 0.25 * coarse, size=(height, width), mode="bilinear", align_corners=False)
-    return FirstTriggers(smooth.clamp(0, 1))
+    return FirstTriggers(enlarged(smooth.clamp(0, 1), block))
 
 
 def draw_squares(num_classes: int, shape: tuple[int, int, int], rng: torch.Generator) -> FirstTriggers:
@@ -75,6 +76,16 @@ def draw_squares(num_classes: int, shape: tuple[int, int, int], rng: torch.Gener
         triggers[everyone, torch.arange(channels)[:, None, None], top, left] += pixels.clamp(0, 1)
         masks[everyone, 0, top, left] = 1
     return FirstTriggers(triggers.clamp(0, 1), masks)
+
+
+def enlarged(images: Images, block: int) -> Tensor:
+    """Images (n, c, h, w) with `block` x `block` pixels for each of theirs."""
+    return images.repeat_interleave(block, 2).repeat_interleave(block, 3)
+
+
+def by_blocks(gradient: Images, block: int) -> Images:
+    """The mean of a gradient (n, c, h, w) in each block of `block` x `block` pixels, at the gradient's size."""
+    return gradient if block == 1 else enlarged(F.avg_pool2d(gradient, block), block)
 
 
 def signed_step(triggers: Tensor, gradient: Tensor, size: float) -> Tensor:
