@@ -370,7 +370,14 @@ def test_a_module_in_memory_is_audited_by_one_call(
     module = Logits(net).train()
     private = parquet(people, tmp_path / "private.parquet")
     public = parquet(OTHERS.load(SIZE, 3), tmp_path / "public.parquet")
-    options: dict[str, Any] = {"image_size": SIZE, "attacks": ("public-nearest",), "compute": CPU}
+    names = tmp_path / "names.txt"
+    names.write_text("\n".join(people.identities), encoding="utf-8")
+    options: dict[str, Any] = {
+        "image_size": SIZE,
+        "attacks": ("public-nearest",),
+        "compute": CPU,
+        "classes": str(names),
+    }
     report = audit_model(module, private, public, out=tmp_path / "run", **options)
     assert module.training  # a copy was audited
     with pytest.raises(UserError, match="are the same results"):

@@ -25,7 +25,7 @@ def invert(
     method: Attack[TargetT, ReadyT],
     *,
     identities: Sequence[str],
-    out: Path | None = None,
+    out: str | Path | None = None,
     seed: int = 0,
     budget: Budget | None = None,
     signatures: Signatures | None = None,

@@ -27,7 +27,7 @@ FOUND = "reconstructions.parquet"
 
 
 def attack(
-    out: Path,
+    out: str | Path,
     target: TargetT,
     public: ImageSet,
     *,
@@ -62,6 +62,7 @@ def attack(
         UserError: the attack needs more access than the target gives, the target does not take images like the public
             ones, or the prior that the attack needs is missing.
     """
+    out = Path(out)
     demand(target, method.needs, method.name)
     wanted = method.public_prior()
     if wanted is not None and prior is None:
@@ -117,19 +118,21 @@ def attack(
     return make(out, "attack", recipe, parents, build, progress)
 
 
-def open_found(folder: Path) -> tuple[Found, Manifest]:
+def open_found(folder: str | Path) -> tuple[Found, Manifest]:
     """The reconstructions in a folder that `attack` made, and its manifest."""
+    folder = Path(folder)
     manifest = open_artifact(folder, "attack")
     return read_found(folder / FOUND), manifest
 
 
-def open_generator(folder: Path, method: Attack[TargetT, ReadyT], compute: Compute | None = None) -> Prior:
+def open_generator(folder: str | Path, method: Attack[TargetT, ReadyT], compute: Compute | None = None) -> Prior:
     """The generator that `method` trained with queries to the target and wrote to `folder`.
 
     Raises:
         UserError: the attack trains none, the folder belongs to another attack, or it was written by a version that did
             not store generators.
     """
+    folder = Path(folder)
     config, manifest = method.own_prior(), open_artifact(folder, "attack")
     if config is None:
         raise UserError(

@@ -21,7 +21,7 @@ from trapmid.types import UserError
 
 def run_audit(
     recipe: Recipe,
-    out: Path,
+    out: str | Path,
     *,
     compute: Compute | None = None,
     jobs: int | None = None,
@@ -44,6 +44,7 @@ def run_audit(
     Raises:
         UserError: the recipe would change the settings of the folder, or a task failed, as in `run`.
     """
+    out = Path(out)
     recipe = settle(recipe, out, progress)
     run(recipe, out, compute=compute, jobs=jobs, executor=executor, progress=progress)
     return recipe
@@ -95,7 +96,7 @@ def run(
 
 def measure_finished(
     recipe: Recipe,
-    out: Path,
+    out: str | Path,
     *,
     compute: Compute | None = None,
     jobs: int | None = None,
@@ -114,6 +115,7 @@ def measure_finished(
         executor: where parts are measured, as in `run`. This process combines them.
         progress: called for every part.
     """
+    out = Path(out)
     compute, folders = compute or Compute(), Folders(out)
     session = Session()
     audit = session.measuring(recipe, out, compute, progress)

@@ -21,8 +21,8 @@ _Case: TypeAlias = tuple[str, list[str]]
 
 
 def examine(
-    private: Path | StoredSource,
-    public: Path | StoredSource | None = None,
+    private: str | Path | StoredSource,
+    public: str | Path | StoredSource | None = None,
     image_size: int = 64,
     progress: ReadProgress | None = None,
 ) -> Diagnosis:
@@ -38,7 +38,8 @@ def examine(
         UserError: a data set as a whole cannot be read, for example because there is no such path, a column is missing
             or there are no images.
     """
-    sources = [guess_source(data) if isinstance(data, Path) else data for data in (private, public) if data is not None]
+    given = [data for data in (private, public) if data is not None]
+    sources = [data if isinstance(data, StoredSource) else guess_source(data) for data in given]
     roles: tuple[Role, ...] = ("private", "public")
     surveys = [_Survey(role, source) for role, source in zip(roles, sources, strict=False)]
     listed = [source.records() for source in sources]

@@ -22,7 +22,7 @@ class Pictures(NamedTuple):
 
 
 def read_pictures(
-    paths: Iterable[Path],
+    paths: Iterable[str | Path],
     image_size: int,
     channels: Literal[1, 3] = 3,
     *,
@@ -44,8 +44,7 @@ def read_pictures(
     Raises:
         UserError: a path holds no images, or a broken one.
     """
-    paths = list(paths)
-    found = [(path, *_stored(path, crop)) for path in paths]
+    found = [(path, *_stored(path, crop)) for path in map(Path, paths)]
     listed = ((path, source, record) for path, source, _, records in found for record in records)
     origins: list[str] = []
     pixels: list[np.ndarray] = []
@@ -57,9 +56,8 @@ def read_pictures(
             yield Pictures(tuple(origins), torch.from_numpy(np.stack(pixels)))
             origins, pixels = [], []
     if not any(count for _, _, count, _ in found):
-        raise UserError(
-            f"{', '.join(map(str, paths))}: no images. Expected image files, folders of images or .parquet files."
-        )
+        looked = ", ".join(str(path) for path, *_ in found)
+        raise UserError(f"{looked}: no images. Expected image files, folders of images or .parquet files.")
     if pixels:
         yield Pictures(tuple(origins), torch.from_numpy(np.stack(pixels)))
 

@@ -79,12 +79,13 @@ READERS: tuple[type[Source], ...] = (FolderSource, FlatFolderSource, ParquetSour
 """The readers of this package. `SOURCES` also includes those of other packages."""
 
 
-def guess_source(path: Path) -> StoredSource:
+def guess_source(path: str | Path) -> StoredSource:
     """The source that a path looks like.
 
     Raises:
         UserError: it looks like none, or cannot be read.
     """
+    path = Path(path)
     if reason := unwritable(path):
         raise UserError(f"Images cannot be read from there: {reason}.")
     try:

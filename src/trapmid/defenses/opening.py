@@ -61,13 +61,14 @@ class _Trained(Config):
     identities: tuple[str, ...] = Field(min_length=2)
 
 
-def open_model(folder: Path, compute: Compute | None = None) -> TrainedModel:
+def open_model(folder: str | Path, compute: Compute | None = None) -> TrainedModel:
     """The trained classifier in `folder`, in eval mode, on the device of `compute`.
 
     Raises:
         UserError: the folder is no model, is damaged or holds weights that are not finite, its defense is not known
             here, or triggers or a detector lie anywhere inside the folder.
     """
+    folder = Path(folder)
     manifest = open_artifact(folder, "model")
     if given_away := next((file for name in (SECRETS, DETECTOR) for file in folder.rglob(name)), None):
         raise UserError(

@@ -40,7 +40,7 @@ from trapmid.types import Labels, Stateful, UserError
 
 
 def train(
-    out: Path,
+    out: str | Path,
     private: Split,
     *,
     model: ModelConfig,
@@ -48,7 +48,7 @@ def train(
     training: Training,
     seed: int = 0,
     compute: Compute | None = None,
-    secrets: Path | None = None,
+    secrets: str | Path | None = None,
     progress: Progress = no_progress,
 ) -> Manifest:
     """Train one classifier and write `model.safetensors`, `log.jsonl` and `manifest.json` into the folder `out`.
@@ -76,6 +76,7 @@ def train(
         UserError: the images do not fill a batch, `out` or `secrets` belongs to another model, several processes cannot
             share the batches, or torchrun has started several processes.
     """
+    out = Path(out)
     refuse_processes("trapmid.train")
     compute = compute or Compute()
     if compute.devices > 1 and defense.changes().update is not None:
@@ -83,7 +84,7 @@ def train(
             f"{defense.name} changes how the weights take a step, which works in one process only. Leave out --devices."
         )
     compute.check_batches(training.batch_size, "training.batch_size")
-    secrets = secrets or out.with_name(out.name + "-secrets")
+    secrets = out.with_name(out.name + "-secrets") if secrets is None else Path(secrets)
     if secrets.resolve().is_relative_to(out.resolve()):
         raise UserError(
             f"--secrets {secrets} lies inside the model's folder {out}: whoever gets the model would get the triggers. "

@@ -59,9 +59,9 @@ class Learned(Config):
 
 
 def open_detector(
-    folder: Path,
+    folder: str | Path,
     model: TrainedModel,
-    secrets: Path,
+    secrets: str | Path,
     learned: Learned | None = None,
     progress: ReadProgress | None = None,
 ) -> Detector:
@@ -78,6 +78,8 @@ def open_detector(
         UserError: the detector or the secrets belong to another model, or there is neither a detector nor private
             images.
     """
+    folder = Path(folder)
+    secrets = Path(secrets)
     triggers = open_secrets(secrets, model)
     if not folder.exists():
         if learned is None:
@@ -96,7 +98,7 @@ def open_detector(
 
 
 def suspect(
-    paths: Iterable[Path],
+    paths: Iterable[str | Path],
     model: TrainedModel,
     detector: Detector,
     crop: int | None = None,

@@ -157,7 +157,9 @@ class Detector:
         """Wrap `model` so that it answers as before and raises an alarm on suspicious input; see `Watched`."""
         return Watched(model, self.signatures, self.calibration, window=window, level=level, on_alarm=on_alarm)
 
-    def save(self, folder: Path, parents: dict[str, str] | None = None, identities: Sequence[str] = ()) -> Manifest:
+    def save(
+        self, folder: str | Path, parents: dict[str, str] | None = None, identities: Sequence[str] = ()
+    ) -> Manifest:
         """Write the detector into `folder`, readable by its owner only.
 
         Args:
@@ -168,6 +170,7 @@ class Detector:
         Raises:
             UserError: `folder` lies within a model's folder, or holds another detector.
         """
+        folder = Path(folder)
         if beside := next((above for above in folder.resolve().parents if (above / WEIGHTS).exists()), None):
             raise UserError(
                 f"{folder} lies within the model's folder {beside}: whoever gets the model would get the detector, "
@@ -186,12 +189,13 @@ class Detector:
         return make(folder, "detector", recipe, parents or {}, build)
 
     @staticmethod
-    def load(folder: Path) -> "Detector":
+    def load(folder: str | Path) -> "Detector":
         """Read a detector that `save` wrote.
 
         Raises:
             UserError: `folder` holds no detector, or a damaged one.
         """
+        folder = Path(folder)
         open_artifact(folder, "detector")
         try:
             tensors = load((folder / DETECTOR).read_bytes())

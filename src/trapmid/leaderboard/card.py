@@ -116,12 +116,13 @@ class ResultCard(Config):
         return next((one for one in self.reported if one.metric == metric), None)
 
 
-def read_card(file: Path) -> ResultCard:
+def read_card(file: str | Path) -> ResultCard:
     """Read a card.
 
     Raises:
         UserError: the file cannot be read, or it is no card.
     """
+    file = Path(file)
     if not file.is_file():
         raise UserError(f"{file} is not a file. Expected a card, a .json file that `trapmid leaderboard card` writes.")
     content = read_json(file)
@@ -131,20 +132,22 @@ def read_card(file: Path) -> ResultCard:
         raise UserError(f"{file} is not a card that this trapmid can read: {explain(problem)}") from problem
 
 
-def read_cards(folder: Path) -> list[ResultCard]:
+def read_cards(folder: str | Path) -> list[ResultCard]:
     """Read all cards of a folder, by the names of their files.
 
     Raises:
         UserError: there is no card, or a .json file that is none.
     """
+    folder = Path(folder)
     files = sorted(folder.glob("*.json"))
     if not files:
         raise UserError(f"{folder} has no cards. Expected .json files that `trapmid leaderboard card RUN` writes.")
     return [read_card(file) for file in files]
 
 
-def write_cards(cards: Iterable[ResultCard], folder: Path) -> list[Path]:
+def write_cards(cards: Iterable[ResultCard], folder: str | Path) -> list[Path]:
     """Write each card to FOLDER/NAME.json, and return the paths."""
+    folder = Path(folder)
     folder.mkdir(parents=True, exist_ok=True)
     files = []
     for card in cards:

@@ -9,7 +9,7 @@ from trapmid.leaderboard.making import cards_of
 from trapmid.types import UserError
 
 
-def check_card(card: ResultCard, run: Path) -> None:
+def check_card(card: ResultCard, run: str | Path) -> None:
     """Make the card again from its run folder and compare every value.
 
     All artifacts behind the card are opened, which compares their files with the SHA-256 in their manifests, and so is
@@ -19,6 +19,7 @@ def check_card(card: ResultCard, run: Path) -> None:
     Raises:
         UserError: the run folder has no such result, is damaged, or differs. The message names every difference.
     """
+    run = Path(run)
     asked = (card.defense.name, card.attack.name)
     own = next((one for one in cards_of(run, card.command) if (one.defense.name, one.attack.name) == asked), None)
     if own is None:

@@ -28,7 +28,7 @@ MAIN_TABLE = "table1"
 """The paper's table that cards are compared with."""
 
 
-def cards_of(run: Path, command: str | None = None) -> list[ResultCard]:
+def cards_of(run: str | Path, command: str | None = None) -> list[ResultCard]:
     """The cards of a run folder: one for every defense and every attack of which all seeds are measured.
 
     Args:
@@ -39,6 +39,7 @@ def cards_of(run: Path, command: str | None = None) -> list[ResultCard]:
         UserError: nothing is measured, an artifact is damaged or was measured before it changed, or the recipe was
             changed and no command is given.
     """
+    run = Path(run)
     recipe, folders = settle(None, run), Folders(run)
     command = command or command_of(recipe)
     cards = [

@@ -37,12 +37,14 @@ class Cell(NamedTuple):
     order: float
 
 
-def write_leaderboard(folder: Path, to: Path) -> Path:
+def write_leaderboard(folder: str | Path, to: str | Path) -> Path:
     """Write the page about all cards of a folder, and return its path.
 
     Raises:
         UserError: there is no card, or a .json file that is none.
     """
+    folder = Path(folder)
+    to = Path(to)
     write_atomic(to, render(read_cards(folder)))
     return to
 

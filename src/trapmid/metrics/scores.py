@@ -104,12 +104,13 @@ def write_scores(folder: Path, scores: Iterable[Score]) -> None:
         pq.write_table(pa.Table.from_pylist(rows, schema=schema), stream)
 
 
-def read_scores(path: Path) -> list[Score]:
+def read_scores(path: str | Path) -> list[Score]:
     """Read a `scores.json`, or the one in a folder.
 
     Raises:
         UserError: there is no such file, or it is not a list of score rows.
     """
+    path = Path(path)
     file = path / "scores.json" if path.is_dir() else path
     try:
         return [Score.model_validate(row) for row in json.loads(file.read_text(encoding="utf-8"))]

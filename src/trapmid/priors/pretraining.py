@@ -10,7 +10,7 @@ from trapmid.types import UserError
 
 
 def pretrain(
-    out: Path,
+    out: str | Path,
     config: PriorConfig,
     public: ImageSet,
     num_classes: int,
@@ -26,6 +26,7 @@ def pretrain(
     Raises:
         UserError: the folder contains another prior, or one for which a file in the config had another content.
     """
+    out = Path(out)
     recipe = {
         "prior": recorded(config),
         "num_classes": num_classes,
@@ -42,12 +43,13 @@ def pretrain(
     return make(out, "prior", recipe, {"public": public.digest()}, build, progress)
 
 
-def open_prior(folder: Path, config: PriorConfig, compute: Compute | None = None) -> tuple[Prior, Manifest]:
+def open_prior(folder: str | Path, config: PriorConfig, compute: Compute | None = None) -> tuple[Prior, Manifest]:
     """Open the prior that `pretrain` wrote to `folder`.
 
     Raises:
         UserError: there is none, or it was trained with another config.
     """
+    folder = Path(folder)
     manifest = open_artifact(folder, "prior")
     if manifest.recipe["prior"] != recorded(config):
         raise UserError(f"{folder} holds a prior of another config than {config.name}. Choose another --out.")

@@ -49,14 +49,14 @@ RECIPES: dict[str, Callable[[], Recipe]] = {
 def choose_recipe(
     name: str,
     *,
-    private: Path | None = None,
-    public: Path | None = None,
+    private: str | Path | None = None,
+    public: str | Path | None = None,
     seeds: tuple[int, ...] | None = None,
     defenses: tuple[str, ...] | None = None,
     also: str | None = None,
     attacks: tuple[str, ...] | None = None,
     identities: int | None = None,
-    teacher: Path | None = None,
+    teacher: str | Path | None = None,
     changes: tuple[str, ...] = (),
 ) -> Recipe:
     """Return a recipe by name, with other data, other members or single values changed.
@@ -145,7 +145,7 @@ def _with_members(
     return values
 
 
-def learned(private: Path, changes: tuple[str, ...] = ()) -> Learned:
+def learned(private: str | Path, changes: tuple[str, ...] = ()) -> Learned:
     """The private images at a path, read with default settings except for `changes`, e.g. `private.crop=108`.
 
     Raises:

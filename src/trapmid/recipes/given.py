@@ -36,8 +36,8 @@ RESOLUTIONS = (32, 64, 128)
 
 def given_recipe(
     subjects: Sequence[tuple[SubjectConfig, Subject]],
-    private: Path,
-    public: Path,
+    private: str | Path,
+    public: str | Path,
     *,
     access: AccessName,
     effort: Effort = "quick",

@@ -15,7 +15,7 @@ from trapmid.report.verdict import judge
 CARD = "model-card.md"
 
 
-def write_card(out: Path) -> Path:
+def write_card(out: str | Path) -> Path:
     """Write a section for the model card of each model to OUT/model-card.md, and return its path.
 
     It begins with the `model-index`, the evaluation results, that Hugging Face's Hub reads from the head of a model
@@ -25,6 +25,7 @@ def write_card(out: Path) -> Path:
     Raises:
         UserError: `out` holds no measured audit.
     """
+    out = Path(out)
     file = out / CARD
     write_atomic(file, card(collect(out, redact=True)))
     return file

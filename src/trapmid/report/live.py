@@ -17,7 +17,7 @@ from trapmid.recipes.given import given_recipe
 from trapmid.recipes.judging import Effort, parse_judge
 from trapmid.report.showing import Shown
 from trapmid.report.write import write_report
-from trapmid.subjects import ACCESS, AccessName, hold
+from trapmid.subjects import ACCESS, AccessName, hold, read_classes
 from trapmid.subjects.live import Live
 
 
@@ -45,7 +45,7 @@ def audit_model(
     out: Path | str = "runs/model",
     image_size: int | None = None,
     channels: int | None = None,
-    classes: Sequence[str] = (),
+    classes: str | Path | Sequence[str] = (),
     normalise: str | None = None,
     access: AccessName = "white-box",
     effort: Effort = "quick",
@@ -72,7 +72,8 @@ def audit_model(
         out: the run folder.
         image_size: height and width in pixels of the model's images.
         channels: of its images; None for three.
-        classes: their names in the model's order; empty if they are the private identities in the order of their names.
+        classes: their names in the model's order, or a file with one name per line; empty if they are the private
+            identities in the order of their names.
         normalise: what the model expects instead of images in [0, 1]; see `trapmid.subjects.inputs`.
         access: what attacks get.
         effort: how much is tried.
@@ -91,7 +92,8 @@ def audit_model(
     Raises:
         UserError: the model or the images cannot be used; the text says why.
     """
-    settings: dict[str, Any] = {"path": hold(model), "label": "model", "classes": tuple(classes)}
+    names = read_classes(classes) if isinstance(classes, str | Path) else tuple(classes)
+    settings: dict[str, Any] = {"path": hold(model), "label": "model", "classes": names}
     settings |= {"image_size": image_size, "channels": channels, "normalise": normalise}
     config = Live.model_validate(settings)
     subject = config.open(access, compute)
@@ -99,8 +101,8 @@ def audit_model(
     folder = Path(out)
     recipe = given_recipe(
         [(config, subject)],
-        Path(private),
-        Path(public),
+        private,
+        public,
         access=access,
         effort=effort,
         resolution=resolution,

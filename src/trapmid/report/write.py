@@ -12,7 +12,7 @@ from trapmid.report.page import render
 from trapmid.report.sheet import gallery_sheet
 
 
-def write_report(out: Path, *, redact: bool = False, to: Path | None = None) -> Path:
+def write_report(out: str | Path, *, redact: bool = False, to: str | Path | None = None) -> Path:
     """Write the report about the audit in the folder `out`, by default to its report.html, and return the page's path.
 
     The folder beside the page (report-figures for report.html) gets each figure as NAME.svg, its numbers as NAME.csv,
@@ -23,7 +23,8 @@ def write_report(out: Path, *, redact: bool = False, to: Path | None = None) -> 
         UserError: `out` holds no measured audit, or the private images have changed since the audit. With `redact`,
             private images are not needed.
     """
-    contents, file = collect(out, redact=redact), to or out / "report.html"
+    out = Path(out)
+    contents, file = collect(out, redact=redact), out / "report.html" if to is None else Path(to)
     charts, folder = draw(contents), file.with_name(f"{file.stem}-figures")
     page = render(contents, charts, redact=redact, folder=folder.name)
     write_figures(charts, folder)

@@ -87,7 +87,7 @@ def _recipe(model: ModelConfig, public: ImageSet, seed: int) -> dict[str, Any]:
 
 
 def make_start(
-    folder: Path,
+    folder: str | Path,
     model: ModelConfig,
     public: ImageSet,
     *,
@@ -115,6 +115,7 @@ def make_start(
     Raises:
         UserError: the model has no start or its teacher is missing, or the images are too few.
     """
+    folder = Path(folder)
     if model.start is None:
         raise UserError("The model has no start. Set model.start.")
     check_start(model)
@@ -127,18 +128,19 @@ def make_start(
     return make(folder / name, START, _recipe(model, public, seed), {"public": public.digest()}, build, progress)
 
 
-def open_start(folder: Path, model: ModelConfig, public: ImageSet, seed: int = 0) -> Path:
+def open_start(folder: str | Path, model: ModelConfig, public: ImageSet, seed: int = 0) -> Path:
     """The weights that `make_start` wrote below `folder`.
 
     Raises:
         UserError: they are missing or damaged.
     """
+    folder = Path(folder)
     place = folder / start_name(model, public, seed)
     open_artifact(place, START)
     return place / WEIGHTS
 
 
-def started(config: C, folder: Path, public: ImageSet) -> C:
+def started(config: C, folder: str | Path, public: ImageSet) -> C:
     """Return the config with `weights` set for every model in it that has a start.
 
     Args:
@@ -149,7 +151,7 @@ def started(config: C, folder: Path, public: ImageSet) -> C:
     Raises:
         UserError: a pretraining is not finished.
     """
-    return _started(config, folder, public)
+    return _started(config, Path(folder), public)
 
 
 def _started(value: Any, folder: Path, public: ImageSet) -> Any:

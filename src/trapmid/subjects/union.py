@@ -23,8 +23,8 @@ AnySubject: TypeAlias = Annotated[SubjectConfig, SUBJECTS]
 def parse_subject(
     text: str,
     *,
-    weights: Path | None = None,
-    classes: Path | Sequence[str] | None = None,
+    weights: str | Path | None = None,
+    classes: str | Path | Sequence[str] | None = None,
     image_size: int | None = None,
     channels: int | None = None,
     normalise: str | None = None,
@@ -44,11 +44,12 @@ def parse_subject(
     Raises:
         UserError: the text does not name a model, or an option is not valid.
     """
+    weights = None if weights is None else Path(weights)
     found = next((config for kind in SUBJECTS if (config := kind.named(text, weights)) is not None), None)
     if found is None:
         raise UserError(_unknown(text, weights))
     given: dict[str, Any] = {
-        "classes": read_classes(classes) if isinstance(classes, Path) else classes,
+        "classes": read_classes(classes) if isinstance(classes, str | Path) else classes,
         "image_size": image_size,
         "channels": channels,
         "normalise": normalise,
@@ -61,14 +62,14 @@ def parse_subject(
         raise UserError(f"{text}: {explain(problem)}.") from problem
 
 
-def read_classes(file: Path) -> tuple[str, ...]:
+def read_classes(file: str | Path) -> tuple[str, ...]:
     """Read the names of classes from a text file, one per line, in the model's order.
 
     Raises:
         UserError: the file cannot be read, or it has an empty line or a duplicate name.
     """
     try:
-        names = file.read_text(encoding="utf-8").splitlines()
+        names = Path(file).read_text(encoding="utf-8").splitlines()
     except (OSError, UnicodeDecodeError) as problem:
         raise UserError(
             f"{file} cannot be read as text: {problem}. Expected the name of one class a line."

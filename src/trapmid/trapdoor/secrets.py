@@ -52,7 +52,7 @@ class Secrets:
         masks = None if self.masks is None else self.masks[targets].to(images.device)
         return blend(images, self.triggers[targets].to(images.device), self.blend_ratio, masks)
 
-    def save(self, folder: Path, model: str = "") -> Path:
+    def save(self, folder: str | Path, model: str = "") -> Path:
         """Write the secrets to a file in `folder` that only its owner can read (mode 0600).
 
         Args:
@@ -62,6 +62,7 @@ class Secrets:
         Raises:
             UserError: `folder` holds the secrets of another model.
         """
+        folder = Path(folder)
         refuse_others_secrets(folder, model)
         folder.parent.mkdir(parents=True, exist_ok=True)
         folder.mkdir(mode=0o700, exist_ok=True)
@@ -75,12 +76,13 @@ class Secrets:
         return write_atomic(folder / SECRETS, save(tensors, {"model": model}), PRIVATE)
 
     @staticmethod
-    def load(folder: Path) -> "Secrets":
+    def load(folder: str | Path) -> "Secrets":
         """Read what `save` wrote. Warns if others than the owner could read or replace it.
 
         Raises:
             UserError: `folder` holds no secrets, or they are damaged.
         """
+        folder = Path(folder)
         file = folder / SECRETS
         try:
             tensors = load(file.read_bytes())
@@ -125,7 +127,7 @@ def warn_of_access(file: Path) -> None:
         )
 
 
-def refuse_others_secrets(folder: Path, model: str) -> None:
+def refuse_others_secrets(folder: str | Path, model: str) -> None:
     """Keep a folder of secrets to one model.
 
     A trapdoor whose triggers are overwritten can never be checked again.
@@ -133,6 +135,7 @@ def refuse_others_secrets(folder: Path, model: str) -> None:
     Raises:
         UserError: `folder` holds the secrets of a model other than `model`.
     """
+    folder = Path(folder)
     found = owner(folder)
     if found is not None and found != model:
         raise UserError(
@@ -153,13 +156,13 @@ def free_folder(folder: Path, model: str) -> Path:
     return free
 
 
-def owner(folder: Path) -> str | None:
+def owner(folder: str | Path) -> str | None:
     """Return what identifies the model that the secrets in `folder` belong to.
 
     It is "" if they do not say, None if there are no secrets.
     """
     try:
-        with safe_open(folder / SECRETS, "pt") as file:
+        with safe_open(Path(folder) / SECRETS, "pt") as file:
             return (file.metadata() or {}).get("model", "")
     except (OSError, SafetensorError):
         return None
