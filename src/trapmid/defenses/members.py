@@ -4,6 +4,7 @@ from trapmid.defenses.anonymous import Anonymous
 from trapmid.defenses.atat import ATAT
 from trapmid.defenses.bido import BiDO
 from trapmid.defenses.defense import Defense
+from trapmid.defenses.dominant import Dominant
 from trapmid.defenses.dpsgd import DPSGD
 from trapmid.defenses.loft import LoFt
 from trapmid.defenses.ls import LS
@@ -23,6 +24,7 @@ MEMBERS: tuple[type[Defense], ...] = (
     TrapMID,
     OnePass,
     Anonymous,
+    Dominant,
     MID,
     BiDO,
     NegLS,
