@@ -6,7 +6,6 @@ from trapmid.defenses.bido import BiDO, balanced_batches
 from trapmid.defenses.changes import Changes, Update
 from trapmid.defenses.context import TrainingContext, TrainingImages
 from trapmid.defenses.defense import Defense, Findings
-from trapmid.defenses.dominant import Dominant
 from trapmid.defenses.dpsgd import DPSGD
 from trapmid.defenses.dropin import Defended
 from trapmid.defenses.loft import LoFt
@@ -45,7 +44,6 @@ __all__ = [
     "Defended",
     "Defense",
     "DefenseRun",
-    "Dominant",
     "Findings",
     "LoFt",
     "NegLS",

@@ -4,7 +4,6 @@ from trapmid.defenses.anonymous import Anonymous
 from trapmid.defenses.atat import ATAT
 from trapmid.defenses.bido import BiDO
 from trapmid.defenses.defense import Defense
-from trapmid.defenses.dominant import Dominant
 from trapmid.defenses.dpsgd import DPSGD
 from trapmid.defenses.loft import LoFt
 from trapmid.defenses.ls import LS
@@ -24,7 +23,6 @@ MEMBERS: tuple[type[Defense], ...] = (
     TrapMID,
     OnePass,
     Anonymous,
-    Dominant,
     MID,
     BiDO,
     NegLS,

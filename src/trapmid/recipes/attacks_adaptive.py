@@ -5,7 +5,7 @@ from trapmid.audit import Recipe
 from trapmid.augment import Degradation, WarpAugmentation
 from trapmid.models import Tiny
 from trapmid.recipes.celeba64_cpu import celeba64_cpu
-from trapmid.recipes.celeba64_pretrained import DOMINANT, celeba64_pretrained
+from trapmid.recipes.celeba64_pretrained import celeba64_pretrained
 from trapmid.recipes.demo import demo
 
 STUDY = WarpAugmentation(
@@ -62,9 +62,7 @@ def adaptive_cpu() -> Recipe:
 
 
 def adaptive_pretrained() -> Recipe:
-    """`celeba64-pretrained` and `dominant+negls` under PLG-MI and its seven wrappers, one seed.
-
-    Students start as the target does.
+    """`celeba64-pretrained` under PLG-MI and its seven wrappers, one seed. Students start as the target does.
 
     Command: `trapmid audit --recipe adaptive-pretrained --private PRIVATE.parquet --public PUBLIC.parquet --teacher
         FILE.onnx`. It was not run.
@@ -75,7 +73,6 @@ def adaptive_pretrained() -> Recipe:
         update={
             "name": "adaptive-pretrained",
             "about": "Real faces, 64 px: pretrained networks under PLG-MI and the attacks that know of the trapdoor.",
-            "defenses": (*recipe.defenses, DOMINANT),
             "attacks": adaptive(_plgmi(recipe), recipe.model),
             "seeds": (0,),
         }

@@ -1,7 +1,7 @@
 """Real faces on two cores, with classifiers that start from weights pretrained on public faces, as the paper's do."""
 
 from trapmid.audit import Recipe
-from trapmid.defenses import SGD, AdamW, Anonymous, Dominant, NegLS, NoDefense, OnePass, Stacked, TrapMID
+from trapmid.defenses import SGD, AdamW, Anonymous, NoDefense, OnePass, TrapMID
 from trapmid.metrics.embedders import FaceEmbedder
 from trapmid.metrics.judges import EvaluationClassifier
 from trapmid.models import VGG16, EmbedderStart, IdentityStart, SmallResNet, Tiny
@@ -15,8 +15,6 @@ Fainter ones protect more and cost more accuracy (docs/results.md).
 """
 
 ANONYMOUS = Anonymous(discriminator=LIGHT_DISCRIMINATOR, discriminator_rate=1e-3)
-DOMINANT = Stacked(parts=(Dominant(discriminator=LIGHT_DISCRIMINATOR, discriminator_rate=1e-3), NegLS()))
-"""For recipes that compare all defenses, or try those who know of the trapdoor."""
 
 
 def celeba64_pretrained() -> Recipe:

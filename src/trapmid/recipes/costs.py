@@ -50,8 +50,7 @@ class Cost:
 
 HOUR = 3600.0
 _TRAININGS = {
-    "trapmid": 4.2, "onepass": 2.0, "anonymous": 4.9, "dominant": 3.3, "ted": 2.0, "ted+": 4.2, "bido": 1.5,
-    "trapmid+negls": 4.2, "dominant+negls": 3.3,
+    "trapmid": 4.2, "onepass": 2.0, "anonymous": 4.9, "ted": 2.0, "ted+": 4.2, "bido": 1.5, "trapmid+negls": 4.2,
 }  # fmt: skip
 
 SMALL_FACES = Cost(

@@ -3,7 +3,7 @@
 from trapmid.audit import Recipe
 from trapmid.defenses import MID, MIDRE, BiDO, Defense, parse_defense
 from trapmid.recipes.celeba64_cpu import celeba64_cpu
-from trapmid.recipes.celeba64_pretrained import DOMINANT, celeba64_pretrained
+from trapmid.recipes.celeba64_pretrained import celeba64_pretrained
 
 FOR_FEW_IMAGES: tuple[Defense, ...] = (
     MID(features="drawn"),
@@ -37,9 +37,7 @@ def defenses_pretrained() -> Recipe:
     Command: `trapmid audit --recipe defenses-pretrained --private PRIVATE.parquet --public PUBLIC.parquet --teacher
         FILE.onnx`. It was not run. `rolss` is left out, because it needs a residual network.
     """
-    recipe = celeba64_pretrained()
-    with_dominant = recipe.model_copy(update={"defenses": (*recipe.defenses, DOMINANT)})
-    return _with_defenses(with_dominant, "defenses-pretrained", (*_KINDS, "tl"))
+    return _with_defenses(celeba64_pretrained(), "defenses-pretrained", (*_KINDS, "tl"))
 
 
 _KINDS = ("negls", "trapmid+negls", "mid", "bido", "ls", "ted", "ted+", "midre", "atat", "loft", "dpsgd")
