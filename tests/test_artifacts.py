@@ -317,6 +317,17 @@ def test_made_anew_the_old_one_stays_until_the_new_one_is_complete(tmp_path: Pat
     assert [file.name for file in tmp_path.iterdir()] == ["model"]
 
 
+def test_made_anew_what_belongs_to_others_stays(tmp_path: Path) -> None:
+    out = tmp_path / "model"
+    make(out, "model", RECIPE, PARENTS, writes())
+    with pytest.raises(UserError, match="is a model; expected: measurement"):
+        remake(out, "measurement", RECIPE, PARENTS, never)
+    content = json.loads((out / "manifest.json").read_text()) | {"schema_version": 999}
+    (out / "manifest.json").write_text(json.dumps(content))
+    with pytest.raises(UserError, match="Upgrade trapmid"):
+        remake(out, "model", RECIPE, PARENTS, never)
+
+
 def test_manifests_that_were_edited_by_hand(tmp_path: Path) -> None:
     make(tmp_path / "m", "model", RECIPE, PARENTS, writes())
     file = tmp_path / "m" / MANIFEST

@@ -180,6 +180,10 @@ class Draft:
 Build = Callable[[Draft], Manifest]
 
 
+class OthersArtifactError(UserError):
+    """The artifact in a folder is of another kind, or from a later version, so nothing may replace it."""
+
+
 def make(
     out: Path,
     kind: str,
@@ -224,11 +228,16 @@ def remake(
 
     It is meant for artifacts that follow from the rest of a run and take little time, such as measurements. The old
     artifact is kept until the new one is complete.
+
+    Raises:
+        UserError: the artifact is of another kind or was written by a later version. It is not replaced.
     """
     draft = Draft(out, kind, json.loads(json.dumps(recipe)), dict(parents))
     with alone(out, partial(_wait, out, progress)):
         try:
             return _open_same(out, draft)
+        except OthersArtifactError:
+            raise
         except UserError:
             shutil.rmtree(draft.folder, ignore_errors=True)
             return draft.go_on(build)
@@ -256,13 +265,13 @@ def open_artifact(folder: Path, kind: str) -> Manifest:
     content = read_json(file)
     version = content.get("schema_version") if isinstance(content, dict) else None
     if isinstance(version, int) and version > SCHEMA:
-        raise UserError(f"{file} has schema {version}; this trapmid reads up to {SCHEMA}. Upgrade trapmid.")
+        raise OthersArtifactError(f"{file} has schema {version}; this trapmid reads up to {SCHEMA}. Upgrade trapmid.")
     try:
         manifest = Manifest.model_validate(content)
     except ValidationError as problem:
         raise UserError(f"{file} is not a manifest this trapmid can read: {explain(problem)}") from problem
     if manifest.kind != kind:
-        raise UserError(f"{folder} is a {manifest.kind}; expected: {kind}.")
+        raise OthersArtifactError(f"{folder} is a {manifest.kind}; expected: {kind}.")
     for name, digest in manifest.files.items():
         if not (folder / name).is_file():
             raise UserError(f"{folder / name} is missing, though its manifest lists it. Copy the whole folder again.")

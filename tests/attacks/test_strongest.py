@@ -20,7 +20,7 @@ from helpers_attacks import (
     target_of,
     trained_classifier,
 )
-from trapmid.attacks import Attack, Evading, PublicNearest, Run, Strongest
+from trapmid.attacks import BREP, Attack, Evading, PublicNearest, Run, Strongest
 from trapmid.attacks.attack import Found
 from trapmid.attacks.strongest import chosen
 from trapmid.data import ImageSet
@@ -96,6 +96,8 @@ def test_what_does_not_fit_together_is_refused() -> None:
         Strongest(attacks=(PLGMI_TINY,), images_per_identity=9)
     with pytest.raises(ValidationError, match="search different public priors"):
         Strongest(attacks=(TINY_ATTACKS["ppa"], TINY_ATTACKS["gmi"]), images_per_identity=1)
+    with pytest.raises(ValidationError, match="brep attacks some of the identities only"):
+        Strongest(attacks=(BREP(wanted=2),), images_per_identity=1)
     for one in (PublicNearest(), Evading(base=PLGMI_TINY), TINY_ATTACKS["strongest"]):
         with pytest.raises(ValidationError, match="is not an attack that can be run beside others"):
             Strongest(attacks=(one,), images_per_identity=1)

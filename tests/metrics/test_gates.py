@@ -40,6 +40,10 @@ def test_what_was_not_measured_does_not_pass() -> None:
         apply_gates(parse_gates(["attack_accuracy_5=0.1"]), SCORES)
     with pytest.raises(UserError, match="no such score"):
         apply_gates(parse_gates(["attack_accuracy_1=0.1"]), [score("mine", "gmi", math.nan)])
+    with pytest.raises(UserError, match="the score of yours is not a number"):
+        apply_gates(
+            parse_gates(["attack_accuracy_1=0.1"]), [score("mine", "gmi", 0.0), score("yours", "gmi", math.nan)]
+        )
 
 
 @pytest.mark.parametrize("text", ["attack_accuracy_1", "=0.1", "attack_accuracy_1=low", "attack_accuracy_1=nan"])

@@ -135,6 +135,22 @@ def test_members_of_one_kind_stand_side_by_side_under_their_labels():
         Recipe.model_validate(values)
 
 
+@pytest.mark.parametrize(
+    ("attack", "defense", "twice"),
+    [
+        ("plgmi-weak", "trapmid", "plgmi-weak-trapmid"),
+        ("model", "trapmid", "model-none"),
+        ("detection", "trapmid", "detection-none"),
+    ],
+)
+def test_measurements_with_one_folder_are_refused(attack, defense, twice):
+    values = choose_recipe("demo").model_dump(mode="json")
+    values["attacks"].append({"kind": "plgmi", "label": attack})
+    values["defenses"].append({"kind": "onepass", "label": f"weak-{defense}"})
+    with pytest.raises(ValidationError, match=f"two measurements would be called {twice}"):
+        Recipe.model_validate(values)
+
+
 def test_images_of_nobody_in_particular_are_public_only(tmp_path):
     Image.new("RGB", (8, 8)).save(tmp_path / "00000.png")
     recipe = choose_recipe("celeba64-cpu", public=tmp_path, changes=("public.crop=88",))

@@ -172,6 +172,14 @@ def test_the_same_archive_without_a_change_is_loaded(archive: dict[str, bytes], 
     parse_subject(str(rewritten(archive, tmp_path / "net.pt2", {}))).open()
 
 
+def test_a_text_of_an_absurd_size_is_not_read(
+    archive: dict[str, bytes], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("trapmid.subjects.archive._LONGEST_TEXT", 100)
+    with pytest.raises(UserError, match=r"holds a text of \d+ bytes, .*At most 100 bytes are read"):
+        parse_subject(str(rewritten(archive, tmp_path / "net.pt2", {}))).open()
+
+
 @pytest.mark.parametrize("content", [b"", b"nothing", b"PK\x03\x04", pickle.dumps([1])])
 def test_what_is_no_program(content: bytes, tmp_path: Path) -> None:
     (tmp_path / "net.pt2").write_bytes(content)

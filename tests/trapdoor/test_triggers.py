@@ -79,6 +79,19 @@ def test_target_labels_are_stratified_per_draw_and_resume() -> None:
     assert torch.equal(resumed.draw(25), expected)
 
 
+def test_target_labels_resume_from_a_state_on_another_device() -> None:
+    class Elsewhere(torch.Tensor):
+        """A tensor that a generator does not take, as one on a GPU, until it is moved."""
+
+        def cpu(self) -> torch.Tensor:  # type: ignore[override]
+            return self.as_subclass(torch.Tensor)
+
+    stream, resumed = TargetLabels(4, 10, rng()), TargetLabels(4, 10, rng(99))
+    stream.draw(3)
+    resumed.load_state_dict({name: value.as_subclass(Elsewhere) for name, value in stream.state_dict().items()})
+    assert type(resumed.draw(9)) is torch.Tensor
+
+
 @pytest.mark.parametrize("start", ["uniform", "low-frequency"])
 def test_first_triggers(start: str) -> None:
     triggers, masks = draw_triggers(start, 6, (3, 32, 24), rng())  # type: ignore[arg-type]

@@ -192,14 +192,17 @@ def diversity(pixels: Pixels, labels: Tensor) -> dict[str, float]:
     successful.
     """
     flat = pixels.flatten(1).float() / 255
-    distance = torch.cdist(flat, flat) / flat.shape[1] ** 0.5
-    same = labels[:, None] == labels[None, :]
-    off_diagonal = ~torch.eye(len(labels), dtype=torch.bool)
-
-    def mean_over(pairs: Tensor) -> float:
-        return float(distance[pairs].mean()) if bool(pairs.any()) else 0.0
-
-    return {"within": mean_over(same & off_diagonal), "between": mean_over(~same)}
+    within = between = torch.zeros((), dtype=torch.float64)
+    for rows, of in zip(flat.split(256), labels.split(256), strict=True):
+        # by products of matrices, equal images would seem to be apart
+        apart = torch.cdist(rows, flat, compute_mode="donot_use_mm_for_euclid_dist").double() / flat.shape[1] ** 0.5
+        same = of[:, None] == labels
+        within, between = within + (apart * same).sum(), between + (apart * ~same).sum()
+    pairs = int(labels.unique(return_counts=True)[1].square().sum())
+    return {
+        "within": float(within) / max(1, pairs - len(labels)),
+        "between": float(between) / max(1, len(labels) ** 2 - pairs),
+    }
 
 
 def _save_part(file: Path, found: Found, target: LabelTarget) -> None:

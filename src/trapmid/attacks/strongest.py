@@ -9,6 +9,7 @@ from pydantic import Field, model_validator
 from torch import Tensor
 
 from trapmid.attacks.attack import Attack, Effort, Found, Run
+from trapmid.attacks.brep import BREP
 from trapmid.attacks.distilled import Distilled
 from trapmid.attacks.plgmi import PLGMI
 from trapmid.attacks.robust import Robust
@@ -69,6 +70,8 @@ class Strongest(Attack[WhiteBoxTarget, Mapping[str, Any]]):
             raise ValueError(f"each attack may appear once, got {names}; tell them apart by their label")
         if len({prior.fingerprint() for attack in self.attacks if (prior := attack.public_prior()) is not None}) > 1:
             raise ValueError(f"{', '.join(names)} search different public priors; give them the same one")
+        if some := [one.name for one in self.attacks if isinstance(one, BREP) and one.wanted is not None]:
+            raise ValueError(f"{some[0]} attacks some of the identities only; set its `wanted` to null")
         few = [attack.name for attack in self.attacks if attack.effort.images_per_identity < self.images_per_identity]
         if few:
             raise ValueError(f"{few[0]} finds fewer than images_per_identity={self.images_per_identity} pictures")

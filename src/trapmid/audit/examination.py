@@ -251,6 +251,8 @@ def speed_of(subject: Subject, images: Images) -> Speed:
         began = clock()
         pixels = batch.to(device).requires_grad_(True)
         torch.autograd.grad(subject.module(pixels).logsumexp(1).sum(), pixels)
+        if device.type == "cuda":  # whose work goes on after the call
+            torch.cuda.synchronize(device)
         gradient = (clock() - began) / len(batch)
     return Speed(answer, gradient)
 

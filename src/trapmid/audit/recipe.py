@@ -100,6 +100,17 @@ class Recipe(Config):
             raise ValueError(f"each name may appear once, got {names}; tell members of one kind apart by their label")
         return members
 
+    @model_validator(mode="after")
+    def _measurements_have_names_of_their_own(self) -> "Recipe":
+        parts = ["model", "detection", *(attack.name for attack in self.attacks)]
+        names = [f"{part}-{one.name}" for part in parts for one in (*self.defenses, *self.subjects)]
+        if twice := next((name for name in names if names.count(name) > 1), None):
+            raise ValueError(
+                f"two measurements would be called {twice}; give the attacks or the defenses other labels, and call no "
+                "attack `model` or `detection`"
+            )
+        return self
+
     def check_judges(self) -> None:
         """Refuse a judge that is too similar to the model under attack, because the same images would fool both.
 

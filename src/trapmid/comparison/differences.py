@@ -4,6 +4,8 @@ import math
 from collections.abc import Iterator
 from typing import Literal, NamedTuple
 
+import torch
+
 from trapmid.comparison.matching import Match, same_version
 from trapmid.comparison.sides import Side
 from trapmid.config import Config
@@ -112,7 +114,10 @@ def _difference(match: Match, pairs: list[tuple[Score, Score]], key: _Key) -> Di
 
 
 def _paired(match: Match, first: Score, second: Score) -> Interval | None:
-    """The difference with its interval over the identities that both have; None if values of images are not stored."""
+    """The difference with its interval over identities.
+
+    None if the values of images are not stored, or if the two sides do not show the same identities.
+    """
     value_of = OF_EACH_IMAGE.get(first.metric)
     sides = []
     for side, score in ((match.a, first), (match.b, second)):
@@ -120,4 +125,6 @@ def _paired(match: Match, first: Score, second: Score) -> Interval | None:
         if value_of is None or said is None:
             return None
         sides += [value_of(said).double(), said.labels]
+    if not torch.equal(sides[1].unique(), sides[3].unique()):
+        return None
     return paired_over_identities(*sides)

@@ -45,8 +45,8 @@ class Planting(TrapdoorSettings, Defense, ABC):
         if success < 0.95:
             warnings.append(
                 f"The model did not learn the trapdoor: success {success:.1%} on validation images, where the paper "
-                "asks for more than 99 %. Train longer, start the blend schedule higher (blend.start=0.2), or let "
-                "triggers move more (trigger_updates=2). A model without a working trapdoor is not protected by it."
+                "asks for more than 99 %. Train longer, or raise the blend schedule (blend.start=0.2, or a higher "
+                "blend.end). A model without a working trapdoor is not protected by it."
             )
         if self.trigger_updates == 0:
             warnings.append(

@@ -101,7 +101,7 @@ class TL(Defense):
             "frozen_layers": [name for name, own in layers.items() if own and not any(p.requires_grad for p in own)],
             "trained_parameters": sum(p.numel() for p in context.model.parameters() if p.requires_grad),
         }
-        if context.architecture is not None and context.architecture != context.architecture.without_pretraining():
+        if context.architecture is not None and context.architecture.is_pretrained:
             return Findings(facts)
         warning = (
             "The network was not pretrained, so the frozen layers kept random weights, which hold nothing learnt from "

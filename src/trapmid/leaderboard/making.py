@@ -1,5 +1,6 @@
 """Makes the cards of a run folder from its verified artifacts."""
 
+import shlex
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -148,7 +149,7 @@ def command_of(recipe: Recipe) -> str:
             f"that made it: --command 'trapmid audit {example}'."
         )
     paths = "".join(
-        f" --{side} {source.title}"
+        f" --{side} {shlex.quote(source.title)}"
         for side, source in (("private", recipe.private), ("public", recipe.public))
         if source is not None and source != getattr(own, side)
     )

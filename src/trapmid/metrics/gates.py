@@ -68,11 +68,13 @@ def apply_gates(gates: Sequence[Gate], scores: Sequence[Score]) -> tuple[Verdict
     Floors and the ceiling concern no model and pass no gate. Of several seeds, their mean counts.
 
     Raises:
-        UserError: no model has a score of a gate's metric, which must not pass for a success.
+        UserError: no model has a score of a gate's metric, or one has a score that is not a number. Neither must pass
+            for a success.
     """
     found = []
     for gate in gates:
         mine = [one for one in scores if one.metric == gate.metric and one.defense != NOT_APPLICABLE]
+        named = {one.defense for one in mine}
         mine = [one for one in mine if not math.isnan(one.value)]
         if not mine:
             known = sorted({one.metric for one in scores if one.defense != NOT_APPLICABLE})
@@ -80,6 +82,8 @@ def apply_gates(gates: Sequence[Gate], scores: Sequence[Score]) -> tuple[Verdict
                 f"{gate.told}: the audit has no such score.{did_you_mean(gate.metric, known)} It has "
                 f"{', '.join(known)}."
             )
+        if unknown := sorted(named - {one.defense for one in mine}):
+            raise UserError(f"{gate.told}: the score of {', '.join(unknown)} is not a number, so it passes no gate.")
         judge = mine[0].judge
         means = [one for one in mine if one.judge == judge and one.seed is None]
         for one in means or [one for one in mine if one.judge == judge]:

@@ -9,6 +9,7 @@ from trapmid.attacks import open_found
 from trapmid.audit import Folders
 from trapmid.audit.loading import load_private_again
 from trapmid.audit.run import settle
+from trapmid.files import replacing
 from trapmid.report.sheet import sheet
 from trapmid.reproduction.experiment import Experiment
 from trapmid.reproduction.studies import Layout
@@ -43,6 +44,7 @@ def draw(experiment: Experiment, layout: Layout, folder: Path, *, redact: bool) 
             found, _ = open_found(place)
             rows.append((row.title, torch.stack([found.pixels[found.labels == n][0] for n in range(shown)])))
     folder.mkdir(parents=True, exist_ok=True)
-    sheet([list(pixels.permute(0, 2, 3, 1).numpy()) for _, pixels in rows]).save(folder / FILE)
+    with replacing(folder / FILE) as stream:
+        sheet([list(pixels.permute(0, 2, 3, 1).numpy()) for _, pixels in rows]).save(stream, format="PNG")
     titles = ", ".join(title for title, _ in rows)
     return Picture(FILE, f"from top to bottom {titles}; each column is one identity, shown by its first picture")

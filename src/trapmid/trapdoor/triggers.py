@@ -119,9 +119,9 @@ class TargetLabels:
         return {"waiting": self._waiting, "rng": self.rng.get_state()}
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
-        """The inverse of `state_dict`."""
-        self._waiting = state_dict["waiting"]
-        self.rng.set_state(state_dict["rng"])
+        """The inverse of `state_dict`, which may have been loaded to another device."""
+        self._waiting = state_dict["waiting"].cpu()
+        self.rng.set_state(state_dict["rng"].cpu())
 
 
 class BlendSchedule(Config):
