@@ -39,7 +39,10 @@ def settle(recipe: Recipe | None, out: Path, progress: Progress = no_progress) -
     stored = _read(out)
     if recipe is None:
         if stored is None:
-            raise UserError(f"{out} holds no {RECIPE}. Name a recipe with --recipe: `trapmid list` shows them.")
+            raise UserError(
+                f"{out} holds no {RECIPE}, so it is no run folder. Name another one, or begin one with "
+                "`trapmid audit --recipe NAME`: `trapmid list` shows them."
+            )
         return stored
     recipe.check_starts()
     recipe.check_judges()

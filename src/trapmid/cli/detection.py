@@ -28,8 +28,8 @@ def detect(
     The first run makes a detector from the private images that the model was trained on and keeps it in
     SECRETS/detector, which only you can read. Later runs need no private images.
 
-    Example: trapmid detect runs/demo/models/onepass+negls-s0 suspects/ --secrets runs/demo/secrets/onepass+negls-s0
-    --private private.parquet
+    Example: trapmid detect runs/mine/models/trapmid-s0 suspects/ --secrets runs/mine/secrets/trapmid-s0 --private
+    private.parquet
 
     Args:
         model: folder of the model.

@@ -200,7 +200,9 @@ def check_job(job: Job) -> None:
     """
     check_paths(job.private, job.public)
     if job.recipe is None and job.out is None:
-        raise UserError("Name a recipe with --recipe (`trapmid list` shows all), or a run folder with --out.")
+        raise UserError(
+            "Name a MODEL to audit, or a recipe with --recipe (`trapmid list` shows all), or a run folder with --out."
+        )
     if job.recipe is None and (job.changes or job.private or job.public or job.teacher):
         raise UserError("--set, --private, --public and --teacher change a recipe: name it with --recipe.")
 
