@@ -69,6 +69,17 @@ def test_a_worker_that_is_killed_is_named_and_no_bug(tmp_path: Path) -> None:
             future.result()
 
 
+@pytest.mark.slow
+def test_what_cannot_be_sent_to_a_worker_is_no_bug(tmp_path: Path) -> None:
+    class Local(type(tmp_path)):  # type: ignore[misc]
+        """A class that no other process can import."""
+
+    with submitting(2, Session(), no_progress) as submit:
+        future = submit(Task("prior", "cgan"), choose_recipe("demo"), Local(tmp_path), CPU)
+        with pytest.raises(UserError, match=r"`prior cgan` cannot be sent to another process.*--jobs 1"):
+            future.result()
+
+
 def gpus_of_workers(jobs: int, out: Path) -> list[str]:
     """The GPUs that worker processes see, with as many tasks as workers."""
     with submitting(jobs, Session(), no_progress) as submit:

@@ -103,6 +103,13 @@ def test_the_schedule_of_steps_falls_after_three_quarters_and_nine_tenths() -> N
     assert rates == pytest.approx([1.0] * 75 + [0.1] * 15 + [0.01] * 10)
 
 
+def test_the_schedule_of_steps_falls_twice_in_a_single_epoch() -> None:
+    training = quick_training(epochs=1, schedule="steps", optimizer=AdamW(rate=1.0))
+    schedule = training.rates(training.optimizer.build(TINY.build(5, 32, 3)), steps_per_epoch=20)
+    assert isinstance(schedule, torch.optim.lr_scheduler.MultiStepLR)
+    assert sorted(schedule.milestones) == [15, 18]
+
+
 @pytest.mark.parametrize(
     ("defense", "known"),
     [(TeD(), True), (TrapMID(trigger_updates=0), True), (TrapMID(), False)],

@@ -164,14 +164,21 @@ class _Worker:
         """Send the worker one task and wait until it ends.
 
         Raises:
-            UserError: the worker was killed.
+            UserError: the task cannot be sent to the worker, or the worker was killed.
             Exception: what the task raised.
         """
         process = self._process
         assert process.stdin is not None
         assert process.stdout is not None
         try:
-            pickle.dump(work, process.stdin)
+            content = pickle.dumps(work)
+        except Exception as problem:  # pickle raises many kinds, and so do the objects that it asks for their state
+            raise UserError(
+                f"`{work[0].name}` cannot be sent to another process, because a part of the recipe cannot: {problem}. "
+                "Define its classes at the top of a module, or run one task at a time with --jobs 1."
+            ) from problem
+        try:
+            process.stdin.write(content)
             process.stdin.flush()
             while isinstance(message := pickle.load(process.stdout), tuple):  # noqa: S301
                 tell(*message)

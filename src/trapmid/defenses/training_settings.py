@@ -10,7 +10,7 @@ from trapmid.augment import AnyAugmentation, KorniaAugmentation
 from trapmid.config import BatchSize, BelowOne, Config, Count, NonNegative, Probability, Rate
 
 MILESTONES = (0.75, 0.9)
-"""Shares of the epochs after which the schedule `steps` divides the learning rate by ten."""
+"""Shares of the training after which the schedule `steps` divides the learning rate by ten."""
 
 
 class SGD(Config):
@@ -47,7 +47,7 @@ class Training(Config):
         epochs: number of passes over the training split.
         batch_size: number of images in a step. An incomplete last batch is left out, as in the authors' code.
         schedule: schedule of the learning rate: `constant`; `one-cycle` over the whole training; or `steps`, a tenth
-            after 75 % of the epochs and a hundredth after 90 %, as published for NegLS and PPA.
+            after 75 % of the steps and a hundredth after 90 %, as published for NegLS and PPA.
         flip: share of the images that are mirrored as they are read, before a defense sees them. The authors' reader
             does so under every defense. Unlike a flip in `augmentation`, it comes before triggers and discriminators.
         augmentation: used under every defense, `none` included.
@@ -76,7 +76,7 @@ class Training(Config):
         if self.schedule == "constant":
             return None
         if self.schedule == "steps":
-            milestones = [int(share * self.epochs) * steps_per_epoch for share in MILESTONES]
+            milestones = [round(share * self.epochs * steps_per_epoch) for share in MILESTONES]
             return torch.optim.lr_scheduler.MultiStepLR(optimizer, milestones)
         return torch.optim.lr_scheduler.OneCycleLR(
             optimizer, self.optimizer.rate, total_steps=self.epochs * steps_per_epoch
