@@ -163,12 +163,12 @@ def test_what_a_task_raises_comes_home_with_where_it_was_raised(tmp_path: Path) 
 def test_the_script_of_the_readme_runs_as_it_stands_there(tmp_path: Path, environment: dict[str, str]) -> None:
     """Without a guard around its main part, with two workers."""
     (code,) = re.findall(
-        r"The same in Python:\n\n```python\n(from pathlib.*?)```", (ROOT / "README.md").read_text(), re.S
+        r"The same in Python:\n\n```python\n(import trapmid.*?)```", (ROOT / "README.md").read_text(), re.S
     )
-    recipe = 'trapmid.choose_recipe("celeba64-cpu", private=Path("private.parquet"), public=Path("public.parquet"))'
+    recipe = 'trapmid.choose_recipe("celeba64-cpu", private="private.parquet", public="public.parquet")'
     assert recipe in code
     script = code.replace(recipe, f'trapmid.choose_recipe("demo", changes={TINY_AUDIT!r})')
-    script = script.replace("run_audit(recipe, out)", "run_audit(recipe, out, jobs=2)")
+    script = script.replace('run_audit(recipe, "runs/mine")', 'run_audit(recipe, "runs/mine", jobs=2)')
     (tmp_path / "mine.py").write_text(script)
     done = subprocess.run(
         [sys.executable, "mine.py"], cwd=tmp_path, env=environment, capture_output=True, text=True, timeout=500
