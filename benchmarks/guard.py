@@ -8,7 +8,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 
 from benchmarks.timing import Measurement
-from trapmid.artifacts import versions
+from trapmid.manifests import versions
 from trapmid.types import UserError
 
 LIMITS = Path(__file__).with_name("limits.json")

@@ -14,13 +14,13 @@ from typing import Annotated, NamedTuple
 
 import tyro
 
-from trapmid.artifacts import open_artifact
 from trapmid.attacks import PLGMI
 from trapmid.audit.plan import Folders, Task
 from trapmid.audit.recipe import Recipe
 from trapmid.audit.run import run as run_tasks
 from trapmid.audit.run import settle
 from trapmid.engine import Compute, Progress, no_progress, read_log
+from trapmid.manifests import open_artifact
 from trapmid.metrics.of_models import TRAPDOOR_SUCCESS
 from trapmid.metrics.recognition import AA1
 from trapmid.metrics.scores import read_scores

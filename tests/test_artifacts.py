@@ -15,20 +15,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 from safetensors.torch import save
 
-from trapmid.artifacts import (
-    MANIFEST,
-    PARTIAL,
-    SCHEMA,
-    Draft,
-    Manifest,
-    make,
-    open_artifact,
-    recorded,
-    remake,
-    sha256,
-)
+from trapmid.artifacts import Draft, make, remake
 from trapmid.config import Config
 from trapmid.files import alone
+from trapmid.manifests import MANIFEST, PARTIAL, SCHEMA, Manifest, open_artifact, recorded, sha256
 from trapmid.reading import load_weights, read_json
 from trapmid.types import UserError
 

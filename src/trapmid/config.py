@@ -133,7 +133,7 @@ class Config(BaseModel):
         """The config that a recipe or a manifest holds. What a version before had no field for is as it was then.
 
         Args:
-            values: JSON, as `model_dump(mode="json")` or `artifacts.recorded` gave it.
+            values: JSON, as `model_dump(mode="json")` or `manifests.recorded` gave it.
 
         Raises:
             ValidationError: a value is not valid, or there is no such field.

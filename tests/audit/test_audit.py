@@ -21,13 +21,13 @@ from PIL import Image
 
 from helpers.real_faces import PRIVATE, PUBLIC, needs_real_faces
 from trapmid import cli
-from trapmid.artifacts import open_artifact
 from trapmid.attacks import Distilled, Evading
 from trapmid.audit.loading import load_data
 from trapmid.audit.measuring import Measuring, Panels
 from trapmid.audit.plan import Folders, Task, plan, with_needs
 from trapmid.audit.run import default_jobs, measure_finished, run, settle
 from trapmid.engine import Compute, no_progress
+from trapmid.manifests import open_artifact
 from trapmid.metrics.embedders import FaceEmbedder
 from trapmid.metrics.inception import Inception, InceptionFeatures
 from trapmid.metrics.recognition import GENERATOR_PRIVATE_NEAREST

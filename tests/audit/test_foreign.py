@@ -15,12 +15,12 @@ from torch import Tensor
 
 from helpers_attacks import CLASSES, CPU, SHORT_ATTACKS, SIZE, faces, trained_classifier
 from trapmid import cli
-from trapmid.artifacts import Manifest
 from trapmid.attacks import open_found
 from trapmid.audit import Recipe
 from trapmid.audit.foreign import attack_foreign
 from trapmid.cli.options import parse_bytes
 from trapmid.data import SyntheticSource
+from trapmid.manifests import Manifest
 from trapmid.models import Classifier
 from trapmid.recipes import choose_recipe
 from trapmid.subjects import Normalise, Subject

@@ -7,9 +7,9 @@ from typing import Any
 
 import pytest
 
-from trapmid.artifacts import RECIPE
 from trapmid.audit.run import settle
 from trapmid.files import alone
+from trapmid.manifests import RECIPE
 from trapmid.recipes import choose_recipe
 from trapmid.types import UserError
 

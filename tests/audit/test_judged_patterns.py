@@ -12,9 +12,9 @@ from helpers.foreign import Logits, exported
 from helpers.patterns import patterns
 from helpers_attacks import SIZE, trained_classifier
 from trapmid import cli
-from trapmid.artifacts import open_artifact, sha256
 from trapmid.audit.plan import Folders
 from trapmid.data import ImageSet
+from trapmid.manifests import open_artifact, sha256
 from trapmid.metrics.scores import find, read_scores
 
 

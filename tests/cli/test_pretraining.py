@@ -7,8 +7,8 @@ from PIL import Image
 
 from helpers.commands import refused, run
 from helpers.faces import tiny_public
-from trapmid.artifacts import open_artifact
 from trapmid.data import guess_source
+from trapmid.manifests import open_artifact
 from trapmid.models import IdentityStart, Tiny
 from trapmid.starts import open_start, start_name
 

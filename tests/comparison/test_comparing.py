@@ -12,12 +12,12 @@ import pytest
 import trapmid
 from helpers.commands import run
 from helpers.old_runs import unpack_run
-from trapmid.artifacts import sha256
 from trapmid.comparison import Comparison, Difference
 from trapmid.comparison.differences import differences
 from trapmid.comparison.matching import match
 from trapmid.comparison.sides import open_side
 from trapmid.comparison.verdict import ONE_RUN, findings
+from trapmid.manifests import sha256
 from trapmid.metrics.scores import find, read_scores, write_scores
 from trapmid.types import UserError
 
@@ -82,6 +82,15 @@ def test_intervals_are_paired_where_values_of_identities_are_stored(found: Compa
     for one in found.table:
         if one.interval == "paired over identities":
             assert one.low <= one.difference <= one.high
+
+
+def test_other_identities_on_one_side_are_not_paired(old: Path) -> None:
+    none, trapmid_ = (open_side(old / "models" / name) for name in ("none", "trapmid"))
+    for rows in trapmid_._samples.values():
+        gone = rows[0]["identity"]
+        rows[:] = [row for row in rows if row["identity"] != gone]
+    methods = {one.metric: one.interval for one in differences(match(none, trapmid_)) if one.attack == "plgmi"}
+    assert methods["attack_accuracy_1"] == "unpaired"
 
 
 def test_the_files(found: Comparison, monkeypatch: pytest.MonkeyPatch) -> None:

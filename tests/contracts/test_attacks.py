@@ -23,12 +23,12 @@ from helpers_attacks import (
     trained_classifier,
 )
 from trapmid import engine
-from trapmid.artifacts import MANIFEST, Manifest, sha256
 from trapmid.attacks import ATTACKS, Attack, Found, PublicNearest, Run, attack, open_found, open_generator
 from trapmid.attacks.inversion import GAN_LOG
 from trapmid.attacks.wrapping import Wrapper
 from trapmid.data import ImageSet
 from trapmid.engine import Progress, no_progress
+from trapmid.manifests import MANIFEST, Manifest, sha256
 from trapmid.models import Classifier
 from trapmid.priors.gan import GENERATOR
 from trapmid.targets import InformedTarget, LabelTarget, ScoreTarget, WhiteBoxTarget

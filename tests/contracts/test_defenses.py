@@ -12,7 +12,6 @@ from pydantic import ValidationError
 from helpers.faces import CPU, TINY, network_for, quick_training
 from helpers.runs import Killed, kill_after, log_of
 from helpers.settings import context_for, started
-from trapmid.artifacts import Manifest, open_artifact
 from trapmid.data import Split
 from trapmid.defenses import (
     DEFENSES,
@@ -27,6 +26,7 @@ from trapmid.defenses import (
     train,
 )
 from trapmid.engine import Progress, no_progress, randomness
+from trapmid.manifests import Manifest, open_artifact
 from trapmid.testing import Check, defense_checks
 from trapmid.trapdoor import SECRETS, Secrets
 from trapmid.types import UserError

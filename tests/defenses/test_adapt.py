@@ -1,5 +1,6 @@
 """Defenses that change the network before it is trained: frozen layers, removed skip connections."""
 
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -7,9 +8,9 @@ import torch
 from torch import nn
 
 from helpers.faces import CPU, TINY, quick_training, tiny_private
-from helpers.settings import network_of
+from helpers.settings import context_for, network_of
 from trapmid.defenses import TL, RoLSS, open_model, train
-from trapmid.models import VGG16, SmallResNet, Zoo
+from trapmid.models import VGG16, FaceNet64, SmallResNet, Zoo
 from trapmid.models.residual import residual_stages
 from trapmid.types import UserError
 
@@ -42,6 +43,11 @@ def test_of_vgg16_it_trains_as_many_parameters_as_published() -> None:
     assert sum(p.numel() for p in net.parameters() if p.requires_grad) / 1e6 == pytest.approx(13.9, abs=0.05)
     convolutions = [layer for layer in net.modules() if isinstance(layer, nn.Conv2d)]
     assert [layer.weight.requires_grad for layer in convolutions] == [False] * 8 + [True] * 5
+
+
+def test_random_weights_of_either_kind_are_told() -> None:
+    context = replace(context_for(TL()), architecture=FaceNet64(convolutions="torch"))
+    assert any("not pretrained" in warning for warning in TL().findings(context, {}).warnings)
 
 
 def test_nothing_to_freeze() -> None:

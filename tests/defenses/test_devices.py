@@ -11,10 +11,11 @@ from safetensors.torch import load_file
 from helpers.faces import CPU, TINY, quick_training, tiny_private
 from helpers.in_processes import FailsInOneProcess, Precise, trained_one_after_another
 from helpers.runs import Killed, kill_after, log_of
-from trapmid.artifacts import Draft, Manifest
+from trapmid.artifacts import Draft
 from trapmid.augment import NoAugmentation
 from trapmid.defenses import DEFENSES, DPSGD, BiDO, Defense, NoDefense, Training, TrapMID, train
 from trapmid.engine import Compute, Progress, no_progress, run_together
+from trapmid.manifests import Manifest
 from trapmid.trapdoor import Secrets
 from trapmid.types import UserError
 

@@ -12,11 +12,11 @@ from torch import Tensor
 from helpers.faces import CPU, TINY, quick_training
 from helpers.runs import kill_after, log_of
 from helpers.settings import context_for, started
-from trapmid.artifacts import Manifest, sha256
 from trapmid.data import Split
 from trapmid.defenses import SGD, AdamW, Defense, NoDefense, OnePass, TeD, TrapMID, open_model, train
 from trapmid.defenses.planting import Planting, PlantingRun
 from trapmid.engine import Compute, Precision, Progress, no_progress, seed_of
+from trapmid.manifests import Manifest, sha256
 from trapmid.trapdoor import BlendSchedule, Secrets
 from trapmid.trapdoor.triggers import draw_triggers
 from trapmid.types import UserError

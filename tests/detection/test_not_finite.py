@@ -10,9 +10,9 @@ import torch
 from safetensors.torch import save_file
 
 from helpers.trapped import Trapped
-from trapmid.artifacts import MANIFEST, sha256
 from trapmid.console import print_suspects
 from trapmid.detection import Calibration, Detector
+from trapmid.manifests import MANIFEST, sha256
 from trapmid.trapdoor import DETECTOR
 from trapmid.types import UserError
 

@@ -8,7 +8,7 @@ import pytest
 
 from helpers.fuzzing import check, damaged, mutated, stop_before_training
 from helpers.old_runs import unpack_run
-from trapmid.artifacts import Manifest, open_artifact
+from trapmid.manifests import Manifest, open_artifact
 from trapmid.recipes import RECIPES
 from trapmid.types import UserError
 

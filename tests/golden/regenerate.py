@@ -15,8 +15,8 @@ from helpers.golden import FILE, GANS, SURROGATES, losses, prior_losses, surroga
 from helpers_attacks import SURROGATE_KINDS
 from helpers_attacks.golden import FILE as STYLEGAN2
 from helpers_attacks.golden import style_losses
-from trapmid.artifacts import versions
 from trapmid.defenses import DEFENSES
+from trapmid.manifests import versions
 
 TOLERANCE = (
     "relative 1e-4. Other roundings move these losses by 2e-7 at most, those that are trained in float64 "

@@ -13,6 +13,7 @@ import pytest
 from helpers.commands import run
 from helpers.old_runs import unpack_run
 from trapmid.audit.run import settle
+from trapmid.data import FolderSource
 from trapmid.files import write_atomic
 from trapmid.leaderboard import ResultCard, cards_of, check_card, read_card, read_cards, write_cards, write_leaderboard
 from trapmid.leaderboard.making import command_of, reported
@@ -106,6 +107,8 @@ def test_the_command_of_an_unchanged_recipe_is_known(folder: Path) -> None:
     assert command_of(choose_recipe("demo", seeds=(0, 2))) == "trapmid audit --recipe demo --seeds 0 2"
     named = choose_recipe("celeba64-cpu", private=folder / "data", public=folder / "models")
     assert command_of(named) == "trapmid audit --recipe celeba64-cpu --private data --public models --seeds 0 1 2"
+    spaced = named.model_copy(update={"private": FolderSource(path="my photos")})
+    assert "--private 'my photos' --public" in command_of(spaced)
     for recipe in (choose_recipe("demo", changes=("training.epochs=3",)), settle(None, folder)):
         with pytest.raises(UserError, match="Name the command that made it: --command"):
             command_of(recipe)

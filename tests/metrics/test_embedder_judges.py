@@ -10,9 +10,9 @@ from torch import nn
 
 from helpers.faces import CPU
 from helpers.patterns import patterns
-from trapmid.artifacts import recorded, sha256
 from trapmid.data import ImageSet, Split, SplitConfig, split
 from trapmid.engine import generator
+from trapmid.manifests import recorded, sha256
 from trapmid.metrics.embedders import CentroidJudge, ImageEmbedder
 from trapmid.metrics.judges import check_independent
 from trapmid.recipes.judging import parse_judge, suitable_judges

@@ -11,8 +11,8 @@ import torch
 from helpers.openvino_files import tiny_mobile_stylegan
 from helpers.real_faces import DATA
 from helpers_attacks import CPU, TINY_ATTACKS, faces, trained_classifier
-from trapmid.artifacts import recorded
 from trapmid.attacks import invert
+from trapmid.manifests import recorded
 from trapmid.priors import FFHQMobile, StylePrior, open_prior, pretrain
 from trapmid.types import UserError
 

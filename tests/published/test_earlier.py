@@ -3,10 +3,10 @@
 import pytest
 
 from helpers.configs import configs, instance
-from trapmid.artifacts import recorded
 from trapmid.config import Config
 from trapmid.defenses import BiDO, TrapMID
 from trapmid.earlier import EARLIER, earlier_values
+from trapmid.manifests import recorded
 from trapmid.models import FaceNet64
 from trapmid.priors import CGAN, SNResNet
 from trapmid.recipes import RECIPES, Recipe

@@ -11,12 +11,12 @@ import pytest
 import torch
 from torch.utils.flop_counter import FlopCounterMode
 
-from trapmid.artifacts import MANIFEST
 from trapmid.audit import Folders, Recipe, Task, plan
 from trapmid.audit.run import settle
 from trapmid.augment import NoAugmentation
 from trapmid.data import FlatFolderSource
 from trapmid.data.celeba import CelebASource
+from trapmid.manifests import MANIFEST
 from trapmid.models import VGG16, Tiny
 from trapmid.reproduction import EXPERIMENTS
 from trapmid.reproduction.command import SCALES, chosen, lay_out, listing, planned

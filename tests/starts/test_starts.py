@@ -13,7 +13,6 @@ from safetensors.torch import load_file
 from helpers.embedders import written_embedder
 from helpers.faces import CPU, TINY, quick_training, tiny_private, tiny_public
 from trapmid import cli
-from trapmid.artifacts import open_artifact, recorded
 from trapmid.attacks import Distilled
 from trapmid.audit.plan import Folders, Task, plan
 from trapmid.audit.recipe import Recipe
@@ -21,6 +20,7 @@ from trapmid.audit.run import measure_finished, run, settle
 from trapmid.augment import NoAugmentation
 from trapmid.defenses import NoDefense, open_model, train
 from trapmid.engine import read_log
+from trapmid.manifests import open_artifact, recorded
 from trapmid.metrics.embedders import CentroidJudge, FaceEmbedder
 from trapmid.metrics.judges import ClassifierJudge, check_independent
 from trapmid.metrics.scores import read_scores

@@ -13,11 +13,12 @@ import torch
 from safetensors.torch import load_file, save
 from torch import Tensor
 
-from trapmid.artifacts import MANIFEST, Draft, Manifest, make, open_artifact, recorded
+from trapmid.artifacts import Draft, make
 from trapmid.attacks.attack import GAN_LOG, Attack, Found, ReadyT, Run, TargetT
 from trapmid.data.images import ImageSet, from_png, to_png
 from trapmid.engine import Compute, Progress, labelled, no_progress, peak_memory_mib, randomness
 from trapmid.files import write_atomic
+from trapmid.manifests import MANIFEST, Manifest, open_artifact, recorded
 from trapmid.priors import Prior
 from trapmid.priors.gan import GENERATOR
 from trapmid.targets import LabelTarget, demand

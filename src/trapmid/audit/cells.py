@@ -3,7 +3,6 @@
 from pathlib import Path
 from typing import Any
 
-from trapmid.artifacts import Manifest, open_artifact
 from trapmid.attacks import Attack, attack
 from trapmid.audit.loading import AuditData
 from trapmid.audit.plan import Folders
@@ -11,6 +10,7 @@ from trapmid.audit.recipe import Recipe, prior_name
 from trapmid.data import ImageSet
 from trapmid.defenses import TrainedModel, open_model
 from trapmid.engine import Compute, Progress
+from trapmid.manifests import Manifest, open_artifact
 from trapmid.priors import open_prior
 from trapmid.subjects import Subject
 from trapmid.targets import LabelTarget, WhiteBoxTarget

@@ -11,7 +11,7 @@ import torch
 from scipy.optimize import linear_sum_assignment
 from torch import Tensor
 
-from trapmid.artifacts import Draft, Manifest, make
+from trapmid.artifacts import Draft, make
 from trapmid.audit.cells import EXAMINATION, subject_of
 from trapmid.audit.findings import ModelFinding, judge_model
 from trapmid.audit.loading import AuditData
@@ -20,6 +20,7 @@ from trapmid.config import Config
 from trapmid.data import ImageSet
 from trapmid.engine import Compute, Progress, generator, peak_memory_mib, randomness
 from trapmid.files import write_atomic
+from trapmid.manifests import Manifest
 from trapmid.metrics.robustness import without_gradient
 from trapmid.subjects import ACCESS, AccessName, Subject
 from trapmid.subjects.inputs import KNOWN, Normalise

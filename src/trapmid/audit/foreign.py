@@ -3,12 +3,12 @@
 from pathlib import Path
 from typing import Any
 
-from trapmid.artifacts import Manifest
 from trapmid.attacks import Attack
 from trapmid.audit.cells import attack_model
 from trapmid.audit.plan import Folders
 from trapmid.audit.recipe import Recipe, prior_name, starts_in
 from trapmid.engine import Compute, Progress, no_progress
+from trapmid.manifests import Manifest
 from trapmid.priors import pretrain
 from trapmid.starts import make_start, started
 from trapmid.subjects import Subject

@@ -6,12 +6,12 @@ from typing import Any
 
 from pydantic import ValidationError
 
-from trapmid.artifacts import RECIPE
 from trapmid.audit.plan import Folders
 from trapmid.audit.recipe import Recipe
 from trapmid.config import explain
 from trapmid.engine import Progress, no_progress
 from trapmid.files import alone, write_atomic
+from trapmid.manifests import RECIPE
 from trapmid.reading import read_json
 from trapmid.types import UserError
 

@@ -8,11 +8,12 @@ from typing import Any, Literal
 import pyarrow.parquet as pq
 import torch
 
-from trapmid.artifacts import Draft, Manifest, make, open_artifact
+from trapmid.artifacts import Draft, make
 from trapmid.audit.plan import Folders
 from trapmid.audit.recipe import Recipe
 from trapmid.data import ImageSet, Source, Split, check_disjoint, split
 from trapmid.engine import Progress, generator, no_progress, peak_memory_mib
+from trapmid.manifests import Manifest, open_artifact
 from trapmid.types import UserError
 
 SPLITS = "splits.parquet"

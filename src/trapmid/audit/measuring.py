@@ -13,7 +13,7 @@ from typing import Any, final
 
 import pyarrow.parquet as pq
 
-from trapmid.artifacts import RECIPE, Draft, Manifest, open_artifact, recorded, remake, sha256
+from trapmid.artifacts import Draft, remake
 from trapmid.attacks import Attack, open_found, open_generator
 from trapmid.audit.cells import model_manifest, open_classifier
 from trapmid.audit.joining import settle
@@ -26,6 +26,7 @@ from trapmid.detection.evaluation import BALLS, evaluate
 from trapmid.detection.evaluation import DETECTION as DETECTION_FILE
 from trapmid.detection.evaluation import rows as detection_rows
 from trapmid.engine import Compute, Progress, no_progress, peak_memory_mib
+from trapmid.manifests import RECIPE, Manifest, open_artifact, recorded, sha256
 from trapmid.metrics import evidence, samples
 from trapmid.metrics.detecting import Detection
 from trapmid.metrics.metric import Evidence

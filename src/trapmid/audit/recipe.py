@@ -5,11 +5,11 @@ from typing import Annotated, Literal, TypeVar
 
 from pydantic import AfterValidator, Field, field_validator, model_validator
 
-from trapmid.artifacts import recorded, sha256
 from trapmid.attacks import AnyAttack
 from trapmid.config import AtLeastTwo, Config, Count, Member, Seed, Side
 from trapmid.data import AnySource, Source, SplitConfig
 from trapmid.defenses import AnyDefense, Training
+from trapmid.manifests import recorded, sha256
 from trapmid.metrics.embedders import EmbedderConfig
 from trapmid.metrics.inception import AnyFidelity
 from trapmid.metrics.judges import AnyJudge, refuse_shared_teacher

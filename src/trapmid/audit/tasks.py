@@ -3,7 +3,6 @@
 from pathlib import Path
 from typing import Any, final
 
-from trapmid.artifacts import Manifest, open_artifact
 from trapmid.attacks import Attack
 from trapmid.attacks.attack import ReadyT, TargetT
 from trapmid.audit.cells import attack_model, classes_of, model_manifest, open_subject
@@ -17,6 +16,7 @@ from trapmid.data import Split
 from trapmid.defenses import TrainedModel, open_model, train
 from trapmid.detection import known_signatures
 from trapmid.engine import Compute, Progress
+from trapmid.manifests import Manifest, open_artifact
 from trapmid.priors import pretrain
 from trapmid.starts import make_start, started
 from trapmid.targets import Budget

@@ -201,8 +201,8 @@ def other_model(rival: Rival, given: Given, name: str) -> "SubjectConfig | None"
     Raises:
         UserError: it is neither a model nor a run folder with one model.
     """
-    from trapmid.artifacts import RECIPE
     from trapmid.comparison.sides import open_side
+    from trapmid.manifests import RECIPE
 
     if not rival.compare:
         if rival.compare_weights is not None:

@@ -4,10 +4,10 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TypeVar, final
 
-from trapmid.artifacts import open_artifact
 from trapmid.attacks import AnyAttack
 from trapmid.comparison.sides import Side
 from trapmid.config import Member
+from trapmid.manifests import open_artifact
 from trapmid.metrics.judges import AnyJudge
 from trapmid.metrics.table import of_name
 from trapmid.types import UserError

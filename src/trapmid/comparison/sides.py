@@ -9,13 +9,13 @@ from typing import Any, final
 import pyarrow.parquet as pq
 import torch
 
-from trapmid.artifacts import RECIPE, Manifest, open_artifact
 from trapmid.audit import Recipe
 from trapmid.audit.loading import SPLITS
 from trapmid.audit.measuring import METRICS, SAMPLES
 from trapmid.audit.plan import Folders
 from trapmid.audit.run import settle
 from trapmid.errors import did_you_mean
+from trapmid.manifests import RECIPE, Manifest, open_artifact
 from trapmid.metrics.metric import AnyMetric
 from trapmid.metrics.recognition import StoredJudgement
 from trapmid.metrics.scores import Score, read_scores

@@ -8,11 +8,11 @@ import torch
 from pydantic import ConfigDict, Field, ValidationError
 from torch import Tensor, nn
 
-from trapmid.artifacts import MANIFEST, Manifest, open_artifact
 from trapmid.config import Config, Side, explain, fingerprint
 from trapmid.data.images import ImageSet, to_unit
 from trapmid.defenses.union import AnyDefense
 from trapmid.engine import Compute, randomness
+from trapmid.manifests import MANIFEST, Manifest, open_artifact
 from trapmid.models import AnyModel
 from trapmid.modes import evaluating
 from trapmid.reading import load_weights

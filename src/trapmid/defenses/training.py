@@ -10,7 +10,7 @@ from safetensors.torch import save_file
 from torch import Tensor, nn
 from torch.nn.parallel import DistributedDataParallel
 
-from trapmid.artifacts import Draft, Manifest, make, recorded
+from trapmid.artifacts import Draft, make
 from trapmid.augment import flipped
 from trapmid.data.images import to_unit
 from trapmid.data.splits import Split
@@ -32,6 +32,7 @@ from trapmid.engine import (
     randomness,
     run_together,
 )
+from trapmid.manifests import Manifest, recorded
 from trapmid.models import ModelConfig
 from trapmid.models.batchnorm import recalibrate_batch_norm
 from trapmid.together import processes, rank, refuse_processes, share

@@ -7,7 +7,6 @@ from typing import Literal
 import torch
 from pydantic import field_validator
 
-from trapmid.artifacts import open_artifact
 from trapmid.config import Config
 from trapmid.data import AnySource, Source, Split, SplitConfig, split
 from trapmid.data.contract import ReadProgress
@@ -16,6 +15,7 @@ from trapmid.data.pictures import read_pictures
 from trapmid.defenses import TrainedModel
 from trapmid.defenses.opening import open_secrets
 from trapmid.detection.detector import Detector, Suspects, look
+from trapmid.manifests import open_artifact
 from trapmid.trapdoor import DETECTOR, Secrets
 from trapmid.types import UserError
 

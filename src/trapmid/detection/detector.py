@@ -12,13 +12,14 @@ from safetensors import SafetensorError
 from safetensors.torch import load, save
 from torch import Tensor, nn
 
-from trapmid.artifacts import Draft, Manifest, make, open_artifact
+from trapmid.artifacts import Draft, make
 from trapmid.config import fingerprint
 from trapmid.defenses.opening import WEIGHTS
 from trapmid.detection.calibration import Calibration
 from trapmid.detection.watch import Alarm, Watched
 from trapmid.engine import generator, peak_memory_mib, randomness
 from trapmid.files import PRIVATE, write_atomic
+from trapmid.manifests import Manifest, open_artifact
 from trapmid.trapdoor import DETECTOR, Secrets, signature_similarity, signatures
 from trapmid.types import Images, Labels, UserError, prediction_of
 

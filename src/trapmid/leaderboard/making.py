@@ -4,13 +4,13 @@ import shlex
 from collections.abc import Iterator
 from pathlib import Path
 
-from trapmid.artifacts import Manifest, open_artifact
 from trapmid.audit.cells import model_manifest
 from trapmid.audit.measuring import MEASURED
 from trapmid.audit.plan import Folders
 from trapmid.audit.recipe import Recipe
 from trapmid.audit.run import settle
 from trapmid.leaderboard.card import AttackMethod, Images, Method, ResultCard
+from trapmid.manifests import Manifest, open_artifact
 from trapmid.metrics.of_models import CLEAN_ACCURACY, TRAPDOOR_SUCCESS
 from trapmid.metrics.recognition import AA1, AA1_ACCEPTED, AA1_CORRECTED, AA5, KNN_DISTANCE
 from trapmid.metrics.samples import over_all_seeds

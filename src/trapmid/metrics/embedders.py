@@ -10,11 +10,11 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from trapmid.artifacts import sha256
 from trapmid.config import Deviation
 from trapmid.data.images import ImageSet, to_unit
 from trapmid.data.splits import Split
 from trapmid.engine import Compute, Progress, no_progress
+from trapmid.manifests import sha256
 from trapmid.metrics.judge import Judge, JudgeConfig, Opinion
 from trapmid.models import Embedder
 from trapmid.models.timm_networks import classifiers, timm_network

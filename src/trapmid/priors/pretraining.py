@@ -2,9 +2,10 @@
 
 from pathlib import Path
 
-from trapmid.artifacts import Draft, Manifest, make, open_artifact, recorded
+from trapmid.artifacts import Draft, make
 from trapmid.data.images import ImageSet
 from trapmid.engine import LOG, Compute, Progress, no_progress, peak_memory_mib
+from trapmid.manifests import Manifest, open_artifact, recorded
 from trapmid.priors.prior import Prior, PriorConfig, PriorTraining
 from trapmid.types import UserError
 

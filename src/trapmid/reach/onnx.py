@@ -7,8 +7,8 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from trapmid.artifacts import sha256
 from trapmid.errors import needs, shown
+from trapmid.manifests import sha256
 from trapmid.reach.limits import MOST_CLASSES, MOST_SIDE
 from trapmid.targets import OpaqueModel
 from trapmid.types import Images, UserError

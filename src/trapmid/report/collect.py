@@ -5,7 +5,6 @@ from typing import Literal
 
 import pyarrow.parquet as pq
 
-from trapmid.artifacts import Manifest, open_artifact, versions
 from trapmid.attacks import ATTACKS
 from trapmid.attacks.attack import GAN_LOG
 from trapmid.audit.cells import EXAMINATION
@@ -16,6 +15,7 @@ from trapmid.audit.run import settle
 from trapmid.data import ImageSet, Source
 from trapmid.detection.evaluation import ADVERSARIAL, DETECTION
 from trapmid.engine import LOG, read_log
+from trapmid.manifests import Manifest, open_artifact, versions
 from trapmid.metrics.detecting import DETECTION_THRESHOLD
 from trapmid.metrics.embedders import ImageEmbedder
 from trapmid.metrics.judges import AnyJudge, EvaluationClassifier

@@ -6,8 +6,8 @@ from pathlib import Path
 from typing import Any
 from xml.etree.ElementTree import Element, SubElement, indent, tostring
 
-from trapmid.artifacts import versions
 from trapmid.files import write_atomic
+from trapmid.manifests import versions
 from trapmid.metrics.gates import Gate, Verdict
 from trapmid.metrics.scores import NOT_APPLICABLE
 from trapmid.metrics.table import metrics

@@ -4,12 +4,12 @@ from pathlib import Path
 
 import torch
 
-from trapmid.artifacts import open_artifact
 from trapmid.attacks import open_found
 from trapmid.audit import Folders
 from trapmid.audit.loading import load_private_again
 from trapmid.audit.run import settle
 from trapmid.files import replacing
+from trapmid.manifests import open_artifact
 from trapmid.report.sheet import sheet
 from trapmid.reproduction.experiment import Experiment
 from trapmid.reproduction.studies import Layout

@@ -5,10 +5,10 @@ from collections.abc import Iterator, Mapping, Sequence
 from itertools import product
 from pathlib import Path
 
-from trapmid.artifacts import MANIFEST, Manifest, open_artifact
 from trapmid.audit import Folders, Recipe
 from trapmid.audit.run import settle
 from trapmid.config import Config
+from trapmid.manifests import MANIFEST, Manifest, open_artifact
 from trapmid.metrics.evidence import AttackCost, TrainingCost
 from trapmid.metrics.intervals import over_seeds
 from trapmid.metrics.recognition import AA1, GENERATOR_PRIVATE_NEAREST, PRIVATE_NEAREST

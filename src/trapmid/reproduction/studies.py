@@ -5,13 +5,13 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from trapmid.artifacts import MANIFEST, PARTIAL, RECIPE
 from trapmid.attacks import AnyAttack
 from trapmid.audit import Folders, Recipe, Task, plan
 from trapmid.audit.run import settle
 from trapmid.config import fingerprint
 from trapmid.defenses import Defense
 from trapmid.files import alone
+from trapmid.manifests import MANIFEST, PARTIAL, RECIPE
 from trapmid.recipes import changed
 from trapmid.reproduction.experiment import Experiment, ExperimentRow
 from trapmid.reproduction.scale import Scale

@@ -8,7 +8,7 @@ from safetensors.torch import save, save_file
 from torch import Tensor
 from torch.nn import functional as F
 
-from trapmid.artifacts import Draft, Manifest, make, open_artifact, recorded
+from trapmid.artifacts import Draft, make
 from trapmid.config import Config, fingerprint
 from trapmid.data.images import ImageSet, to_unit
 from trapmid.engine import (
@@ -23,6 +23,7 @@ from trapmid.engine import (
     randomness,
 )
 from trapmid.files import write_atomic
+from trapmid.manifests import Manifest, open_artifact, recorded
 from trapmid.models import Embedder, EmbedderStart, ModelConfig, Start
 from trapmid.modes import evaluating
 from trapmid.reading import read_tensors

@@ -6,9 +6,9 @@ from typing import Any, Literal, final
 
 from torch import Tensor, nn
 
-from trapmid.artifacts import sha256
 from trapmid.config import fingerprint
 from trapmid.errors import shown
+from trapmid.manifests import sha256
 from trapmid.reading import read_json
 from trapmid.subjects.inputs import Normalise
 from trapmid.subjects.subject import Loaded, SubjectConfig

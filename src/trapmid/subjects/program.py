@@ -5,8 +5,8 @@ from typing import Any, Literal, final
 
 import torch
 
-from trapmid.artifacts import sha256
 from trapmid.errors import shown
+from trapmid.manifests import sha256
 from trapmid.subjects.archive import check_archive
 from trapmid.subjects.network import Exported
 from trapmid.subjects.subject import Loaded, SubjectConfig

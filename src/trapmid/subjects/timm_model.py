@@ -3,7 +3,7 @@
 from pathlib import Path
 from typing import Literal, final
 
-from trapmid.artifacts import sha256
+from trapmid.manifests import sha256
 from trapmid.models.timm_networks import classifiers, timm_network
 from trapmid.models.weights import initialise, read_weights
 from trapmid.subjects.inputs import Normalise

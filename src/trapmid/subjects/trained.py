@@ -3,9 +3,9 @@
 from pathlib import Path
 from typing import Literal, final
 
-from trapmid.artifacts import MANIFEST
 from trapmid.defenses import open_model
 from trapmid.engine import Compute
+from trapmid.manifests import MANIFEST
 from trapmid.subjects.subject import Loaded, SubjectConfig
 from trapmid.targets import LabelTarget, WhiteBoxTarget
 

@@ -7,11 +7,11 @@ from typing import Any, TypeAlias
 import torch
 from torch.nn import functional as F
 
-from trapmid.artifacts import Manifest
 from trapmid.attacks import Attack, attack, open_found, open_generator
 from trapmid.attacks.attack import GAN_LOG
 from trapmid.attacks.inversion import FOUND
 from trapmid.engine import Progress, generator, no_progress, randomness
+from trapmid.manifests import Manifest
 from trapmid.models import Classifier
 from trapmid.priors import Prior, PriorConfig, PriorTraining
 from trapmid.priors.gan import GENERATOR

@@ -8,9 +8,9 @@ from pathlib import Path
 import torch
 from torch import nn
 
-from trapmid.artifacts import Manifest
 from trapmid.defenses import DEFENSES, Defended, Defense, open_model, train
 from trapmid.engine import no_progress, randomness, read_log
+from trapmid.manifests import Manifest
 from trapmid.models import ModelConfig
 from trapmid.testing.check import Check, Interrupted, checkpoint_every_period, expect, folder_of, interrupt_after
 from trapmid.testing.people import CPU, NETWORK, SIZE, private_people, quick_training

@@ -6,8 +6,8 @@ from typing import ClassVar, final
 
 import torch
 
-from trapmid.artifacts import Manifest
 from trapmid.engine import generator
+from trapmid.manifests import Manifest
 from trapmid.metrics.evidence.images import NearestImages
 from trapmid.metrics.metric import Evidence, Subject
 from trapmid.priors import Prior

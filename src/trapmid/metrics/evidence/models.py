@@ -7,11 +7,11 @@ from typing import ClassVar, final
 
 import torch
 
-from trapmid.artifacts import Manifest
 from trapmid.data.splits import Split
 from trapmid.defenses import TrainedModel
 from trapmid.defenses.opening import logits_on
 from trapmid.engine import Compute, generator, randomness
+from trapmid.manifests import Manifest
 from trapmid.metrics.judge import Judge
 from trapmid.metrics.judges import check_independent
 from trapmid.metrics.metric import Evidence, Subject
